@@ -1,0 +1,64 @@
+"""Typed flags: a dataclass becomes a command line, a YAML file can fill it, flags go on top."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mmgen.errors import UserError
+
+T = TypeVar("T")
+
+
+def parse_config(cls: type[T], arguments: Sequence[str] | None = None, description: str | None = None) -> T:
+    """Parse ``arguments`` (by default the process's) into a dataclass; ``--config FILE.yaml`` gives defaults, flags override them.
+
+    Raises:
+        UserError: the file is missing, not YAML, or holds a key that is no flag.
+    """
+    import tyro
+
+    rest = list(sys.argv[1:] if arguments is None else arguments)
+    values, rest = _take_config_file(cls, rest)
+    # tyro parses values of a file as it parses flags, so both are checked against the same types.
+    from_file = [token for name, value in values.items() for token in _as_flags(name, value)]
+    return tyro.cli(cls, args=[*from_file, *rest], description=description)
+
+
+def _take_config_file(cls: type[Any], arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
+    for position, argument in enumerate(arguments):
+        if argument == "--config" or argument.startswith("--config="):
+            inline = argument.partition("=")[2]
+            path = inline or (arguments[position + 1] if position + 1 < len(arguments) else "")
+            rest = arguments[:position] + arguments[position + (1 if inline else 2) :]
+            return _read_yaml(cls, Path(path)), rest
+    return {}, arguments
+
+
+def _read_yaml(cls: type[Any], path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"Cannot read the configuration {path}: {error}.") from error
+    known = {field.name for field in dataclasses.fields(cls)}
+    if not isinstance(values, dict):
+        raise UserError(f"The configuration {path} must map flags to values.")
+    values = {str(key).replace("-", "_"): value for key, value in values.items()}
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise UserError(f"The configuration {path} has unknown keys {unknown}; known are {sorted(known)}.")
+    return values
+
+
+def _as_flags(name: str, value: Any) -> list[str]:
+    flag = "--" + name.replace("_", "-")
+    if isinstance(value, bool):
+        return [flag if value else flag.replace("--", "--no-", 1)]
+    if isinstance(value, list | tuple):
+        return [flag, *map(str, value)]
+    return [flag, str(value)]

@@ -1,0 +1,1 @@
+"""How synthetic data is judged: utility, fidelity, privacy and the report."""

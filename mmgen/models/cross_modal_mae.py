@@ -1,0 +1,248 @@
+"""The cross-modal masked autoencoder (MMAE paper, section III-E) for any number of modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from mmgen.errors import UserError
+from mmgen.models.fusion import FusionQuery, GradualCrossAttention, linear_xi
+from mmgen.models.masking import mask_from_order, shuffle, uniform_noise, visible_count
+from mmgen.models.modality import Modality
+from mmgen.models.streams import Decoder, EncoderStream, initialise
+from mmgen.models.timm_bridge import stream_to_timm
+
+MaskRatio = float | Mapping[str, float]
+
+
+@dataclass
+class Masked:
+    """What masking did to one modality: visible tokens' indices (B, V), inverse order (B, N), mask (B, N) with 1 = masked."""
+
+    index: Tensor
+    inverse: Tensor
+    mask: Tensor
+
+
+class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
+    """K masked autoencoders whose encoders exchange information by gradual cross-attention.
+
+    With K = 1 this is the plain masked autoencoder. All inputs and outputs of the public methods are in raw units (images 0..255, log-mels
+    in nepers); normalisation happens inside.
+
+    Args:
+        modalities: one :class:`Modality` (or its dictionary) for each stream.
+        dim, depth, heads: width, layers and attention heads of every encoder stream.
+        decoder_dim, decoder_depth, decoder_heads: the same of the light decoders.
+        fusion_query: orientation of the cross-attention, see :class:`GradualCrossAttention`.
+        visible_weight: weight of visible patches in the loss. They count because generation decodes every patch.
+        head: decoder head by name, see :mod:`mmgen.models.heads`.
+        labels: class names the model was trained with, kept for the card and for generation.
+        preprocessing: how files became tensors, one JSON-able dictionary a modality; opaque here.
+
+    Raises:
+        UserError: no or duplicate modalities, or ``fusion_query="other"`` with unequal token counts.
+    """
+
+    def __init__(
+        self,
+        modalities: Sequence[Modality | Mapping[str, Any]],
+        dim: int = 256,
+        depth: int = 6,
+        heads: int = 8,
+        decoder_dim: int = 128,
+        decoder_depth: int = 2,
+        decoder_heads: int = 4,
+        fusion_query: FusionQuery = "own",
+        visible_weight: float = 0.25,
+        head: str = "mse",
+        labels: Sequence[str] = (),
+        preprocessing: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        super().__init__()
+        parsed = [m if isinstance(m, Modality) else Modality.from_dict(m) for m in modalities]
+        self.modalities = {modality.name: modality for modality in parsed}
+        if not parsed or len(self.modalities) != len(parsed):
+            raise UserError(f"A model needs at least one modality and different names, got {[m.name for m in parsed]}.")
+        counts = {name: modality.tokens for name, modality in self.modalities.items()}
+        if fusion_query == "other" and len(set(counts.values())) > 1:
+            raise UserError(f"fusion_query='other' needs equal token counts, got {counts}; change patches or padding, or use 'own'.")
+        self.config = {
+            "modalities": [modality.to_dict() for modality in parsed],
+            **{"dim": dim, "depth": depth, "heads": heads},
+            **{"decoder_dim": decoder_dim, "decoder_depth": decoder_depth, "decoder_heads": decoder_heads},
+            **{"fusion_query": fusion_query, "visible_weight": visible_weight, "head": head},
+            **{"labels": list(labels), "preprocessing": {name: dict(values) for name, values in (preprocessing or {}).items()}},
+        }
+        self.depth, self.heads = depth, heads
+        self.visible_weight = visible_weight
+        self.streams = nn.ModuleDict({name: EncoderStream(m, dim, depth, heads) for name, m in self.modalities.items()})
+        self.decoders = nn.ModuleDict(
+            {name: Decoder(m, dim, decoder_dim, decoder_depth, decoder_heads, head) for name, m in self.modalities.items()}
+        )
+        self.fusion = nn.ModuleList()
+        if len(parsed) > 1:
+            for xi in linear_xi(depth):
+                layer = nn.ModuleDict({name: GradualCrossAttention(dim, heads, xi, fusion_query) for name in self.modalities})
+                self.fusion.append(layer.apply(initialise))
+        for name, modality in self.modalities.items():
+            self.register_buffer(f"valid_{name}", modality.valid(), persistent=False)
+
+    # -- training -------------------------------------------------------------------------------------------------------------------
+
+    def forward(
+        self, inputs: Mapping[str, Tensor], mask_ratio: MaskRatio = 0.75, noise: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Loss of each modality, a scalar in normalised units: {name: (B, C, H, W)} -> {name: ()}.
+
+        Masked patches count 1, visible ones ``visible_weight``; a modality with nothing masked or nothing visible still gives a loss that is
+        attached to the graph.
+        """
+        losses = self.patch_losses(inputs, mask_ratio, noise)
+        return {name: self._reduce(name, loss, mask) for name, (loss, mask) in losses.items()}
+
+    def patch_losses(
+        self, inputs: Mapping[str, Tensor], mask_ratio: MaskRatio = 0.75, noise: Mapping[str, Tensor] | None = None
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Loss of every patch and its mask: {name: ((B, N), (B, N))}, mask 1 = masked."""
+        patches = self._patches(inputs)
+        masked = self._mask(patches, mask_ratio, noise)
+        decoded = self._decode(self._encode(patches, masked), masked)
+        return {
+            name: (self.decoders[name].head.loss(decoded[name], patches[name], self.valid(name)), masked[name].mask) for name in patches
+        }
+
+    def valid(self, name: str) -> Tensor:
+        """(N, P): 1 where an element of a patch is data, 0 where it is padding."""
+        return getattr(self, f"valid_{name}")
+
+    def parameters_of_loss(self, name: str) -> dict[str, nn.Parameter]:
+        """Trainable parameters that the loss of modality ``name`` can reach: all but the other modalities' decoders."""
+        others = tuple(f"decoders.{other}." for other in self.modalities if other != name)
+        return {key: p for key, p in self.named_parameters() if p.requires_grad and not key.startswith(others)}
+
+    def gates(self) -> dict[str, list[Tensor]]:
+        """xi of every layer, first to last, for each modality (detached)."""
+        return {name: [layer[name].xi.detach() for layer in self.fusion] for name in self.modalities}
+
+    # -- use ------------------------------------------------------------------------------------------------------------------------
+
+    def encode(self, inputs: Mapping[str, Tensor], mask_ratio: MaskRatio = 0.0, noise: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Features {name: (B, 1 + V, D)}, class token first. Modalities that are not given are left out of the fusion."""
+        patches = self._patches(inputs)
+        if mask_ratio == 0.0 and noise is None:
+            return self._encode(patches, None)
+        return self._encode(patches, self._mask(patches, mask_ratio, noise))
+
+    @torch.no_grad()
+    def reconstruct(
+        self,
+        inputs: Mapping[str, Tensor],
+        mask_ratio: MaskRatio = 0.75,
+        noise: Mapping[str, Tensor] | None = None,
+        paste_visible: bool = False,
+    ) -> dict[str, Tensor]:
+        """Decode every patch of every modality: {name: (B, C, H, W)} -> the same in raw units, float32.
+
+        A modality that is not in ``inputs`` is made from the others alone, as at mask ratio 1.
+
+        Args:
+            paste_visible: keep the visible patches of the input. This copies real data into the output.
+        """
+        ratios, inputs = self.ratios(mask_ratio), dict(inputs)
+        if not inputs:
+            raise UserError(f"reconstruct needs at least one of {list(self.modalities)}.")
+        example = next(iter(inputs.values()))
+        for name in self.modalities.keys() - inputs.keys():
+            ratios[name] = 1.0
+            blank = torch.tensor(self.modalities[name].mean, device=example.device).view(1, -1, 1, 1)
+            inputs[name] = blank.expand(len(example), *self.modalities[name].shape)
+        patches = self._patches(inputs)
+        masked = self._mask(patches, ratios, noise)
+        decoded = self._decode(self._encode(patches, masked), masked)
+        outputs = {}
+        for name, modality in self.modalities.items():
+            made = self.decoders[name].head(decoded[name])
+            if paste_visible:
+                made = torch.lerp(patches[name], made, masked[name].mask.unsqueeze(-1))
+            outputs[name] = modality.denormalise(modality.unpatchify(made))
+        return outputs
+
+    def ratios(self, mask_ratio: MaskRatio) -> dict[str, float]:
+        """One mask ratio for each modality from one number or a mapping; a mapping must name every modality."""
+        if not isinstance(mask_ratio, Mapping):
+            return dict.fromkeys(self.modalities, float(mask_ratio))
+        if mask_ratio.keys() != self.modalities.keys():
+            raise UserError(f"Mask ratios are needed for {list(self.modalities)}, got {list(mask_ratio)}.")
+        return {name: float(mask_ratio[name]) for name in self.modalities}
+
+    @property
+    def labels(self) -> list[str]:
+        """Class names the model was trained with."""
+        return self.config["labels"]
+
+    @property
+    def preprocessing(self) -> dict[str, dict[str, Any]]:
+        """How files became tensors, by modality."""
+        return self.config["preprocessing"]
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
+        """Write ``model.safetensors`` and ``config.json``; see ``PyTorchModelHubMixin.save_pretrained`` for the other arguments."""
+        kwargs["config"] = kwargs.get("config") or self.config
+        return super().save_pretrained(save_directory, **kwargs)
+
+    def noise(self, batch: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Masking noise {name: (B, N)}, drawn on the CPU in a fixed order."""
+        return {name: uniform_noise(batch, modality.tokens, generator) for name, modality in self.modalities.items()}
+
+    def to_timm(self, name: str) -> VisionTransformer:
+        """The encoder of one modality as a timm ``VisionTransformer`` without a classifier; its input is ``modality.normalise(x)``."""
+        self._known(name)
+        return stream_to_timm(self.streams[name], self.modalities[name], self.heads)
+
+    # -- parts ----------------------------------------------------------------------------------------------------------------------
+
+    def _known(self, name: str) -> None:
+        if name not in self.modalities:
+            raise UserError(f"This model has the modalities {list(self.modalities)}, not {name!r}.")
+
+    def _patches(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        for name in inputs:
+            self._known(name)
+        return {name: m.patchify(m.normalise(inputs[name])) for name, m in self.modalities.items() if name in inputs}
+
+    def _mask(self, patches: Mapping[str, Tensor], mask_ratio: MaskRatio, noise: Mapping[str, Tensor] | None) -> dict[str, Masked]:
+        ratios = self.ratios(mask_ratio)
+        masked = {}
+        for name, x in patches.items():
+            drawn = uniform_noise(*x.shape[:2]) if noise is None else noise[name]
+            order, inverse = shuffle(drawn.to(x.device, non_blocking=True))
+            visible = visible_count(x.shape[1], ratios[name])
+            masked[name] = Masked(order[:, :visible], inverse, mask_from_order(inverse, visible))
+        return masked
+
+    def _encode(self, patches: Mapping[str, Tensor], masked: Mapping[str, Masked] | None) -> dict[str, Tensor]:
+        z = {name: self.streams[name].tokens(x, None if masked is None else masked[name].index) for name, x in patches.items()}
+        for layer in range(self.depth):
+            if len(z) > 1:
+                z = {name: z[name] + self.fusion[layer][name](z[name], [z[o] for o in z if o != name]) for name in z}
+            z = {name: self.streams[name].blocks[layer](z[name]) for name in z}
+        return {name: self.streams[name].norm(z[name]) for name in z}
+
+    def _decode(self, encoded: Mapping[str, Tensor], masked: Mapping[str, Masked]) -> dict[str, Tensor]:
+        return {name: self.decoders[name](encoded[name], masked[name].inverse) for name in encoded}
+
+    def _reduce(self, name: str, loss: Tensor, mask: Tensor) -> Tensor:
+        """Weighted mean over each sample's patches (masked 1, visible ``visible_weight``, by share of valid elements), then over samples.
+
+        Averaging within a sample first makes the loss of a batch the mean of the losses of its parts, on however many processes.
+        """
+        weight = self.valid(name).mean(-1) * (mask + self.visible_weight * (1.0 - mask))
+        return ((loss * weight).sum(1) / weight.sum(1).clamp_min(1e-8)).mean()

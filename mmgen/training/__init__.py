@@ -1,0 +1,1 @@
+"""How a model learns: one loop, and tasks that say what one update does."""

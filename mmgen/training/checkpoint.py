@@ -1,0 +1,65 @@
+"""Checkpoints of a run: written to a temporary name and renamed, read with ``weights_only=True``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmgen.errors import UserError
+
+
+class Checkpoints:
+    """The folder ``checkpoints/`` of a run: ``last.pt``, ``best.pt`` (weights only) and the newest few ``step_*.pt``.
+
+    Args:
+        folder: where they live.
+        keep: how many ``step_*.pt`` to keep beside ``last.pt``; they share its disk blocks until it is replaced.
+    """
+
+    def __init__(self, folder: Path, keep: int = 1) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return self.folder / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """Weights with the lowest validation score."""
+        return self.folder / "best.pt"
+
+    def save(self, state: Mapping[str, Any], step: int) -> None:
+        """Write ``last.pt`` and keep it as ``step_<step>.pt`` too."""
+        self._write(state, self.last)
+        if self.keep > 0:
+            named = self.folder / f"step_{step:08d}.pt"
+            named.unlink(missing_ok=True)
+            os.link(self.last, named)
+            for old in sorted(self.folder.glob("step_*.pt"))[: -self.keep]:
+                old.unlink()
+
+    def save_best(self, weights: Mapping[str, Any]) -> None:
+        """Write ``best.pt``."""
+        self._write(weights, self.best)
+
+    def load(self, path: Path | None = None) -> dict[str, Any]:
+        """Read a checkpoint (``last.pt`` by default) on the CPU; raises UserError naming a file that is missing or damaged."""
+        path = path or self.last
+        if not path.is_file():
+            raise UserError(f"There is no checkpoint {path}; start without --resume, or give --out of the run to go on with.")
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise UserError(f"Checkpoint {path} cannot be read ({error}); resume from a step_*.pt beside it.") from error
+
+    def _write(self, state: Mapping[str, Any], path: Path) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        torch.save(dict(state), temporary)
+        os.replace(temporary, path)

@@ -1,0 +1,89 @@
+"""Several losses, one forward pass: a gradient and an optimiser state for each (MMAE paper, section III-D)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class LossStepper:
+    """Back-propagates named losses, each into the parameters it can reach, and steps an AdamW of its own.
+
+    All gradients are taken before the first step, because a step changes weights that the next backward pass needs. With one entry this is
+    ordinary training. Weight decay is divided by the number of losses, so that one update decays as much as it does with one optimiser.
+
+    Args:
+        reach: parameters of each loss, by name.
+        lr, weight_decay, betas: of every AdamW; parameters with fewer than two dimensions are not decayed.
+        clip_norm: largest norm of each loss's gradient, or None.
+    """
+
+    def __init__(
+        self,
+        reach: Mapping[str, Sequence[nn.Parameter]],
+        lr: float,
+        weight_decay: float,
+        betas: tuple[float, float] = (0.9, 0.95),
+        clip_norm: float | None = 1.0,
+    ) -> None:
+        self.reach = {name: list(parameters) for name, parameters in reach.items()}
+        self.clip_norm = clip_norm
+        self.optimizers = {
+            name: _adamw(parameters, lr, weight_decay / len(self.reach), betas) for name, parameters in self.reach.items()
+        }
+        self._gradients: dict[str, list[Tensor | None]] = {}
+
+    def accumulate(self, losses: Mapping[str, Tensor], share: float = 1.0) -> None:
+        """Add ``share`` times each loss's gradient to what the next :meth:`step` applies."""
+        names = list(self.reach)
+        for name in names:
+            gradients = torch.autograd.grad(
+                losses[name] * share, self.reach[name], retain_graph=name != names[-1], allow_unused=True
+            )
+            before = self._gradients.get(name)
+            self._gradients[name] = list(gradients) if before is None else [_add(a, b) for a, b in zip(before, gradients, strict=True)]
+
+    def step(self) -> dict[str, Tensor]:
+        """Average gradients over processes, clip, step every optimiser; returns each loss's gradient norm before clipping."""
+        for name in self.reach:
+            _average_over_processes([g for g in self._gradients[name] if g is not None])
+        norms = {}
+        for name, optimizer in self.optimizers.items():
+            gradients = self._gradients.pop(name)
+            norms[name] = self._clip(gradients)
+            for parameter, gradient in zip(self.reach[name], gradients, strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return norms
+
+    def _clip(self, gradients: Sequence[Tensor | None]) -> Tensor:
+        present = [g for g in gradients if g is not None]
+        norm = nn.utils.get_total_norm(present)
+        if self.clip_norm is not None:
+            torch._foreach_mul_(present, (self.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+        return norm
+
+
+def _adamw(parameters: Sequence[nn.Parameter], lr: float, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
+    decayed = [p for p in parameters if p.ndim >= 2]
+    plain = [p for p in parameters if p.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+
+
+def _add(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return b if a is None else a if b is None else a + b
+
+
+def _average_over_processes(gradients: Sequence[Tensor]) -> None:
+    """One flat all-reduce in place. The set of gradients is the same on every process, since it follows from the graph alone."""
+    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+        return
+    flat = torch.cat([g.reshape(-1) for g in gradients])
+    torch.distributed.all_reduce(flat)
+    flat /= torch.distributed.get_world_size()
+    parts = flat.split([g.numel() for g in gradients])
+    torch._foreach_copy_(list(gradients), [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])

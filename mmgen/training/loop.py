@@ -1,0 +1,312 @@
+"""The one training loop. It never knows which method it runs: a task says what an update is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import resource
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from mmgen.errors import UserError
+from mmgen.training.checkpoint import Checkpoints
+from mmgen.training.runlog import RunLog
+from mmgen.training.stop import StopSignal
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long and how often.
+
+    Attributes:
+        epochs: passes over the data.
+        schedule: learning-rate curve over all updates, after a linear warm-up.
+        warmup: share of all updates that warms up.
+        ema_decay: decay of an exponential moving average of the weights, 0 for none. It is what is validated and kept as best.
+        validate_every: epochs between validations, previews and checkpoints; 0 means ten times in a run.
+        log_every: updates between two looks at the running losses and at stop requests from other processes.
+        keep_checkpoints: how many step_*.pt to keep beside last.pt.
+        seed: seeds torch anew before every update, together with the update's number.
+    """
+
+    epochs: int
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: float = 0.05
+    ema_decay: float = 0.0
+    validate_every: int = 0
+    log_every: int = 10
+    keep_checkpoints: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where an update stands: epoch, step in the epoch, update since the start, and this process among all."""
+
+    epoch: int
+    step: int
+    update: int
+    rank: int = 0
+    world: int = 1
+
+
+class Batches(Protocol):
+    """Where batches come from: a function of the position alone, so that a resumed run sees what an uninterrupted one would."""
+
+    batch_size: int
+    steps_per_epoch: int
+
+    def batch(self, position: Position) -> dict[str, Tensor]:
+        """This process's share of one global batch, on the CPU."""
+
+
+class Task(Protocol):
+    """What is learnt. Owns its modules and optimisers."""
+
+    model: nn.Module
+    optimizers: Mapping[str, torch.optim.Optimizer]
+
+    def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
+        """Backward passes and optimiser steps of one batch; scalars to log, left on the device. Losses are named ``loss/...``."""
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Measures on held-out data; ``"score"``, lower is better, chooses the best weights. {} when there is nothing to measure."""
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-able state worth a line in the log once an epoch."""
+
+    def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
+        """uint8 pictures (H, W) or (H, W, 3) by name."""
+
+
+class NonFiniteLoss(RuntimeError):
+    """A loss was not a number any more; the message names the last good checkpoint."""
+
+
+class Interrupted(RuntimeError):
+    """The run was asked to stop; its state is in the checkpoint that the message names."""
+
+
+class Loop:
+    """Runs a task over batches: schedule, precision, checkpoints, exact resume, logging, progress, stop signals.
+
+    Args:
+        task: what is learnt.
+        batches: training data by position.
+        config: how long and how often.
+        accelerator: the engine of this process.
+        folder: run folder for logs, previews and checkpoints; None writes nothing and cannot resume.
+        fingerprint: JSON-able settings that a checkpoint must agree with to be resumed.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        batches: Batches,
+        config: LoopConfig,
+        accelerator: Accelerator,
+        folder: Path | None = None,
+        fingerprint: Mapping[str, Any] | None = None,
+    ) -> None:
+        if config.epochs < 1:
+            raise UserError(f"The number of epochs must be at least 1, got {config.epochs}.")
+        self.task, self.batches, self.config, self.accelerator = task, batches, config, accelerator
+        self.folder = folder
+        self.checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints) if folder else None
+        self.updates = config.epochs * batches.steps_per_epoch
+        self.ema = AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)) if config.ema_decay else None
+        self._identity = hashlib.sha256(json.dumps(fingerprint or {}, sort_keys=True, default=str).encode()).hexdigest()
+        self._base_lrs = {name: [g["lr"] for g in o.param_groups] for name, o in task.optimizers.items()}
+        self._update = 0
+        self._best = math.inf
+        self._finite = torch.ones((), device=accelerator.device, dtype=torch.bool)
+        self._log: RunLog | None = None
+
+    @property
+    def model(self) -> nn.Module:
+        """The weights to validate and keep: the moving average where there is one."""
+        return self.task.model if self.ema is None else self.ema.module
+
+    def run(self, resume: bool = False) -> nn.Module:
+        """Train to the end and return :attr:`model`.
+
+        Raises:
+            NonFiniteLoss: a loss is NaN or infinite; the last good checkpoint stays.
+            Interrupted: SIGTERM or SIGINT; a checkpoint was written.
+            UserError: ``resume`` without a checkpoint, or with one of another configuration.
+        """
+        if resume:
+            self._load()
+        main = self.accelerator.is_main_process
+        if self.folder and main:
+            self._log = RunLog(self.folder, resumed_epoch=self._update // self.batches.steps_per_epoch)
+        try:
+            with StopSignal() as stop, ThreadPoolExecutor(1) as reader:
+                self._epochs(stop, reader)
+        finally:
+            if self._log:
+                self._log.close()
+        return self.model
+
+    # -- one run --------------------------------------------------------------------------------------------------------------------
+
+    def _epochs(self, stop: StopSignal, reader: ThreadPoolExecutor) -> None:
+        from tqdm import tqdm
+
+        steps = self.batches.steps_per_epoch
+        muted = not self.accelerator.is_main_process or self.folder is None
+        with tqdm(total=self.updates, initial=self._update, desc="training", unit="step", disable=muted, dynamic_ncols=True) as bar:
+            while self._update < self.updates:
+                epoch, start = self._update // steps, time.perf_counter()
+                first = self._update
+                sums: dict[str, Tensor] = {}
+                for position, batch in self._stream(epoch, reader):
+                    self._one(batch, position, sums)
+                    bar.update()
+                    self._look(stop, sums, position, bar)
+                self._end_of_epoch(epoch, sums, first, time.perf_counter() - start)
+
+    def _stream(self, epoch: int, reader: ThreadPoolExecutor) -> Iterator[tuple[Position, dict[str, Tensor]]]:
+        """The rest of an epoch; the next batch is read while the current one is learnt."""
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        steps = self.batches.steps_per_epoch
+        positions = [Position(epoch, s, epoch * steps + s, rank, world) for s in range(self._update % steps, steps)]
+        pending = reader.submit(self.batches.batch, positions[0])
+        for position, following in zip(positions, [*positions[1:], None], strict=True):
+            batch = pending.result()
+            if following is not None:
+                pending = reader.submit(self.batches.batch, following)
+            yield position, self._to_device(batch)
+
+    def _to_device(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        device = self.accelerator.device
+        if device.type == "cpu":
+            return dict(batch)
+        return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}
+
+    def _one(self, batch: Mapping[str, Tensor], position: Position, sums: dict[str, Tensor]) -> None:
+        torch.manual_seed(hash((self.config.seed, position.update, position.rank)) & 0x7FFF_FFFF)
+        factor = self._lr_factor(position.update)
+        for name, optimizer in self.task.optimizers.items():
+            for group, lr in zip(optimizer.param_groups, self._base_lrs[name], strict=True):
+                group["lr"] = lr * factor
+        self.task.model.train()
+        scalars = self.task.update(batch, position)
+        if self.ema is not None:
+            self.ema.update_parameters(self.task.model)
+        for name, value in scalars.items():
+            self._finite &= torch.isfinite(value)
+            sums[name] = sums.get(name, 0.0) + value
+        self._update = position.update + 1
+
+    def _look(self, stop: StopSignal, sums: Mapping[str, Tensor], position: Position, bar: Any) -> None:
+        """Every few updates: show losses, check that they are finite, heed stop requests. The only place that waits for the device."""
+        alone = self.accelerator.num_processes == 1
+        if (position.update + 1) % self.config.log_every and not (alone and stop.name):
+            return
+        self._check_finite()
+        latest = {name: value for name, value in sums.items() if name.startswith("loss/")}
+        bar.set_postfix({name.removeprefix("loss/"): f"{float(value) / (position.step + 1):.3f}" for name, value in latest.items()})
+        if stop.requested(self.accelerator.device):
+            self._save()
+            where = f" The state is in {self.checkpoints.last}; go on with --resume latest." if self.checkpoints else ""
+            raise Interrupted(f"Stopped by {stop.name or 'another process'} after update {self._update} of {self.updates}.{where}")
+
+    def _end_of_epoch(self, epoch: int, sums: Mapping[str, Tensor], first: int, seconds: float) -> None:
+        self._check_finite()
+        done = self._update - first
+        row: dict[str, Any] = {"epoch": epoch, "update": self._update}
+        row |= {name: float(value) / done for name, value in sums.items()}
+        row |= {"lr": self._lr_factor(self._update - 1), "samples_per_s": done * self.batches.batch_size / seconds}
+        row |= {"seconds": seconds, "peak_memory_mb": peak_memory_mb(self.accelerator.device), **self.task.describe()}
+        last = self._update == self.updates
+        every = self.config.validate_every or max(1, self.config.epochs // 10)
+        if self.folder and (last or (epoch + 1) % every == 0):
+            row |= self._validate(epoch)
+        if self._log:
+            self._log.epoch(row)
+        if self.folder and (last or (epoch + 1) % every == 0):
+            self._save()
+
+    def _validate(self, epoch: int) -> dict[str, float]:
+        self.model.eval()
+        measures = self.task.validate(self.model)
+        if self.accelerator.is_main_process:
+            if measures and measures["score"] < self._best and self.checkpoints:
+                self.checkpoints.save_best(self.model.state_dict())
+            if self._log:
+                for name, picture in self.task.preview(self.model).items():
+                    self._log.preview(f"{name}_{epoch + 1:04d}", picture)
+        self._best = min(self._best, measures.get("score", math.inf))
+        return {f"validation/{name}": value for name, value in measures.items()}
+
+    def _lr_factor(self, update: int) -> float:
+        warm = max(1, round(self.config.warmup * self.updates))
+        if update < warm:
+            return (update + 1) / warm
+        if self.config.schedule == "constant":
+            return 1.0
+        return 0.5 * (1.0 + math.cos(math.pi * (update - warm) / max(1, self.updates - warm)))
+
+    def _check_finite(self) -> None:
+        if not bool(self._finite):
+            kept = f" The last good checkpoint is {self.checkpoints.last}." if self.checkpoints and self.checkpoints.last.is_file() else ""
+            raise NonFiniteLoss(
+                f"A loss stopped being a number before update {self._update}.{kept} Lower the learning rate or use --mixed-precision no."
+            )
+
+    # -- state ----------------------------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        if not self.checkpoints or not self.accelerator.is_main_process:
+            return
+        state = {
+            "identity": self._identity,
+            "update": self._update,
+            "best": self._best,
+            "model": self.task.model.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.task.optimizers.items()},
+        }
+        if self.ema is not None:
+            state["ema"] = self.ema.state_dict()
+        self.checkpoints.save(state, self._update)
+
+    def _load(self) -> None:
+        if not self.checkpoints:
+            raise UserError("A run without a folder cannot be resumed.")
+        state = self.checkpoints.load()
+        if state["identity"] != self._identity:
+            raise UserError(
+                f"{self.checkpoints.last} belongs to a run with other settings or data; repeat its command with --resume latest added, "
+                "or choose another --out."
+            )
+        self.task.model.load_state_dict(state["model"])
+        for name, optimizer in self.task.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        self._update, self._best = state["update"], state["best"]
+        logger.info("Resumed %s at update %d of %d.", self.checkpoints.last, self._update, self.updates)
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Largest memory used so far: allocated on the accelerator, resident on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

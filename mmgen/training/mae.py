@@ -1,0 +1,155 @@
+"""The masked-autoencoder task: what one update of a :class:`CrossModalMAE` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmgen.data.samples import Samples
+from mmgen.errors import UserError
+from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.training.engine import choose_attention, synchronise_parameters
+from mmgen.training.gradients import LossStepper
+from mmgen.training.loop import Position
+from mmgen.training.mae_validation import masked_patch_error, mean_patch_error, tuples_around
+from mmgen.training.preview import reconstruction_grid
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass(frozen=True)
+class MAEConfig:
+    """How a masked autoencoder learns.
+
+    Attributes:
+        lr, weight_decay, betas: of AdamW. The paper uses 1e-3, 0.05 and torch's default betas.
+        mask_ratio: share of hidden patches, of every modality.
+        whole_mask_share: share of updates in which one modality, in turn by chance, is hidden whole, so that the model learns to make it from
+            the others. Not possible, and not done, with one modality or with ``fusion_query="other"``.
+        loss_coupling: "decoupled" gives each modality's loss its own gradient and optimiser (section III-D), "joint" adds the losses.
+        clip_norm: largest gradient norm of a loss.
+        accumulate: parts into which a batch is cut to save memory; the update is the same.
+        seed: seed of all masks.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    mask_ratio: float = 0.75
+    whole_mask_share: float = 0.1
+    loss_coupling: Literal["decoupled", "joint"] = "decoupled"
+    clip_norm: float | None = 1.0
+    accumulate: int = 1
+    seed: int = 0
+
+
+class MAETask:
+    """Owns a model and its optimisers.
+
+    Args:
+        model: already holds its initial weights; it is moved to the accelerator's device.
+        config: how to learn.
+        accelerator: engine of this process.
+        batch_size: tuples of one update over all processes.
+        train, validation: decoded samples for baseline, validation and previews; without ``validation`` nothing is validated.
+
+    Raises:
+        UserError: the batch cannot be shared out evenly.
+    """
+
+    def __init__(
+        self,
+        model: CrossModalMAE,
+        config: MAEConfig,
+        accelerator: Accelerator,
+        batch_size: int,
+        train: Mapping[str, Samples] | None = None,
+        validation: Mapping[str, Samples] | None = None,
+    ) -> None:
+        parts = accelerator.num_processes * config.accumulate
+        if batch_size % parts:
+            raise UserError(f"The batch size ({batch_size}) must be a multiple of processes x accumulation steps ({parts}).")
+        self.model = model.to(accelerator.device)
+        self.config, self.accelerator, self.batch_size = config, accelerator, batch_size
+        choose_attention(model, accelerator.device)
+        synchronise_parameters(model)
+        names = list(model.modalities)
+        self._whole_mask_share = config.whole_mask_share if len(names) > 1 and model.config["fusion_query"] == "own" else 0.0
+        if config.loss_coupling == "decoupled":
+            reach = {name: list(model.parameters_of_loss(name).values()) for name in names}
+        else:
+            reach = {"joint": [p for p in model.parameters() if p.requires_grad]}
+        self.stepper = LossStepper(reach, config.lr, config.weight_decay, config.betas, config.clip_norm)
+        self.optimizers = self.stepper.optimizers
+        self.validation = validation
+        self.baseline: dict[str, float] = {}
+        if train and validation:
+            self.baseline = {name: mean_patch_error(model.modalities[name], train[name], validation[name]) for name in names}
+
+    def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
+        """One forward pass a part, one gradient a loss, one step an optimiser."""
+        noise, ratios = self.noise(position), self.mask_ratios(position)
+        share = 1.0 / self.config.accumulate
+        means: dict[str, Tensor] = {}
+        for part in range(self.config.accumulate):
+            cut = slice(part * self._part_size, (part + 1) * self._part_size)
+            with self.accelerator.autocast():
+                losses = self.model({n: x[cut] for n, x in batch.items()}, ratios, {n: x[cut] for n, x in noise.items()})
+            for name, loss in losses.items():
+                means[f"loss/{name}"] = means.get(f"loss/{name}", 0.0) + loss.detach() * share
+            if self.config.loss_coupling == "joint":
+                losses = {"joint": torch.stack(list(losses.values())).sum()}
+            self.stepper.accumulate(losses, share)
+        norms = self.stepper.step()
+        return means | {f"gradient_norm/{name}": norm for name, norm in norms.items()}
+
+    @property
+    def _part_size(self) -> int:
+        return self.batch_size // (self.accelerator.num_processes * self.config.accumulate)
+
+    def noise(self, position: Position) -> dict[str, Tensor]:
+        """This process's share of the global batch's masking noise, {name: (B / world, N)}: the same however many processes share it."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + position.update)
+        share = self.batch_size // position.world
+        cut = slice(position.rank * share, (position.rank + 1) * share)
+        return {name: drawn[cut] for name, drawn in self.model.noise(self.batch_size, generator).items()}
+
+    def mask_ratios(self, position: Position) -> dict[str, float]:
+        """Mask ratio of each modality in this update; the same on every process."""
+        ratios = dict.fromkeys(self.model.modalities, self.config.mask_ratio)
+        rng = np.random.default_rng([self.config.seed, position.update])
+        if rng.random() < self._whole_mask_share:
+            ratios[list(ratios)[rng.integers(len(ratios))]] = 1.0
+        return ratios
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Masked-patch error by modality, the baseline beside it, and as score the mean of their ratios."""
+        if not self.validation:
+            return {}
+        with self.accelerator.autocast():
+            errors = masked_patch_error(model, self.validation, self.config.mask_ratio, self.config.seed)
+        ratios = {name: error / max(self.baseline.get(name, 1.0), 1e-12) for name, error in errors.items()}
+        measures = {f"error/{name}": error for name, error in errors.items()}
+        measures |= {f"of_mean_patch/{name}": ratio for name, ratio in ratios.items()}
+        return measures | {"score": float(np.mean(list(ratios.values())))}
+
+    def describe(self) -> dict[str, Any]:
+        """The fusion gates xi, layer by layer."""
+        return {"xi": {name: [round(float(xi), 5) for xi in gates] for name, gates in self.model.gates().items()}}
+
+    def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
+        """Original, visible part and full decode of a few validation samples."""
+        if not self.validation:
+            return {}
+        first = next(iter(self.validation))
+        rows = tuples_around(self.validation, first, self.config.seed)
+        picked = np.linspace(0, len(rows[first]) - 1, min(6, len(rows[first]))).astype(int)
+        batch = {name: torch.from_numpy(self.validation[name].values[index[picked]]) for name, index in rows.items()}
+        batch = {name: x.to(self.accelerator.device) for name, x in batch.items()}
+        return reconstruction_grid(model, batch, self.config.mask_ratio, self.config.seed)

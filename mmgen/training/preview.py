@@ -1,0 +1,48 @@
+"""Small pictures of what a model does, made without a plotting library."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.masking import mask_from_order, shuffle, visible_count
+from mmgen.models.modality import Modality
+
+
+@torch.no_grad()
+def reconstruction_grid(model: CrossModalMAE, batch: dict[str, Tensor], mask_ratio: float, seed: int) -> dict[str, np.ndarray]:
+    """For each modality a uint8 picture (H, W) or (H, W, 3): one row a sample, columns original, visible part, full decode."""
+    size = len(next(iter(batch.values())))
+    noise = model.noise(size, torch.Generator().manual_seed(seed))
+    made = model.reconstruct(batch, mask_ratio, noise)
+    grids = {}
+    for name, modality in model.modalities.items():
+        original = batch[name].float()
+        columns = [original, hide(modality, original, noise[name].to(original.device), mask_ratio), made[name]]
+        low, high = value_limits(modality, original)
+        rows = [np.concatenate([to_picture(column[i], modality, low, high) for column in columns], axis=1) for i in range(size)]
+        grids[name] = np.concatenate(rows, axis=0)
+    return grids
+
+
+def hide(modality: Modality, x: Tensor, noise: Tensor, mask_ratio: float) -> Tensor:
+    """(B, C, H, W) with the masked patches replaced by NaN."""
+    _, inverse = shuffle(noise)
+    mask = mask_from_order(inverse, visible_count(modality.tokens, mask_ratio)).unsqueeze(-1)
+    return modality.unpatchify(modality.patchify(x).masked_fill(mask.bool(), torch.nan))
+
+
+def value_limits(modality: Modality, x: Tensor) -> tuple[float, float]:
+    """Raw values shown as black and white."""
+    return modality.value_range or (float(x.min()), float(x.max()))
+
+
+def to_picture(x: Tensor, modality: Modality, low: float, high: float) -> np.ndarray:
+    """(C, H, W) raw -> uint8 (H, W) or (H, W, 3); NaN becomes mid grey. A log-mel has low bands at the bottom."""
+    scaled = ((x.float() - low) / max(high - low, 1e-6) * 255).clamp(0, 255).nan_to_num(128.0)
+    picture = scaled.round().byte().cpu().numpy()
+    if picture.shape[0] == 3:
+        return picture.transpose(1, 2, 0)
+    return picture[0] if modality.value_range == (0.0, 255.0) else picture[0, ::-1]

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmgen.data.images import IMAGE_SUFFIXES
+from mmgen.data.labels import match_labels
+from mmgen.data.manifest import Columns, Manifest, read_manifest
+from mmgen.errors import UserError
+
+PNG = {".png"}
+
+
+def make_files(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def make_csv(root: Path, text: str, name: str = "table.csv", encoding: str = "utf-8") -> Path:
+    (root / name).write_bytes(text.encode(encoding))
+    return root / name
+
+
+def make_manifest(labels: list[int], label_names: tuple[str, ...], splits: list[str] | None = None) -> Manifest:
+    paths = [f"{index}.png" for index in range(len(labels))]
+    return Manifest(Path("data"), paths, np.array(labels, dtype=np.int64), label_names).with_splits(splits)
+
+
+def names_of(manifest: Manifest) -> list[str]:
+    return [manifest.label_names[label] for label in manifest.labels]
+
+
+class TestManifest:
+    def test_selects_by_mask_and_by_index_in_the_given_order(self):
+        manifest = make_manifest([0, 1, 0], ("a", "b"), ["train", "val", "test"])
+        assert manifest.select([2, 1]).paths == ["2.png", "1.png"]
+        by_mask = manifest.select(manifest.labels == 0)
+        assert by_mask.paths == ["0.png", "2.png"]
+        assert by_mask.splits.tolist() == ["train", "test"]
+        assert by_mask.label_names == ("a", "b")
+        assert len(manifest.select([])) == 0
+
+    def test_counts_by_label_and_split(self):
+        labels, splits = [0, 1, 0, 0], ["test", "train", "train", "test"]
+        assert make_manifest(labels, ("a", "b"), splits).counts() == {
+            "a": {"train": 1, "test": 2},
+            "b": {"train": 1, "test": 0},
+        }
+        assert make_manifest(labels, ("a", "b")).counts() == {"a": {"all": 3}, "b": {"all": 1}}
+
+    def test_of_split_gives_its_samples_or_names_those_there_are(self):
+        manifest = make_manifest([0, 0], ("a",), ["train", "test"])
+        assert manifest.of_split("test").paths == ["1.png"]
+        with pytest.raises(UserError, match=r"no 'val' split \(present: train, test\)"):
+            manifest.of_split("val")
+        with pytest.raises(UserError, match="no splits"):
+            manifest.with_splits(None).of_split("train")
+
+    def test_refuses_columns_that_do_not_fit(self):
+        with pytest.raises(ValueError, match="length"):
+            make_manifest([0, 0], ("a",), ["train"])
+        with pytest.raises(ValueError, match="indices"):
+            make_manifest([0, 1], ("a",))
+        with pytest.raises(ValueError, match="named"):
+            make_manifest([0], ("a",), ["fold1"])
+
+
+class TestFolder:
+    def test_folder_per_class_is_sorted_and_has_no_splits(self, tmp_path):
+        root = make_files(tmp_path, "sick/2.png", "healthy/10.PNG", "sick/deep/er/1.png", "sick/notes.txt", "cover.png")
+        manifest = read_manifest(root, PNG)
+        assert manifest.paths == ["healthy/10.PNG", "sick/2.png", "sick/deep/er/1.png"]
+        assert names_of(manifest) == ["healthy", "sick", "sick"]
+        assert manifest.label_names == ("healthy", "sick")
+        assert manifest.splits is None
+        assert manifest.subjects is None
+        assert all(manifest.file(index).is_file() for index in range(3))
+
+    def test_split_folders_in_any_spelling(self, tmp_path):
+        root = make_files(tmp_path, "Train/a/1.png", "VALIDATION/a/2.png", "test/A/3.png", "docs/readme.txt")
+        manifest = read_manifest(root, PNG)
+        by_path = dict(zip(manifest.paths, manifest.splits, strict=True))
+        assert by_path == {"Train/a/1.png": "train", "VALIDATION/a/2.png": "val", "test/A/3.png": "test"}
+        assert manifest.label_names == ("A",), (
+            "labels that differ in case are one, spelled as the first in sorted order"
+        )
+
+    def test_class_folders_beside_split_folders_are_refused(self, tmp_path):
+        root = make_files(tmp_path, "train/a/1.png", "b/2.png")
+        with pytest.raises(UserError, match="b beside train"):
+            read_manifest(root, PNG)
+
+    def test_hidden_files_and_archive_leavings_are_no_samples(self, tmp_path):
+        root = make_files(tmp_path, "a/1.png", "a/._1.png", ".cache/a/2.png", "__MACOSX/a/3.png", "a/.thumbs/4.png")
+        assert read_manifest(root, PNG).paths == ["a/1.png"]
+
+    def test_spaces_and_other_scripts(self, tmp_path):
+        root = make_files(tmp_path, "健康/胸部 1.png", "Lungenentzündung/b c.png")
+        manifest = read_manifest(root, PNG)
+        assert sorted(manifest.label_names) == sorted(["健康", "Lungenentzündung"])
+        assert all(manifest.file(index).is_file() for index in range(2))
+
+    def test_empty_class_folder_is_logged_and_left_out(self, tmp_path, caplog):
+        root = make_files(tmp_path, "a/1.png", "b/1.txt")
+        with caplog.at_level(logging.WARNING):
+            assert read_manifest(root, PNG).label_names == ("a",)
+        assert str(root / "b") in caplog.text
+
+    @pytest.mark.parametrize("names", [(), ("1.png",), ("a/1.txt",), ("train/1.png",)])
+    def test_folder_without_class_folders_of_files(self, tmp_path, names):
+        make_files(tmp_path, *names)
+        with pytest.raises(UserError, match=r"No files that end in \.png"):
+            read_manifest(tmp_path, PNG)
+
+    def test_missing_path_and_meaningless_columns(self, tmp_path):
+        with pytest.raises(UserError, match="nowhere does not exist"):
+            read_manifest(tmp_path / "nowhere", PNG)
+        make_files(tmp_path, "a/1.png")
+        with pytest.raises(UserError, match=r"holds no manifest\.csv"):
+            read_manifest(tmp_path, PNG, Columns(label="diagnosis"))
+
+
+class TestCsv:
+    def test_usual_names_row_order_and_stripped_values(self, tmp_path):
+        make_files(tmp_path, "x/2.png", "x/1.png", "x/3.png")
+        csv = make_csv(
+            tmp_path, "File, Diagnosis,Patient,Split,age\nx/2.png, Sick ,p2,Train,9\n./x/1.png,sick,,valid,8\n"
+        )
+        manifest = read_manifest(csv, PNG)
+        assert manifest.root == tmp_path
+        assert manifest.paths == ["x/2.png", "x/1.png"]
+        assert manifest.label_names == ("Sick",)
+        assert manifest.labels.dtype == np.int64
+        assert manifest.subjects.tolist() == ["p2", "x/1.png"], "a row without a subject is a subject of its own"
+        assert manifest.splits.tolist() == ["train", "val"]
+
+    def test_given_names_win_over_usual_ones(self, tmp_path):
+        make_files(tmp_path, "1.png")
+        csv = make_csv(tmp_path, "path,label,lesion,honest,picture,grade\nno,no,l1,test,1.png,3\n")
+        columns = Columns(path="picture", label="grade", subject="lesion", split="honest")
+        manifest = read_manifest(csv, PNG, columns)
+        assert manifest.paths == ["1.png"]
+        assert manifest.label_names == ("3",)
+        assert manifest.subjects.tolist() == ["l1"]
+        assert manifest.splits.tolist() == ["test"]
+
+    def test_folder_with_manifest_is_read_through_it(self, tmp_path):
+        make_files(tmp_path, "x/1.png", "x/2.png")
+        make_csv(tmp_path, "path,label\nx/1.png,a\n", "manifest.csv")
+        assert read_manifest(tmp_path, PNG).paths == ["x/1.png"]
+
+    def test_splits_come_from_paths_only_if_all_paths_have_one(self, tmp_path):
+        rows = "path,label\ntrain/1.png,a\nTest/2.png,a\n"
+        manifest = read_manifest(make_csv(tmp_path, rows), PNG, check_files=False)
+        assert manifest.splits.tolist() == ["train", "test"]
+        manifest = read_manifest(make_csv(tmp_path, rows + "other/3.png,a\n"), PNG, check_files=False)
+        assert manifest.splits is None
+
+    def test_absolute_paths(self, tmp_path):
+        make_files(tmp_path, "far/1.png")
+        (tmp_path / "near").mkdir()
+        csv = make_csv(tmp_path / "near", f"path,label\n{tmp_path / 'far/1.png'},a\n")
+        assert read_manifest(csv, PNG).file(0) == tmp_path / "far" / "1.png"
+
+    def test_labels_that_look_like_missing_values_or_numbers_stay_text(self, tmp_path):
+        csv = make_csv(tmp_path, "path,label,subject\n1.png,None,007\n2.png,NA,1e3\n3.png,01,nan\n")
+        manifest = read_manifest(csv, PNG, check_files=False)
+        assert names_of(manifest) == ["None", "NA", "01"]
+        assert manifest.subjects.tolist() == ["007", "1e3", "nan"]
+
+    @pytest.mark.parametrize("separator", [";", "\t"])
+    def test_spreadsheet_exports(self, tmp_path, separator):
+        text = "path,label\n1.png,Ödem\n".replace(",", separator)
+        csv = make_csv(tmp_path, text, encoding="utf-8-sig")
+        assert read_manifest(csv, PNG, check_files=False).label_names == ("Ödem",)
+
+    def test_trailing_separators_do_not_shift_the_columns(self, tmp_path):
+        csv = make_csv(tmp_path, "path,label,age\n1.png,a,50,\n2.png,b,60,\n")
+        manifest = read_manifest(csv, PNG, check_files=False)
+        assert (manifest.paths, names_of(manifest)) == (["1.png", "2.png"], ["a", "b"])
+
+    def test_missing_files_are_named_together(self, tmp_path):
+        make_files(tmp_path, "0.png")
+        csv = make_csv(tmp_path, "path,label\n" + "".join(f"{i}.png,a\n" for i in range(9)))
+        with pytest.raises(UserError, match=r"8 of 9 files .*\(1.png, 2.png, 3.png, 4.png, 5.png and 3 more\)"):
+            read_manifest(csv, PNG)
+        assert len(read_manifest(csv, PNG, check_files=False)) == 9
+
+    @pytest.mark.parametrize(
+        ("text", "columns", "message"),
+        [
+            (
+                "path,label\n1.png,a\n",
+                Columns(subject="patient"),
+                "no column 'patient' for the subject; its columns are",
+            ),
+            ("path,label\n1.png,a\n", Columns(label="Label"), "no column 'Label'"),
+            (
+                "path,finding\n1.png,a\n",
+                Columns(),
+                r"no column named label or class .* \(its columns are path, finding\)",
+            ),
+            ("name,label\n1.png,a\n", Columns(), "name its path column"),
+            ("path,label,split\n1.png,a,fold 3\n", Columns(), "'split' of .* train, val and test .*'fold 3'"),
+            ("path,label,split\n1.png,a,train\n2.png,a,\n", Columns(), "train, val and test"),
+            ("path,label\n1.png,a\n2.png, \n3.png,\n", Columns(), "'label' of .* is empty in data rows 2, 3"),
+            ("path,label\n1.png,a\n2.png\n", Columns(), "'label' of .* is empty in data rows 2"),
+            ("path,label\n,a\n", Columns(), "'path' of .* is empty in data rows 1"),
+            ("path,label\n1.flac,a\n", Columns(), r"1 files that do not end in .png \(1.flac\)"),
+            ("path,label\n", Columns(), "header but no rows"),
+            ("", Columns(), "cannot be read as a CSV"),
+        ],
+    )
+    def test_faults_are_named(self, tmp_path, text, columns, message):
+        with pytest.raises(UserError, match=message):
+            read_manifest(make_csv(tmp_path, text), PNG, columns, check_files=False)
+
+    def test_other_encodings_are_refused_with_the_way_out(self, tmp_path):
+        csv = make_csv(tmp_path, "path,label\n1.png,Ödem\n", encoding="latin-1")
+        with pytest.raises(UserError, match="UTF-8"):
+            read_manifest(csv, PNG, check_files=False)
+
+    def test_long_tables_open_quickly(self, tmp_path):
+        rows = (f"images/{i}.png,{'abc'[i % 3]},p{i // 2},{('train', 'test')[i // 2 % 2]}" for i in range(200_000))
+        csv = make_csv(tmp_path, "path,label,subject,split\n" + "\n".join(rows))
+        start = time.perf_counter()
+        manifest = read_manifest(csv, PNG, check_files=False)
+        assert time.perf_counter() - start < 5, "0.3 s were measured; a loop over rows has crept in"
+        assert len(manifest) == 200_000
+
+
+class TestMatchLabels:
+    def test_common_labels_in_any_case_with_one_list_of_names(self):
+        images = make_manifest([2, 0, 1, 0], ("COVID", "healthy", "pneumonia"))
+        sounds = make_manifest([0, 1, 2, 1], ("asthma", "Covid", "Healthy"))
+        matched, lacking = match_labels({"image": images, "audio": sounds})
+        assert list(matched) == ["image", "audio"]
+        assert matched["image"].label_names == matched["audio"].label_names == ("COVID", "healthy")
+        assert matched["image"].paths == ["1.png", "2.png", "3.png"]
+        assert names_of(matched["image"]) == ["COVID", "healthy", "COVID"]
+        assert matched["audio"].paths == ["1.png", "2.png", "3.png"]
+        assert names_of(matched["audio"]) == ["COVID", "healthy", "COVID"]
+        assert lacking == {"asthma": ["image"], "pneumonia": ["audio"]}
+
+    def test_one_and_three_modalities(self):
+        first = make_manifest([0, 1], ("a", "b"))
+        matched, lacking = match_labels({"image": first})
+        assert matched["image"].label_names == ("a", "b")
+        assert lacking == {}
+        others = {"left": make_manifest([0], ("B",)), "right": make_manifest([0, 1], ("b", "c"))}
+        matched, lacking = match_labels({"image": first, **others})
+        assert {manifest.label_names for manifest in matched.values()} == {("b",)}
+        assert lacking == {"a": ["left", "right"], "c": ["image", "left"]}
+
+    def test_a_label_without_samples_counts_as_absent(self):
+        _, lacking = match_labels({"image": make_manifest([0], ("a", "b")), "audio": make_manifest([0, 1], ("a", "b"))})
+        assert lacking == {"b": ["image"]}
+
+    def test_nothing_in_common_names_both_lists(self):
+        with pytest.raises(UserError, match=r"image: a, b; audio: c"):
+            match_labels({"image": make_manifest([0, 1], ("a", "b")), "audio": make_manifest([0], ("c",))})
+
+
+class TestRealData:
+    def test_chest_x_rays_and_coughs_share_two_labels(self, real_data):
+        images = read_manifest(real_data / "cxr", IMAGE_SUFFIXES)
+        sounds = read_manifest(real_data / "cough", {".flac"})
+        assert (len(images), len(sounds)) == (442, 277)
+        assert images.subjects is not None
+        assert set(images.splits) == {"train", "test"}
+        matched, lacking = match_labels({"image": images, "audio": sounds})
+        assert matched["image"].label_names == ("covid", "healthy")
+        assert lacking == {"pneumonia": ["audio"]}
+
+    def test_folders_and_csv_agree(self, real_data, tmp_path):
+        (tmp_path / "cxr").mkdir()
+        for split in ("train", "test"):
+            (tmp_path / "cxr" / split).symlink_to(real_data / "cxr" / split)
+        from_folders = read_manifest(tmp_path / "cxr", IMAGE_SUFFIXES)
+        from_csv = read_manifest(real_data / "cxr" / "manifest.csv", IMAGE_SUFFIXES)
+        assert from_folders.paths == sorted(from_csv.paths)
+        assert from_folders.counts() == from_csv.counts()
