@@ -1,6 +1,6 @@
-"""Which fusion is better: queries from one's own tokens, from the other modality's, or none (two single-modal autoencoders)?
+"""Which fusion is better: queries from one's own tokens, from the other modality's, or none (one model each)?
 
-Every variant gets the same data, sizes, updates and seeds. Rows are written one by one; a run that was stopped goes on where it was.
+Every variant gets the same data, sizes, updates and seeds. Rows are written one by one; a run that was stopped goes on.
 
     python benchmarks/fusion.py --images PATH --audio PATH --out benchmarks/results/fusion.json
 """
@@ -45,7 +45,9 @@ class FusionBenchmark:
     variants: tuple[str, ...] = VARIANTS
 
 
-def train_variant(config: FusionBenchmark, data: PairedData, settings: dict[str, Settings], variant: str, seed: int) -> dict[str, CrossModalMAE]:
+def train_variant(
+    config: FusionBenchmark, data: PairedData, settings: dict[str, Settings], variant: str, seed: int
+) -> dict[str, CrossModalMAE]:
     """The trained model that serves each modality: one for both with fusion, one each without."""
     groups = [[name] for name in settings] if variant == "single" else [list(settings)]
     models = {}
@@ -57,7 +59,9 @@ def train_variant(config: FusionBenchmark, data: PairedData, settings: dict[str,
     return models
 
 
-def train_one(config: FusionBenchmark, data: PairedData, settings: dict[str, Settings], variant: str, seed: int, folder: Path) -> None:
+def train_one(
+    config: FusionBenchmark, data: PairedData, settings: dict[str, Settings], variant: str, seed: int, folder: Path
+) -> None:
     """Train one model and save it below ``folder``."""
     preset = PRESETS[config.preset]
     splits = {split: {name: samples[name] for name in settings} for split, samples in data.splits.items()}
@@ -77,7 +81,9 @@ def train_one(config: FusionBenchmark, data: PairedData, settings: dict[str, Set
     model.save_pretrained(folder / "model")
 
 
-def measure(config: FusionBenchmark, data: PairedData, models: dict[str, CrossModalMAE], variant: str, seed: int) -> dict[str, Any]:
+def measure(
+    config: FusionBenchmark, data: PairedData, models: dict[str, CrossModalMAE], variant: str, seed: int
+) -> dict[str, Any]:
     """One row of the table."""
     row: dict[str, Any] = {"variant": variant, "seed": seed, "modality": {}}
     for name, model in models.items():

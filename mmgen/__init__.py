@@ -1,1 +1,34 @@
-"""x"""
+"""Synthetic medical images and sounds from data that may not be shared."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+__version__ = version("mmgen")
+
+# Imported on first use, so that `import mmgen` does not wait for torch.
+_EXPORTS = {
+    "CrossModalMAE": "mmgen.models.cross_modal_mae",
+    "Modality": "mmgen.models.modality",
+    "UserError": "mmgen.errors",
+    "generate_pairs": "mmgen.generate",
+    "load_model": "mmgen.hub",
+    "write_phantoms": "mmgen.data.phantoms",
+}
+__all__ = ["CrossModalMAE", "Modality", "UserError", "generate_pairs", "load_model", "write_phantoms"]
+
+if TYPE_CHECKING:
+    from mmgen.data.phantoms import write_phantoms
+    from mmgen.errors import UserError
+    from mmgen.generate import generate_pairs
+    from mmgen.hub import load_model
+    from mmgen.models.cross_modal_mae import CrossModalMAE
+    from mmgen.models.modality import Modality
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'mmgen' has no attribute {name!r}")
+    return getattr(import_module(_EXPORTS[name]), name)

@@ -14,7 +14,8 @@ T = TypeVar("T")
 
 
 def parse_config(cls: type[T], arguments: Sequence[str] | None = None, description: str | None = None) -> T:
-    """Parse ``arguments`` (by default the process's) into a dataclass; ``--config FILE.yaml`` gives defaults, flags override them.
+    """Parse ``arguments`` (by default the process's) into a dataclass; ``--config FILE.yaml`` gives defaults, flags
+    override them.
 
     Raises:
         UserError: the file is missing, not YAML, or holds a key that is no flag.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from mmgen.data.audio import AudioSettings
 from mmgen.data.images import ImageSettings
 from mmgen.data.samples import Samples, Settings, settings_to_dict
+from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.fusion import FusionQuery
 from mmgen.models.modality import Modality
@@ -20,7 +21,8 @@ from mmgen.models.modality import Modality
 class Preset:
     """A size of cross-modal masked autoencoder and the training that suits it.
 
-    Image and audio patches are chosen so that both modalities have the same number of tokens, which ``fusion_query="other"`` needs.
+    Image and audio patches are chosen so that both modalities have the same number of tokens, which
+    ``fusion_query="other"`` needs.
     """
 
     image: ImageSettings
@@ -38,24 +40,56 @@ class Preset:
     fusion_query: FusionQuery = "own"
     betas: tuple[float, float] = (0.9, 0.95)
     lr: float = 1e-3
-    audio: AudioSettings = AudioSettings()
+    audio: AudioSettings = field(default_factory=AudioSettings)
+    utility: UtilityConfig = field(default_factory=UtilityConfig)
 
 
 PresetName = Literal["tiny", "small", "base", "paper"]
 
 PRESETS: dict[PresetName, Preset] = {
-    "tiny": Preset(ImageSettings(112, 1), 14, 14, 112, 128, 4, 4, 64, 2, 2, epochs=40, batch_size=16),
+    "tiny": Preset(
+        ImageSettings(112, 1),
+        14,
+        14,
+        112,
+        128,
+        4,
+        4,
+        64,
+        2,
+        2,
+        epochs=40,
+        batch_size=16,
+        utility=UtilityConfig(updates=40, max_side=56),
+    ),
     "small": Preset(ImageSettings(224, 1), 16, 8, 112, 256, 6, 8, 128, 2, 4, epochs=70, batch_size=32),
     "base": Preset(ImageSettings(224, 1), 16, 8, 112, 768, 12, 12, 512, 4, 16, epochs=400, batch_size=128),
-    # Section IV-A: batch 128, AdamW at 1e-3 with default betas, 20 epochs; the paper gives no model size, so it is that of base.
+    # Section IV-A: batch 128, AdamW at 1e-3 with default betas, 20 epochs; the paper gives no model size, so it is that
+    # of base.
     "paper": Preset(
-        ImageSettings(224, 1), 16, 8, 112, 768, 12, 12, 512, 4, 16, epochs=20, batch_size=128, fusion_query="other", betas=(0.9, 0.999)
+        ImageSettings(224, 1),
+        16,
+        8,
+        112,
+        768,
+        12,
+        12,
+        512,
+        4,
+        16,
+        epochs=20,
+        batch_size=128,
+        fusion_query="other",
+        betas=(0.9, 0.999),
     ),
 }
 
 
 def build_mae(
-    preset: Preset, settings: Mapping[str, Settings], train: Mapping[str, Samples], fusion_query: FusionQuery | None = None
+    preset: Preset,
+    settings: Mapping[str, Settings],
+    train: Mapping[str, Samples],
+    fusion_query: FusionQuery | None = None,
 ) -> CrossModalMAE:
     """A fresh model for these training samples; normalisation comes from them and is kept in the model.
 
@@ -81,7 +115,8 @@ def _modality(name: str, preset: Preset, settings: Settings, train: Samples) -> 
     if isinstance(settings, ImageSettings):
         return Modality(name, settings.shape, (preset.image_patch,) * 2, mean, std, value_range=(0.0, 255.0))
     padded = (preset.audio_padded,) * 2
-    # The loudest training value leaves no room for rare clips; 3 nepers (26 dB) above it is a bound that only faults reach.
+    # The loudest training value leaves no room for rare clips; 3 nepers (26 dB) above it is a bound that only faults
+    # reach.
     loudest = float(train.values.max()) + 3.0
     return Modality(name, settings.shape, (preset.audio_patch,) * 2, mean, std, padded, (settings.log_floor, loudest))
 

@@ -1,7 +1,7 @@
 """Sound in and out: decode, resample, log-mel segments, and back from a log-mel to a waveform.
 
-Conventions (fixed by tests): mono, Hann window of ``win_length`` samples inside an FFT of ``n_fft``, centred frames with zero padding,
-power mel on the Slaney scale without area normalisation, natural logarithm clamped at ``log_floor``.
+Conventions (fixed by tests): mono, Hann window of ``win_length`` samples inside an FFT of ``n_fft``, centred frames
+with zero padding, power mel on the Slaney scale without area normalisation, natural logarithm clamped at ``log_floor``.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ AUDIO_SUFFIXES: Collection[str] = frozenset({".wav", ".flac", ".ogg", ".mp3", ".
 class AudioSettings:
     """How a recording becomes log-mel segments; stored with every model that was trained on them.
 
-    The defaults are the paper's: 100 bands, 25 ms window, 10 ms hop, 400 frames cut into segments of 100. ``n_fft`` is larger than the
-    window because 100 bands over 201 bins leave empty filters, and a filterbank without full row rank cannot be inverted.
+    The defaults are the paper's: 100 bands, 25 ms window, 10 ms hop, 400 frames cut into segments of 100. ``n_fft`` is
+    larger than the window because 100 bands over 201 bins leave empty filters, and a filterbank without full row rank
+    cannot be inverted.
     """
 
     sample_rate: int = 16_000
@@ -68,17 +69,26 @@ def mel_filterbank(settings: AudioSettings) -> tuple[Tensor, Tensor]:
     from torchaudio.functional import melscale_fbanks
 
     bank = melscale_fbanks(
-        settings.n_fft // 2 + 1, 0.0, settings.sample_rate / 2, settings.n_mels, settings.sample_rate, mel_scale="slaney"
+        settings.n_fft // 2 + 1,
+        0.0,
+        settings.sample_rate / 2,
+        settings.n_mels,
+        settings.sample_rate,
+        mel_scale="slaney",
     ).double()
     if int(torch.linalg.matrix_rank(bank)) < settings.n_mels:
-        raise UserError(f"{settings.n_mels} mel bands need more than n_fft={settings.n_fft}: some bands hold no FFT bin; raise n_fft.")
+        raise UserError(
+            f"{settings.n_mels} mel bands need more than n_fft={settings.n_fft}: "
+            "some bands hold no FFT bin; raise n_fft."
+        )
     return bank.float(), torch.linalg.pinv(bank).float()
 
 
 def read_audio(path: str | Path, settings: AudioSettings, seconds: float | None = None) -> np.ndarray:
     """Decode a file of any rate and channel count to mono float32 (samples,) in [-1, 1] at ``settings.sample_rate``.
 
-    ``seconds`` bounds how much is decoded. Raises UserError naming the file when it cannot be read, is empty or holds no finite sound.
+    ``seconds`` bounds how much is decoded. Raises UserError naming the file when it cannot be read, is empty or holds
+    no finite sound.
     """
     import soundfile
 
@@ -102,11 +112,18 @@ def read_audio(path: str | Path, settings: AudioSettings, seconds: float | None 
 
 
 def log_mel(wave: Tensor, settings: AudioSettings) -> Tensor:
-    """Log-mel spectrogram of waveforms: (..., samples) -> (..., n_mels, samples // hop_length), natural log of power."""
+    """Log-mel spectrogram of waveforms: (..., samples) -> (..., n_mels, samples // hop_length), natural log."""
     window = torch.hann_window(settings.win_length, device=wave.device)
     flat = wave.reshape(-1, wave.shape[-1])
     spectrum = torch.stft(
-        flat, settings.n_fft, settings.hop_length, settings.win_length, window, center=True, pad_mode="constant", return_complex=True
+        flat,
+        settings.n_fft,
+        settings.hop_length,
+        settings.win_length,
+        window,
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
     )
     power = torch.view_as_real(spectrum).square().sum(-1)
     bank, _ = mel_filterbank(settings)
@@ -115,10 +132,12 @@ def log_mel(wave: Tensor, settings: AudioSettings) -> Tensor:
 
 
 def log_mel_segments(wave: np.ndarray, settings: AudioSettings) -> np.ndarray:
-    """Cut a clip into log-mel segments: (samples,) -> float16 (S, 1, n_mels, segment_frames), 1 <= S <= frames / segment_frames.
+    """Cut a clip into log-mel segments: (samples,) -> float16 (S, 1, n_mels, segment_frames), 1 <= S <= frames /
+    segment_frames.
 
-    The first ``frames`` frames count. The last segment is padded with silence; segments that would be padding alone are not made, and
-    neither is a last one with less than a quarter of sound (unless it is the only one), because it would teach silence.
+    The first ``frames`` frames count. The last segment is padded with silence; segments that would be padding alone are
+    not made, and neither is a last one with less than a quarter of sound (unless it is the only one), because it would
+    teach silence.
     """
     length = settings.segment_samples
     wave = wave[: settings.frames * settings.hop_length]
@@ -130,8 +149,11 @@ def log_mel_segments(wave: np.ndarray, settings: AudioSettings) -> np.ndarray:
     return mel.reshape(1, settings.n_mels, segments, settings.segment_frames).transpose(2, 0, 1, 3)
 
 
-def read_segments(manifest: Manifest, settings: AudioSettings, workers: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Decode every clip once: segments float16 (N, 1, n_mels, segment_frames) and the manifest row of each segment (N,).
+def read_segments(
+    manifest: Manifest, settings: AudioSettings, workers: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decode every clip once: segments float16 (N, 1, n_mels, segment_frames) and the manifest row of each segment
+    (N,).
 
     Raises UserError that names all unreadable files together.
     """
@@ -144,10 +166,15 @@ def read_segments(manifest: Manifest, settings: AudioSettings, workers: int | No
             return error
 
     with ThreadPoolExecutor(workers) as pool:
-        results = list(progress_bar(pool.map(decode, range(len(manifest))), total=len(manifest), description="decoding sound"))
+        results = list(
+            progress_bar(pool.map(decode, range(len(manifest))), total=len(manifest), description="decoding sound")
+        )
     failures = [str(result) for result in results if isinstance(result, UserError)]
     if failures:
-        raise UserError(f"{len(failures)} sound files cannot be used: {' | '.join(failures[:5])}{' ...' if len(failures) > 5 else ''}")
+        raise UserError(
+            f"{len(failures)} sound files cannot be used: {' | '.join(failures[:5])}"
+            f"{' ...' if len(failures) > 5 else ''}"
+        )
     rows = np.repeat(np.arange(len(results)), [len(result) for result in results])
     return np.concatenate(results), rows
 
@@ -155,8 +182,8 @@ def read_segments(manifest: Manifest, settings: AudioSettings, workers: int | No
 def mel_to_waveform(mel: Tensor, settings: AudioSettings, rounds: int = 32, momentum: float = 0.99) -> Tensor:
     """Sound from log-mels: (..., n_mels, frames) -> (..., frames * hop_length), float32, clipped to [-1, 1].
 
-    The filterbank is undone by its non-negative pseudo-inverse and the phase is found by fast Griffin-Lim [Perraudin et al. 2013] from a
-    fixed start, so equal spectrograms give equal sound whatever else is in the batch.
+    The filterbank is undone by its non-negative pseudo-inverse and the phase is found by fast Griffin-Lim [Perraudin et
+    al. 2013] from a fixed start, so equal spectrograms give equal sound whatever else is in the batch.
     """
     _, inverse = mel_filterbank(settings)
     power = mel.float().exp()
@@ -177,7 +204,12 @@ def _griffin_lim(magnitude: Tensor, settings: AudioSettings, rounds: int, moment
     angles = torch.polar(torch.ones_like(phase), phase).to(magnitude.device).expand(magnitude.shape)
     window = torch.hann_window(settings.win_length, device=magnitude.device)
     length = (magnitude.shape[-1] - 1) * settings.hop_length
-    stft = {"n_fft": settings.n_fft, "hop_length": settings.hop_length, "win_length": settings.win_length, "window": window}
+    stft = {
+        "n_fft": settings.n_fft,
+        "hop_length": settings.hop_length,
+        "win_length": settings.win_length,
+        "window": window,
+    }
     previous = torch.zeros_like(angles)
     factor = momentum / (1 + momentum)
     for _ in range(rounds):

@@ -12,8 +12,10 @@ from mmgen.errors import UserError
 class ModalDecouplingSampler:
     """Fresh same-label partners every epoch, a function of (seed, epoch) alone.
 
-    Every epoch visits every sample of every modality at least once: class c contributes max_k n_c^k tuples, and modalities with fewer
-    samples go round again in a new order. The epoch is filled up to whole batches from its own beginning, so that shapes are static.
+    Every epoch visits every sample of every modality at least once: class c contributes max_k n_c^k tuples, and
+        modalities with fewer
+    samples go round again in a new order. The epoch is filled up to whole batches from its own beginning, so that
+    shapes are static.
 
     Args:
         labels: (n_k,) class indices of each modality's samples, K >= 1 modalities.
@@ -29,7 +31,9 @@ class ModalDecouplingSampler:
         every = set().union(*classes.values())
         lacking = {name: sorted(every - present) for name, present in classes.items() if every - present}
         if lacking or not every:
-            raise UserError(f"Every label needs samples in every modality; labels without any, by modality: {lacking or 'all'}.")
+            raise UserError(
+                f"Every label needs samples in every modality; labels without any, by modality: {lacking or 'all'}."
+            )
         if batch_size < 1:
             raise UserError(f"The batch size must be positive, got {batch_size}.")
         self.batch_size = batch_size
@@ -52,7 +56,9 @@ class ModalDecouplingSampler:
             UserError: ``world`` does not divide the batch size.
         """
         if self.batch_size % world:
-            raise UserError(f"The batch size ({self.batch_size}) must be a multiple of the number of processes ({world}).")
+            raise UserError(
+                f"The batch size ({self.batch_size}) must be a multiple of the number of processes ({world})."
+            )
         share = self.batch_size // world
         start = step * self.batch_size + rank * share
         return {name: indices[start : start + share] for name, indices in self.epoch(epoch).items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class Source:
 
     path: Path
     settings: Settings
-    columns: Columns = Columns()
+    columns: Columns = field(default_factory=Columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,8 @@ class PairedData:
         return next(iter(self.manifests.values())).label_names
 
     def summary(self) -> dict[str, dict[str, Any]]:
-        """Counts by modality for a report: files by label and split, samples by split, subjects, labels left out, subjects on two sides."""
+        """Counts by modality for a report: files by label and split, samples by split, subjects, labels left out,
+        subjects on two sides."""
         return {
             name: {
                 "counts": manifest.counts(),
@@ -67,7 +68,9 @@ def read_matched(sources: Mapping[str, Source]) -> tuple[dict[str, Manifest], di
     """Manifests of all modalities restricted to their common labels, and the labels left out (a warning names them)."""
     manifests = {
         name: read_manifest(
-            source.path, IMAGE_SUFFIXES if isinstance(source.settings, ImageSettings) else AUDIO_SUFFIXES, source.columns
+            source.path,
+            IMAGE_SUFFIXES if isinstance(source.settings, ImageSettings) else AUDIO_SUFFIXES,
+            source.columns,
         )
         for name, source in sources.items()
     }
@@ -89,7 +92,12 @@ def prepare(sources: Mapping[str, Source], validation_fraction: float = 0.1, see
         _check_splits(name, manifest)
         shared = shared_subjects(manifest)
         if shared:
-            logger.warning("%d subjects of '%s' are in more than one split, e.g. %s: results will be too good.", len(shared), name, shared[0])
+            logger.warning(
+                "%d subjects of '%s' are in more than one split, e.g. %s: results will be too good.",
+                len(shared),
+                name,
+                shared[0],
+            )
     splits: dict[str, dict[str, Samples]] = {split: {} for split in SPLITS}
     for name, manifest in manifests.items():
         samples = load_samples(manifest, sources[name].settings)
@@ -105,5 +113,6 @@ def _check_splits(name: str, manifest: Manifest) -> None:
         missing = [label for index, label in enumerate(manifest.label_names) if index not in present]
         if missing:
             raise UserError(
-                f"The {split} split of '{name}' has no sample of the label {missing[0]!r}; add files, move some over, or leave the label out."
+                f"The {split} split of '{name}' has no sample of the label {missing[0]!r}; "
+                "add files, move some over, or leave the label out."
             )

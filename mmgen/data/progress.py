@@ -9,7 +9,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def progress_bar(items: Iterable[T], total: int | None = None, description: str = "", quiet: bool = False) -> Iterator[T]:
+def progress_bar(
+    items: Iterable[T], total: int | None = None, description: str = "", quiet: bool = False
+) -> Iterator[T]:
     """tqdm over ``items`` that is silent on every process but the first and leaves no line behind when done."""
     from tqdm import tqdm
 

@@ -24,7 +24,7 @@ MaskRatio = float | Mapping[str, float]
 
 @dataclass
 class Masked:
-    """What masking did to one modality: visible tokens' indices (B, V), inverse order (B, N), mask (B, N) with 1 = masked."""
+    """What masking did to one modality: visible indices (B, V), inverse order (B, N), mask (B, N) with 1 = masked."""
 
     index: Tensor
     inverse: Tensor
@@ -34,8 +34,8 @@ class Masked:
 class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
     """K masked autoencoders whose encoders exchange information by gradual cross-attention.
 
-    With K = 1 this is the plain masked autoencoder. All inputs and outputs of the public methods are in raw units (images 0..255, log-mels
-    in nepers); normalisation happens inside.
+    With K = 1 this is the plain masked autoencoder. All inputs and outputs of the public methods are in raw units
+    (images 0..255, log-mels in nepers); normalisation happens inside.
 
     Args:
         modalities: one :class:`Modality` (or its dictionary) for each stream.
@@ -73,37 +73,47 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
             raise UserError(f"A model needs at least one modality and different names, got {[m.name for m in parsed]}.")
         counts = {name: modality.tokens for name, modality in self.modalities.items()}
         if fusion_query == "other" and len(set(counts.values())) > 1:
-            raise UserError(f"fusion_query='other' needs equal token counts, got {counts}; change patches or padding, or use 'own'.")
+            raise UserError(
+                f"fusion_query='other' needs equal token counts, got {counts}; change patches or padding, or use 'own'."
+            )
         self.config = {
             "modalities": [modality.to_dict() for modality in parsed],
             **{"dim": dim, "depth": depth, "heads": heads},
             **{"decoder_dim": decoder_dim, "decoder_depth": decoder_depth, "decoder_heads": decoder_heads},
             **{"fusion_query": fusion_query, "visible_weight": visible_weight, "head": head},
-            **{"labels": list(labels), "preprocessing": {name: dict(values) for name, values in (preprocessing or {}).items()}},
+            **{
+                "labels": list(labels),
+                "preprocessing": {name: dict(values) for name, values in (preprocessing or {}).items()},
+            },
         }
         self.depth, self.heads = depth, heads
         self.visible_weight = visible_weight
         self.streams = nn.ModuleDict({name: EncoderStream(m, dim, depth, heads) for name, m in self.modalities.items()})
         self.decoders = nn.ModuleDict(
-            {name: Decoder(m, dim, decoder_dim, decoder_depth, decoder_heads, head) for name, m in self.modalities.items()}
+            {
+                name: Decoder(m, dim, decoder_dim, decoder_depth, decoder_heads, head)
+                for name, m in self.modalities.items()
+            }
         )
         self.fusion = nn.ModuleList()
         if len(parsed) > 1:
             for xi in linear_xi(depth):
-                layer = nn.ModuleDict({name: GradualCrossAttention(dim, heads, xi, fusion_query) for name in self.modalities})
+                layer = nn.ModuleDict(
+                    {name: GradualCrossAttention(dim, heads, xi, fusion_query) for name in self.modalities}
+                )
                 self.fusion.append(layer.apply(initialise))
         for name, modality in self.modalities.items():
             self.register_buffer(f"valid_{name}", modality.valid(), persistent=False)
 
-    # -- training -------------------------------------------------------------------------------------------------------------------
+    # -- training
 
     def forward(
         self, inputs: Mapping[str, Tensor], mask_ratio: MaskRatio = 0.75, noise: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """Loss of each modality, a scalar in normalised units: {name: (B, C, H, W)} -> {name: ()}.
 
-        Masked patches count 1, visible ones ``visible_weight``; a modality with nothing masked or nothing visible still gives a loss that is
-        attached to the graph.
+        Masked patches count 1, visible ones ``visible_weight``; a modality with nothing masked or nothing visible still
+        gives a loss that is attached to the graph.
         """
         losses = self.patch_losses(inputs, mask_ratio, noise)
         return {name: self._reduce(name, loss, mask) for name, (loss, mask) in losses.items()}
@@ -116,7 +126,8 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
         masked = self._mask(patches, mask_ratio, noise)
         decoded = self._decode(self._encode(patches, masked), masked)
         return {
-            name: (self.decoders[name].head.loss(decoded[name], patches[name], self.valid(name)), masked[name].mask) for name in patches
+            name: (self.decoders[name].head.loss(decoded[name], patches[name], self.valid(name)), masked[name].mask)
+            for name in patches
         }
 
     def valid(self, name: str) -> Tensor:
@@ -132,10 +143,12 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
         """xi of every layer, first to last, for each modality (detached)."""
         return {name: [layer[name].xi.detach() for layer in self.fusion] for name in self.modalities}
 
-    # -- use ------------------------------------------------------------------------------------------------------------------------
+    # -- use
 
-    def encode(self, inputs: Mapping[str, Tensor], mask_ratio: MaskRatio = 0.0, noise: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """Features {name: (B, 1 + V, D)}, class token first. Modalities that are not given are left out of the fusion."""
+    def encode(
+        self, inputs: Mapping[str, Tensor], mask_ratio: MaskRatio = 0.0, noise: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Features {name: (B, 1 + V, D)}, class token first. Modalities that are not given are left out of fusion."""
         patches = self._patches(inputs)
         if mask_ratio == 0.0 and noise is None:
             return self._encode(patches, None)
@@ -194,7 +207,7 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
         return self.config["preprocessing"]
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
-        """Write ``model.safetensors`` and ``config.json``; see ``PyTorchModelHubMixin.save_pretrained`` for the other arguments."""
+        """Write ``model.safetensors`` and ``config.json``; other arguments as in ``PyTorchModelHubMixin``."""
         kwargs["config"] = kwargs.get("config") or self.config
         return super().save_pretrained(save_directory, **kwargs)
 
@@ -203,11 +216,14 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
         return {name: uniform_noise(batch, modality.tokens, generator) for name, modality in self.modalities.items()}
 
     def to_timm(self, name: str) -> VisionTransformer:
-        """The encoder of one modality as a timm ``VisionTransformer`` without a classifier; its input is ``modality.normalise(x)``."""
+        """The encoder of one modality as a timm ``VisionTransformer`` without a classifier.
+
+        Its input is ``modality.normalise(x)``, padded with zeros at the bottom and right to ``modality.padded``.
+        """
         self._known(name)
         return stream_to_timm(self.streams[name], self.modalities[name], self.heads)
 
-    # -- parts ----------------------------------------------------------------------------------------------------------------------
+    # -- parts
 
     def _known(self, name: str) -> None:
         if name not in self.modalities:
@@ -218,7 +234,9 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
             self._known(name)
         return {name: m.patchify(m.normalise(inputs[name])) for name, m in self.modalities.items() if name in inputs}
 
-    def _mask(self, patches: Mapping[str, Tensor], mask_ratio: MaskRatio, noise: Mapping[str, Tensor] | None) -> dict[str, Masked]:
+    def _mask(
+        self, patches: Mapping[str, Tensor], mask_ratio: MaskRatio, noise: Mapping[str, Tensor] | None
+    ) -> dict[str, Masked]:
         ratios = self.ratios(mask_ratio)
         masked = {}
         for name, x in patches.items():
@@ -229,7 +247,10 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
         return masked
 
     def _encode(self, patches: Mapping[str, Tensor], masked: Mapping[str, Masked] | None) -> dict[str, Tensor]:
-        z = {name: self.streams[name].tokens(x, None if masked is None else masked[name].index) for name, x in patches.items()}
+        z = {
+            name: self.streams[name].tokens(x, None if masked is None else masked[name].index)
+            for name, x in patches.items()
+        }
         for layer in range(self.depth):
             if len(z) > 1:
                 z = {name: z[name] + self.fusion[layer][name](z[name], [z[o] for o in z if o != name]) for name in z}
@@ -240,9 +261,11 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
         return {name: self.decoders[name](encoded[name], masked[name].inverse) for name in encoded}
 
     def _reduce(self, name: str, loss: Tensor, mask: Tensor) -> Tensor:
-        """Weighted mean over each sample's patches (masked 1, visible ``visible_weight``, by share of valid elements), then over samples.
+        """Weighted mean over each sample's patches (masked 1, visible ``visible_weight``, by share of valid elements),
+        then over samples.
 
-        Averaging within a sample first makes the loss of a batch the mean of the losses of its parts, on however many processes.
+        Averaging within a sample first makes the loss of a batch the mean of the losses of its parts, on however many
+        processes.
         """
         weight = self.valid(name).mean(-1) * (mask + self.visible_weight * (1.0 - mask))
         return ((loss * weight).sum(1) / weight.sum(1).clamp_min(1e-8)).mean()

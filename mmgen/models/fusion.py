@@ -18,9 +18,9 @@ FusionQuery = Literal["own", "other"]
 class GradualCrossAttention(nn.Module):
     """The term xi * C(.) that one layer adds to one modality's tokens.
 
-    ``query="own"``: C(own, other, other), the tokens of all other modalities are read as one sequence; any lengths, any number of them.
-    ``query="other"``: C(other, own, own) as printed in the paper; the output has the other's token count, so counts must be equal. With
-    more than two modalities the outputs for each of the others are averaged.
+    ``query="own"``: C(own, other, other), the tokens of all other modalities are read as one sequence; any lengths, any
+    number of them. ``query="other"``: C(other, own, own) as printed in the paper; the output has the other's token
+    count, so counts must be equal. With more than two modalities the outputs for each of the others are averaged.
 
     Args:
         dim: token width D.
@@ -53,7 +53,8 @@ class GradualCrossAttention(nn.Module):
             for other in others:
                 if other.shape[1] != own.shape[1]:
                     raise UserError(
-                        f"fusion_query='other' adds the other modality's {other.shape[1]} tokens to {own.shape[1]} own ones; "
+                        f"fusion_query='other' adds the other modality's {other.shape[1]} tokens "
+                        f"to {own.shape[1]} own ones; "
                         "give all modalities the same mask ratio, or train with fusion_query='own'."
                     )
             attended = torch.stack([self._attend(other, own) for other in others]).mean(dim=0)
@@ -70,5 +71,5 @@ class GradualCrossAttention(nn.Module):
 
 
 def linear_xi(depth: int) -> list[float]:
-    """Initial gates: a ramp from 0 at the first layer to 1 at the last, since late fusion is the better prior (section III-C)."""
+    """Initial gates, a ramp from 0 to 1 over the layers: late fusion is the better prior (section III-C)."""
     return [layer / max(1, depth - 1) for layer in range(depth)]

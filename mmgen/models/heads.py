@@ -1,4 +1,7 @@
-"""Decoder heads: how decoded tokens become patches, and what the patches cost. A new head is a class here and a line in ``HEADS``."""
+"""Decoder heads: how decoded tokens become patches, and what the patches cost.
+
+A new head is a class here and a line in ``HEADS``.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ def visible_count(tokens: int, mask_ratio: float) -> int:
 def shuffle(noise: Tensor) -> tuple[Tensor, Tensor]:
     """Order and inverse order of tokens from uniform noise: (B, N) -> (B, N), (B, N).
 
-    The first ``visible_count`` entries of the order are the visible tokens; the inverse order puts decoded tokens back in place.
+    The first ``visible_count`` entries of the order are the visible tokens; the inverse order puts decoded tokens back
+    in place.
     """
     order = noise.argsort(dim=1, stable=True)
     return order, order.argsort(dim=1)

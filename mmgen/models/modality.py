@@ -23,8 +23,8 @@ class Modality:
         shape: (C, H, W) of one sample in raw units.
         patch: (h, w) of one token.
         mean, std: normalisation in raw units, one number or one a channel.
-        pad_to: (H', W') to which samples are padded at the bottom and right before patchifying, with the mean. None pads to the next
-            multiple of the patch. Padding carries no loss and is cut off again by :meth:`unpatchify`.
+        pad_to: (H', W') to which samples are padded at the bottom and right before patchifying, with the mean. None
+            pads to the next multiple of the patch. Padding carries no loss and is cut off again by :meth:`unpatchify`.
         value_range: (low, high) of valid raw values; what a model makes is clamped to it. None: unbounded.
 
     Raises:
@@ -50,13 +50,18 @@ class Modality:
             raise UserError(f"Modality {self.name!r}: shape {self.shape} and patch {self.patch} must be positive.")
         for statistic in (self.mean, self.std):
             if len(statistic) not in (1, self.shape[0]):
-                raise UserError(f"Modality {self.name!r}: mean and std need 1 or {self.shape[0]} numbers, got {len(statistic)}.")
+                raise UserError(
+                    f"Modality {self.name!r}: mean and std need 1 or {self.shape[0]} numbers, got {len(statistic)}."
+                )
         if min(self.std) <= 0:
-            raise UserError(f"Modality {self.name!r}: std must be positive, got {self.std}; is every training sample constant?")
+            raise UserError(
+                f"Modality {self.name!r}: std must be positive, got {self.std}; is every training sample constant?"
+            )
         height, width = self.padded
         if height % self.patch[0] or width % self.patch[1] or height < self.shape[1] or width < self.shape[2]:
             raise UserError(
-                f"Modality {self.name!r}: pad_to {self.pad_to} must hold {self.shape[1:]} and be a multiple of the patch {self.patch}."
+                f"Modality {self.name!r}: pad_to {self.pad_to} must hold {self.shape[1:]} "
+                f"and be a multiple of the patch {self.patch}."
             )
 
     @classmethod

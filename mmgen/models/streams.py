@@ -1,4 +1,4 @@
-"""The two single-modality halves of the masked autoencoder: an encoder stream that sees visible tokens, a light decoder that sees all."""
+"""The single-modality halves of the masked autoencoder: an encoder sees visible tokens, a light decoder sees all."""
 
 from __future__ import annotations
 

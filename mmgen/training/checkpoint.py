@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,13 @@ class Checkpoints:
         if self.keep > 0:
             named = self.folder / f"step_{step:08d}.pt"
             named.unlink(missing_ok=True)
-            os.link(self.last, named)
-            for old in sorted(self.folder.glob("step_*.pt"))[: -self.keep]:
+            try:
+                os.link(self.last, named)
+            except OSError:  # some network and memory-card file systems have no hard links
+                shutil.copyfile(self.last, named)
+            # Numbers above this one were left by a run that this one has replaced.
+            steps = sorted(file for file in self.folder.glob("step_*.pt") if file.name <= named.name)
+            for old in set(self.folder.glob("step_*.pt")) - set(steps[-self.keep :]):
                 old.unlink()
 
     def save_best(self, weights: Mapping[str, Any]) -> None:
@@ -49,14 +55,18 @@ class Checkpoints:
         self._write(weights, self.best)
 
     def load(self, path: Path | None = None) -> dict[str, Any]:
-        """Read a checkpoint (``last.pt`` by default) on the CPU; raises UserError naming a file that is missing or damaged."""
+        """Read a checkpoint (``last.pt`` by default) on the CPU; raises UserError if it is missing or damaged."""
         path = path or self.last
         if not path.is_file():
-            raise UserError(f"There is no checkpoint {path}; start without --resume, or give --out of the run to go on with.")
+            raise UserError(
+                f"There is no checkpoint {path}; start without --resume, or give --out of the run to go on with."
+            )
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise UserError(f"Checkpoint {path} cannot be read ({error}); resume from a step_*.pt beside it.") from error
+            raise UserError(
+                f"Checkpoint {path} cannot be read ({error}); resume from a step_*.pt beside it."
+            ) from error
 
     def _write(self, state: Mapping[str, Any], path: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

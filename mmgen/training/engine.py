@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "no", "bf16"]
 
-# Fused attention by device type, as benchmarks/attention.py measures it: on a CPU plain matrix products train at least as fast.
+# Fused attention by device type, as benchmarks/attention.py measures it: on a CPU plain matrix products train at least
+# as fast.
 FUSED_ATTENTION = {"cpu": False, "cuda": True}
 
 
@@ -23,7 +24,8 @@ def make_accelerator(mixed_precision: Precision = "auto") -> Accelerator:
     """An ``Accelerator`` for whatever this process was launched as.
 
     Raises:
-        UserError: a launcher started several processes but Accelerate sees one (they would overwrite each other's files).
+        UserError: a launcher started several processes but Accelerate sees one (they would overwrite each other's
+            files).
     """
     from accelerate import Accelerator
 
@@ -34,7 +36,10 @@ def make_accelerator(mixed_precision: Precision = "auto") -> Accelerator:
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision)
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != accelerator.num_processes:
-        raise UserError(f"The launcher started {launched} processes but Accelerate sees {accelerator.num_processes}; check its --config_file.")
+        raise UserError(
+            f"The launcher started {launched} processes but Accelerate sees {accelerator.num_processes}; "
+            "check its --config_file."
+        )
     return accelerator
 
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 class LossStepper:
     """Back-propagates named losses, each into the parameters it can reach, and steps an AdamW of its own.
 
-    All gradients are taken before the first step, because a step changes weights that the next backward pass needs. With one entry this is
-    ordinary training. Weight decay is divided by the number of losses, so that one update decays as much as it does with one optimiser.
+    All gradients are taken before the first step, because a step changes weights that the next backward pass needs.
+    With one entry this is ordinary training. Weight decay is divided by the number of losses, so that one update decays
+    as much as it does with one optimiser.
 
     Args:
         reach: parameters of each loss, by name.
@@ -31,7 +32,8 @@ class LossStepper:
         self.reach = {name: list(parameters) for name, parameters in reach.items()}
         self.clip_norm = clip_norm
         self.optimizers = {
-            name: _adamw(parameters, lr, weight_decay / len(self.reach), betas) for name, parameters in self.reach.items()
+            name: _adamw(parameters, lr, weight_decay / len(self.reach), betas)
+            for name, parameters in self.reach.items()
         }
         self._gradients: dict[str, list[Tensor | None]] = {}
 
@@ -43,10 +45,12 @@ class LossStepper:
                 losses[name] * share, self.reach[name], retain_graph=name != names[-1], allow_unused=True
             )
             before = self._gradients.get(name)
-            self._gradients[name] = list(gradients) if before is None else [_add(a, b) for a, b in zip(before, gradients, strict=True)]
+            self._gradients[name] = (
+                list(gradients) if before is None else [_add(a, b) for a, b in zip(before, gradients, strict=True)]
+            )
 
     def step(self) -> dict[str, Tensor]:
-        """Average gradients over processes, clip, step every optimiser; returns each loss's gradient norm before clipping."""
+        """Average gradients over processes, clip, step every optimiser; returns each loss's norm before clipping."""
         for name in self.reach:
             _average_over_processes([g for g in self._gradients[name] if g is not None])
         norms = {}
@@ -67,7 +71,9 @@ class LossStepper:
         return norm
 
 
-def _adamw(parameters: Sequence[nn.Parameter], lr: float, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
+def _adamw(
+    parameters: Sequence[nn.Parameter], lr: float, weight_decay: float, betas: tuple[float, float]
+) -> torch.optim.AdamW:
     decayed = [p for p in parameters if p.ndim >= 2]
     plain = [p for p in parameters if p.ndim < 2]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
@@ -79,7 +85,7 @@ def _add(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 def _average_over_processes(gradients: Sequence[Tensor]) -> None:
-    """One flat all-reduce in place. The set of gradients is the same on every process, since it follows from the graph alone."""
+    """One flat all-reduce in place. Every process has the same set of gradients: it follows from the graph alone."""
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
         return
     flat = torch.cat([g.reshape(-1) for g in gradients])

@@ -38,7 +38,8 @@ class LoopConfig:
         epochs: passes over the data.
         schedule: learning-rate curve over all updates, after a linear warm-up.
         warmup: share of all updates that warms up.
-        ema_decay: decay of an exponential moving average of the weights, 0 for none. It is what is validated and kept as best.
+        ema_decay: decay of an exponential moving average of the weights, 0 for none. It is what is validated and kept
+            as best.
         validate_every: epochs between validations, previews and checkpoints; 0 means ten times in a run.
         log_every: updates between two looks at the running losses and at stop requests from other processes.
         keep_checkpoints: how many step_*.pt to keep beside last.pt.
@@ -67,7 +68,7 @@ class Position:
 
 
 class Batches(Protocol):
-    """Where batches come from: a function of the position alone, so that a resumed run sees what an uninterrupted one would."""
+    """Where batches come from: a function of the position alone, so that a resumed run sees what it would have seen."""
 
     batch_size: int
     steps_per_epoch: int
@@ -83,10 +84,10 @@ class Task(Protocol):
     optimizers: Mapping[str, torch.optim.Optimizer]
 
     def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
-        """Backward passes and optimiser steps of one batch; scalars to log, left on the device. Losses are named ``loss/...``."""
+        """Backward passes and optimiser steps of one batch; scalars to log, on the device. Losses are ``loss/...``."""
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Measures on held-out data; ``"score"``, lower is better, chooses the best weights. {} when there is nothing to measure."""
+        """Measures on held-out data; ``"score"``, lower is better, chooses the best weights. {}: nothing to measure."""
 
     def describe(self) -> dict[str, Any]:
         """JSON-able state worth a line in the log once an epoch."""
@@ -95,11 +96,11 @@ class Task(Protocol):
         """uint8 pictures (H, W) or (H, W, 3) by name."""
 
 
-class NonFiniteLoss(RuntimeError):
+class NonFiniteLoss(RuntimeError):  # noqa: N818
     """A loss was not a number any more; the message names the last good checkpoint."""
 
 
-class Interrupted(RuntimeError):
+class Interrupted(RuntimeError):  # noqa: N818
     """The run was asked to stop; its state is in the checkpoint that the message names."""
 
 
@@ -130,7 +131,9 @@ class Loop:
         self.folder = folder
         self.checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints) if folder else None
         self.updates = config.epochs * batches.steps_per_epoch
-        self.ema = AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)) if config.ema_decay else None
+        self.ema = (
+            AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)) if config.ema_decay else None
+        )
         self._identity = hashlib.sha256(json.dumps(fingerprint or {}, sort_keys=True, default=str).encode()).hexdigest()
         self._base_lrs = {name: [g["lr"] for g in o.param_groups] for name, o in task.optimizers.items()}
         self._update = 0
@@ -164,14 +167,16 @@ class Loop:
                 self._log.close()
         return self.model
 
-    # -- one run --------------------------------------------------------------------------------------------------------------------
+    # -- one run
 
     def _epochs(self, stop: StopSignal, reader: ThreadPoolExecutor) -> None:
         from tqdm import tqdm
 
         steps = self.batches.steps_per_epoch
         muted = not self.accelerator.is_main_process or self.folder is None
-        with tqdm(total=self.updates, initial=self._update, desc="training", unit="step", disable=muted, dynamic_ncols=True) as bar:
+        with tqdm(
+            total=self.updates, initial=self._update, desc="training", unit="step", disable=muted, dynamic_ncols=True
+        ) as bar:
             while self._update < self.updates:
                 epoch, start = self._update // steps, time.perf_counter()
                 first = self._update
@@ -181,6 +186,7 @@ class Loop:
                     bar.update()
                     self._look(stop, sums, position, bar)
                 self._end_of_epoch(epoch, sums, first, time.perf_counter() - start)
+                self._heed(stop)
 
     def _stream(self, epoch: int, reader: ThreadPoolExecutor) -> Iterator[tuple[Position, dict[str, Tensor]]]:
         """The rest of an epoch; the next batch is read while the current one is learnt."""
@@ -216,17 +222,26 @@ class Loop:
         self._update = position.update + 1
 
     def _look(self, stop: StopSignal, sums: Mapping[str, Tensor], position: Position, bar: Any) -> None:
-        """Every few updates: show losses, check that they are finite, heed stop requests. The only place that waits for the device."""
+        """Every few updates: show losses, check them, heed stop requests. The only place that waits for the device."""
         alone = self.accelerator.num_processes == 1
         if (position.update + 1) % self.config.log_every and not (alone and stop.name):
             return
         self._check_finite()
         latest = {name: value for name, value in sums.items() if name.startswith("loss/")}
-        bar.set_postfix({name.removeprefix("loss/"): f"{float(value) / (position.step + 1):.3f}" for name, value in latest.items()})
+        bar.set_postfix(
+            {name.removeprefix("loss/"): f"{float(value) / (position.step + 1):.3f}" for name, value in latest.items()}
+        )
+        if position.step + 1 < self.batches.steps_per_epoch:  # else the epoch's row and validation come first
+            self._heed(stop)
+
+    def _heed(self, stop: StopSignal) -> None:
+        """Leave with a checkpoint if any process was asked to stop. Collective."""
         if stop.requested(self.accelerator.device):
             self._save()
             where = f" The state is in {self.checkpoints.last}; go on with --resume latest." if self.checkpoints else ""
-            raise Interrupted(f"Stopped by {stop.name or 'another process'} after update {self._update} of {self.updates}.{where}")
+            raise Interrupted(
+                f"Stopped by {stop.name or 'another process'} after update {self._update} of {self.updates}.{where}"
+            )
 
     def _end_of_epoch(self, epoch: int, sums: Mapping[str, Tensor], first: int, seconds: float) -> None:
         self._check_finite()
@@ -266,12 +281,17 @@ class Loop:
 
     def _check_finite(self) -> None:
         if not bool(self._finite):
-            kept = f" The last good checkpoint is {self.checkpoints.last}." if self.checkpoints and self.checkpoints.last.is_file() else ""
+            kept = (
+                f" The last good checkpoint is {self.checkpoints.last}."
+                if self.checkpoints and self.checkpoints.last.is_file()
+                else ""
+            )
             raise NonFiniteLoss(
-                f"A loss stopped being a number before update {self._update}.{kept} Lower the learning rate or use --mixed-precision no."
+                f"A loss stopped being a number before update {self._update}.{kept} "
+                "Lower the learning rate or use --mixed-precision no."
             )
 
-    # -- state ----------------------------------------------------------------------------------------------------------------------
+    # -- state
 
     def _save(self) -> None:
         if not self.checkpoints or not self.accelerator.is_main_process:
@@ -293,8 +313,8 @@ class Loop:
         state = self.checkpoints.load()
         if state["identity"] != self._identity:
             raise UserError(
-                f"{self.checkpoints.last} belongs to a run with other settings or data; repeat its command with --resume latest added, "
-                "or choose another --out."
+                f"{self.checkpoints.last} belongs to a run with other settings or data; "
+                "repeat its command with --resume latest added, or choose another --out."
             )
         self.task.model.load_state_dict(state["model"])
         for name, optimizer in self.task.optimizers.items():

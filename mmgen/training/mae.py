@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,14 +15,17 @@ from torch import Tensor, nn
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.training.batches import PairedBatches
 from mmgen.training.engine import choose_attention, synchronise_parameters
 from mmgen.training.gradients import LossStepper
-from mmgen.training.loop import Position
+from mmgen.training.loop import Loop, LoopConfig, Position
 from mmgen.training.mae_validation import masked_patch_error, mean_patch_error, tuples_around
 from mmgen.training.preview import reconstruction_grid
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,9 +35,11 @@ class MAEConfig:
     Attributes:
         lr, weight_decay, betas: of AdamW. The paper uses 1e-3, 0.05 and torch's default betas.
         mask_ratio: share of hidden patches, of every modality.
-        whole_mask_share: share of updates in which one modality, in turn by chance, is hidden whole, so that the model learns to make it from
-            the others. Not possible, and not done, with one modality or with ``fusion_query="other"``.
-        loss_coupling: "decoupled" gives each modality's loss its own gradient and optimiser (section III-D), "joint" adds the losses.
+        whole_mask_share: share of updates in which one modality, in turn by chance, is hidden whole, so that the model
+            learns to make it from the others. Not possible, and not done, with one modality or with
+            ``fusion_query="other"``.
+        loss_coupling: "decoupled" gives each modality's loss its own gradient and optimiser (section III-D), "joint"
+            adds the losses.
         clip_norm: largest gradient norm of a loss.
         accumulate: parts into which a batch is cut to save memory; the update is the same.
         seed: seed of all masks.
@@ -57,7 +64,8 @@ class MAETask:
         config: how to learn.
         accelerator: engine of this process.
         batch_size: tuples of one update over all processes.
-        train, validation: decoded samples for baseline, validation and previews; without ``validation`` nothing is validated.
+        train, validation: decoded samples for baseline, validation and previews; without ``validation`` nothing is
+            validated.
 
     Raises:
         UserError: the batch cannot be shared out evenly.
@@ -74,13 +82,17 @@ class MAETask:
     ) -> None:
         parts = accelerator.num_processes * config.accumulate
         if batch_size % parts:
-            raise UserError(f"The batch size ({batch_size}) must be a multiple of processes x accumulation steps ({parts}).")
+            raise UserError(
+                f"The batch size ({batch_size}) must be a multiple of processes x accumulation steps ({parts})."
+            )
         self.model = model.to(accelerator.device)
         self.config, self.accelerator, self.batch_size = config, accelerator, batch_size
         choose_attention(model, accelerator.device)
         synchronise_parameters(model)
         names = list(model.modalities)
-        self._whole_mask_share = config.whole_mask_share if len(names) > 1 and model.config["fusion_query"] == "own" else 0.0
+        self._whole_mask_share = (
+            config.whole_mask_share if len(names) > 1 and model.config["fusion_query"] == "own" else 0.0
+        )
         if config.loss_coupling == "decoupled":
             reach = {name: list(model.parameters_of_loss(name).values()) for name in names}
         else:
@@ -90,7 +102,9 @@ class MAETask:
         self.validation = validation
         self.baseline: dict[str, float] = {}
         if train and validation:
-            self.baseline = {name: mean_patch_error(model.modalities[name], train[name], validation[name]) for name in names}
+            self.baseline = {
+                name: mean_patch_error(model.modalities[name], train[name], validation[name]) for name in names
+            }
 
     def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
         """One forward pass a part, one gradient a loss, one step an optimiser."""
@@ -100,7 +114,9 @@ class MAETask:
         for part in range(self.config.accumulate):
             cut = slice(part * self._part_size, (part + 1) * self._part_size)
             with self.accelerator.autocast():
-                losses = self.model({n: x[cut] for n, x in batch.items()}, ratios, {n: x[cut] for n, x in noise.items()})
+                losses = self.model(
+                    {n: x[cut] for n, x in batch.items()}, ratios, {n: x[cut] for n, x in noise.items()}
+                )
             for name, loss in losses.items():
                 means[f"loss/{name}"] = means.get(f"loss/{name}", 0.0) + loss.detach() * share
             if self.config.loss_coupling == "joint":
@@ -114,7 +130,7 @@ class MAETask:
         return self.batch_size // (self.accelerator.num_processes * self.config.accumulate)
 
     def noise(self, position: Position) -> dict[str, Tensor]:
-        """This process's share of the global batch's masking noise, {name: (B / world, N)}: the same however many processes share it."""
+        """This process's share {name: (B / world, N)} of the global batch's masking noise, the same for any world."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + position.update)
         share = self.batch_size // position.world
         cut = slice(position.rank * share, (position.rank + 1) * share)
@@ -153,3 +169,36 @@ class MAETask:
         batch = {name: torch.from_numpy(self.validation[name].values[index[picked]]) for name, index in rows.items()}
         batch = {name: x.to(self.accelerator.device) for name, x in batch.items()}
         return reconstruction_grid(model, batch, self.config.mask_ratio, self.config.seed)
+
+
+def train_mae(
+    model: CrossModalMAE,
+    splits: Mapping[str, Mapping[str, Samples]],
+    batch_size: int,
+    config: MAEConfig,
+    loop: LoopConfig,
+    accelerator: Accelerator,
+    folder: Path | None = None,
+    resume: bool = False,
+    fingerprint: Mapping[str, Any] | None = None,
+) -> CrossModalMAE:
+    """Train a model on the modalities it has, validating on the "val" split; returns the weights to keep (the moving
+    average if there is one).
+
+    See :class:`Loop` for ``folder``, ``resume``, ``fingerprint`` and what is raised.
+    """
+    train = {name: splits["train"][name] for name in model.modalities}
+    validation = {name: splits["val"][name] for name in model.modalities}
+    task = MAETask(model, config, accelerator, batch_size, train, validation)
+    batches = PairedBatches(train, batch_size, config.seed)
+    trained = Loop(task, batches, loop, accelerator, folder, fingerprint).run(resume)
+    ratio = {name: value for name, value in task.validate(trained).items() if name.startswith("of_mean_patch/")}
+    if accelerator.is_main_process:
+        for name, value in ratio.items():
+            if value >= 1.0:
+                logger.warning(
+                    "%s: the model does not beat predicting the mean patch (%.2f of its error); train longer.",
+                    name.split("/")[1],
+                    value,
+                )
+    return trained.eval()

@@ -1,4 +1,4 @@
-"""What a masked autoencoder is measured by: error on masked patches of unseen data, beside a baseline that knows no sample."""
+"""The masked autoencoder's measure: error on masked patches of unseen data, beside a baseline that knows no sample."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ from mmgen.models.modality import Modality
 
 @torch.no_grad()
 def masked_patch_error(
-    model: CrossModalMAE, samples: Mapping[str, Samples], mask_ratio: MaskRatio = 0.75, seed: int = 0, batch_size: int = 64
+    model: CrossModalMAE,
+    samples: Mapping[str, Samples],
+    mask_ratio: MaskRatio = 0.75,
+    seed: int = 0,
+    batch_size: int = 64,
 ) -> dict[str, float]:
-    """Mean squared error on masked patches, in normalised units, for each modality: {name: error >= 0}, lower is better.
+    """Mean squared error on masked patches, in normalised units, for each modality: {name: error >= 0}, lower is
+    better.
 
-    Partners are same-label samples, taken in turn; masks and partners depend on ``seed`` alone. Every sample of a modality counts once.
+    Partners are same-label samples, taken in turn; masks and partners depend on ``seed`` alone. Every sample of a
+    modality counts once.
     """
     device = next(model.parameters()).device
     errors = {}
@@ -39,7 +45,7 @@ def masked_patch_error(
 
 
 def tuples_around(samples: Mapping[str, Samples], name: str, seed: int) -> dict[str, np.ndarray]:
-    """Every sample of ``name`` once, with a random same-label partner of each other modality: {modality: (n,) indices}."""
+    """Every sample of ``name`` once, with random same-label partners of each other modality: {modality: (n,)}."""
     rng = np.random.default_rng(seed)
     labels = samples[name].labels
     rows = {name: np.arange(len(labels))}
@@ -47,7 +53,9 @@ def tuples_around(samples: Mapping[str, Samples], name: str, seed: int) -> dict[
         if other != name:
             rows[other] = np.empty(len(labels), dtype=np.int64)
             for label in np.unique(labels):
-                rows[other][labels == label] = rng.choice(np.flatnonzero(partners.labels == label), (labels == label).sum())
+                rows[other][labels == label] = rng.choice(
+                    np.flatnonzero(partners.labels == label), (labels == label).sum()
+                )
     return rows
 
 
@@ -56,14 +64,14 @@ def mean_patch_error(
 ) -> float:
     """Error of predicting the mean training patch, whatever the sample; normalised units.
 
-    ``per_position``: the mean patch of each position, i.e. the mean sample. That is the strongest prediction that looks at no sample, and a
-    harder baseline than one mean patch for all positions.
+    ``per_position``: the mean patch of each position, i.e. the mean sample. That is the strongest prediction that looks
+    at no sample, and a harder baseline than one mean patch for all positions.
     """
     total = torch.zeros(modality.tokens, modality.patch_size, dtype=torch.float64)
     for start in range(0, len(train), chunk):
         total += _patches(modality, train.values[start : start + chunk]).double().sum(0)
     valid = modality.valid().double()
-    mean = total / len(train) if per_position else total.sum(0) / (len(train) * valid.sum(0))
+    mean = total / len(train) if per_position else total.sum(0) / (len(train) * valid.sum(0)).clamp_min(1.0)
     error = 0.0
     for start in range(0, len(test), chunk):
         difference = _patches(modality, test.values[start : start + chunk]) - mean

@@ -12,8 +12,10 @@ from mmgen.models.modality import Modality
 
 
 @torch.no_grad()
-def reconstruction_grid(model: CrossModalMAE, batch: dict[str, Tensor], mask_ratio: float, seed: int) -> dict[str, np.ndarray]:
-    """For each modality a uint8 picture (H, W) or (H, W, 3): one row a sample, columns original, visible part, full decode."""
+def reconstruction_grid(
+    model: CrossModalMAE, batch: dict[str, Tensor], mask_ratio: float, seed: int
+) -> dict[str, np.ndarray]:
+    """A uint8 picture (H, W) or (H, W, 3) a modality: a row a sample, columns original, visible part, full decode."""
     size = len(next(iter(batch.values())))
     noise = model.noise(size, torch.Generator().manual_seed(seed))
     made = model.reconstruct(batch, mask_ratio, noise)
@@ -22,7 +24,10 @@ def reconstruction_grid(model: CrossModalMAE, batch: dict[str, Tensor], mask_rat
         original = batch[name].float()
         columns = [original, hide(modality, original, noise[name].to(original.device), mask_ratio), made[name]]
         low, high = value_limits(modality, original)
-        rows = [np.concatenate([to_picture(column[i], modality, low, high) for column in columns], axis=1) for i in range(size)]
+        rows = [
+            np.concatenate([to_picture(column[i], modality, low, high) for column in columns], axis=1)
+            for i in range(size)
+        ]
         grids[name] = np.concatenate(rows, axis=0)
     return grids
 

@@ -12,7 +12,8 @@ import numpy as np
 
 
 class RunLog:
-    """Writes ``metrics.jsonl`` (one line an epoch), TensorBoard events and ``previews/``; used on the main process only.
+    """Writes ``metrics.jsonl`` (one line an epoch), TensorBoard events and ``previews/``; used on the main process
+    only.
 
     Args:
         folder: the run's folder.
@@ -77,4 +78,6 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, float]:
         items = enumerate(value)
     else:
         return {prefix: float(value)} if isinstance(value, int | float) else {}
-    return {name: number for key, item in items for name, number in _flatten(item, f"{prefix}/{key}".strip("/")).items()}
+    return {
+        name: number for key, item in items for name, number in _flatten(item, f"{prefix}/{key}".strip("/")).items()
+    }

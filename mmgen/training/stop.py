@@ -11,7 +11,7 @@ import torch
 
 
 class StopSignal:
-    """Context in which SIGTERM and SIGINT set a flag instead of ending the process; a second SIGINT interrupts at once."""
+    """Context in which SIGTERM and SIGINT set a flag and do not end the process; a second SIGINT interrupts at once."""
 
     def __init__(self) -> None:
         self.name: str | None = None

@@ -1,0 +1,147 @@
+"""The command line: ``mmgen generate`` and ``mmgen phantoms``; also what recipes need to be commands."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from mmgen.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Make a labelled synthetic data set from a trained model and real samples."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """Folder of a model or of a run, or a hub id."""
+    per_class: int
+    """Samples of each label."""
+    out: Path
+    """Folder of the new data set."""
+    images: Path | None = None
+    """Folder or CSV of real images; not needed at image mask ratio 1."""
+    audio: Path | None = None
+    """Folder or CSV of real recordings; not needed at audio mask ratio 1."""
+    mask_ratio: float = 0.75
+    """Hidden share of every modality; 1 makes it from the others alone."""
+    image_mask_ratio: float | None = None
+    """Hidden share of images, if another."""
+    audio_mask_ratio: float | None = None
+    """Hidden share of sounds, if another."""
+    split: str = "train"
+    """Split to start from, where the data have splits."""
+    path_column: str | None = None
+    """Column of a CSV that holds paths."""
+    label_column: str | None = None
+    """Column of a CSV that holds labels."""
+    split_column: str | None = None
+    """Column of a CSV that holds splits."""
+    seed: int = 0
+    """Seed of partners and masks."""
+    batch_size: int = 32
+    """Samples made at once."""
+    paste_visible: bool = False
+    """Keep visible patches of the real samples: copies real data."""
+    source_ids: bool = True
+    """Keep row numbers of the real samples in metadata.csv."""
+    overwrite: bool = False
+    """Replace an earlier data set in the folder."""
+
+
+@dataclass(frozen=True)
+class Phantoms:
+    """Write phantom X-rays and coughs, the embedded data of the recipes."""
+
+    out: Path
+    """Folder to write images/ and audio/ into."""
+    subjects_per_class: int = 60
+    """Phantom subjects of each label and modality."""
+    image_size: int = 128
+    """Side of the pictures."""
+    seed: int = 0
+    """Seed of everything."""
+
+
+def generate(options: Generate) -> None:
+    """Run ``mmgen generate``."""
+    from mmgen.data.manifest import Columns
+    from mmgen.generate import make_plan, read_sources, write_dataset
+    from mmgen.hub import load_model, model_digest
+
+    model = load_model(options.model)
+    paths = {name: path for name, path in (("image", options.images), ("audio", options.audio)) if path is not None}
+    own_ratios = {"image": options.image_mask_ratio, "audio": options.audio_mask_ratio}
+    ratios = {name: options.mask_ratio if (own := own_ratios.get(name)) is None else own for name in model.modalities}
+    columns = Columns(path=options.path_column, label=options.label_column, split=options.split_column)
+    samples = read_sources(model, paths, columns, options.split)
+    plan = make_plan(model, samples, options.per_class, ratios, options.seed, options.paste_visible)
+    folder = write_dataset(
+        model,
+        plan,
+        samples,
+        options.out,
+        batch_size=options.batch_size,
+        overwrite=options.overwrite,
+        source_ids=options.source_ids,
+        model_name=model_digest(model),
+    )
+    logger.info("%d samples of %s are in %s", len(plan), " and ".join(plan.label_names), folder)
+
+
+def phantoms(options: Phantoms) -> None:
+    """Run ``mmgen phantoms``."""
+    from mmgen.data.phantoms import write_phantoms
+
+    images, audio = write_phantoms(options.out, options.subjects_per_class, options.seed, options.image_size)
+    logger.info("Phantom data are in %s and %s", images, audio)
+
+
+def run_command(command: Callable[[], None]) -> None:
+    """Run a command as a program: logging on the first process, one sentence instead of a traceback for user errors.
+
+    Exits with 2 for such errors, 1 when a loss stopped being a number, 130 when the run was asked to stop.
+    """
+    first = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s", stream=sys.stdout)
+    for chatty in ("accelerate", "huggingface_hub", "torch.distributed"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        command()
+    except UserError as error:
+        _leave(f"error: {error}", 2)
+    except RuntimeError as error:
+        codes = {"NonFiniteLoss": 1, "Interrupted": 130}
+        if type(error).__name__ not in codes:
+            raise
+        _leave(str(error), codes[type(error).__name__])
+
+
+def _leave(message: str, code: int) -> None:
+    print(message, file=sys.stderr, flush=True)
+    raise SystemExit(code)
+
+
+def main() -> None:
+    """Entry point of the ``mmgen`` command."""
+
+    def command() -> None:
+        options = tyro.cli(
+            Annotated[Generate, tyro.conf.subcommand("generate")]
+            | Annotated[Phantoms, tyro.conf.subcommand("phantoms")],
+            prog="mmgen",
+        )
+        if isinstance(options, Generate):
+            generate(options)
+        else:
+            phantoms(options)
+
+    run_command(command)

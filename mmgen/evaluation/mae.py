@@ -1,0 +1,204 @@
+"""Evaluation of a cross-modal masked autoencoder and of the data set it made: numbers and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mmgen.data.audio import AudioSettings, mel_to_waveform
+from mmgen.data.prepare import PairedData
+from mmgen.data.samples import Samples, Settings
+from mmgen.evaluation import figures
+from mmgen.evaluation.fidelity import kl_entry, sample_variance, variance_curve, waveform_round_trip
+from mmgen.evaluation.report import Figure, ReportMedia, Sample
+from mmgen.evaluation.utility import UtilityConfig, utility
+from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.training.mae_validation import masked_patch_error, mean_patch_error, tuples_around
+from mmgen.training.preview import hide
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+RATIOS = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What is evaluated.
+
+    Attributes:
+        model: the cross-modal model.
+        single: a model of each modality alone, by modality, trained like ``model``; may be empty.
+        data: real data.
+        synthetic: what the model made, as read back from disk.
+        settings: how each modality relates to files.
+        mask_ratio: ratio of the reconstruction error.
+    """
+
+    model: CrossModalMAE
+    single: Mapping[str, CrossModalMAE]
+    data: PairedData
+    synthetic: Mapping[str, Samples]
+    settings: Mapping[str, Settings]
+    mask_ratio: float = 0.75
+
+
+def measure_utility(what: Evaluated, config: UtilityConfig, accelerator: Accelerator) -> dict[str, Any]:
+    """Report section ``utility``: trained on real or synthetic, tested on real, by modality."""
+    section = {}
+    for name, modality in what.model.modalities.items():
+        sets = {"real": what.data.splits["train"][name], "synthetic": what.synthetic[name]}
+        section[name] = {
+            config.classifier: utility(modality, sets, what.data.splits["test"][name], config, accelerator)
+        }
+    return section
+
+
+def measure_fidelity(what: Evaluated, seed: int = 0) -> dict[str, Any]:
+    """Report section ``fidelity``: errors on test data, KL of intensities, variance of what is made, by modality."""
+    test, train = what.data.splits["test"], what.data.splits["train"]
+    errors = masked_patch_error(what.model, test, what.mask_ratio, seed)
+    curves = {"cross-modal": variance_curve(what.model, test, RATIOS, seed)}
+    if what.single:
+        curves["single-modal"] = {
+            name: variance_curve(model, {name: test[name]}, RATIOS, seed)[name] for name, model in what.single.items()
+        }
+    section: dict[str, Any] = {}
+    for name, modality in what.model.modalities.items():
+        baseline = mean_patch_error(modality, train[name], test[name])
+        section[name] = {
+            "masked_patch_error": {
+                "value": errors[name],
+                "baseline": baseline,
+                "ratio": errors[name] / baseline,
+                "mean_sample_baseline": mean_patch_error(modality, train[name], test[name], per_position=True),
+                "better": "lower",
+            },
+            "kl_intensity": kl_entry(test[name], what.synthetic[name], seed),
+            "sample_variance": {
+                "value": sample_variance(modality, what.synthetic[name].values),
+                "real_vs_real": sample_variance(modality, test[name].values),
+                "better": "higher",
+            },
+            "variance_by_mask_ratio": {
+                "mask_ratios": list(RATIOS),
+                **{variant: curve[name] for variant, curve in curves.items()},
+            },
+        }
+        if name in what.single:
+            single = masked_patch_error(what.single[name], {name: test[name]}, what.mask_ratio, seed)[name]
+            section[name]["masked_patch_error"]["single_modal"] = single
+        if isinstance(settings := what.settings[name], AudioSettings):
+            section[name]["waveform_round_trip_db"] = {
+                "value": waveform_round_trip(what.synthetic[name].values[:64], settings),
+                "real_vs_real": waveform_round_trip(test[name].values[:64], settings),
+                "better": "lower",
+            }
+    return section
+
+
+def report_media(
+    what: Evaluated, fidelity: Mapping[str, Any], history: list[dict[str, Any]], seed: int = 0
+) -> ReportMedia:
+    """Figures and samples: reconstructions, learning, variance against mask ratio, histograms, real beside synthetic."""
+    media = ReportMedia(figures=[_reconstructions(what, seed)])
+    names = list(what.model.modalities)
+    curve_rows = [
+        {"epoch": row["epoch"] + 1, **{name: row.get(f"validation/error/{name}", np.nan) for name in names}}
+        for row in history
+    ]
+    media.figures.append(
+        Figure(
+            "Learning",
+            "Error on hidden patches of validation data, beside predicting the mean patch.",
+            "Curves of validation error against epoch, one panel a modality; the mean-patch error is a dashed line.",
+            figures.training_curves(
+                curve_rows, {name: fidelity[name]["masked_patch_error"]["baseline"] for name in names}
+            ),
+        )
+    )
+    curves = {
+        name: {v: c for v, c in fidelity[name]["variance_by_mask_ratio"].items() if v != "mask_ratios"}
+        for name in names
+    }
+    real = {name: fidelity[name]["sample_variance"]["real_vs_real"] for name in names}
+    media.figures.append(
+        Figure(
+            "Variance against masking ratio",
+            "How much generated samples differ from each other as more of the input is hidden.",
+            "Variance of generated data against masking ratio, cross-modal and single-modal; real data is a dashed line.",
+            figures.variance_curve(curves, RATIOS, real),
+        )
+    )
+    for name in names:
+        media.figures.append(
+            Figure(
+                f"Intensities: {name}",
+                "Distribution of values in real test data and in the synthetic set.",
+                f"Histograms of {name} values, real and synthetic, one over the other.",
+                figures.histograms(what.data.splits["test"][name].values, what.synthetic[name].values, name),
+            )
+        )
+    media.samples.extend(_samples(what, per_label=4))
+    return media
+
+
+def _reconstructions(what: Evaluated, seed: int, rows: int = 5) -> Figure:
+    test, model = what.data.splits["test"], what.model
+    first = next(iter(model.modalities))
+    partners = tuples_around({name: test[name] for name in model.modalities}, first, seed)
+    chosen = np.linspace(0, len(partners[first]) - 1, min(rows, len(partners[first]))).astype(int)
+    batch = {name: torch.from_numpy(test[name].values[index[chosen]]) for name, index in partners.items()}
+    noise = model.noise(len(chosen), torch.Generator().manual_seed(seed))
+    device = next(model.parameters()).device
+    made = model.reconstruct({name: x.to(device) for name, x in batch.items()}, what.mask_ratio, noise)
+    cells: list[list[np.ndarray | None]] = [[] for _ in chosen]
+    for name, modality in model.modalities.items():
+        hidden = hide(modality, batch[name].float(), noise[name], what.mask_ratio)
+        for row in range(len(chosen)):
+            for column in (batch[name].float(), hidden, made[name].cpu()):
+                cells[row].append(_cell(column[row], what.settings[name]))
+    titles = [f"{name}: {kind}" for name in model.modalities for kind in ("real", "visible", "decoded")]
+    return Figure(
+        "Reconstruction of unseen samples",
+        f"Test samples, what is left of them at mask ratio {what.mask_ratio:g}, and the full decode.",
+        "Grid of test samples with their visible patches and their reconstruction.",
+        figures.reconstruction_grid(cells, titles),
+        shows_real=True,
+    )
+
+
+def _cell(x: torch.Tensor, settings: Settings) -> np.ndarray:
+    if isinstance(settings, AudioSettings):
+        return x[0].numpy()
+    return x.nan_to_num(128.0).round().clamp(0, 255).byte().numpy()
+
+
+def _samples(what: Evaluated, per_label: int) -> list[Sample]:
+    chosen = []
+    for source, sets in (("real", what.data.splits["test"]), ("synthetic", what.synthetic)):
+        for label, label_name in enumerate(what.data.label_names):
+            picked = {}
+            for name, samples in sets.items():
+                members = np.flatnonzero(samples.labels == label)
+                # Partners in a synthetic set stand in the same row; real ones are unpaired anyway.
+                picked[name] = samples.values[members[np.linspace(0, len(members) - 1, per_label).astype(int)]]
+            chosen += [
+                _sample(source, label_name, {n: v[i] for n, v in picked.items()}, what.settings)
+                for i in range(per_label)
+            ]
+    return chosen
+
+
+def _sample(source: str, label: str, values: Mapping[str, np.ndarray], settings: Mapping[str, Settings]) -> Sample:
+    image = next((values[name] for name, s in settings.items() if not isinstance(s, AudioSettings)), None)
+    sound = next(((values[name], s) for name, s in settings.items() if isinstance(s, AudioSettings)), None)
+    if sound is None:
+        return Sample(label, source, image, None, None)
+    log_mel = sound[0][0].astype(np.float32)
+    waveform = mel_to_waveform(torch.from_numpy(log_mel), sound[1]).numpy()
+    return Sample(label, source, image, log_mel, waveform, sound[1].sample_rate)

@@ -1,0 +1,148 @@
+"""Load, save and describe models; ImageNet weights from a timm name or a local file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmgen.errors import UserError
+from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.timm_bridge import load_stream
+
+
+def load_model(path_or_id: str | Path) -> CrossModalMAE:
+    """A trained model from a folder (or a run's folder), or from a hub id such as ``organisation/name``.
+
+    Only a name of that form that is no local path reaches for the network.
+
+    Raises:
+        UserError: nothing is there, or it is not a model of this library.
+    """
+    folder = Path(path_or_id)
+    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
+        folder = folder / "model"
+    local = (folder / "config.json").is_file()
+    if not local and (
+        folder.exists() or str(path_or_id).count("/") != 1 or str(path_or_id).startswith((".", "/", "~"))
+    ):
+        raise UserError(f"There is no model in {path_or_id}: config.json is missing; give the model/ folder of a run.")
+    try:
+        return CrossModalMAE.from_pretrained(folder if local else str(path_or_id), strict=True).eval()
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"The model {path_or_id} cannot be loaded ({error}); save it again or check the name."
+        ) from error
+
+
+def save_model(
+    model: CrossModalMAE, folder: Path, counts: Mapping[str, Mapping[str, int]], measures: Mapping[str, Any]
+) -> None:
+    """Write ``model.safetensors``, ``config.json`` and the card ``README.md``; data are described by counts only.
+
+    Args:
+        counts: training files by modality and label.
+        measures: short results by name that go into the card.
+    """
+    model.save_pretrained(folder)
+    (folder / "README.md").write_text(_card(model, counts, measures), encoding="utf-8")
+
+
+def start_from_timm(model: CrossModalMAE, modality: str, name_or_file: str) -> None:
+    """Start one stream from ImageNet weights, given as a file or a timm model name.
+
+    Files are .safetensors, or .pt, .pth or .bin, which are read with ``weights_only``.
+
+    Raises:
+        UserError: neither can be had, or the sizes differ.
+    """
+    path = Path(name_or_file)
+    weights = _read_weights(path) if path.is_file() else _timm_weights(name_or_file)
+    load_stream(model.streams[modality], model.modalities[modality], weights)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(f"The weights {path} cannot be read ({error}).") from error
+    return state.get("model", state.get("state_dict", state))
+
+
+def _timm_weights(name: str) -> dict[str, Tensor]:
+    import timm
+
+    if not timm.is_model(name.partition(".")[0]):
+        raise UserError(
+            f"{name!r} is neither a file nor a timm model; give a file or a name such as vit_base_patch16_224.mae."
+        )
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
+    except Exception as error:
+        raise UserError(
+            f"The weights of {name!r} cannot be had from the hub ({error}); download them and give the file's path."
+        ) from error
+
+
+_CARD = """---
+library_name: mmgen
+tags: [synthetic-data, masked-autoencoder, medical]
+---
+
+# Cross-modal masked autoencoder
+
+{size:.1f} million parameters; labels: {labels}.
+
+| modality | sample (C, H, W) | patch | tokens |
+|---|---|---|---|
+{modalities}
+
+## Training data
+
+| modality | label | files |
+|---|---|---|
+{counts}
+
+## Measured
+
+{measures}
+
+## Use
+
+Makes labelled synthetic samples from real ones of which a part is shown to it; it needs real inputs. For developing
+software and methods, not for diagnosis.
+
+## Privacy
+
+Not audited. A masked autoencoder can remember its training data: do not share it before an audit.
+"""
+
+
+def _card(model: CrossModalMAE, counts: Mapping[str, Mapping[str, int]], measures: Mapping[str, Any]) -> str:
+    rows = [f"| {name} | {label} | {count} |" for name, by_label in counts.items() for label, count in by_label.items()]
+    return _CARD.format(
+        size=sum(p.numel() for p in model.parameters()) / 1e6,
+        labels=", ".join(model.labels) or "not recorded",
+        modalities="\n".join(f"| {m.name} | {m.shape} | {m.patch} | {m.tokens} |" for m in model.modalities.values()),
+        counts="\n".join(rows),
+        measures="\n".join(f"* {name}: {value}" for name, value in measures.items()) or "Nothing yet.",
+    )
+
+
+def model_digest(model: CrossModalMAE) -> str:
+    """Twelve hexadecimal digits that name these weights, whatever the folder they lie in."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,101 @@
+"""What a result came from: configuration, package versions, source revision, fingerprints of data and models."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from mmgen.data.manifest import Manifest
+
+_PACKAGES = ("mmgen", "torch", "torchaudio", "timm", "accelerate", "numpy", "soundfile", "pillow")
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """A configuration dataclass as plain values (paths become text, tuples lists), ready for YAML and JSON."""
+    return _plain(dataclasses.asdict(config))
+
+
+def write_config(folder: Path, config: Mapping[str, Any], fingerprints: Mapping[str, str]) -> None:
+    """Write ``config.yaml``: resolved configuration, versions, revision, machine and data fingerprints."""
+    import yaml
+
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {
+        "config": dict(config),
+        "data_fingerprints": dict(fingerprints),
+        "versions": package_versions(),
+        "git_revision": git_revision(),
+        "machine": machine(),
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def fingerprint(manifest: Manifest) -> str:
+    """SHA-256 over file names, sizes, labels and splits: changes when the data do, without reading them all."""
+    digest = hashlib.sha256()
+    splits = manifest.splits if manifest.splits is not None else [""] * len(manifest)
+    for row, (path, label, split) in enumerate(zip(manifest.paths, manifest.labels.tolist(), splits, strict=True)):
+        size = manifest.file(row).stat().st_size
+        digest.update(f"{path}\0{size}\0{manifest.label_names[label]}\0{split}\n".encode())
+    return digest.hexdigest()
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that numbers depend on."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "absent"
+    return versions
+
+
+def git_revision() -> str | None:
+    """Revision of the source checkout, with ``+`` when it has changes; None outside one."""
+    here = Path(__file__).resolve().parents[1]
+    try:
+        options = {"cwd": here, "capture_output": True, "text": True, "timeout": 10, "check": True}
+        top = subprocess.run(["git", "rev-parse", "--show-toplevel"], **options).stdout.strip()
+        if Path(top) != here:  # installed into somebody else's repository
+            return None
+        revision = subprocess.run(["git", "rev-parse", "HEAD"], **options).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **options).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return revision + ("+" if changed else "")
+
+
+def machine() -> dict[str, Any]:
+    """Device, processor and thread count, without host or user names."""
+    import torch
+
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "device": accelerator or "cpu",
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
