@@ -17,7 +17,7 @@ from mmgen.data.manifest import Columns
 from mmgen.data.prepare import Source, read_matched
 from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Samples, Settings, load_samples, settings_from_dict
-from mmgen.data.writer import INCOMPLETE, DatasetWriter, prepare_folder
+from mmgen.data.writer import DatasetWriter, prepare_folder
 from mmgen.errors import UserError
 from mmgen.hub import load_model
 from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio
@@ -31,8 +31,8 @@ _MASKS = 0x6D61736B
 class Plan:
     """What a generation run makes: a function of (sources, per_class, seed) alone.
 
-    Sample ``i`` has label ``i // per_class``. For each modality, ``sources[name][i]`` is the index of the real sample it
-    starts from, or -1 when the modality is made from the others alone.
+    Sample ``i`` has label ``i // per_class``; for each modality ``sources[name][i]`` is the real sample it starts from,
+    or -1 when the modality is made from the others alone.
     """
 
     labels: np.ndarray
@@ -125,9 +125,9 @@ def generate_pairs(
 ) -> Iterator[SyntheticBatch]:
     """Make labelled synthetic tuples from same-label real ones.
 
-    Every patch is decoded, so no real pixel is copied, unless ``paste_visible``. A modality at mask ratio 1 is made from
-    the others alone and needs no samples. The result is a function of (model, samples, per_class, seed): sample ``i`` is
-    the same however the work is shared out.
+    Every patch is decoded, so no real pixel is copied, unless ``paste_visible``. A modality at mask ratio 1 is made
+    from the others alone and needs no samples. The result is a function of (model, samples, per_class, seed): sample
+    ``i`` is the same however the work is shared out.
 
     Args:
         model: a model, its folder, or a hub id.
@@ -228,6 +228,8 @@ def read_sources(
     unknown = [name for name in paths if name not in settings]
     if unknown:
         raise UserError(f"The model has the modalities {list(settings)}, not {unknown}.")
+    if not paths:
+        return {}
     manifests, _ = read_matched(
         {name: Source(path, settings[name], columns or Columns()) for name, path in paths.items()}
     )
@@ -277,7 +279,6 @@ def write_dataset(
             writer.write(int(batch.labels[row]), int(index % plan.per_class), images, sounds)
     state.wait_for_everyone()
     if state.is_main_process:
-        (folder / INCOMPLETE).unlink()
         writer.finish(_metadata(plan, writer, samples, source_ids, model_name), _about(plan, model_name))
     state.wait_for_everyone()
     return folder

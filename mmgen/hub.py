@@ -27,9 +27,9 @@ def load_model(path_or_id: str | Path) -> CrossModalMAE:
     if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
         folder = folder / "model"
     local = (folder / "config.json").is_file()
-    if not local and (
-        folder.exists() or str(path_or_id).count("/") != 1 or str(path_or_id).startswith((".", "/", "~"))
-    ):
+    # A mistyped runs/name has the form of an id too; the folder runs/ beside it gives it away.
+    is_id = isinstance(path_or_id, str) and path_or_id.count("/") == 1 and not path_or_id.startswith((".", "/", "~"))
+    if not local and (not is_id or folder.exists() or folder.parent.is_dir()):
         raise UserError(f"There is no model in {path_or_id}: config.json is missing; give the model/ folder of a run.")
     try:
         return CrossModalMAE.from_pretrained(folder if local else str(path_or_id), strict=True).eval()

@@ -35,7 +35,7 @@ from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.fusion import FusionQuery
 from mmgen.presets import PRESETS, Preset, PresetName, build_mae
 from mmgen.provenance import config_to_dict, fingerprint, write_config
-from mmgen.training.engine import Precision, make_accelerator
+from mmgen.training.engine import Precision, make_accelerator, part_ways
 from mmgen.training.loop import LoopConfig, peak_memory_mb
 from mmgen.training.mae import MAEConfig, train_mae
 from mmgen.training.runlog import read_metrics
@@ -181,10 +181,12 @@ def main() -> None:
             for s in data.splits["train"].values()
             for label in range(len(data.label_names))
         ]
-        plan = make_plan(model, data.splits["train"], config.per_class or max(counts), config.mask_ratio, config.seed)
+        per_class = max(counts) if config.per_class is None else config.per_class
+        plan = make_plan(model, data.splits["train"], per_class, config.mask_ratio, config.seed)
         folder = write_dataset(
             model, plan, data.splits["train"], config.out / "synthetic", overwrite=True, model_name=model_digest(model)
         )
+    part_ways()
     if not accelerator.is_main_process:
         return
 

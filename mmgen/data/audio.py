@@ -81,7 +81,12 @@ def mel_filterbank(settings: AudioSettings) -> tuple[Tensor, Tensor]:
             f"{settings.n_mels} mel bands need more than n_fft={settings.n_fft}: "
             "some bands hold no FFT bin; raise n_fft."
         )
-    return bank.float(), torch.linalg.pinv(bank).float()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the last bits of a decomposition depend on it, and every written sound on them
+    try:
+        return bank.float(), torch.linalg.pinv(bank).float()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def read_audio(path: str | Path, settings: AudioSettings, seconds: float | None = None) -> np.ndarray:

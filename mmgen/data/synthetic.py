@@ -46,7 +46,7 @@ def _read(folder: Path, relative: str, settings: Settings) -> np.ndarray:
         return read_image(path, settings)
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"Cannot read the spectrogram {path}: {error}; generate the data set again.") from error
     if array.shape != settings.shape[1:] or array.dtype.kind != "f":
         raise UserError(f"The spectrogram {path} has shape {array.shape}, not {settings.shape[1:]}.")

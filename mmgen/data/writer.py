@@ -59,7 +59,7 @@ class DatasetWriter:
         images: Mapping[str, np.ndarray],
         sounds: Mapping[str, tuple[np.ndarray, np.ndarray]],
     ) -> None:
-        """Write one sample, by modality: uint8 pictures (C, H, W); log-mel (bands, frames) and waveform (samples,) of sounds."""
+        """Write one sample: uint8 pictures (C, H, W); log-mels (bands, frames) and waveforms (samples,)."""
         import soundfile
         from PIL import Image
 
@@ -76,7 +76,7 @@ class DatasetWriter:
             np.save(self._path(files[f"{name}_spectrogram"]), log_mel.astype(np.float32))
 
     def finish(self, rows: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
-        """Write ``metadata.csv``, ``README.md`` and last ``dataset.json``: ``about``, counts by label, SHA-256 of every file."""
+        """Write ``metadata.csv``, ``README.md`` and last ``dataset.json``: ``about``, counts, SHA-256 of every file."""
         rows = list(rows)
         with (self.folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
@@ -85,11 +85,12 @@ class DatasetWriter:
         counts = {label: sum(row["label"] == label for row in rows) for label in self.labels}
         (self.folder / "README.md").write_text(_readme(counts, about), encoding="utf-8")
         names = sorted(str(p.relative_to(self.folder).as_posix()) for p in self.folder.rglob("*") if p.is_file())
-        checksums = {name: sha256(self.folder / name) for name in names if name != "dataset.json"}
+        checksums = {name: sha256(self.folder / name) for name in names if name not in ("dataset.json", INCOMPLETE)}
         document = {"synthetic": True, "licence": None, "counts": counts, **about, "checksums": checksums}
         temporary = self.folder / "dataset.json.tmp"
         temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
         os.replace(temporary, self.folder / "dataset.json")
+        (self.folder / INCOMPLETE).unlink(missing_ok=True)  # last: a killed run can be told from other people's files
 
     def _path(self, relative: str) -> Path:
         path = self.folder / relative
@@ -105,23 +106,35 @@ def prepare_folder(folder: Path, overwrite: bool) -> None:
     """
     import shutil
 
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder; choose another --out.")
     if folder.is_dir() and any(folder.iterdir()):
         if not overwrite:
             raise UserError(
                 f"{folder} is not empty; choose another --out, or add --overwrite to replace the data set in it."
             )
-        if not (folder / "dataset.json").is_file() and not (folder / INCOMPLETE).is_file():
+        if not _is_data_set(folder):
             raise UserError(
                 f"{folder} holds files that are no synthetic data set and are not deleted; choose another --out."
             )
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / INCOMPLETE).write_text(
-        "This data set is still being written, or its writing was interrupted.\n", encoding="utf-8"
-    )
+    (folder / INCOMPLETE).write_text(_INCOMPLETE_TEXT, encoding="utf-8")
 
 
 INCOMPLETE = "INCOMPLETE"
+_INCOMPLETE_TEXT = "This data set is still being written, or its writing was interrupted.\n"
+
+
+def _is_data_set(folder: Path) -> bool:
+    """Whether this writer filled the folder; other software (nnU-Net) calls its files dataset.json too."""
+    marker, about = folder / INCOMPLETE, folder / "dataset.json"
+    try:
+        if marker.is_file() and marker.read_text(encoding="utf-8") == _INCOMPLETE_TEXT:
+            return True
+        return json.loads(about.read_text(encoding="utf-8"))["synthetic"] is True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def safe_names(labels: Sequence[str]) -> list[str]:

@@ -104,7 +104,7 @@ def measure_fidelity(what: Evaluated, seed: int = 0) -> dict[str, Any]:
 def report_media(
     what: Evaluated, fidelity: Mapping[str, Any], history: list[dict[str, Any]], seed: int = 0
 ) -> ReportMedia:
-    """Figures and samples: reconstructions, learning, variance against mask ratio, histograms, real beside synthetic."""
+    """Figures (reconstructions, learning, variance, histograms) and samples, real beside synthetic."""
     media = ReportMedia(figures=[_reconstructions(what, seed)])
     names = list(what.model.modalities)
     curve_rows = [
@@ -130,7 +130,7 @@ def report_media(
         Figure(
             "Variance against masking ratio",
             "How much generated samples differ from each other as more of the input is hidden.",
-            "Variance of generated data against masking ratio, cross-modal and single-modal; real data is a dashed line.",
+            "Variance of generated data against masking ratio, cross-modal and single-modal; real data dashed.",
             figures.variance_curve(curves, RATIOS, real),
         )
     )

@@ -73,10 +73,10 @@ def train_and_test(
         raise UserError("A classifier needs at least two labels, and every test label among the training labels.")
     torch.manual_seed(seed)
     model = build_classifier(config.classifier, modality.shape[0], classes)
-    batches = LabelledBatches(as_input(modality, train, config.max_side), train.labels, config.batch_size, seed)
-    epochs = max(1, round(config.updates / batches.steps_per_epoch))
+    x = as_input(modality, train, config.max_side)
+    batches = LabelledBatches(x, train.labels, config.batch_size, config.updates, seed)
     task = ClassifierTask(model, ClassifierConfig(), accelerator)
-    Loop(task, batches, LoopConfig(epochs, seed=seed), accelerator).run()
+    Loop(task, batches, LoopConfig(epochs=1, seed=seed), accelerator).run()
     probabilities = predict(model, as_input(modality, test, config.max_side), accelerator)
     return classification_scores(probabilities, test.labels)
 

@@ -29,17 +29,20 @@ class ClassifierConfig:
 
 
 class LabelledBatches:
-    """Batches of ``x`` (N, C, H, W) and ``label`` (N,); an epoch visits every sample, a function of (seed, epoch)."""
+    """Batches of ``x`` (N, C, H, W) and ``label`` (N,): ``updates`` of them are one epoch of the loop, whatever N is.
 
-    def __init__(self, x: Tensor, labels: np.ndarray, batch_size: int, seed: int) -> None:
+    No sample is seen again before all have been seen. One process trains a classifier, so every batch is a whole one.
+    """
+
+    def __init__(self, x: Tensor, labels: np.ndarray, batch_size: int, updates: int, seed: int) -> None:
         self.x, self.labels = x, torch.from_numpy(labels)
         self.batch_size = min(batch_size, len(labels))
         self._sampler = ModalDecouplingSampler({"x": np.zeros(len(labels), dtype=np.int64)}, self.batch_size, seed)
-        self.steps_per_epoch = self._sampler.steps_per_epoch
+        self.steps_per_epoch = updates
 
     def batch(self, position: Position) -> dict[str, Tensor]:
-        """This process's share."""
-        index = self._sampler.batch(position.epoch, position.step, position.rank, position.world)["x"]
+        """The batch of an update."""
+        index = self._sampler.batch(*divmod(position.update, self._sampler.steps_per_epoch))["x"]
         return {"x": self.x[index], "label": self.labels[index]}
 
 

@@ -59,6 +59,13 @@ def choose_attention(model: nn.Module, device: torch.device) -> None:
             module.fused_attn = fused
 
 
+def part_ways() -> None:
+    """End the work of several processes on one thing; the first can go on alone, without the others' answers."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def synchronise_parameters(model: nn.Module) -> None:
     """Give every process the first one's parameters and buffers."""
     if torch.distributed.is_initialized():
