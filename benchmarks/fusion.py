@@ -9,26 +9,30 @@ from __future__ import annotations
 
 import itertools
 import json
-import platform
+import statistics
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mmgen.config import parse_config
 from mmgen.data.prepare import PairedData, Source, prepare
-from mmgen.data.samples import Settings
+from mmgen.data.samples import Samples, Settings
+from mmgen.evaluation.utility import UtilityConfig, train_and_test
+from mmgen.generate import generate_pairs
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.presets import PRESETS, PresetName, build_mae
-from mmgen.training.batches import PairedBatches
+from mmgen.provenance import machine
 from mmgen.training.engine import make_accelerator
-from mmgen.training.loop import Loop, LoopConfig
-from mmgen.training.mae import MAEConfig, MAETask
+from mmgen.training.loop import LoopConfig
+from mmgen.training.mae import MAEConfig, train_mae
 from mmgen.training.mae_validation import masked_patch_error, mean_patch_error
 
 VARIANTS = ("own", "other", "single")
+UTILITY = UtilityConfig(updates=100, max_side=48, seeds=1)
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,9 @@ class FusionBenchmark:
     audio: Path
     out: Path
     preset: PresetName = "small"
-    epochs: int = 15
+    epochs: int = 10
     seeds: int = 3
+    per_class: int = 100
     models: Path = Path("runs/fusion")
     variants: tuple[str, ...] = VARIANTS
 
@@ -64,35 +69,62 @@ def train_one(
 ) -> None:
     """Train one model and save it below ``folder``."""
     preset = PRESETS[config.preset]
-    splits = {split: {name: samples[name] for name in settings} for split, samples in data.splits.items()}
     torch.manual_seed(seed)
-    model = build_mae(preset, settings, splits["train"], "own" if variant == "single" else variant)
-    accelerator = make_accelerator()
-    task = MAETask(
-        model,
-        MAEConfig(lr=preset.lr, betas=preset.betas, whole_mask_share=0.0, seed=seed),
-        accelerator,
-        preset.batch_size,
-        splits["train"],
-        splits["val"],
-    )
-    batches = PairedBatches(splits["train"], preset.batch_size, seed)
-    Loop(task, batches, LoopConfig(config.epochs, validate_every=config.epochs, seed=seed), accelerator, folder).run()
+    model = build_mae(preset, settings, data.splits["train"], "own" if variant == "single" else variant)
+    learning = MAEConfig(lr=preset.lr, betas=preset.betas, whole_mask_share=0.0, seed=seed)
+    loop = LoopConfig(config.epochs, validate_every=config.epochs, seed=seed)
+    train_mae(model, data.splits, preset.batch_size, learning, loop, make_accelerator(), folder)
     model.save_pretrained(folder / "model")
 
 
 def measure(
     config: FusionBenchmark, data: PairedData, models: dict[str, CrossModalMAE], variant: str, seed: int
 ) -> dict[str, Any]:
-    """One row of the table."""
+    """One row of the table: errors on test data, and test scores of a classifier trained on what the models make."""
     row: dict[str, Any] = {"variant": variant, "seed": seed, "modality": {}}
+    accelerator = make_accelerator()
     for name, model in models.items():
         test = {key: samples for key, samples in data.splits["test"].items() if key in model.modalities}
         error = masked_patch_error(model, test, 0.75, seed=0)[name]
         modality = model.modalities[name]
         baseline = mean_patch_error(modality, data.splits["train"][name], test[name])
-        row["modality"][name] = {"masked_patch_error": error, "of_mean_patch": error / baseline}
+        made = synthesise(model, data, name, config.per_class, seed)
+        scores = train_and_test(modality, made, test[name], UTILITY, accelerator, seed)
+        row["modality"][name] = {"masked_patch_error": error, "of_mean_patch": error / baseline} | scores
     return row
+
+
+def synthesise(model: CrossModalMAE, data: PairedData, name: str, per_class: int, seed: int) -> Samples:
+    """What a model makes of one modality from training data."""
+    train = {key: data.splits["train"][key] for key in model.modalities}
+    batches = list(generate_pairs(model, train, per_class, seed=seed, progress=False))
+    labels = np.concatenate([batch.labels for batch in batches])
+    values = np.concatenate([batch.values[name] for batch in batches])
+    return Samples(values, labels, train[name].label_names, np.arange(len(labels)))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Mean and deviation over seeds, as Markdown."""
+    keys = ("of_mean_patch", "accuracy", "auc")
+    modalities = list(rows[0]["modality"])
+    lines = ["| variant | " + " | ".join(f"{name} {key}" for name in modalities for key in keys) + " |"]
+    lines.append("|---" * (1 + len(modalities) * len(keys)) + "|")
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        cells = []
+        for name, key in itertools.product(modalities, keys):
+            values = [row["modality"][name][key] for row in rows if row["variant"] == variant]
+            cells.append(f"{statistics.mean(values):.3f} ± {statistics.stdev(values) if len(values) > 1 else 0:.3f}")
+        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write(config: FusionBenchmark, rows: list[dict[str, Any]]) -> None:
+    """Save all rows with the settings and the machine that made them."""
+    settings = {"preset": config.preset, "epochs": config.epochs, "per_class": config.per_class}
+    command = f"python benchmarks/fusion.py --images cxr --audio cough --epochs {config.epochs} --seeds {config.seeds}"
+    document = {"command": command, "settings": settings, "machine": machine(), "rows": rows}
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    config.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -107,13 +139,12 @@ def main() -> None:
         if (variant, seed) in done:
             continue
         start = time.perf_counter()
-        models = train_variant(replace(config), data, settings, variant, seed)
+        models = train_variant(config, data, settings, variant, seed)
         seconds = time.perf_counter() - start
         rows.append(measure(config, data, models, variant, seed) | {"seconds": seconds})
         print(json.dumps(rows[-1]), flush=True)
-        machine = {"machine": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        config.out.write_text(json.dumps({**machine, "rows": rows}, indent=1))
+        write(config, rows)
+    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmgen.data.audio import AudioSettings, mel_to_waveform
+from mmgen.data.audio import AudioSettings, mel_to_waveform, one_thread
 from mmgen.data.images import ImageSettings
 from mmgen.data.manifest import Columns
 from mmgen.data.prepare import Source, read_matched
@@ -21,6 +21,7 @@ from mmgen.data.writer import DatasetWriter, prepare_folder
 from mmgen.errors import UserError
 from mmgen.hub import load_model
 from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio
+from mmgen.models.masking import visible_count
 from mmgen.training.engine import choose_attention
 
 # Separates the stream of random numbers for masks from the one for partners.
@@ -78,8 +79,7 @@ def make_plan(
         UserError: no samples of a modality that is not hidden whole, no sample at all, or labels that differ.
     """
     ratios = model.ratios(mask_ratio)
-    if per_class < 1:
-        raise UserError(f"The number of samples per class must be at least 1, got {per_class}.")
+    _check(model, ratios, per_class, seed)
     used = [name for name in model.modalities if ratios[name] < 1.0]
     absent = [name for name in used if name not in samples]
     if absent or not used:
@@ -99,6 +99,20 @@ def make_plan(
             sources[name] = np.concatenate(parts)
     labels = np.repeat(np.arange(len(label_names)), per_class)
     return Plan(labels, label_names, sources, ratios, per_class, seed, paste_visible)
+
+
+def _check(model: CrossModalMAE, ratios: Mapping[str, float], per_class: int, seed: int) -> None:
+    """Refuse here what would fail later, when an earlier data set has made room for this one."""
+    if per_class < 1:
+        raise UserError(f"The number of samples per class must be at least 1, got {per_class}.")
+    if seed < 0:
+        raise UserError(f"A seed is 0 or more, got {seed}.")
+    visible = {visible_count(modality.tokens, ratios[name]) for name, modality in model.modalities.items()}
+    if model.config["fusion_query"] == "other" and len(visible) > 1:
+        raise UserError(
+            f"This model (fusion_query='other') needs the same mask ratio for all modalities, got {ratios}; "
+            "only models with fusion_query='own' make one modality from another alone."
+        )
 
 
 def _order(samples: Samples, label: int, count: int, seed: list[int]) -> np.ndarray:
@@ -176,17 +190,26 @@ def run_plan(
     starts = list(range(0, len(plan), batch_size))[shard[0] :: shard[1]]
     for start in progress_bar(starts, total=len(starts), description="generating", quiet=not progress):
         indices = np.arange(start, min(start + batch_size, len(plan)))
-        made = model.reconstruct(
-            _inputs(plan, samples, indices, device), plan.ratios, _noise(model, plan.seed, indices), plan.paste_visible
-        )
-        values, waveforms = {}, {}
-        for name, tensor in made.items():
-            if isinstance(settings[name], ImageSettings):
-                values[name] = tensor.round().byte().cpu().numpy()
-            else:
-                waveforms[name] = mel_to_waveform(tensor[:, 0].cpu(), settings[name]).numpy()
-                values[name] = tensor.cpu().numpy()
+        inputs, noise = _inputs(plan, samples, indices, device), _noise(model, plan.seed, indices)
+        # A process among several has fewer threads than one alone, and must make the same bytes.
+        with one_thread():
+            made = model.reconstruct(inputs, plan.ratios, noise, plan.paste_visible)
+            values, waveforms = _to_files(made, settings)
         yield SyntheticBatch(indices, plan.labels[indices], values, waveforms)
+
+
+def _to_files(
+    made: Mapping[str, Tensor], settings: Mapping[str, Settings]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Arrays as they are written, and the sounds of log-mels."""
+    values, waveforms = {}, {}
+    for name, tensor in made.items():
+        if isinstance(how := settings[name], ImageSettings):
+            values[name] = tensor.round().byte().cpu().numpy()
+        else:
+            waveforms[name] = mel_to_waveform(tensor[:, 0].cpu(), how).numpy()
+            values[name] = tensor.cpu().numpy()
+    return values, waveforms
 
 
 def _inputs(plan: Plan, samples: Mapping[str, Samples], indices: np.ndarray, device: torch.device) -> dict[str, Tensor]:

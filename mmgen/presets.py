@@ -116,8 +116,8 @@ def _modality(name: str, preset: Preset, settings: Settings, train: Samples) -> 
     if isinstance(settings, ImageSettings):
         return Modality(name, settings.shape, (preset.image_patch,) * 2, mean, std, value_range=(0.0, 255.0))
     padded = (preset.audio_padded,) * 2
-    # The loudest training value leaves no room for rare clips; 3 nepers (26 dB) above it is a bound that only faults
-    # reach.
+    # The loudest training value leaves no room for rare clips; 13 dB above it (3 in the logarithm of power) is a
+    # bound that only faults reach.
     loudest = float(train.values.max()) + 3.0
     return Modality(name, settings.shape, (preset.audio_patch,) * 2, mean, std, padded, (settings.log_floor, loudest))
 

@@ -17,3 +17,26 @@ def real_data() -> Path:
     if not (folder / "cxr" / "manifest.csv").is_file():
         pytest.skip(f"no real data in {folder}; set MMGEN_DATA to their folder to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def phantom_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """{"image": folder, "audio": folder} of a few phantom files, with splits."""
+    from mmgen.data.phantoms import write_phantoms
+
+    root = tmp_path_factory.mktemp("phantom files")  # with a space, as paths have
+    images, audio = write_phantoms(root, subjects_per_class=8, image_size=32)
+    return {"image": images, "audio": audio}
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model in a folder laid out as a run's: FOLDER/model/config.json."""
+    from small import small_model
+
+    from mmgen.hub import save_model
+
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    counts = {"image": {"covid": 7, "healthy": 5}, "audio": {"covid": 4, "healthy": 9}}
+    save_model(small_model(), folder / "model", counts, {"error": "0.5 of the mean patch's"})
+    return folder

@@ -1,4 +1,4 @@
-"""The smallest modalities, model, data and training that have every part, for tests and the scripts that tests start."""
+"""The smallest model, data and training that have every part, for tests and the scripts that tests start."""
 
 from __future__ import annotations
 

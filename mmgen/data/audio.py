@@ -6,8 +6,9 @@ with zero padding, power mel on the Slaney scale without area normalisation, nat
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -81,10 +82,17 @@ def mel_filterbank(settings: AudioSettings) -> tuple[Tensor, Tensor]:
             f"{settings.n_mels} mel bands need more than n_fft={settings.n_fft}: "
             "some bands hold no FFT bin; raise n_fft."
         )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the last bits of a decomposition depend on it, and every written sound on them
-    try:
+    with one_thread():
         return bank.float(), torch.linalg.pinv(bank).float()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """CPU computations in one thread: the last bits of matrix products and decompositions depend on the number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
 
@@ -137,8 +145,7 @@ def log_mel(wave: Tensor, settings: AudioSettings) -> Tensor:
 
 
 def log_mel_segments(wave: np.ndarray, settings: AudioSettings) -> np.ndarray:
-    """Cut a clip into log-mel segments: (samples,) -> float16 (S, 1, n_mels, segment_frames), 1 <= S <= frames /
-    segment_frames.
+    """Cut a clip (samples,) into S log-mel segments, float16 (S, 1, n_mels, segment_frames).
 
     The first ``frames`` frames count. The last segment is padded with silence; segments that would be padding alone are
     not made, and neither is a last one with less than a quarter of sound (unless it is the only one), because it would
@@ -157,8 +164,7 @@ def log_mel_segments(wave: np.ndarray, settings: AudioSettings) -> np.ndarray:
 def read_segments(
     manifest: Manifest, settings: AudioSettings, workers: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decode every clip once: segments float16 (N, 1, n_mels, segment_frames) and the manifest row of each segment
-    (N,).
+    """Decode every clip once: segments float16 (N, 1, n_mels, segment_frames) and the manifest row of each (N,).
 
     Raises UserError that names all unreadable files together.
     """

@@ -13,9 +13,8 @@ class ModalDecouplingSampler:
     """Fresh same-label partners every epoch, a function of (seed, epoch) alone.
 
     Every epoch visits every sample of every modality at least once: class c contributes max_k n_c^k tuples, and
-        modalities with fewer
-    samples go round again in a new order. The epoch is filled up to whole batches from its own beginning, so that
-    shapes are static.
+    modalities with fewer samples go round again in a new order. The epoch is filled up to whole batches from its own
+    beginning, so that shapes are static.
 
     Args:
         labels: (n_k,) class indices of each modality's samples, K >= 1 modalities.

@@ -40,6 +40,7 @@ class Samples:
     def select(self, indices: ArrayLike) -> Samples:
         """The samples at integer indices or where a boolean mask (N,) is true."""
         indices = np.asarray(indices)
+        indices = indices if indices.dtype == bool else indices.astype(np.int64)  # an empty list is float
         return replace(self, values=self.values[indices], labels=self.labels[indices], rows=self.rows[indices])
 
 

@@ -35,7 +35,7 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
     """K masked autoencoders whose encoders exchange information by gradual cross-attention.
 
     With K = 1 this is the plain masked autoencoder. All inputs and outputs of the public methods are in raw units
-    (images 0..255, log-mels in nepers); normalisation happens inside.
+    (images 0..255, log-mels as natural logarithm of power); normalisation happens inside.
 
     Args:
         modalities: one :class:`Modality` (or its dictionary) for each stream.
@@ -78,13 +78,17 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
             )
         self.config = {
             "modalities": [modality.to_dict() for modality in parsed],
-            **{"dim": dim, "depth": depth, "heads": heads},
-            **{"decoder_dim": decoder_dim, "decoder_depth": decoder_depth, "decoder_heads": decoder_heads},
-            **{"fusion_query": fusion_query, "visible_weight": visible_weight, "head": head},
-            **{
-                "labels": list(labels),
-                "preprocessing": {name: dict(values) for name, values in (preprocessing or {}).items()},
-            },
+            "dim": dim,
+            "depth": depth,
+            "heads": heads,
+            "decoder_dim": decoder_dim,
+            "decoder_depth": decoder_depth,
+            "decoder_heads": decoder_heads,
+            "fusion_query": fusion_query,
+            "visible_weight": visible_weight,
+            "head": head,
+            "labels": list(labels),
+            "preprocessing": {name: dict(values) for name, values in (preprocessing or {}).items()},
         }
         self.depth, self.heads = depth, heads
         self.visible_weight = visible_weight

@@ -249,7 +249,7 @@ def test_paste_visible_keeps_visible_patches_and_the_default_copies_none():
     pasted = model.reconstruct(inputs, 0.5, noise, paste_visible=True)
     for name, (_, mask) in model.patch_losses(inputs, 0.5, noise).items():
         modality = tiny.MODALITIES[name]
-        hidden = modality.unpatchify((mask.unsqueeze(-1) * torch.ones(modality.patch_size))).bool()
+        hidden = modality.unpatchify(mask.unsqueeze(-1) * torch.ones(modality.patch_size)).bool()
         assert (pasted[name] - inputs[name])[~hidden].abs().max() < 1e-4
         assert torch.equal(pasted[name][hidden], made[name][hidden])
         off = modality.patchify((made[name] - inputs[name]).abs()).amax(-1) / modality.std[0]

@@ -50,7 +50,7 @@ def equal_states(a: dict[str, dict[str, Tensor]], b: dict[str, dict[str, Tensor]
 
 @pytest.mark.parametrize("coupling", ["decoupled", "joint"])
 def test_scale_of_one_loss_and_the_updates_of_the_other(accelerator, coupling):
-    """Under decoupled, the other's gradients, Adam state and own decoder stay equal to the bit; under joint they do not.
+    """Under decoupled, the other's Adam state and own decoder stay equal to the bit; under joint they do not.
 
     Both models start each update from the same weights, because the scaled loss's own steps on shared weights agree
     only up to Adam's epsilon and to clipping.
@@ -60,9 +60,7 @@ def test_scale_of_one_loss_and_the_updates_of_the_other(accelerator, coupling):
     optimizer = "audio" if coupling == "decoupled" else "joint"
     unchanged = []
     for _ in zip(updates(plain), updates(scaled), strict=True):
-        states = [
-            adam_state(task, optimizer, task.model.parameters_of_loss("audio")) for task in (plain, scaled)
-        ]
+        states = [adam_state(task, optimizer, task.model.parameters_of_loss("audio")) for task in (plain, scaled)]
         assert len(states[0]) > 20
         decoders = [task.model.decoders["audio"].state_dict() for task in (plain, scaled)]
         unchanged.append(equal_states(*states) and tiny.same_weights(*decoders))
@@ -125,7 +123,11 @@ def test_accumulating_parts_is_the_whole_batch(accelerator, coupling):
 
 def launch(runs: list[dict[str, Any]]) -> None:
     """Two processes on this machine's CPUs, as the recipes' configuration starts them."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "tests")])}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "tests")]),
+    }
     config = PROJECT / "recipes" / "configs" / "accelerate_cpu2.yaml"
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
     done = subprocess.run(

@@ -57,7 +57,11 @@ def test_tensorboard_holds_every_number(tmp_path):
     write(tmp_path, range(3))
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert set(events.Tags()["scalars"]) == {"epoch", "loss/image", "xi/image/0", "xi/image/1"}
-    assert [(event.step, round(event.value, 3)) for event in events.Scalars("loss/image")] == [(0, 0), (1, 0.1), (2, 0.2)]
+    assert [(event.step, round(event.value, 3)) for event in events.Scalars("loss/image")] == [
+        (0, 0),
+        (1, 0.1),
+        (2, 0.2),
+    ]
 
 
 def test_previews_are_pictures(tmp_path):

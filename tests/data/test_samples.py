@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from mmgen.data.audio import AUDIO_SUFFIXES, AudioSettings
+from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings
+from mmgen.data.manifest import read_manifest
+from mmgen.data.samples import Samples, load_samples, settings_from_dict, settings_to_dict
+from mmgen.errors import UserError
+
+
+@pytest.mark.parametrize("settings", [ImageSettings(64, 3), AudioSettings(frames=200, log_floor=-9.0)])
+def test_settings_survive_json(settings):
+    assert settings_from_dict(json.loads(json.dumps(settings_to_dict(settings)))) == settings
+
+
+@pytest.mark.parametrize("values", [{"kind": "video"}, {"size": 64}])
+def test_an_unknown_kind_is_refused(values):
+    with pytest.raises(UserError, match=r"Unknown kind of preprocessing .*'audio', 'image'"):
+        settings_from_dict(values)
+
+
+def test_selection_by_index_and_by_mask():
+    samples = Samples(np.arange(4).reshape(4, 1, 1, 1), np.array([0, 1, 0, 1]), ("a", "b"), np.array([0, 0, 1, 2]))
+    picked = samples.select([3, 0])
+    assert (picked.values.ravel().tolist(), picked.labels.tolist(), picked.rows.tolist()) == ([3, 0], [1, 0], [2, 0])
+    assert samples.select(samples.labels == 1).values.ravel().tolist() == [1, 3]
+    assert len(samples.select([])) == 0
+    assert picked.label_names == ("a", "b")
+
+
+def test_images_are_one_sample_a_file(tmp_path):
+    for position, label in enumerate(("covid", "healthy")):
+        (tmp_path / label).mkdir()
+        for number in range(2 + position):
+            picture = np.full((20, 30), 100 * position + number, np.uint8)
+            Image.fromarray(picture).save(tmp_path / label / f"{number}.png")
+    samples = load_samples(read_manifest(tmp_path, IMAGE_SUFFIXES), ImageSettings(8))
+    assert samples.values.shape == (5, 1, 8, 8)
+    assert samples.values.dtype == np.uint8
+    assert samples.labels.tolist() == [0, 0, 1, 1, 1]
+    assert samples.values[:, 0, 0, 0].tolist() == [0, 1, 100, 101, 102]
+    assert samples.rows.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_sounds_are_one_sample_a_segment_with_the_label_of_their_file(tmp_path):
+    for label, seconds in (("covid", 2.5), ("healthy", 0.3)):
+        (tmp_path / label).mkdir()
+        soundfile.write(tmp_path / label / "x.wav", np.random.default_rng(0).normal(size=int(16_000 * seconds)), 16_000)
+    samples = load_samples(read_manifest(tmp_path, AUDIO_SUFFIXES), AudioSettings())
+    assert samples.values.shape == (4, 1, 100, 100)
+    assert samples.labels.tolist() == [0, 0, 0, 1]
+    assert samples.rows.tolist() == [0, 0, 0, 1]
+    assert samples.label_names == ("covid", "healthy")

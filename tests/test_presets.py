@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mmgen.data.audio import AudioSettings
+from mmgen.data.images import ImageSettings
+from mmgen.data.samples import Samples, Settings, settings_from_dict
+from mmgen.errors import UserError
+from mmgen.models.modality import Modality
+from mmgen.presets import PRESETS, build_mae, channel_statistics
+
+
+def fake_samples(settings: Settings, count: int = 4) -> Samples:
+    rng = np.random.default_rng(0)
+    if isinstance(settings, ImageSettings):
+        values = rng.integers(0, 256, (count, *settings.shape), dtype=np.uint8)
+    else:
+        values = rng.uniform(settings.log_floor, 4.0, (count, *settings.shape)).astype(np.float16)
+    return Samples(values, np.arange(count) % 2, ("covid", "healthy"), np.arange(count))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_token_counts_allow_the_printed_orientation(name):
+    preset = PRESETS[name]
+    image = Modality("image", preset.image.shape, (preset.image_patch,) * 2)
+    audio = Modality("audio", preset.audio.shape, (preset.audio_patch,) * 2, pad_to=(preset.audio_padded,) * 2)
+    assert image.tokens == audio.tokens
+    assert preset.dim % preset.heads == preset.decoder_dim % preset.decoder_heads == 0
+    assert preset.dim % 4 == preset.decoder_dim % 4 == 0
+
+
+def test_paper_is_the_papers():
+    paper = PRESETS["paper"]
+    assert (paper.epochs, paper.batch_size, paper.lr, paper.betas) == (20, 128, 1e-3, (0.9, 0.999))
+    assert (paper.image.size, paper.fusion_query) == (224, "other")
+    assert (paper.audio.n_mels, paper.audio.frames, paper.audio.segment_frames) == (100, 400, 100)
+    assert (paper.audio.win_length, paper.audio.hop_length) == (400, 160)  # 25 ms and 10 ms at 16 kHz
+
+
+@pytest.mark.parametrize("query", [None, "own", "other"])
+def test_a_model_knows_its_data(query):
+    preset = replace(PRESETS["tiny"], dim=16, depth=1, heads=2, decoder_dim=16, decoder_depth=1)
+    settings = {"image": preset.image, "audio": preset.audio}
+    train = {name: fake_samples(values) for name, values in settings.items()}
+    model = build_mae(preset, settings, train, query)
+    assert model.labels == ["covid", "healthy"]
+    assert {name: settings_from_dict(values) for name, values in model.preprocessing.items()} == settings
+    assert model.config["fusion_query"] == (query or preset.fusion_query)
+    for name, modality in model.modalities.items():
+        normal = modality.normalise(torch.from_numpy(train[name].values))
+        assert normal.mean() == pytest.approx(0.0, abs=1e-3)
+        assert normal.std() == pytest.approx(1.0, abs=1e-3)
+        assert modality.value_range[0] <= train[name].values.min()
+        assert modality.value_range[1] >= train[name].values.max()
+    assert model.modalities["image"].value_range == (0.0, 255.0)
+    losses = model({name: torch.from_numpy(samples.values[:2]) for name, samples in train.items()})
+    assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+def test_constant_data_cannot_be_normalised():
+    preset = PRESETS["tiny"]
+    constant = replace(fake_samples(preset.image), values=np.full((4, *preset.image.shape), 7, np.uint8))
+    with pytest.raises(UserError, match=r"'image': std must be positive.*constant"):
+        build_mae(preset, {"image": preset.image}, {"image": constant})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels", "chunk"), list(itertools.product([np.uint8, np.float16], [1, 3], [3, 1024]))
+)
+def test_statistics_are_those_of_the_whole_array(dtype, channels, chunk):
+    values = np.random.default_rng(0).uniform(0, 200, (7, channels, 5, 6)).astype(dtype)
+    mean, std = channel_statistics(values, chunk)
+    exact = values.astype(np.float64)
+    np.testing.assert_allclose(mean, exact.mean(axis=(0, 2, 3)))
+    np.testing.assert_allclose(std, exact.std(axis=(0, 2, 3)))
+    assert len(mean) == channels
+
+
+def test_settings_of_audio_are_shared_by_no_one():
+    assert AudioSettings() == PRESETS["tiny"].audio == PRESETS["paper"].audio
