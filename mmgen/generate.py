@@ -68,17 +68,21 @@ class SyntheticBatch:
 def make_plan(
     model: CrossModalMAE,
     samples: Mapping[str, Samples],
-    per_class: int,
+    per_class: int | None = None,
     mask_ratio: MaskRatio = 0.75,
     seed: int = 0,
     paste_visible: bool = False,
 ) -> Plan:
     """Choose partners: each modality goes through its samples of a label in a random order of its own, again and again.
 
+    ``per_class`` None makes as many of each label as the largest class of any modality has samples.
+
     Raises:
         UserError: no samples of a modality that is not hidden whole, no sample at all, or labels that differ.
     """
     ratios = model.ratios(mask_ratio)
+    if per_class is None:
+        per_class = max((int(np.bincount(s.labels).max()) for s in samples.values() if len(s)), default=1)
     _check(model, ratios, per_class, seed)
     used = [name for name in model.modalities if ratios[name] < 1.0]
     absent = [name for name in used if name not in samples]
@@ -128,7 +132,7 @@ def _order(samples: Samples, label: int, count: int, seed: list[int]) -> np.ndar
 def generate_pairs(
     model: CrossModalMAE | str | Path,
     samples: Mapping[str, Samples | str | Path],
-    per_class: int,
+    per_class: int | None = None,
     mask_ratio: MaskRatio = 0.75,
     seed: int = 0,
     paste_visible: bool = False,
@@ -146,7 +150,7 @@ def generate_pairs(
     Args:
         model: a model, its folder, or a hub id.
         samples: real samples by modality: decoded, or a folder or CSV that is decoded as the model was trained.
-        per_class: tuples of each label.
+        per_class: tuples of each label; None: as many as the largest real class.
         mask_ratio: hidden share, one number or one a modality.
         batch_size: samples decoded at once.
         device: where to compute; the accelerator if there is one.

@@ -41,17 +41,23 @@ def load_model(path_or_id: str | Path) -> CrossModalMAE:
         ) from error
 
 
-def save_model(
-    model: CrossModalMAE, folder: Path, counts: Mapping[str, Mapping[str, int]], measures: Mapping[str, Any]
-) -> None:
-    """Write ``model.safetensors``, ``config.json`` and the card ``README.md``; data are described by counts only.
+def save_model(model: CrossModalMAE, folder: Path, counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Write ``model.safetensors``, ``config.json`` and a card that describes the data by counts only.
 
-    Args:
-        counts: training files by modality and label.
-        measures: short results by name that go into the card.
+    ``counts`` are training files by modality and label.
     """
     model.save_pretrained(folder)
-    (folder / "README.md").write_text(_card(model, counts, measures), encoding="utf-8")
+    write_card(model, folder, counts)
+
+
+def write_card(
+    model: CrossModalMAE,
+    folder: Path,
+    counts: Mapping[str, Mapping[str, int]],
+    measures: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the model card ``README.md``, with short results by name where there are any."""
+    (folder / "README.md").write_text(_card(model, counts, measures or {}), encoding="utf-8")
 
 
 def start_from_timm(model: CrossModalMAE, modality: str, name_or_file: str) -> None:

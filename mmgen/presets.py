@@ -63,7 +63,7 @@ PRESETS: dict[PresetName, Preset] = {
         utility=UtilityConfig(updates=40, max_side=56),
     ),
     # Narrow, shallow and in small batches: on some hundred samples the number of updates decides, not the width.
-    "small": Preset(ImageSettings(224, 1), 16, 8, 112, 192, 4, 6, 128, 3, 4, epochs=45, batch_size=16),
+    "small": Preset(ImageSettings(224, 1), 16, 8, 112, 192, 4, 6, 128, 3, 4, epochs=30, batch_size=16),
     "base": Preset(ImageSettings(224, 1), 16, 8, 112, 768, 12, 12, 512, 4, 16, epochs=400, batch_size=128),
     # Section IV-A: batch 128, AdamW at 1e-3 with default betas, 20 epochs; the paper gives no model size, so it is that
     # of base.

@@ -1,19 +1,38 @@
-"""What a result came from: configuration, package versions, source revision, fingerprints of data and models."""
+"""What a result came from and what it cost: configuration, versions, revision, data fingerprints, seconds, memory."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import platform
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mmgen.data.manifest import Manifest
+import torch
+
+from mmgen.training.loop import peak_memory_mb
 
 _PACKAGES = ("mmgen", "torch", "torchaudio", "timm", "accelerate", "numpy", "soundfile", "pillow")
+
+
+class Costs(dict[str, dict[str, Any]]):
+    """Seconds, device and peak memory of each phase of a run, as the report's ``cost`` wants them."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device = device
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measure what happens inside; a phase that fails is not recorded."""
+        start = time.perf_counter()
+        yield
+        memory = peak_memory_mb(self.device)
+        self[name] = {"seconds": time.perf_counter() - start, "device": self.device.type, "peak_memory_mb": memory}
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
@@ -34,16 +53,6 @@ def write_config(folder: Path, config: Mapping[str, Any], fingerprints: Mapping[
         "machine": machine(),
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
-
-
-def fingerprint(manifest: Manifest) -> str:
-    """SHA-256 over file names, sizes, labels and splits: changes when the data do, without reading them all."""
-    digest = hashlib.sha256()
-    splits = manifest.splits if manifest.splits is not None else [""] * len(manifest)
-    for row, (path, label, split) in enumerate(zip(manifest.paths, manifest.labels.tolist(), splits, strict=True)):
-        size = manifest.file(row).stat().st_size
-        digest.update(f"{path}\0{size}\0{manifest.label_names[label]}\0{split}\n".encode())
-    return digest.hexdigest()
 
 
 def package_versions() -> dict[str, str]:
@@ -74,8 +83,6 @@ def git_revision() -> str | None:
 
 def machine() -> dict[str, Any]:
     """Device, processor and thread count, without host or user names."""
-    import torch
-
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "device": accelerator or "cpu",

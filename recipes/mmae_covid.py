@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from statistics import median
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -27,18 +26,21 @@ from mmgen.data.prepare import PairedData, Source, prepare
 from mmgen.data.samples import Settings
 from mmgen.data.synthetic import read_dataset
 from mmgen.errors import UserError
-from mmgen.evaluation.mae import Evaluated, measure_fidelity, measure_utility, report_media
+from mmgen.evaluation.mae import Evaluated, evaluate_mae
 from mmgen.evaluation.report import write_report
-from mmgen.generate import make_plan, write_dataset
-from mmgen.hub import model_digest, save_model, start_from_timm
+from mmgen.generate import make_plan, model_settings, write_dataset
+from mmgen.hub import model_digest, save_model, start_from_timm, write_card
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.fusion import FusionQuery
 from mmgen.presets import PRESETS, Preset, PresetName, build_mae
-from mmgen.provenance import config_to_dict, fingerprint, write_config
+from mmgen.provenance import Costs, config_to_dict, write_config
 from mmgen.training.engine import Precision, make_accelerator, part_ways
-from mmgen.training.loop import LoopConfig, peak_memory_mb
+from mmgen.training.loop import LoopConfig
 from mmgen.training.mae import MAEConfig, train_mae
 from mmgen.training.runlog import read_metrics
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 logger = logging.getLogger("mmgen")
 
@@ -92,8 +94,16 @@ class Recipe:
     split_column: str | None = None
     """Column of splits, for CSV files."""
 
+    @property
+    def sizes(self) -> Preset:
+        """The preset with the flags that override it."""
+        own = {name: getattr(self, name) for name in ("epochs", "batch_size", "lr", "fusion_query")}
+        return dataclasses.replace(
+            PRESETS[self.preset], **{name: value for name, value in own.items() if value is not None}
+        )
 
-def read_data(config: Recipe, settings: dict[str, Settings]) -> PairedData:
+
+def read_data(config: Recipe) -> PairedData:
     """Real data from the flags, or phantoms."""
     if (config.images is None) != (config.audio is None):
         raise UserError("Give both --images and --audio, or neither for phantoms.")
@@ -102,123 +112,79 @@ def read_data(config: Recipe, settings: dict[str, Settings]) -> PairedData:
         images, audio = write_phantoms(config.out.parent / "phantoms", seed=config.seed)
         logger.info("Phantom data: %s, %s", images, audio)
     columns = Columns(config.path_column, config.label_column, config.subject_column, config.split_column)
-    paths = {"image": images, "audio": audio}
-    return prepare({name: Source(paths[name], settings[name], columns) for name in settings}, seed=config.seed)
+    sizes = config.sizes
+    sources = {"image": Source(images, sizes.image, columns), "audio": Source(audio, sizes.audio, columns)}
+    return prepare(sources, seed=config.seed)
 
 
 def train(
-    config: Recipe, preset: Preset, data: PairedData, settings: dict[str, Settings], accelerator: Any, folder: Path
+    config: Recipe, data: PairedData, names: Sequence[str], accelerator: Accelerator, folder: Path
 ) -> CrossModalMAE:
-    """A model of the modalities in ``settings``, trained in ``folder``."""
+    """A model of the named modalities, trained in ``folder``."""
+    sizes = config.sizes
+    settings: dict[str, Settings] = {"image": sizes.image, "audio": sizes.audio}
     torch.manual_seed(config.seed)
-    model = build_mae(preset, settings, data.splits["train"], config.fusion_query)
-    if config.image_weights and "image" in settings:
+    model = build_mae(sizes, {name: settings[name] for name in names}, data.splits["train"])
+    if config.image_weights and "image" in names:
         start_from_timm(model, "image", config.image_weights)
     learning = MAEConfig(
-        lr=preset.lr,
-        betas=preset.betas,
+        lr=sizes.lr,
+        betas=sizes.betas,
         mask_ratio=config.mask_ratio,
         loss_coupling=config.loss_coupling,
         accumulate=config.accumulate,
         seed=config.seed,
     )
-    loop = LoopConfig(preset.epochs, ema_decay=config.ema_decay, seed=config.seed)
-    marks = {name: fingerprint(data.manifests[name]) for name in settings}
-    identity = {
-        "model": model.config,
-        "learning": config_to_dict(learning),
-        "loop": config_to_dict(loop),
-        "data": marks,
-    }
-    # A single-modal run that had not begun when the first was interrupted starts now.
-    resume = config.resume is not None and (folder / "checkpoints" / "last.pt").is_file()
-    if config.resume is not None and not resume and folder == config.out:
-        raise UserError(
-            f"There is no checkpoint in {folder}; start without --resume, or give --out of the run to go on with."
-        )
-    return train_mae(model, data.splits, preset.batch_size, learning, loop, accelerator, folder, resume, identity)
+    loop = LoopConfig(sizes.epochs, ema_decay=config.ema_decay, seed=config.seed)
+    # Single-modal training that had not begun when the run was interrupted starts now.
+    resume = config.resume is not None and (folder == config.out or (folder / "checkpoints").is_dir())
+    marks = data.fingerprints()
+    return train_mae(model, data.splits, sizes.batch_size, learning, loop, accelerator, folder, resume, marks)
 
 
 def main() -> None:
     config = parse_config(Recipe, description=__doc__)
-    preset = PRESETS[config.preset]
-    overrides = {name: value for name in ("epochs", "batch_size", "lr") if (value := getattr(config, name)) is not None}
-    preset = dataclasses.replace(preset, **overrides)
-    settings: dict[str, Settings] = {"image": preset.image, "audio": preset.audio}
     accelerator = make_accelerator(config.mixed_precision)
-    costs: dict[str, dict[str, Any]] = {}
+    costs = Costs(accelerator.device)
+    out, model_folder = config.out, config.out / "model"
 
-    @contextmanager
-    def cost(phase: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        used = {"seconds": time.perf_counter() - start, "device": accelerator.device.type}
-        costs[phase] = used | {"peak_memory_mb": peak_memory_mb(accelerator.device)}
-
-    with cost("data"), accelerator.main_process_first():
-        data = read_data(config, settings)
+    with costs.phase("data"), accelerator.main_process_first():
+        data = read_data(config)
     if accelerator.is_main_process:
-        marks = {name: fingerprint(manifest) for name, manifest in data.manifests.items()}
-        write_config(config.out, config_to_dict(config) | {"resolved_preset": config_to_dict(preset)}, marks)
+        write_config(out, config_to_dict(config) | {"sizes": config_to_dict(config.sizes)}, data.fingerprints())
 
-    with cost("train"):
-        model = train(config, preset, data, settings, accelerator, config.out)
+    with costs.phase("train"):
+        model = train(config, data, ["image", "audio"], accelerator, out)
+    history = read_metrics(out / "metrics.jsonl")
+    if accelerator.is_main_process:
+        save_model(model, model_folder, data.training_counts())
+        if history:
+            costs["train"]["samples_per_s"] = median(row["samples_per_s"] for row in history)
+
     single: dict[str, CrossModalMAE] = {}
     if config.single_modal:
-        with cost("train single-modal"):
-            for name in settings:
-                single[name] = train(
-                    config, preset, data, {name: settings[name]}, accelerator, config.out / "single_modal" / name
-                )
-    history = read_metrics(config.out / "metrics.jsonl")
-    costs["train"]["samples_per_s"] = (
-        sorted(row["samples_per_s"] for row in history)[len(history) // 2] if history else None
-    )
+        with costs.phase("train single-modal"):
+            for name in model.modalities:
+                single[name] = train(config, data, [name], accelerator, out / "single_modal" / name)
 
-    with cost("generate"):
-        counts = [
-            int((s.labels == label).sum())
-            for s in data.splits["train"].values()
-            for label in range(len(data.label_names))
-        ]
-        per_class = max(counts) if config.per_class is None else config.per_class
-        plan = make_plan(model, data.splits["train"], per_class, config.mask_ratio, config.seed)
-        folder = write_dataset(
-            model, plan, data.splits["train"], config.out / "synthetic", overwrite=True, model_name=model_digest(model)
-        )
+    with costs.phase("generate"):
+        real = data.splits["train"]
+        plan = make_plan(model, real, config.per_class, config.mask_ratio, config.seed)
+        folder = write_dataset(model, plan, real, out / "synthetic", overwrite=True, model_name=model_digest(model))
     part_ways()
     if not accelerator.is_main_process:
         return
 
-    with cost("evaluate"):
+    with costs.phase("evaluate"):
+        settings = model_settings(model)
         what = Evaluated(model, single, data, read_dataset(folder, settings), settings, config.mask_ratio)
-        fidelity = measure_fidelity(what, config.seed)
-        utility = measure_utility(what, preset.utility, accelerator)
-        media = report_media(what, fidelity, history, config.seed)
-    report = {
-        "run": config.out.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "config": config_to_dict(config),
-        "data": data.summary(),
-        "utility": utility,
-        "fidelity": fidelity,
-        "privacy": {},
-        "cost": costs,
-    }
-    page = write_report(config.out / "report", report, media)
-    ratios = {
-        name: f"{fidelity[name]['masked_patch_error']['ratio']:.2f} of the mean patch's error" for name in settings
-    }
-    trained_on = {
-        name: {label: c.get("train", 0) for label, c in m.counts().items()} for name, m in data.manifests.items()
-    }
-    save_model(
-        model,
-        config.out / "model",
-        trained_on,
-        {f"masked-patch error, {name}": value for name, value in ratios.items()},
-    )
-    logger.info("Report    %s\nData set  %s\nModel     %s", page, folder, config.out / "model")
+        sections, media = evaluate_mae(what, config.sizes.utility, accelerator, history, config.seed)
+    head = {"run": out.name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    page = write_report(out / "report", {**head, "config": config_to_dict(config), **sections, "cost": costs}, media)
+    ratios = {name: measures["masked_patch_error"]["ratio"] for name, measures in sections["fidelity"].items()}
+    errors = {f"error on hidden patches, {name}": f"{ratio:.2f} of the mean patch's" for name, ratio in ratios.items()}
+    write_card(model, model_folder, data.training_counts(), errors)
+    logger.info("Report    %s\nData set  %s\nModel     %s", page, folder, model_folder)
 
 
 if __name__ == "__main__":

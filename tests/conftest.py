@@ -9,6 +9,10 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+# Matrices in tests are so small that threads only wait for each other. Set before torch is imported, and inherited by
+# the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
@@ -34,9 +38,10 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model in a folder laid out as a run's: FOLDER/model/config.json."""
     from small import small_model
 
-    from mmgen.hub import save_model
+    from mmgen.hub import save_model, write_card
 
     folder = tmp_path_factory.mktemp("runs") / "small"
     counts = {"image": {"covid": 7, "healthy": 5}, "audio": {"covid": 4, "healthy": 9}}
-    save_model(small_model(), folder / "model", counts, {"error": "0.5 of the mean patch's"})
+    save_model(small_model(), folder / "model", counts)
+    write_card(small_model(), folder / "model", counts, {"error": "0.5 of the mean patch's"})
     return folder

@@ -72,7 +72,12 @@ def test_a_shared_model_holds_no_pickle_and_no_file_names(model_folder: Path, ph
 def test_the_card_says_what_the_model_has_seen_and_that_nobody_audited_it(model_folder: Path) -> None:
     card = (model_folder / "model" / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: mmgen\n")
-    for line in ("| image | covid | 7 |", "| image | healthy | 5 |", "| audio | covid | 4 |", "| audio | healthy | 9 |"):
+    for line in (
+        "| image | covid | 7 |",
+        "| image | healthy | 5 |",
+        "| audio | covid | 4 |",
+        "| audio | healthy | 9 |",
+    ):
         assert line in card
     assert "| image | (1, 32, 32) | (8, 8) | 16 |" in card
     assert "* error: 0.5 of the mean patch's" in card
@@ -80,7 +85,7 @@ def test_the_card_says_what_the_model_has_seen_and_that_nobody_audited_it(model_
 
 
 def test_a_card_without_measures_says_so(tmp_path: Path) -> None:
-    save_model(small_model(), tmp_path, {"image": {"covid": 1}}, {})
+    save_model(small_model(), tmp_path, {"image": {"covid": 1}})
     assert "## Measured\n\nNothing yet." in (tmp_path / "README.md").read_text()
 
 
@@ -124,7 +129,7 @@ def test_only_organisation_and_name_is_a_hub_id(
 
 def damaged(folder: Path, **changes: bytes | None) -> Path:
     """A saved model with files replaced, or removed where the content is None."""
-    save_model(small_model(), folder, {}, {})
+    save_model(small_model(), folder, {})
     for name, content in changes.items():
         path = folder / {"weights": "model.safetensors", "config": "config.json"}[name]
         path.unlink() if content is None else path.write_bytes(content)
@@ -159,7 +164,9 @@ def vit(**sizes: Any) -> torch.nn.Module:
     """A random timm ViT of the small model's width and depth, for larger colour pictures with smaller patches."""
     torch.manual_seed(5)
     return timm.create_model(
-        "vit_tiny_patch16_224", pretrained=False, **{"embed_dim": 16, "depth": 2, "num_heads": 2, "img_size": 64, **sizes}
+        "vit_tiny_patch16_224",
+        pretrained=False,
+        **{"embed_dim": 16, "depth": 2, "num_heads": 2, "img_size": 64, **sizes},
     )
 
 

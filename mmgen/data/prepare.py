@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,6 +50,17 @@ class PairedData:
         """Names of the common labels."""
         return next(iter(self.manifests.values())).label_names
 
+    def fingerprints(self) -> dict[str, str]:
+        """:func:`fingerprint` of each modality."""
+        return {name: fingerprint(manifest) for name, manifest in self.manifests.items()}
+
+    def training_counts(self) -> dict[str, dict[str, int]]:
+        """Training files by modality and label."""
+        return {
+            name: {label: counts.get("train", 0) for label, counts in manifest.counts().items()}
+            for name, manifest in self.manifests.items()
+        }
+
     def summary(self) -> dict[str, dict[str, Any]]:
         """Counts by modality for a report: files by label and split, samples by split, subjects, labels left out,
         subjects on two sides."""
@@ -62,6 +74,16 @@ class PairedData:
             }
             for name, manifest in self.manifests.items()
         }
+
+
+def fingerprint(manifest: Manifest) -> str:
+    """SHA-256 over file names, sizes, labels and splits: changes when the data do, without reading them all."""
+    digest = hashlib.sha256()
+    splits = manifest.splits if manifest.splits is not None else [""] * len(manifest)
+    for row, (path, label, split) in enumerate(zip(manifest.paths, manifest.labels.tolist(), splits, strict=True)):
+        size = manifest.file(row).stat().st_size
+        digest.update(f"{path}\0{size}\0{manifest.label_names[label]}\0{split}\n".encode())
+    return digest.hexdigest()
 
 
 def read_matched(sources: Mapping[str, Source]) -> tuple[dict[str, Manifest], dict[str, list[str]]]:

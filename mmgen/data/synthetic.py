@@ -26,7 +26,7 @@ def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Sa
         names = tuple(json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["counts"])
         table = pd.read_csv(folder / "metadata.csv", dtype={"label": str}, keep_default_na=False)
         labels = np.array([names.index(label) for label in table["label"]])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder} is not a finished synthetic data set ({error}); generate it again.") from error
     samples = {}
     for name, how in settings.items():
@@ -45,8 +45,9 @@ def _read(folder: Path, relative: str, settings: Settings) -> np.ndarray:
     if isinstance(settings, ImageSettings):
         return read_image(path, settings)
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)  # np.load would open archives, too
+    except (OSError, ValueError) as error:
         raise UserError(f"Cannot read the spectrogram {path}: {error}; generate the data set again.") from error
     if array.shape != settings.shape[1:] or array.dtype.kind != "f":
         raise UserError(f"The spectrogram {path} has shape {array.shape}, not {settings.shape[1:]}.")

@@ -82,8 +82,9 @@ class DatasetWriter:
             table = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
             table.writeheader()
             table.writerows(rows)
+        sounds = [name for name, settings in self.settings.items() if isinstance(settings, AudioSettings)]
         counts = {label: sum(row["label"] == label for row in rows) for label in self.labels}
-        (self.folder / "README.md").write_text(_readme(counts, about), encoding="utf-8")
+        (self.folder / "README.md").write_text(_readme(counts, about, sounds), encoding="utf-8")
         names = sorted(str(p.relative_to(self.folder).as_posix()) for p in self.folder.rglob("*") if p.is_file())
         checksums = {name: sha256(self.folder / name) for name in names if name not in ("dataset.json", INCOMPLETE)}
         document = {"synthetic": True, "licence": None, "counts": counts, **about, "checksums": checksums}
@@ -170,12 +171,14 @@ _README = """# Synthetic data set
 `metadata.csv` has a row a sample; `dataset.json` says how it was made and holds checksums. Whether it may be shared is
 decided by a privacy audit, not by the word synthetic.
 
-    from datasets import load_dataset
+    from datasets import Audio, load_dataset
 
-    load_dataset("imagefolder", data_dir="this folder")
+    load_dataset("imagefolder", data_dir="this folder"){casts}
 """
 
 
-def _readme(counts: Mapping[str, int], about: Mapping[str, Any]) -> str:
+def _readme(counts: Mapping[str, int], about: Mapping[str, Any], sounds: Sequence[str]) -> str:
     rows = "\n".join(f"| {label} | {count} |" for label, count in counts.items())
-    return _README.format(origin=_PASTED if about.get("copies_real_data") else _SYNTHETIC, counts=rows)
+    casts = "".join(f'.cast_column("{name}", Audio())' for name in sounds)  # imagefolder takes every file for an image
+    origin = _PASTED if about.get("copies_real_data") else _SYNTHETIC
+    return _README.format(origin=origin, counts=rows, casts=casts)

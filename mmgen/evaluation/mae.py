@@ -47,6 +47,19 @@ class Evaluated:
     mask_ratio: float = 0.75
 
 
+def evaluate_mae(
+    what: Evaluated, config: UtilityConfig, accelerator: Accelerator, history: list[dict[str, Any]], seed: int = 0
+) -> tuple[dict[str, Any], ReportMedia]:
+    """Report sections ``data``, ``utility``, ``fidelity`` and ``privacy`` (not audited yet), and the media beside them.
+
+    ``history`` holds the rows of the training's ``metrics.jsonl``.
+    """
+    fidelity = measure_fidelity(what, seed)
+    utility_section = measure_utility(what, config, accelerator)
+    sections = {"data": what.data.summary(), "utility": utility_section, "fidelity": fidelity, "privacy": {}}
+    return sections, report_media(what, fidelity, history, seed)
+
+
 def measure_utility(what: Evaluated, config: UtilityConfig, accelerator: Accelerator) -> dict[str, Any]:
     """Report section ``utility``: trained on real or synthetic, tested on real, by modality."""
     section = {}

@@ -65,7 +65,7 @@ class Checkpoints:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise UserError(
-                f"Checkpoint {path} cannot be read ({error}); resume from a step_*.pt beside it."
+                f"Checkpoint {path} cannot be read ({error}); copy a step_*.pt over it and resume."
             ) from error
 
     def _write(self, state: Mapping[str, Any], path: Path) -> None:

@@ -24,8 +24,7 @@ def make_accelerator(mixed_precision: Precision = "auto") -> Accelerator:
     """An ``Accelerator`` for whatever this process was launched as.
 
     Raises:
-        UserError: a launcher started several processes but Accelerate sees one (they would overwrite each other's
-            files).
+        UserError: a launcher started several processes but Accelerate sees one (they would overwrite each other).
     """
     from accelerate import Accelerator
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -180,18 +180,20 @@ def train_mae(
     accelerator: Accelerator,
     folder: Path | None = None,
     resume: bool = False,
-    fingerprint: Mapping[str, Any] | None = None,
+    data_fingerprints: Mapping[str, str] | None = None,
 ) -> CrossModalMAE:
-    """Train a model on the modalities it has, validating on the "val" split; returns the weights to keep (the moving
-    average if there is one).
+    """Train a model on the modalities it has, validating on the "val" split.
 
-    See :class:`Loop` for ``folder``, ``resume``, ``fingerprint`` and what is raised.
+    Returns the weights to keep: the moving average if there is one. A run is resumed only with the same model, settings
+    and ``data_fingerprints`` (by modality). See :class:`Loop` for ``folder``, ``resume`` and what is raised.
     """
     train = {name: splits["train"][name] for name in model.modalities}
     validation = {name: splits["val"][name] for name in model.modalities}
     task = MAETask(model, config, accelerator, batch_size, train, validation)
     batches = PairedBatches(train, batch_size, config.seed)
-    trained = Loop(task, batches, loop, accelerator, folder, fingerprint).run(resume)
+    identity = {"model": model.config, "learning": asdict(config), "loop": asdict(loop), "batch_size": batch_size}
+    marks = {name: (data_fingerprints or {}).get(name) for name in model.modalities}
+    trained = Loop(task, batches, loop, accelerator, folder, identity | {"data": marks}).run(resume)
     ratio = {name: value for name, value in task.validate(trained).items() if name.startswith("of_mean_patch/")}
     if accelerator.is_main_process:
         for name, value in ratio.items():

@@ -130,14 +130,14 @@ def launch(runs: list[dict[str, Any]]) -> None:
     }
     config = PROJECT / "recipes" / "configs" / "accelerate_cpu2.yaml"
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
-    done = subprocess.run(
-        [*command, str(PROJECT / "tests" / "train_tiny.py"), json.dumps(runs)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    command += [str(PROJECT / "tests" / "train_tiny.py"), json.dumps(runs)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            errors = process.communicate(timeout=180)[1]
+        except subprocess.TimeoutExpired:
+            process.terminate()  # the launcher takes its processes with it, as a kill would not
+            raise
+    assert process.returncode == 0, errors[-3000:]
 
 
 def test_two_processes_are_one(accelerator, tmp_path):

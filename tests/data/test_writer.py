@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import random
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+from small import SETTINGS, SOUND, digests, run
+
+from mmgen.data import writer as module
+from mmgen.data.images import ImageSettings
+from mmgen.data.writer import INCOMPLETE, DatasetWriter, prepare_folder, safe_names, sha256
+from mmgen.errors import UserError
+
+LABELS = ("covid", "healthy")
+
+
+def arrays(seed: int) -> tuple[dict[str, np.ndarray], dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """A picture, and a log-mel with a sound."""
+    rng = np.random.default_rng(seed)
+    log_mel = rng.uniform(-9, 1, SOUND.shape[1:]).astype(np.float32)
+    wave = rng.uniform(-1, 1, SOUND.segment_samples).astype(np.float32)
+    return {"image": rng.integers(0, 256, SETTINGS["image"].shape, dtype=np.uint8)}, {"audio": (log_mel, wave)}
+
+
+def write_set(
+    folder: Path, per_class: int = 2, labels: tuple[str, ...] = LABELS, about: dict[str, Any] | None = None
+) -> DatasetWriter:
+    prepare_folder(folder, overwrite=False)
+    writer, rows = DatasetWriter(folder, SETTINGS, labels), []
+    for label, name in enumerate(labels):
+        for number in range(per_class):
+            writer.write(label, number, *arrays(label * per_class + number))
+            rows.append({**writer.files(label, number), "label": name})
+    writer.finish(rows, {"generator": "a test", **(about or {})})
+    return writer
+
+
+# -- files
+
+
+def test_files_hold_what_was_given(tmp_path: Path) -> None:
+    writer = write_set(tmp_path / "set")
+    images, sounds = arrays(2)  # the first healthy one
+    files = {column: tmp_path / "set" / path for column, path in writer.files(1, 0).items()}
+    assert {column: path.relative_to(tmp_path / "set").as_posix() for column, path in files.items()} == {
+        "image_file_name": "images/healthy/000000.png",
+        "audio_file_name": "audio/healthy/000000.flac",
+        "audio_spectrogram": "spectrograms/healthy/000000.npy",
+    }
+    with Image.open(files["image_file_name"]) as picture:
+        assert picture.mode == "L" and np.array_equal(np.array(picture), images["image"][0])
+    log_mel, wave = sounds["audio"]
+    read = np.load(files["audio_spectrogram"])
+    assert read.dtype == np.float32 and np.array_equal(read, log_mel)
+    heard, rate = soundfile.read(files["audio_file_name"], dtype="float32")
+    assert rate == SOUND.sample_rate and soundfile.info(files["audio_file_name"]).subtype == "PCM_16"
+    np.testing.assert_allclose(heard, wave, atol=2 / 2**15)
+
+
+def test_colour_and_further_modalities_have_folders_of_their_own(tmp_path: Path) -> None:
+    settings = {"image": ImageSettings(8, 3), "skin": ImageSettings(4, 1), "audio": SOUND, "breath": SOUND}
+    writer = DatasetWriter(tmp_path, settings, LABELS)
+    files = writer.files(0, 12)
+    assert len(set(files.values())) == len(files) == 6
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    writer.write(0, 12, {"image": pixels, "skin": pixels[:1, :4, :4]}, {})
+    with Image.open(tmp_path / files["image_file_name"]) as picture:
+        assert np.array_equal(np.array(picture).transpose(2, 0, 1), pixels)
+
+
+def test_a_file_is_a_function_of_its_sample(tmp_path: Path) -> None:
+    write_set(tmp_path / "a")
+    write_set(tmp_path / "b")
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+
+
+# -- what is said about them
+
+
+def test_dataset_json_counts_and_checks_every_file(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    write_set(folder, per_class=3)
+    about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    assert about["synthetic"] is True and about["licence"] is None and about["generator"] == "a test"
+    assert about["counts"] == {"covid": 3, "healthy": 3}
+    others = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    others.pop("dataset.json")
+    assert about["checksums"] == {
+        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(others.items())
+    }
+    assert {"metadata.csv", "README.md", "spectrograms/covid/000002.npy"} <= about["checksums"].keys()
+
+
+def test_metadata_name_every_file_once(tmp_path: Path) -> None:
+    write_set(tmp_path / "set")
+    with (tmp_path / "set" / "metadata.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    named = [row[column] for row in rows for column in row if column != "label"]
+    written = [name for name in digests(tmp_path / "set") if name.count("/") == 2]
+    assert sorted(named) == written
+
+
+def test_the_readme_warns_of_copies(tmp_path: Path) -> None:
+    write_set(tmp_path / "whole", about={"copies_real_data": False})
+    write_set(tmp_path / "pasted", about={"copies_real_data": True})
+    whole, pasted = ((tmp_path / name / "README.md").read_text(encoding="utf-8") for name in ("whole", "pasted"))
+    for text in (whole, pasted):
+        assert text.startswith("# Synthetic data set\n") and "| covid | 2 |" in text
+        assert 'load_dataset("imagefolder"' in text and "privacy audit" in text
+        assert '.cast_column("audio", Audio())' in text
+    assert "no file in it is a recording or picture of a person" in whole
+    assert "as real data" in pasted and "no file in it" not in pasted
+
+
+# -- labels as folders
+
+AWKWARD = [
+    "COVID/19", "COVID_19", "COVID\\19", "covid", "COVID", "Covid", "..", ".", "../..", "", " ", ".hidden", "a.b",
+    "a.b.", "肺炎", "здоров", "naïve", "nai\u0308ve", "Straße", "STRASSE", "tab\there", "line\nbreak", "nul\0", "label",
+    "C:", "*?", "/etc/passwd", "-rf", "~", "label_", "covid_",
+]  # fmt: skip
+
+
+def check_names(labels: list[str]) -> None:
+    names = safe_names(labels)
+    assert len(names) == len(labels)
+    folded = {unicodedata.normalize("NFC", name).casefold() for name in names}
+    assert len(folded) == len(names)  # distinct where folders ignore case, too
+    for name in names:
+        assert name and name == name.strip() and not name.startswith(".") and not name.endswith(".")
+        assert Path(name).name == name and not set(name) & set('/\\:*?"<>|\0\n\t')
+
+
+def test_labels_become_safe_and_different_folders() -> None:
+    check_names(AWKWARD)
+    rng = random.Random(0)
+    for _ in range(200):
+        check_names(["".join(rng.choices("aA_./\\ é肺:\n", k=rng.randrange(4))) for _ in range(rng.randrange(1, 12))])
+
+
+def test_plain_labels_keep_their_names() -> None:
+    plain = ["covid", "COVID-19", "no finding", "v1.2", "肺炎", "naïve"]
+    assert safe_names(plain) == plain
+
+
+def test_awkward_labels_are_written_inside_the_folder_and_kept_in_the_metadata(tmp_path: Path) -> None:
+    labels = tuple(label for label in AWKWARD if "\0" not in label and "\n" not in label)
+    write_set(tmp_path / "in" / "set", per_class=1, labels=labels)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["set"]
+    assert len(list((tmp_path / "in" / "set").rglob("*.png"))) == len(labels)
+    with (tmp_path / "in" / "set" / "metadata.csv").open(encoding="utf-8", newline="") as file:
+        assert tuple(row["label"] for row in csv.DictReader(file)) == labels
+    assert list(json.loads((tmp_path / "in" / "set" / "dataset.json").read_text())["counts"]) == list(labels)
+
+
+# -- making room
+
+
+def test_an_empty_or_missing_folder_is_used(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "new" / "deeper"):
+        prepare_folder(folder, overwrite=False)
+        assert [path.name for path in folder.iterdir()] == [INCOMPLETE]
+
+
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
+    write_set(tmp_path / "set")
+    before = digests(tmp_path / "set")
+    with pytest.raises(UserError, match="is not empty; choose another --out, or add --overwrite"):
+        prepare_folder(tmp_path / "set", overwrite=False)
+    assert digests(tmp_path / "set") == before
+
+
+def test_overwrite_clears_a_finished_and_an_unfinished_data_set(tmp_path: Path) -> None:
+    write_set(tmp_path / "finished")
+    prepare_folder(tmp_path / "unfinished", overwrite=False)
+    DatasetWriter(tmp_path / "unfinished", SETTINGS, LABELS).write(0, 0, *arrays(0))
+    for name in ("finished", "unfinished"):
+        prepare_folder(tmp_path / name, overwrite=True)
+        assert [path.name for path in (tmp_path / name).iterdir()] == [INCOMPLETE]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"thesis.txt": "years of work"},
+        {"dataset.json": '{"modality": {"0": "CT"}, "numTraining": 900}'},  # nnU-Net's
+        {"dataset.json": '{"synthetic": false}'},
+        {"dataset.json": "[1]"},
+        {"dataset.json": "not JSON"},
+        {"INCOMPLETE": "mine"},
+        {"metadata.csv": "file_name,label\n", "README.md": "mine"},
+    ],
+    ids=str,
+)
+def test_overwrite_deletes_nothing_that_is_no_data_set(files: dict[str, str], tmp_path: Path) -> None:
+    for name, text in {"patients/1.png": "a picture", **files}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    before = digests(tmp_path)
+    with pytest.raises(UserError, match="no synthetic data set and are not deleted"):
+        prepare_folder(tmp_path, overwrite=True)
+    assert digests(tmp_path) == before
+
+
+def test_a_file_in_the_way_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "set").write_text("mine")
+    with pytest.raises(UserError, match="is a file"):
+        prepare_folder(tmp_path / "set", overwrite=True)
+
+
+def test_a_data_set_is_marked_until_it_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path) -> str:
+        assert (tmp_path / "set" / INCOMPLETE).is_file()
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(module, "sha256", full)
+    with pytest.raises(OSError, match="No space"):
+        write_set(tmp_path / "set")
+    assert not (tmp_path / "set" / "dataset.json").exists()
+    monkeypatch.undo()
+    prepare_folder(tmp_path / "set", overwrite=True)  # its remains are known for what they are
+    (tmp_path / "set" / INCOMPLETE).unlink()
+    (tmp_path / "set").rmdir()
+    write_set(tmp_path / "set")
+    assert not (tmp_path / "set" / INCOMPLETE).exists()
+
+
+def test_sha256_of_a_known_file(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+# -- as its receivers open it
+
+OPEN = """
+import datasets, json, sys
+found = datasets.load_dataset("imagefolder", data_dir=sys.argv[1])["train"]
+found = found.cast_column("audio", datasets.Audio(decode=False))  # decoding needs a package more
+columns = {name: type(kind).__name__ for name, kind in found.features.items()}
+first = found[0]
+print(json.dumps({"rows": len(found), "columns": columns, "labels": found["label"][:],
+                  "size": first["image"].size, "mode": first["image"].mode, "pixel": first["image"].getpixel((3, 5)),
+                  "sound": first["audio"]["path"]}))
+"""
+
+
+def test_the_datasets_library_opens_the_folder(tmp_path: Path) -> None:
+    pytest.importorskip("datasets", reason="the package datasets (extra dev) is not installed")
+    write_set(tmp_path / "set", per_class=2)
+    script = tmp_path / "open.py"
+    script.write_text(OPEN)
+    done = run(script, tmp_path / "set", HF_HOME=str(tmp_path / "cache"), HF_DATASETS_OFFLINE="1")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["rows"] == 4 and found["labels"] == ["covid", "covid", "healthy", "healthy"]
+    assert found["columns"] == {"image": "Image", "audio": "Audio", "audio_spectrogram": "Value", "label": "Value"}
+    assert found["sound"].endswith("audio/covid/000000.flac")
+    pixels = arrays(0)[0]["image"][0]
+    assert (found["mode"], found["size"]) == ("L", list(pixels.shape[::-1]))
+    assert found["pixel"] == int(pixels[5, 3])

@@ -1,0 +1,17 @@
+"""A script that tests start: runs a recipe with its other arguments, but trains the measuring classifiers briefly."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from dataclasses import replace
+
+from mmgen import presets
+from mmgen.evaluation.utility import UtilityConfig
+
+QUICK = replace(presets.PRESETS["tiny"], utility=UtilityConfig(updates=2, seeds=2, max_side=16))
+
+if __name__ == "__main__":
+    presets.PRESETS["tiny"] = QUICK
+    sys.argv = sys.argv[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import sys
+from collections.abc import Callable
+from importlib import util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import quick_recipe
+import yaml
+from accelerate.state import AcceleratorState
+from small import PROJECT, digests, run
+
+from mmgen.cli import run_command
+from mmgen.config import parse_config
+from mmgen.data.synthetic import read_dataset
+from mmgen.generate import model_settings
+from mmgen.hub import load_model, model_digest
+from mmgen.presets import PRESETS
+
+SCRIPT = PROJECT / "recipes" / "mmae_covid.py"
+FLAGS = ["--epochs", "1", "--no-single-modal", "--per-class", "4"]
+
+
+@pytest.fixture(scope="session")
+def recipe() -> ModuleType:
+    spec = util.spec_from_file_location("mmae_covid", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = util.module_from_spec(spec)
+    sys.modules["mmae_covid"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def command(recipe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run the recipe with these arguments in this process; its exit code."""
+    monkeypatch.setitem(PRESETS, "tiny", quick_recipe.QUICK)
+
+    def call(*arguments: object) -> int:
+        AcceleratorState._reset_state(reset_partial_state=True)  # Accelerate's state is global
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        try:
+            run_command(recipe.main)
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        finally:
+            AcceleratorState._reset_state(reset_partial_state=True)
+        return 0
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A whole run on phantoms, as a user starts it: its folder, and the lines it printed."""
+    out = tmp_path_factory.mktemp("recipe") / "run"
+    done = run(PROJECT / "tests" / "quick_recipe.py", SCRIPT, *FLAGS, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout.strip().splitlines()
+
+
+def report_of(out: Path) -> dict[str, Any]:
+    return json.loads((out / "report" / "report.json").read_text(encoding="utf-8"))
+
+
+def files_of(out: Path) -> set[str]:
+    return {re.sub(r"events\.out.*", "events.out", name) for name in digests(out)}
+
+
+# -- a whole run
+
+
+def test_a_run_writes_every_file_of_its_folder(finished: tuple[Path, list[str]]) -> None:
+    out, _ = finished
+    samples = [f"{label}/{number:06d}" for label in ("covid", "healthy") for number in range(4)]
+    folders = {"images": "png", "audio": "flac", "spectrograms": "npy"}
+    figures = ("reconstruction-of-unseen-samples", "learning", "variance-against-masking-ratio")
+    expected = {
+        "config.yaml",
+        "metrics.jsonl",
+        "tensorboard/events.out",
+        *(f"checkpoints/{name}.pt" for name in ("last", "best", "step_00000010")),
+        *(f"previews/{name}_0001.png" for name in ("image", "audio")),
+        *(f"model/{name}" for name in ("config.json", "model.safetensors", "README.md")),
+        *(f"synthetic/{name}" for name in ("metadata.csv", "dataset.json", "README.md")),
+        *(f"synthetic/{folder}/{sample}.{suffix}" for folder, suffix in folders.items() for sample in samples),
+        *(f"report/figures/{name}.png" for name in (*figures, "intensities-image", "intensities-audio")),
+        *(f"report/{name}" for name in ("report.json", "index.html")),
+    }
+    assert files_of(out) == expected
+
+
+def test_the_last_lines_name_report_data_set_and_model(finished: tuple[Path, list[str]]) -> None:
+    out, lines = finished
+    last = [line.split(maxsplit=1) for line in lines[-3:]]
+    assert last == [
+        ["Report", str(out / "report" / "index.html")],
+        ["Data", f"set  {out / 'synthetic'}"],
+        ["Model", str(out / "model")],
+    ]
+
+
+def test_the_report_has_its_stable_keys(finished: tuple[Path, list[str]]) -> None:
+    out, _ = finished
+    report = report_of(out)
+    assert list(report) == ["run", "created", "config", "data", "utility", "fidelity", "privacy", "cost"]
+    assert report["run"] == "run" and report["config"]["seed"] == 0 and report["privacy"] == {}
+    assert report["data"].keys() == report["utility"].keys() == report["fidelity"].keys() == {"image", "audio"}
+    for name in ("image", "audio"):
+        assert {"counts", "samples", "subjects", "shared_subjects"} <= report["data"][name].keys()
+        assert report["data"][name]["shared_subjects"] == 0
+        for entry in (report["utility"][name]["resnet18"][source] for source in ("real", "synthetic")):
+            assert all(0 <= entry[score]["mean"] <= 1 for score in ("accuracy", "balanced_accuracy", "auc"))
+        assert report["utility"][name]["resnet18"]["synthetic"]["n_train"] == 8
+        kl = report["fidelity"][name]["kl_intensity"]
+        assert kl["better"] == "lower" and min(kl["value"], kl["real_vs_real"]) >= 0
+    for phase in ("data", "train", "generate", "evaluate"):
+        cost = report["cost"][phase]
+        assert cost["seconds"] > 0 and cost["device"] in ("cpu", "cuda") and cost["peak_memory_mb"] > 0
+    assert report["cost"]["train"]["samples_per_s"] > 0
+    assert not [value for value in flat(report) if isinstance(value, float) and not math.isfinite(value)]
+
+
+def flat(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [leaf for item in value.values() for leaf in flat(item)]
+    return [leaf for item in value for leaf in flat(item)] if isinstance(value, list) else [value]
+
+
+def test_the_page_needs_nothing_else(finished: tuple[Path, list[str]]) -> None:
+    page = (finished[0] / "report" / "index.html").read_text(encoding="utf-8")
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page)
+    assert "data:audio/flac" in page and "data:image/png" in page
+
+
+def test_the_configuration_is_resolved(finished: tuple[Path, list[str]]) -> None:
+    document = yaml.safe_load((finished[0] / "config.yaml").read_text(encoding="utf-8"))
+    assert document["config"]["per_class"] == 4 and document["config"]["seed"] == 0
+    assert document["config"]["resolved_preset"]["epochs"] == 1
+    assert document["config"]["resolved_preset"]["image"]["size"] == PRESETS["tiny"].image.size
+    assert document["data_fingerprints"].keys() == {"image", "audio"}
+    assert {"torch", "mmgen", "python"} <= document["versions"].keys() and "git_revision" in document
+
+
+def test_there_is_a_line_an_epoch(finished: tuple[Path, list[str]]) -> None:
+    rows = [json.loads(line) for line in (finished[0] / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [0]
+    keys = {"loss/image", "loss/audio", "xi", "samples_per_s", "seconds", "peak_memory_mb", "validation/error/image"}
+    assert keys <= rows[0].keys()
+
+
+def test_data_set_and_model_are_usable_and_belong_together(finished: tuple[Path, list[str]]) -> None:
+    model = load_model(finished[0])
+    samples = read_dataset(finished[0] / "synthetic", model_settings(model))
+    assert {name: len(values) for name, values in samples.items()} == {"image": 8, "audio": 8}
+    with (finished[0] / "synthetic" / "metadata.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["model"] for row in csv.DictReader(file)} == {model_digest(model)}
+    card = (finished[0] / "model" / "README.md").read_text(encoding="utf-8")
+    assert "Not audited" in card and "masked-patch error, image: " in card
+
+
+def test_nothing_shareable_names_a_file_of_the_data(finished: tuple[Path, list[str]]) -> None:
+    out, _ = finished
+    sources = [path for path in (out.parent / "phantoms").rglob("*") if path.suffix in (".png", ".wav")]
+    assert len(sources) > 200
+    shared = [path for folder in ("model", "synthetic") for path in (out / folder).rglob("*") if path.suffix != ".png"]
+    content = b"".join(path.read_bytes() for path in shared if path.suffix in (".json", ".md", ".csv"))
+    assert not [path.name for path in sources if path.stem.encode() in content]
+    assert str(out.parent).encode() not in content
+
+
+def test_a_finished_run_can_be_resumed(
+    finished: tuple[Path, list[str]], command: Callable[..., int], caplog: pytest.LogCaptureFixture
+) -> None:
+    out, _ = finished
+    files, before, report = files_of(out), digests(out), report_of(out)
+    caplog.set_level("INFO")
+    assert command(*FLAGS, "--out", out, "--resume", "latest") == 0
+    assert "at update 10 of 10" in caplog.text
+    after = digests(out)
+    assert files_of(out) == files
+    kept = [name for name in before if name.startswith(("checkpoints/", "synthetic/", "model/", "metrics"))]
+    assert len(kept) > 30
+    # Only the digest of Accelerate's choice of threads could differ, and it may not.
+    assert {name for name in kept if after[name] != before[name]} == set()
+    assert report_of(out)["fidelity"] == pytest.approx_nested(report["fidelity"])
+
+
+@pytest.mark.slow
+def test_two_processes_go_all_the_way(tmp_path: Path) -> None:
+    script = PROJECT / "tests" / "quick_recipe.py"
+    done = run(script, SCRIPT, *FLAGS, "--out", tmp_path / "run", processes=2)
+    assert done.returncode == 0, done.stderr
+    assert report_of(tmp_path / "run")["utility"].keys() == {"image", "audio"}
+    assert done.stdout.strip().splitlines()[-1].startswith("Model ")
+
+
+@pytest.mark.slow
+def test_single_modal_models_stand_in_the_report(tmp_path: Path) -> None:
+    done = run(PROJECT / "tests" / "quick_recipe.py", SCRIPT, "--epochs", "1", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    fidelity = report_of(tmp_path / "run")["fidelity"]
+    for name in ("image", "audio"):
+        assert fidelity[name]["masked_patch_error"]["single_modal"] > 0
+        assert "single-modal" in fidelity[name]["variance_by_mask_ratio"]
+        assert (tmp_path / "run" / "single_modal" / name / "metrics.jsonl").is_file()
+
+
+# -- flags
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--images", "here"], "Give both --images and --audio, or neither for phantoms."),
+        (["--audio", "here"], "Give both --images and --audio, or neither for phantoms."),
+        (["--images", "no/such", "--audio", "no/such"], "no/such"),
+        (["--config", "no/such.yaml"], "no/such.yaml"),
+    ],
+)
+def test_mistakes_are_a_sentence_and_exit_code_2(
+    command: Callable[..., int], tmp_path: Path, flags: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(*flags, "--out", tmp_path / "run") == 2
+    message = capsys.readouterr().err.strip()
+    assert message.startswith("error: ") and words in message and "\n" not in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_resuming_what_was_never_started_is_refused(
+    command: Callable[..., int], phantom_files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = ["--images", phantom_files["image"], "--audio", phantom_files["audio"]]
+    assert command(*sources, "--out", tmp_path / "run", "--resume", "latest") == 2
+    assert "There is no checkpoint in" in capsys.readouterr().err
+
+
+def test_resuming_with_other_settings_is_refused_and_changes_nothing(
+    finished: tuple[Path, list[str]], command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = digests(finished[0])
+    assert command(*FLAGS, "--mask-ratio", "0.5", "--out", finished[0], "--resume", "latest") == 2
+    assert "other settings or data" in capsys.readouterr().err
+    assert digests(finished[0]) == before
+
+
+def test_help_lists_the_flags() -> None:
+    done = run(SCRIPT, "--help", COLUMNS="200")
+    assert done.returncode == 0, done.stderr
+    flags = ("images", "audio", "preset", "epochs", "batch-size", "mask-ratio", "fusion-query", "loss-coupling")
+    for flag in (*flags, "per-class", "seed", "out", "resume", "mixed-precision"):
+        assert f"--{flag} " in done.stdout
+
+
+def test_the_papers_settings_are_flags(recipe: ModuleType) -> None:
+    path = str(PROJECT / "recipes" / "configs" / "paper.yaml")
+    config, paper = parse_config(recipe.Recipe, ["--config", path]), PRESETS["paper"]
+    assert (config.preset, config.epochs, config.batch_size, config.lr) == ("paper", 20, 128, 1e-3)
+    assert (paper.epochs, paper.batch_size, paper.lr) == (config.epochs, config.batch_size, config.lr)
+    assert config.fusion_query == paper.fusion_query == "other"
+    assert config.mask_ratio == 0.75 and config.loss_coupling == "decoupled" and config.image_weights is None
+    assert parse_config(recipe.Recipe, ["--config", path, "--epochs", "2"]).epochs == 2
+    # The file sets flags and nothing else, so without it the defaults hold.
+    assert parse_config(recipe.Recipe, []) == recipe.Recipe()
