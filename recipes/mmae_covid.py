@@ -150,7 +150,7 @@ def main() -> None:
 
     with costs.phase("data"), accelerator.main_process_first():
         data = read_data(config)
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and config.resume is None:  # a refused --resume leaves the run as it was
         write_config(out, config_to_dict(config) | {"sizes": config_to_dict(config.sizes)}, data.fingerprints())
 
     with costs.phase("train"):

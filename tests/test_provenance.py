@@ -2,21 +2,18 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 import subprocess
-from dataclasses import dataclass, field, replace
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pytest
+import torch
 import yaml
 
 import mmgen
 from mmgen import provenance
-from mmgen.data.images import IMAGE_SUFFIXES
-from mmgen.data.manifest import read_manifest
-from mmgen.data.prepare import fingerprint
-from mmgen.provenance import config_to_dict, git_revision, machine, package_versions, write_config
+from mmgen.provenance import Costs, config_to_dict, git_revision, machine, package_versions, write_config
 
 
 @dataclass(frozen=True)
@@ -61,30 +58,17 @@ def test_the_machine_is_described_without_names() -> None:
     assert machine()["threads"] >= 1 and machine()["device"] and machine()["processor"]
 
 
-def test_the_fingerprint_changes_with_the_data(phantom_files: dict[str, Path]) -> None:
-    manifest = read_manifest(phantom_files["image"], IMAGE_SUFFIXES)
-    same = read_manifest(phantom_files["image"], IMAGE_SUFFIXES)
-    mark = fingerprint(manifest)
-    assert re.fullmatch("[0-9a-f]{64}", mark) and mark == fingerprint(same)
-    flipped = manifest.labels.copy()
-    flipped[0] = 1 - flipped[0]
-    others = [
-        manifest.select(np.arange(1, len(manifest))),
-        manifest.with_splits(None),
-        replace(manifest, labels=flipped),
-        replace(manifest, label_names=("covid", "well")),
-    ]
-    assert len({mark, *map(fingerprint, others)}) == 5
-
-
-def test_the_fingerprint_sees_another_file_size(tmp_path: Path) -> None:
-    for label in ("a", "b"):
-        (tmp_path / label).mkdir()
-        (tmp_path / label / "1.png").write_bytes(b"12")
-    manifest = read_manifest(tmp_path, IMAGE_SUFFIXES)
-    mark = fingerprint(manifest)
-    (tmp_path / "a" / "1.png").write_bytes(b"123")
-    assert fingerprint(manifest) != mark
+def test_costs_of_phases_that_end() -> None:
+    costs = Costs(torch.device("cpu"))
+    with costs.phase("sleep"):
+        time.sleep(0.05)
+    with pytest.raises(RuntimeError), costs.phase("fail"):
+        raise RuntimeError
+    assert list(costs) == ["sleep"]
+    assert costs["sleep"].keys() == {"seconds", "device", "peak_memory_mb"}
+    assert 0.05 <= costs["sleep"]["seconds"] < 5 and costs["sleep"]["device"] == "cpu"
+    assert 10 < costs["sleep"]["peak_memory_mb"] < 1e6
+    assert json.loads(json.dumps(costs)) == costs
 
 
 def git(folder: Path, *arguments: str) -> str:

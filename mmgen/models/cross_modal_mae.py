@@ -174,6 +174,7 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
             paste_visible: keep the visible patches of the input. This copies real data into the output.
         """
         ratios, inputs = self.ratios(mask_ratio), dict(inputs)
+        noise = None if noise is None else dict(noise)
         if not inputs:
             raise UserError(f"reconstruct needs at least one of {list(self.modalities)}.")
         example = next(iter(inputs.values()))
@@ -181,6 +182,8 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
             ratios[name] = 1.0
             blank = torch.tensor(self.modalities[name].mean, device=example.device).view(1, -1, 1, 1)
             inputs[name] = blank.expand(len(example), *self.modalities[name].shape)
+            if noise is not None:  # nothing of it is visible, so any order will do
+                noise.setdefault(name, torch.zeros(len(example), self.modalities[name].tokens))
         patches = self._patches(inputs)
         masked = self._mask(patches, ratios, noise)
         decoded = self._decode(self._encode(patches, masked), masked)
@@ -209,6 +212,14 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
     def preprocessing(self) -> dict[str, dict[str, Any]]:
         """How files became tensors, by modality."""
         return self.config["preprocessing"]
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, strict: bool = True, **kwargs: Any) -> CrossModalMAE:
+        """A model from a folder or hub id; weights must be complete unless ``strict`` is off.
+
+        See ``PyTorchModelHubMixin.from_pretrained``; :func:`mmgen.load_model` is the same with clearer errors.
+        """
+        return super().from_pretrained(*args, strict=strict, **kwargs)
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
         """Write ``model.safetensors`` and ``config.json``; other arguments as in ``PyTorchModelHubMixin``."""

@@ -69,7 +69,13 @@ class Checkpoints:
             ) from error
 
     def _write(self, state: Mapping[str, Any], path: Path) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
-        torch.save(dict(state), temporary)
-        os.replace(temporary, path)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            torch.save(dict(state), temporary)
+            os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            temporary.unlink(missing_ok=True)
+            raise UserError(
+                f"The checkpoint {path} cannot be written ({error}); make room, then go on with --resume latest."
+            ) from error

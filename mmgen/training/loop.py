@@ -52,7 +52,7 @@ class LoopConfig:
     ema_decay: float = 0.0
     validate_every: int = 0
     log_every: int = 10
-    keep_checkpoints: int = 1
+    keep_checkpoints: int = 2
     seed: int = 0
 
 
@@ -247,7 +247,7 @@ class Loop:
         self._check_finite()
         done = self._update - first
         row: dict[str, Any] = {"epoch": epoch, "update": self._update}
-        row |= {name: float(value) / done for name, value in sums.items()}
+        row |= {name: float(value) / done for name, value in mean_over_processes(sums).items()}
         row |= {"lr": self._lr_factor(self._update - 1), "samples_per_s": done * self.batches.batch_size / seconds}
         row |= {"seconds": seconds, "peak_memory_mb": peak_memory_mb(self.accelerator.device), **self.task.describe()}
         last = self._update == self.updates
@@ -323,6 +323,15 @@ class Loop:
             self.ema.load_state_dict(state["ema"])
         self._update, self._best = state["update"], state["best"]
         logger.info("Resumed %s at update %d of %d.", self.checkpoints.last, self._update, self.updates)
+
+
+def mean_over_processes(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Scalars averaged over all processes. Collective: every process must give the same names."""
+    if not values or not torch.distributed.is_initialized():
+        return dict(values)
+    stacked = torch.stack(list(values.values()))
+    torch.distributed.all_reduce(stacked)
+    return dict(zip(values, stacked / torch.distributed.get_world_size(), strict=True))
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -21,11 +21,10 @@ def masked_patch_error(
     seed: int = 0,
     batch_size: int = 64,
 ) -> dict[str, float]:
-    """Mean squared error on masked patches, in normalised units, for each modality: {name: error >= 0}, lower is
-    better.
+    """Mean squared error on masked patches, normalised units: {name: error}, lower is better, NaN if none is masked.
 
-    Partners are same-label samples, taken in turn; masks and partners depend on ``seed`` alone. Every sample of a
-    modality counts once.
+    Every sample of a modality counts once, with a random same-label partner. Partners depend on ``seed``, masks on
+    ``seed`` and ``batch_size``.
     """
     device = next(model.parameters()).device
     errors = {}
@@ -40,7 +39,7 @@ def masked_patch_error(
             loss, mask = model.patch_losses(batch, mask_ratio, noise)[name]
             weight = mask * model.valid(name).mean(-1)
             total += torch.stack([(loss * weight).sum(), weight.sum()]).double().cpu()
-        errors[name] = float(total[0] / total[1].clamp_min(1e-12))
+        errors[name] = float(total[0] / total[1])
     return errors
 
 

@@ -130,3 +130,22 @@ def test_progress_is_shown_by_the_first_process_only(monkeypatch, capsys):
         assert list(progress_bar(range(3), description="reading")) == [0, 1, 2]
         assert ("reading" in capsys.readouterr().err) is shown
     assert list(progress_bar(iter("ab"), total=2, quiet=True)) == ["a", "b"]
+
+
+def test_fingerprints_change_when_the_data_do(folders):
+    images, audio = folders
+    first = prepare(sources(images, audio)).fingerprints()
+    assert first.keys() == {"image", "audio"}
+    assert prepare(sources(images, audio)).fingerprints() == first
+    assert prepare(sources(images, audio), seed=1).fingerprints() != first  # other splits
+    Image.fromarray(np.zeros((40, 40), np.uint8)).save(images / "healthy" / "0.png")
+    changed = prepare(sources(images, audio)).fingerprints()
+    assert changed["image"] != first["image"]
+    assert changed["audio"] == first["audio"]
+
+
+def test_training_counts_are_those_of_the_split(folders):
+    data = prepare(sources(*folders))
+    for name, counts in data.training_counts().items():
+        manifest = data.manifests[name].of_split("train")
+        assert counts == {label: int((manifest.labels == index).sum()) for index, label in enumerate(data.label_names)}

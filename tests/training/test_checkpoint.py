@@ -61,9 +61,10 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match=r"last\.pt cannot be written .*No space left"):
         checkpoints.save({"update": 2}, 2)
     assert checkpoints.load() == {"update": 1}
+    assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_missing_and_damaged_files_are_named(tmp_path):

@@ -260,3 +260,19 @@ def test_a_model_worse_than_the_mean_patch_is_said_to_be(accelerator, caplog):
     train_mae(tiny.make_model(), splits, 4, config, loop, accelerator)
     assert [record.message.partition(":")[0] for record in caplog.records] == ["image", "audio"]
     assert "does not beat predicting the mean patch" in caplog.text
+
+
+def test_a_run_is_resumed_with_the_same_model_settings_and_data_only(accelerator, tmp_path):
+    splits = {split: tiny.make_samples(seed=seed) for seed, split in enumerate(("train", "val"))}
+
+    def train(resume: bool, model_seed: int = 0, lr: float = 1e-3, epochs: int = 1, data: str = "a", **options) -> None:
+        model = tiny.make_model(seed=model_seed, **options)
+        marks = {"image": data, "audio": "x"}
+        loop, config = LoopConfig(epochs), MAEConfig(lr=lr)
+        train_mae(model, splits, 4, config, loop, accelerator, tmp_path, resume, marks)
+
+    train(resume=False)
+    train(resume=True, model_seed=7)  # initial weights are replaced
+    for other in ({"lr": 1e-2}, {"epochs": 2}, {"data": "b"}, {"visible_weight": 0.5}):
+        with pytest.raises(UserError, match="other settings or data"):
+            train(resume=True, **other)
