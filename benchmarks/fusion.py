@@ -26,6 +26,7 @@ from mmgen.generate import generate_pairs
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.presets import PRESETS, PresetName, build_mae
 from mmgen.provenance import machine
+from mmgen.training.batches import PairedBatches
 from mmgen.training.engine import make_accelerator
 from mmgen.training.loop import LoopConfig
 from mmgen.training.mae import MAEConfig, train_mae
@@ -72,8 +73,11 @@ def train_one(
     torch.manual_seed(seed)
     model = build_mae(preset, settings, data.splits["train"], "own" if variant == "single" else variant)
     learning = MAEConfig(lr=preset.lr, betas=preset.betas, whole_mask_share=0.0, seed=seed)
-    loop = LoopConfig(config.epochs, validate_every=config.epochs, seed=seed)
-    train_mae(model, data.splits, preset.batch_size, learning, loop, make_accelerator(), folder)
+    # An epoch of both modalities is as long as that of the larger one; one modality alone gets as many updates.
+    both = PairedBatches(data.splits["train"], preset.batch_size, seed)
+    updates = config.epochs * both.steps_per_epoch
+    loop = LoopConfig(config.epochs, seed=seed)
+    train_mae(model, data.splits, preset.batch_size, learning, loop, make_accelerator(), folder, updates=updates)
     model.save_pretrained(folder / "model")
 
 

@@ -118,6 +118,8 @@ def run_command(command: Callable[[], None]) -> None:
         command()
     except UserError as error:
         _leave(f"error: {error}", 2)
+    except OSError as error:  # a full disk, a folder that may not be written
+        _leave(f"error: {error}", 2)
     except RuntimeError as error:
         codes = {"NonFiniteLoss": 1, "Interrupted": 130}
         if type(error).__name__ not in codes:

@@ -288,6 +288,8 @@ def write_dataset(
     """
     from accelerate import PartialState
 
+    if batch_size < 1:
+        raise UserError(f"The batch size must be at least 1, got {batch_size}.")
     state = PartialState(cpu=not torch.accelerator.is_available())
     settings = model_settings(model)
     writer = DatasetWriter(folder, settings, plan.label_names)

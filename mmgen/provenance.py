@@ -35,9 +35,12 @@ class Costs(dict[str, dict[str, Any]]):
         self[name] = {"seconds": time.perf_counter() - start, "device": self.device.type, "peak_memory_mb": memory}
 
 
-def config_to_dict(config: Any) -> dict[str, Any]:
-    """A configuration dataclass as plain values (paths become text, tuples lists), ready for YAML and JSON."""
-    return _plain(dataclasses.asdict(config))
+def config_to_dict(config: Any, whole_paths: bool = True) -> dict[str, Any]:
+    """A configuration dataclass as plain values (paths become text, tuples lists), ready for YAML and JSON.
+
+    ``whole_paths`` off keeps only the last part of paths, for what may be shown to others.
+    """
+    return _plain(dataclasses.asdict(config), whole_paths)
 
 
 def write_config(folder: Path, config: Mapping[str, Any], fingerprints: Mapping[str, str]) -> None:
@@ -100,9 +103,11 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, whole_paths: bool) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, whole_paths) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+        return [_plain(item, whole_paths) for item in value]
+    if isinstance(value, Path):
+        return str(value) if whole_paths else value.name
+    return value

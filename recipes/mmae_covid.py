@@ -34,6 +34,7 @@ from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.fusion import FusionQuery
 from mmgen.presets import PRESETS, Preset, PresetName, build_mae
 from mmgen.provenance import Costs, config_to_dict, write_config
+from mmgen.training.batches import PairedBatches
 from mmgen.training.engine import Precision, make_accelerator, part_ways
 from mmgen.training.loop import LoopConfig
 from mmgen.training.mae import MAEConfig, train_mae
@@ -103,13 +104,25 @@ class Recipe:
         )
 
 
-def read_data(config: Recipe) -> PairedData:
-    """Real data from the flags, or phantoms."""
+def check(config: Recipe) -> None:
+    """Refuse before training what would fail after it."""
     if (config.images is None) != (config.audio is None):
         raise UserError("Give both --images and --audio, or neither for phantoms.")
+    if not 0.0 < config.mask_ratio < 1.0:
+        raise UserError(f"--mask-ratio lies between 0 and 1, got {config.mask_ratio}.")
+    if config.per_class is not None and config.per_class < 1:
+        raise UserError(f"--per-class must be at least 1, got {config.per_class}.")
+    if config.resume is None and (config.out / "checkpoints").is_dir():
+        logger.warning(
+            "%s holds an earlier run, which this one replaces (--resume latest would go on with it).", config.out
+        )
+
+
+def read_data(config: Recipe) -> PairedData:
+    """Real data from the flags, or phantoms."""
     images, audio = config.images, config.audio
     if images is None or audio is None:
-        images, audio = write_phantoms(config.out.parent / "phantoms", seed=config.seed)
+        images, audio = write_phantoms(config.out / "phantoms", seed=config.seed)
         logger.info("Phantom data: %s, %s", images, audio)
     columns = Columns(config.path_column, config.label_column, config.subject_column, config.split_column)
     sizes = config.sizes
@@ -138,12 +151,25 @@ def train(
     loop = LoopConfig(sizes.epochs, ema_decay=config.ema_decay, seed=config.seed)
     # Single-modal training that had not begun when the run was interrupted starts now.
     resume = config.resume is not None and (folder == config.out or (folder / "checkpoints").is_dir())
-    marks = data.fingerprints()
-    return train_mae(model, data.splits, sizes.batch_size, learning, loop, accelerator, folder, resume, marks)
+    # An epoch of all modalities is as long as the largest one's; one modality alone gets as many updates.
+    updates = sizes.epochs * PairedBatches(data.splits["train"], sizes.batch_size, config.seed).steps_per_epoch
+    return train_mae(
+        model,
+        data.splits,
+        sizes.batch_size,
+        learning,
+        loop,
+        accelerator,
+        folder,
+        resume,
+        data.fingerprints(),
+        updates,
+    )
 
 
 def main() -> None:
     config = parse_config(Recipe, description=__doc__)
+    check(config)
     accelerator = make_accelerator(config.mixed_precision)
     costs = Costs(accelerator.device)
     out, model_folder = config.out, config.out / "model"
@@ -180,7 +206,9 @@ def main() -> None:
         what = Evaluated(model, single, data, read_dataset(folder, settings), settings, config.mask_ratio)
         sections, media = evaluate_mae(what, config.sizes.utility, accelerator, history, config.seed)
     head = {"run": out.name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-    page = write_report(out / "report", {**head, "config": config_to_dict(config), **sections, "cost": costs}, media)
+    page = write_report(
+        out / "report", {**head, "config": config_to_dict(config, whole_paths=False), **sections, "cost": costs}, media
+    )
     ratios = {name: measures["masked_patch_error"]["ratio"] for name, measures in sections["fidelity"].items()}
     errors = {f"error on hidden patches, {name}": f"{ratio:.2f} of the mean patch's" for name, ratio in ratios.items()}
     write_card(model, model_folder, data.training_counts(), errors)

@@ -118,7 +118,8 @@ def prepare_folder(folder: Path, overwrite: bool) -> None:
             raise UserError(
                 f"{folder} holds files that are no synthetic data set and are not deleted; choose another --out."
             )
-        shutil.rmtree(folder)
+        for child in folder.iterdir():  # not the folder itself, which may be a link or a mount point
+            shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / INCOMPLETE).write_text(_INCOMPLETE_TEXT, encoding="utf-8")
 

@@ -10,6 +10,7 @@ import torch
 
 from mmgen.data.audio import AudioSettings, log_mel, mel_to_waveform
 from mmgen.data.samples import Samples
+from mmgen.errors import UserError
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.modality import Modality
 from mmgen.training.mae_validation import tuples_around
@@ -33,16 +34,27 @@ def intensity_kl(real: np.ndarray, synthetic: np.ndarray, bins: int = 256, epsil
 
 
 def kl_entry(real: Samples, synthetic: Samples, seed: int = 0) -> dict[str, Any]:
-    """Report entry: KL of a real half against as many synthetic samples, beside that half against the other half."""
-    order = np.random.default_rng(seed).permutation(len(real))
-    half = min(len(real) // 2, len(synthetic))
-    first, second = real.values[order[:half]], real.values[order[half : 2 * half]]
-    chosen = np.random.default_rng(seed + 1).permutation(len(synthetic))[:half]
+    """Report entry: KL of a real half against as many synthetic samples, beside that half against the other half.
+
+    Both comparisons have the same number of samples of every label, so that a shift of labels does not count.
+    """
+    rng = np.random.default_rng(seed)
+    first, second, made = [], [], []
+    for label in np.unique(real.labels):
+        members = rng.permutation(np.flatnonzero(real.labels == label))
+        candidates = rng.permutation(np.flatnonzero(synthetic.labels == label))
+        count = min(len(members) // 2, len(candidates))
+        first.append(members[:count])
+        second.append(members[count : 2 * count])
+        made.append(candidates[:count])
+    half = real.values[np.concatenate(first)]
+    if not len(half):
+        raise UserError("A KL divergence needs two real samples and a synthetic one of some label.")
     return {
-        "value": intensity_kl(first, synthetic.values[chosen]),
-        "real_vs_real": intensity_kl(first, second),
+        "value": intensity_kl(half, synthetic.values[np.concatenate(made)]),
+        "real_vs_real": intensity_kl(half, real.values[np.concatenate(second)]),
         "better": "lower",
-        "samples": half,
+        "samples": len(half),
     }
 
 

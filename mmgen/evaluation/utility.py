@@ -66,8 +66,10 @@ def train_and_test(
     """Train one classifier on ``train``, test it on ``test``; nothing is selected on the test data.
 
     Raises:
-        UserError: one class only, or test labels that training lacks.
+        UserError: label names that differ, one class only, or test labels that training lacks.
     """
+    if train.label_names != test.label_names:
+        raise UserError(f"Training labels {train.label_names} and test labels {test.label_names} differ; rename them.")
     classes = len(train.label_names)
     if set(np.unique(test.labels)) - set(np.unique(train.labels)) or classes < 2:
         raise UserError("A classifier needs at least two labels, and every test label among the training labels.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -181,8 +181,12 @@ def train_mae(
     folder: Path | None = None,
     resume: bool = False,
     data_fingerprints: Mapping[str, str] | None = None,
+    updates: int | None = None,
 ) -> CrossModalMAE:
     """Train a model on the modalities it has, validating on the "val" split.
+
+    ``updates`` replaces ``loop.epochs`` by the number of epochs that comes nearest to so many updates, for comparisons
+    at equal budget between modalities with unequal numbers of samples.
 
     Returns the weights to keep: the moving average if there is one. A run is resumed only with the same model, settings
     and ``data_fingerprints`` (by modality). See :class:`Loop` for ``folder``, ``resume`` and what is raised.
@@ -191,6 +195,8 @@ def train_mae(
     validation = {name: splits["val"][name] for name in model.modalities}
     task = MAETask(model, config, accelerator, batch_size, train, validation)
     batches = PairedBatches(train, batch_size, config.seed)
+    if updates is not None:
+        loop = replace(loop, epochs=max(1, round(updates / batches.steps_per_epoch)))
     identity = {"model": model.config, "learning": asdict(config), "loop": asdict(loop), "batch_size": batch_size}
     marks = {name: (data_fingerprints or {}).get(name) for name in model.modalities}
     trained = Loop(task, batches, loop, accelerator, folder, identity | {"data": marks}).run(resume)
