@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +14,19 @@ from torch import Tensor
 
 from mmgen.data.audio import AudioSettings, mel_to_waveform, one_thread
 from mmgen.data.images import ImageSettings
-from mmgen.data.manifest import Columns
+from mmgen.data.labels import keep_labels
+from mmgen.data.manifest import Columns, label_key
 from mmgen.data.prepare import Source, read_matched
 from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Samples, Settings, load_samples, settings_from_dict
 from mmgen.data.writer import DatasetWriter, prepare_folder
-from mmgen.errors import UserError
+from mmgen.errors import UserError, first_few
 from mmgen.hub import load_model
 from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio
 from mmgen.models.masking import visible_count
 from mmgen.training.engine import choose_attention
+
+logger = logging.getLogger(__name__)
 
 # Separates the stream of random numbers for masks from the one for partners.
 _MASKS = 0x6D61736B
@@ -54,13 +58,15 @@ class SyntheticBatch:
 
     Attributes:
         indices: (B,) positions in the plan.
-        labels: (B,) class indices.
+        labels: (B,) class indices into ``label_names``.
+        label_names: class names.
         values: raw arrays by modality, (B, C, H, W): uint8 for images, float32 for log-mels.
         waveforms: (B, samples) float32 for every audio modality.
     """
 
     indices: np.ndarray
     labels: np.ndarray
+    label_names: tuple[str, ...]
     values: dict[str, np.ndarray]
     waveforms: dict[str, np.ndarray]
 
@@ -199,7 +205,7 @@ def run_plan(
         with one_thread():
             made = model.reconstruct(inputs, plan.ratios, noise, plan.paste_visible)
             values, waveforms = _to_files(made, settings)
-        yield SyntheticBatch(indices, plan.labels[indices], values, waveforms)
+        yield SyntheticBatch(indices, plan.labels[indices], plan.label_names, values, waveforms)
 
 
 def _to_files(
@@ -209,9 +215,9 @@ def _to_files(
     values, waveforms = {}, {}
     for name, tensor in made.items():
         if isinstance(how := settings[name], ImageSettings):
-            values[name] = tensor.round().byte().cpu().numpy()
+            values[name] = tensor.round().clamp(0, 255).byte().cpu().numpy()
         else:
-            waveforms[name] = mel_to_waveform(tensor[:, 0].cpu(), how).numpy()
+            waveforms[name] = mel_to_waveform(tensor[:, 0], how).cpu().numpy()
             values[name] = tensor.cpu().numpy()
     return values, waveforms
 
@@ -249,7 +255,8 @@ def read_sources(
 ) -> dict[str, Samples]:
     """Decode real samples as the model's training data were decoded; labels are matched across modalities.
 
-    ``split`` is used where the data have splits, otherwise everything.
+    ``split`` is used where the data have splits, otherwise everything. Labels that the model was not trained on are
+    left out. Both are logged.
     """
     settings = model_settings(model)
     unknown = [name for name in paths if name not in settings]
@@ -260,10 +267,19 @@ def read_sources(
     manifests, _ = read_matched(
         {name: Source(path, settings[name], columns or Columns()) for name, path in paths.items()}
     )
+    present = next(iter(manifests.values())).label_names
+    known = [name for name in model.labels if label_key(name) in map(label_key, present)] if model.labels else present
+    unknown_labels = [name for name in present if label_key(name) not in map(label_key, known)]
+    if unknown_labels:
+        logger.warning("Left out, because the model was not trained on them: %s.", first_few(unknown_labels))
+    if not known:
+        raise UserError(f"The model was trained on the labels {model.labels}; the data have {list(present)}.")
     samples = {}
     for name, manifest in manifests.items():
+        if split is not None and manifest.splits is None:
+            logger.warning("%s has no splits: every file is used, also any that a training held out.", manifest.root)
         chosen = manifest if split is None or manifest.splits is None else manifest.of_split(split)
-        samples[name] = load_samples(chosen, settings[name])
+        samples[name] = load_samples(keep_labels(chosen, known), settings[name])
     return samples
 
 

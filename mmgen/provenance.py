@@ -28,7 +28,12 @@ class Costs(dict[str, dict[str, Any]]):
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Measure what happens inside; a phase that fails is not recorded."""
+        """Measure what happens inside; a phase that fails is not recorded.
+
+        Peak memory is the phase's own on CUDA and the process's largest so far on a CPU.
+        """
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
         start = time.perf_counter()
         yield
         memory = peak_memory_mb(self.device)

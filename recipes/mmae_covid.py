@@ -3,6 +3,8 @@
 Without flags: phantom data, a small model, a few minutes on two CPU cores. On your own data:
 
     python recipes/mmae_covid.py --images PATH --audio PATH --preset small --out runs/mine
+
+--config FILE.yaml takes flags from a file; flags on the command line go on top.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from mmgen.models.fusion import FusionQuery
 from mmgen.presets import PRESETS, Preset, PresetName, build_mae
 from mmgen.provenance import Costs, config_to_dict, write_config
 from mmgen.training.batches import PairedBatches
+from mmgen.training.checkpoint import Checkpoints
 from mmgen.training.engine import Precision, make_accelerator, part_ways
 from mmgen.training.loop import LoopConfig
 from mmgen.training.mae import MAEConfig, train_mae
@@ -86,6 +89,8 @@ class Recipe:
     """Go on from the run folder's last checkpoint."""
     mixed_precision: Precision = "auto"
     """bf16 where the hardware has it, no, or auto."""
+    refuse_unpaired: bool = False
+    """Stop where one side lacks a label, instead of leaving the label out."""
     path_column: str | None = None
     """Column of paths, for CSV files."""
     label_column: str | None = None
@@ -110,24 +115,28 @@ def check(config: Recipe) -> None:
         raise UserError("Give both --images and --audio, or neither for phantoms.")
     if not 0.0 < config.mask_ratio < 1.0:
         raise UserError(f"--mask-ratio lies between 0 and 1, got {config.mask_ratio}.")
-    if config.per_class is not None and config.per_class < 1:
-        raise UserError(f"--per-class must be at least 1, got {config.per_class}.")
+    for name in ("epochs", "batch_size", "accumulate", "per_class"):
+        if (value := getattr(config, name)) is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}.")
+    if config.seed < 0:
+        raise UserError(f"--seed must be 0 or more, got {config.seed}.")
     if config.resume is None and (config.out / "checkpoints").is_dir():
         logger.warning(
             "%s holds an earlier run, which this one replaces (--resume latest would go on with it).", config.out
         )
 
 
-def read_data(config: Recipe) -> PairedData:
+def read_data(config: Recipe, accelerator: Accelerator) -> PairedData:
     """Real data from the flags, or phantoms."""
     images, audio = config.images, config.audio
     if images is None or audio is None:
-        images, audio = write_phantoms(config.out / "phantoms", seed=config.seed)
+        with accelerator.main_process_first():
+            images, audio = write_phantoms(config.out / "phantoms", seed=config.seed)
         logger.info("Phantom data: %s, %s", images, audio)
     columns = Columns(config.path_column, config.label_column, config.subject_column, config.split_column)
     sizes = config.sizes
     sources = {"image": Source(images, sizes.image, columns), "audio": Source(audio, sizes.audio, columns)}
-    return prepare(sources, seed=config.seed)
+    return prepare(sources, seed=config.seed, refuse_unpaired=config.refuse_unpaired)
 
 
 def train(
@@ -174,10 +183,15 @@ def main() -> None:
     costs = Costs(accelerator.device)
     out, model_folder = config.out, config.out / "model"
 
-    with costs.phase("data"), accelerator.main_process_first():
-        data = read_data(config)
+    with costs.phase("data"):
+        data = read_data(config, accelerator)
     if accelerator.is_main_process and config.resume is None:  # a refused --resume leaves the run as it was
         write_config(out, config_to_dict(config) | {"sizes": config_to_dict(config.sizes)}, data.fingerprints())
+
+        if config.resume is None:  # what an earlier run left would be taken for this one's
+            for name in ("image", "audio"):
+                Checkpoints(out / "single_modal" / name / "checkpoints").set_aside()
+    accelerator.wait_for_everyone()
 
     with costs.phase("train"):
         model = train(config, data, ["image", "audio"], accelerator, out)

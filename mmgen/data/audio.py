@@ -108,6 +108,8 @@ def read_audio(path: str | Path, settings: AudioSettings, seconds: float | None 
     try:
         with soundfile.SoundFile(str(path)) as file:
             rate = file.samplerate
+            if not 1_000 <= rate <= 768_000:
+                raise ValueError(f"its sampling rate is said to be {rate} Hz")
             frames = -1 if seconds is None else int(np.ceil(seconds * rate))
             wave = file.read(frames, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError, RuntimeError, ValueError) as error:
@@ -118,9 +120,9 @@ def read_audio(path: str | Path, settings: AudioSettings, seconds: float | None 
     if not np.isfinite(mono).all():
         raise UserError(f"Sound file {path} holds samples that are not numbers. Repair or remove it.")
     if rate != settings.sample_rate:
-        from torchaudio.functional import resample
+        import soxr
 
-        mono = resample(torch.from_numpy(mono), rate, settings.sample_rate).numpy()
+        mono = soxr.resample(mono, rate, settings.sample_rate)
     return np.ascontiguousarray(mono)
 
 

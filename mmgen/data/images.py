@@ -17,6 +17,8 @@ from mmgen.data.progress import progress_bar
 from mmgen.errors import UserError, first_few
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+# Pillow would also open formats whose readers start other programs.
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
 _FULL_SCALES = (255, 4095, 65535)  # 8, 12 and 16 bits
 _FILES_PER_JOB = 32
 
@@ -56,7 +58,7 @@ def read_image(path: str | os.PathLike[str], settings: ImageSettings) -> np.ndar
         UserError: if the file is missing, damaged, no image, or too large to be decoded safely.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             upright = ImageOps.exif_transpose(image)
             pixels = _to_8_bit(upright).convert("L" if settings.channels == 1 else "RGB")
         pixels = ImageOps.fit(pixels, (settings.size, settings.size), Image.Resampling.BICUBIC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -43,12 +43,14 @@ def match_labels(manifests: Mapping[str, Manifest]) -> tuple[dict[str, Manifest]
             f"The modalities have no label in common ({listed}); rename the class folders or labels so that they agree."
         )
 
-    matched = {}
-    for modality, manifest in manifests.items():
-        new_index = np.array(
-            [common.index(key) if (key := label_key(name)) in common else -1 for name in manifest.label_names]
-        )
-        labels = new_index[manifest.labels]
-        kept = manifest.select(labels >= 0)
-        matched[modality] = replace(kept, labels=labels[labels >= 0], label_names=tuple(every[key] for key in common))
+    names = tuple(every[key] for key in common)
+    matched = {modality: keep_labels(manifest, names) for modality, manifest in manifests.items()}
     return matched, {label: modalities for label, modalities in lacking.items() if modalities}
+
+
+def keep_labels(manifest: Manifest, names: Sequence[str]) -> Manifest:
+    """The samples whose label is among ``names``, compared without regard to case, with ``names`` as label names."""
+    keys = [label_key(name) for name in names]
+    new_index = np.array([keys.index(key) if (key := label_key(name)) in keys else -1 for name in manifest.label_names])
+    labels = new_index[manifest.labels]
+    return replace(manifest.select(labels >= 0), labels=labels[labels >= 0], label_names=tuple(names))

@@ -71,6 +71,7 @@ class Manifest:
         label_names: Names of the classes, sorted; a selection keeps them all, so that indices keep their meaning.
         subjects: (n,) object array of subject names, or None where subjects are unknown.
         splits: (n,) object array of "train", "val" or "test", or None where nothing is split.
+        rows: (n,) int64 row of each sample in the file or listing that was read, kept by selections. None: 0..n-1.
 
     Raises:
         ValueError: if the columns differ in length, or a label index or split name is unknown.
@@ -82,6 +83,7 @@ class Manifest:
     label_names: tuple[str, ...]
     subjects: np.ndarray | None = None
     splits: np.ndarray | None = None
+    rows: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         lengths = {
@@ -97,6 +99,11 @@ class Manifest:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def origins(self) -> np.ndarray:
+        """(n,) int64 row of each sample in the file or folder listing that was read."""
+        return np.arange(len(self)) if self.rows is None else self.rows
+
     def file(self, index: int) -> Path:
         """Path of sample ``index``, as it can be opened."""
         return self.root / self.paths[index]
@@ -111,6 +118,7 @@ class Manifest:
             labels=self.labels[rows],
             subjects=None if self.subjects is None else self.subjects[rows],
             splits=None if self.splits is None else self.splits[rows],
+            rows=self.origins[rows],
         )
 
     def with_splits(self, splits: Sequence[str] | np.ndarray | None) -> Manifest:
@@ -341,8 +349,12 @@ def _subfolders(folder: Path) -> list[str]:
 
 def _files_below(root: Path, folder: str, suffixes: tuple[str, ...]) -> list[str]:
     """Paths relative to ``root``, with forward slashes, of the accepted files at any depth below ``folder``."""
-    found = []
+    found, seen = [], set()
     for parent, children, names in os.walk(root / folder, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:  # a link that leads back up
+            children.clear()
+            continue
+        seen.add(real)
         children[:] = [child for child in children if not child.startswith(".")]
         base = Path(parent).relative_to(root).as_posix()
         found.extend(f"{base}/{name}" for name in names if name.lower().endswith(suffixes) and not name.startswith("."))

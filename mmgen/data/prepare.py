@@ -102,13 +102,23 @@ def read_matched(sources: Mapping[str, Source]) -> tuple[dict[str, Manifest], di
     return matched, left_out
 
 
-def prepare(sources: Mapping[str, Source], validation_fraction: float = 0.1, seed: int = 0) -> PairedData:
+def prepare(
+    sources: Mapping[str, Source], validation_fraction: float = 0.1, seed: int = 0, refuse_unpaired: bool = False
+) -> PairedData:
     """Read, match, split by subject where splits are missing, and decode.
+
+    Args:
+        validation_fraction: share of the training subjects held out where there is no "val" split.
+        seed: seed of splits.
+        refuse_unpaired: raise where a modality lacks a label, instead of leaving the label out.
 
     Raises:
         UserError: unreadable files or manifests, no common label, or a label without samples in some split.
     """
     manifests, left_out = read_matched(sources)
+    if left_out and refuse_unpaired:
+        lacking = ", ".join(f"'{label}' ({' and '.join(names)})" for label, names in left_out.items())
+        raise UserError(f"Labels without samples of a modality: {lacking}; add files, or allow to leave labels out.")
     manifests = {name: with_validation(manifest, validation_fraction, seed) for name, manifest in manifests.items()}
     for name, manifest in manifests.items():
         _check_splits(name, manifest)
@@ -120,13 +130,29 @@ def prepare(sources: Mapping[str, Source], validation_fraction: float = 0.1, see
                 name,
                 shared[0],
             )
+    _warn_of_crossing_subjects(manifests)
     splits: dict[str, dict[str, Samples]] = {split: {} for split in SPLITS}
     for name, manifest in manifests.items():
-        samples = load_samples(manifest, sources[name].settings)
-        side = manifest.splits[samples.rows]
         for split in SPLITS:
-            splits[split][name] = samples.select(side == split)
+            splits[split][name] = load_samples(manifest.of_split(split), sources[name].settings)
     return PairedData(manifests, splits, left_out)
+
+
+def _warn_of_crossing_subjects(manifests: Mapping[str, Manifest]) -> None:
+    """Subjects named alike in two modalities may be one person, who should be on one side in all of them."""
+    sides: dict[str, dict[str, str]] = {}
+    for name, manifest in manifests.items():
+        if manifest.subjects is not None:
+            for subject, split in zip(manifest.subjects, manifest.splits, strict=True):
+                sides.setdefault(str(subject), {})[name] = "test" if split == "test" else "train"
+    crossing = [subject for subject, by_name in sides.items() if len(set(by_name.values())) > 1]
+    if crossing:
+        logger.warning(
+            "%d subjects, e.g. %s, are test subjects in one modality and training subjects in another; give both data "
+            "sets one split column if these are the same people.",
+            len(crossing),
+            crossing[0],
+        )
 
 
 def _check_splits(name: str, manifest: Manifest) -> None:

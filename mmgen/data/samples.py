@@ -26,7 +26,7 @@ class Samples:
         values: (N, C, H, W), uint8 images or float16 log-mel segments.
         labels: (N,) int64 index into ``label_names``.
         label_names: class names.
-        rows: (N,) int64 row of the manifest that a sample comes from; several segments may share one.
+        rows: (N,) int64 row of the file or folder listing that a sample comes from; several segments may share one.
     """
 
     values: np.ndarray
@@ -50,7 +50,7 @@ def load_samples(manifest: Manifest, settings: Settings) -> Samples:
         values, rows = read_images(manifest, settings), np.arange(len(manifest))
     else:
         values, rows = read_segments(manifest, settings)
-    return Samples(values, manifest.labels[rows], manifest.label_names, rows)
+    return Samples(values, manifest.labels[rows], manifest.label_names, manifest.origins[rows])
 
 
 def settings_to_dict(settings: Settings) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ from mmgen.training.preview import hide
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+logger = logging.getLogger(__name__)
 
 RATIOS = (0.1, 0.25, 0.5, 0.75, 0.9)
 
@@ -62,6 +65,9 @@ def evaluate_mae(
 
 def measure_utility(what: Evaluated, config: UtilityConfig, accelerator: Accelerator) -> dict[str, Any]:
     """Report section ``utility``: trained on real or synthetic, tested on real, by modality."""
+    if len(what.data.label_names) < 2:
+        logger.warning("There is one label only: utility for classification cannot be measured.")
+        return {}
     section = {}
     for name, modality in what.model.modalities.items():
         sets = {"real": what.data.splits["train"][name], "synthetic": what.synthetic[name]}

@@ -131,7 +131,7 @@ def summary(report: dict) -> list[str]:
 
 
 def data_tables(data: dict) -> list[Table]:
-    """Per modality: number of samples per label and split, with totals."""
+    """Per modality: number of files per label and split, with totals."""
     tables = []
     for modality, facts in data.items():
         counts = {label: _dict(row) for label, row in _dict(_dict(facts).get("counts")).items()}
@@ -152,7 +152,7 @@ def data_tables(data: dict) -> list[Table]:
         if len(splits) > 1:
             columns.append(Column("Total"))
             rows = [[*row, number(sum(cells))] for row, (_, *cells) in zip(rows, table, strict=True)]
-        tables.append(Table(f"{name_of(modality, data)}: number of samples", columns, rows, notes))
+        tables.append(Table(f"{name_of(modality, data)}: number of files", columns, rows, notes))
     return tables
 
 
@@ -254,7 +254,13 @@ def _utility_sentences(title: str, classifier: str, results: dict, classes: int)
         text += f" (mean of {seeds} seeds)" if seeds >= 3 else f" ({seeds} seed{'s' * (seeds != 1)}: a rough figure)"
     sentences = [text + "."]
     balanced = _mean(_dict(synthetic.get("balanced_accuracy")))
-    if balanced is not None and classes > 1 and balanced <= 1 / classes + 0.02:
+    real_balanced = _mean(_dict(real.get("balanced_accuracy")))
+    if real_balanced is not None and classes > 1 and real_balanced <= 1 / classes + 0.05:
+        sentences.append(
+            f"{title}: trained on real data, this {classifier} is hardly better than guessing (balanced accuracy "
+            f"{real_balanced:.2f}), so the comparison says little."
+        )
+    elif balanced is not None and classes > 1 and balanced <= 1 / classes + 0.02:
         sentences.append(
             f"{title}: this {classifier} is no better than guessing (balanced accuracy {balanced:.2f}, "
             f"chance {1 / classes:.2f}): the synthetic data does not teach the labels."

@@ -93,7 +93,8 @@ def utility(
     """Scores of a classifier for each training set, mean and deviation over seeds.
 
     Returns:
-        {training set: {"accuracy": {"mean", "std"}, "balanced_accuracy": ..., "auc": ..., "seeds", "n_train"}}
+        {training set: {"accuracy": {"mean", "std"}, "balanced_accuracy": ..., "auc": ..., "seeds", "n_train",
+        "n_test", "updates", "max_side"}}
     """
     jobs = [(name, seed) for name in training_sets for seed in range(config.seeds)]
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in training_sets}
@@ -104,6 +105,9 @@ def utility(
             **{key: _spread([row[key] for row in rows]) for key in rows[0]},
             "seeds": config.seeds,
             "n_train": len(training_sets[name]),
+            "n_test": len(test),
+            "updates": config.updates,
+            "max_side": min(config.max_side, max(modality.shape[1:])),
         }
         for name, rows in scores.items()
     }

@@ -139,9 +139,21 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
         return getattr(self, f"valid_{name}")
 
     def parameters_of_loss(self, name: str) -> dict[str, nn.Parameter]:
-        """Trainable parameters that the loss of modality ``name`` can reach: all but the other modalities' decoders."""
-        others = tuple(f"decoders.{other}." for other in self.modalities if other != name)
-        return {key: p for key, p in self.named_parameters() if p.requires_grad and not key.startswith(others)}
+        """Trainable parameters that the loss of modality ``name`` can reach."""
+        last = self.depth - 1
+        out_of_reach = tuple(
+            prefix
+            for other in self.modalities
+            if other != name
+            # What the last layer makes of another modality is read by that modality's decoder alone.
+            for prefix in (
+                f"decoders.{other}.",
+                f"streams.{other}.blocks.{last}.",
+                f"streams.{other}.norm.",
+                f"fusion.{last}.{other}.",
+            )
+        )
+        return {key: p for key, p in self.named_parameters() if p.requires_grad and not key.startswith(out_of_reach)}
 
     def gates(self) -> dict[str, list[Tensor]]:
         """xi of every layer, first to last, for each modality (detached)."""

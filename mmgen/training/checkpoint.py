@@ -35,6 +35,13 @@ class Checkpoints:
         """Weights with the lowest validation score."""
         return self.folder / "best.pt"
 
+    def set_aside(self) -> None:
+        """Rename what an earlier run left here to ``checkpoints.earlier``, so that nobody resumes it by mistake."""
+        if self.folder.is_dir():
+            earlier = self.folder.with_name(self.folder.name + ".earlier")
+            shutil.rmtree(earlier, ignore_errors=True)
+            self.folder.rename(earlier)
+
     def save(self, state: Mapping[str, Any], step: int) -> None:
         """Write ``last.pt`` and keep it as ``step_<step>.pt`` too."""
         self._write(state, self.last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -15,24 +16,32 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "no", "bf16"]
 
-# Fused attention by device type, as benchmarks/attention.py measures it: on a CPU plain matrix products train at least
-# as fast.
+# Fused attention by device type: on CPUs as benchmarks/mae_step.py measures, on CUDA torch's choice, not measured yet.
 FUSED_ATTENTION = {"cpu": False, "cuda": True}
 
 
 def make_accelerator(mixed_precision: Precision = "auto") -> Accelerator:
     """An ``Accelerator`` for whatever this process was launched as.
 
+    ``"auto"`` is what the launcher says; without a launcher bf16 where the hardware multiplies it.
+
     Raises:
         UserError: a launcher started several processes but Accelerate sees one (they would overwrite each other).
     """
-    from accelerate import Accelerator
+    from accelerate import Accelerator, InitProcessGroupKwargs
 
     # Without a GPU, Accelerator() ignores the launcher's processes unless it is told to use the CPU.
     on_cpu = not torch.accelerator.is_available()
     if mixed_precision == "auto":
-        mixed_precision = "bf16" if has_fast_bf16() else "no"
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision)
+        mixed_precision = os.environ.get("ACCELERATE_MIXED_PRECISION") or ("bf16" if has_fast_bf16() else "no")
+    if mixed_precision not in ("no", "bf16"):
+        raise UserError(f"Mixed precision is no or bf16, not {mixed_precision!r}; check the launcher's configuration.")
+    # One process may write or hash for long while the others wait.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
+    try:
+        accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision, kwargs_handlers=[patience])
+    except ValueError as error:
+        raise UserError(f"Mixed precision {mixed_precision} is not possible here ({error}); use no.") from error
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != accelerator.num_processes:
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -31,8 +32,9 @@ class LossStepper:
     ) -> None:
         self.reach = {name: list(parameters) for name, parameters in reach.items()}
         self.clip_norm = clip_norm
+        reached_by = Counter(id(p) for parameters in self.reach.values() for p in parameters)
         self.optimizers = {
-            name: _adamw(parameters, lr, weight_decay / len(self.reach), betas)
+            name: _adamw(parameters, lr, [weight_decay / reached_by[id(p)] for p in parameters], betas)
             for name, parameters in self.reach.items()
         }
         self._gradients: dict[str, list[Tensor | None]] = {}
@@ -56,28 +58,31 @@ class LossStepper:
         norms = {}
         for name, optimizer in self.optimizers.items():
             gradients = self._gradients.pop(name)
-            norms[name] = self._clip(gradients)
+            norms[name], gradients = self._clip(gradients)
             for parameter, gradient in zip(self.reach[name], gradients, strict=True):
                 parameter.grad = gradient
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return norms
 
-    def _clip(self, gradients: Sequence[Tensor | None]) -> Tensor:
+    def _clip(self, gradients: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor | None]]:
+        """Norm before, gradients after. Out of place: autograd may hand out one tensor for two parameters."""
         present = [g for g in gradients if g is not None]
         norm = nn.utils.get_total_norm(present)
-        if self.clip_norm is not None:
-            torch._foreach_mul_(present, (self.clip_norm / (norm + 1e-6)).clamp(max=1.0))
-        return norm
+        if self.clip_norm is None:
+            return norm, list(gradients)
+        clipped = iter(torch._foreach_mul(present, (self.clip_norm / (norm + 1e-6)).clamp(max=1.0)))
+        return norm, [None if g is None else next(clipped) for g in gradients]
 
 
 def _adamw(
-    parameters: Sequence[nn.Parameter], lr: float, weight_decay: float, betas: tuple[float, float]
+    parameters: Sequence[nn.Parameter], lr: float, weight_decay: Sequence[float], betas: tuple[float, float]
 ) -> torch.optim.AdamW:
-    decayed = [p for p in parameters if p.ndim >= 2]
-    plain = [p for p in parameters if p.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter, decay in zip(parameters, weight_decay, strict=True):
+        groups.setdefault(decay if parameter.ndim >= 2 else 0.0, []).append(parameter)
+    listed = [{"params": members, "weight_decay": decay} for decay, members in groups.items()]
+    return torch.optim.AdamW(listed, lr=lr, betas=betas, fused=True)
 
 
 def _add(a: Tensor | None, b: Tensor | None) -> Tensor | None:

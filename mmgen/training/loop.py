@@ -154,9 +154,11 @@ class Loop:
             Interrupted: SIGTERM or SIGINT; a checkpoint was written.
             UserError: ``resume`` without a checkpoint, or with one of another configuration.
         """
+        main = self.accelerator.is_main_process
         if resume:
             self._load()
-        main = self.accelerator.is_main_process
+        elif main and self.checkpoints:
+            self.checkpoints.set_aside()
         if self.folder and main:
             self._log = RunLog(self.folder, resumed_epoch=self._update // self.batches.steps_per_epoch)
         try:
@@ -238,6 +240,7 @@ class Loop:
         """Leave with a checkpoint if any process was asked to stop. Collective."""
         if stop.requested(self.accelerator.device):
             self._save()
+            self.accelerator.wait_for_everyone()  # a process that leaves early has the launcher end the one that writes
             where = f" The state is in {self.checkpoints.last}; go on with --resume latest." if self.checkpoints else ""
             raise Interrupted(
                 f"Stopped by {stop.name or 'another process'} after update {self._update} of {self.updates}.{where}"
@@ -280,6 +283,9 @@ class Loop:
         return 0.5 * (1.0 + math.cos(math.pi * (update - warm) / max(1, self.updates - warm)))
 
     def _check_finite(self) -> None:
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(finite := self._finite.float(), torch.distributed.ReduceOp.MIN)
+            self._finite = finite.bool()
         if not bool(self._finite):
             kept = (
                 f" The last good checkpoint is {self.checkpoints.last}."
