@@ -120,9 +120,9 @@ def read_audio(path: str | Path, settings: AudioSettings, seconds: float | None 
     if not np.isfinite(mono).all():
         raise UserError(f"Sound file {path} holds samples that are not numbers. Repair or remove it.")
     if rate != settings.sample_rate:
-        import soxr
+        import librosa  # its resampler (soxr) takes any pair of rates; torchaudio's kernel explodes for odd ones
 
-        mono = soxr.resample(mono, rate, settings.sample_rate)
+        mono = librosa.resample(mono, orig_sr=rate, target_sr=settings.sample_rate, res_type="soxr_hq")
     return np.ascontiguousarray(mono)
 
 
