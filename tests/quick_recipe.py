@@ -9,7 +9,7 @@ from dataclasses import replace
 from mmgen import presets
 from mmgen.evaluation.utility import UtilityConfig
 
-QUICK = replace(presets.PRESETS["tiny"], utility=UtilityConfig(updates=1, seeds=1, max_side=16))
+QUICK = replace(presets.PRESETS["tiny"], utility=UtilityConfig(updates=1, seeds=1, max_side=32))
 
 if __name__ == "__main__":
     presets.PRESETS["tiny"] = QUICK

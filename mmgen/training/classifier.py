@@ -61,8 +61,8 @@ class ClassifierTask:
             logits = self.model(batch["x"])
         loss = F.cross_entropy(logits.float(), batch["label"], label_smoothing=self.config.label_smoothing)
         self.stepper.accumulate({"class": loss})
-        self.stepper.step()
-        return {"loss/class": loss.detach()}
+        norms = self.stepper.step()
+        return {"loss/class": loss.detach(), "gradient_norm/class": norms["class"]}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Nothing is selected: classifiers that measure a data set train for a fixed number of updates."""

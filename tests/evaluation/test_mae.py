@@ -97,7 +97,7 @@ def test_measuring_again_gives_the_same(what: Evaluated, fidelity: dict[str, Any
 
 
 def test_utility_is_measured_on_the_test_split(what: Evaluated, accelerator: Accelerator) -> None:
-    section = measure_utility(what, UtilityConfig(updates=1, seeds=1, max_side=16), accelerator)
+    section = measure_utility(what, UtilityConfig(updates=1, seeds=1, max_side=32), accelerator)
     assert list(section) == ["image", "audio"]
     for name, by_classifier in section.items():
         assert list(by_classifier) == ["resnet18"]
