@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mmgen.config import parse_config
 from mmgen.data.prepare import PairedData, Source, prepare
@@ -70,8 +69,8 @@ def train_one(
 ) -> None:
     """Train one model and save it below ``folder``."""
     preset = PRESETS[config.preset]
-    torch.manual_seed(seed)
-    model = build_mae(preset, settings, data.splits["train"], "own" if variant == "single" else variant)
+    query = "own" if variant == "single" else variant
+    model = build_mae(preset, settings, data.splits["train"], query, seed)
     learning = MAEConfig(lr=preset.lr, betas=preset.betas, whole_mask_share=0.0, seed=seed)
     # An epoch of both modalities is as long as that of the larger one; one modality alone gets as many updates.
     both = PairedBatches(data.splits["train"], preset.batch_size, seed)

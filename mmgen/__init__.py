@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+# Threads of torch that wait by spinning make a training many times slower as soon as anything else uses the cores. Read
+# when torch is loaded, so this helps where mmgen is imported first; a value of the user's own is kept.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = version("mmgen")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import torch
 
 from mmgen.data.audio import AudioSettings
 from mmgen.data.images import ImageSettings
@@ -91,11 +92,15 @@ def build_mae(
     settings: Mapping[str, Settings],
     train: Mapping[str, Samples],
     fusion_query: FusionQuery | None = None,
+    seed: int = 0,
 ) -> CrossModalMAE:
     """A fresh model for these training samples; normalisation comes from them and is kept in the model.
 
     ``settings`` says how each modality was decoded; images get the preset's image patch, sounds its audio patch.
+    Weights
+    are drawn from ``seed``, which also becomes torch's seed.
     """
+    torch.manual_seed(seed)
     modalities = [_modality(name, preset, settings[name], train[name]) for name in settings]
     return CrossModalMAE(
         modalities,

@@ -18,8 +18,6 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
-import torch
-
 from mmgen.cli import run_command
 from mmgen.config import parse_config
 from mmgen.data.manifest import Columns
@@ -145,8 +143,7 @@ def train(
     """A model of the named modalities, trained in ``folder``."""
     sizes = config.sizes
     settings: dict[str, Settings] = {"image": sizes.image, "audio": sizes.audio}
-    torch.manual_seed(config.seed)
-    model = build_mae(sizes, {name: settings[name] for name in names}, data.splits["train"])
+    model = build_mae(sizes, {name: settings[name] for name in names}, data.splits["train"], seed=config.seed)
     if config.image_weights and "image" in names:
         start_from_timm(model, "image", config.image_weights)
     learning = MAEConfig(
