@@ -97,8 +97,7 @@ def build_mae(
     """A fresh model for these training samples; normalisation comes from them and is kept in the model.
 
     ``settings`` says how each modality was decoded; images get the preset's image patch, sounds its audio patch.
-    Weights
-    are drawn from ``seed``, which also becomes torch's seed.
+    Weights are drawn from ``seed``, which also becomes torch's seed.
     """
     torch.manual_seed(seed)
     modalities = [_modality(name, preset, settings[name], train[name]) for name in settings]
