@@ -59,9 +59,9 @@ PRESETS: dict[PresetName, Preset] = {
         64,
         2,
         2,
-        epochs=40,
+        epochs=30,
         batch_size=16,
-        utility=UtilityConfig(updates=40, max_side=56),
+        utility=UtilityConfig(updates=30, max_side=48),
     ),
     # Narrow, shallow and in small batches: on some hundred samples the number of updates decides, not the width.
     "small": Preset(ImageSettings(224, 1), 16, 8, 112, 192, 4, 6, 128, 3, 4, epochs=30, batch_size=16),

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "no", "bf16"]
 
-# Fused attention by device type: on CPUs as benchmarks/mae_step.py measures, on CUDA torch's choice, not measured yet.
+# Fused attention by device type: on CPUs benchmarks/mae_step.py decided (plain is 1.4 to 1.6 times faster in bf16, 0.9 in
+# fp32); on CUDA it is torch's choice, not measured yet.
 FUSED_ATTENTION = {"cpu": False, "cuda": True}
 
 
