@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import statistics
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,7 @@ def main() -> None:
         rows[-1] |= {"seconds": median, "pairs_per_s": config.batch_size / median}
         print(json.dumps(rows[-1]), flush=True)
     document = {
-        "command": f"python benchmarks/mae_step.py --preset {config.preset} --batch-size {config.batch_size}",
+        "command": " ".join(["python", *sys.argv]),
         "machine": machine(),
         "rows": rows,
     }
