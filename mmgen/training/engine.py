@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "no", "bf16"]
 
-# Fused attention by device type: on CPUs benchmarks/mae_step.py decided (plain is 1.4 to 1.6 times faster in bf16, 0.9 in
-# fp32); on CUDA it is torch's choice, not measured yet.
+# Fused attention by device type. On CPUs benchmarks/mae_step.py decided: plain is 1.4 to 1.6 times as fast in bf16, 0.9
+# times in fp32. On CUDA it is torch's choice, not measured yet.
 FUSED_ATTENTION = {"cpu": False, "cuda": True}
 
 
