@@ -184,14 +184,12 @@ def main() -> None:
         data = read_data(config, accelerator)
     if accelerator.is_main_process and config.resume is None:  # a refused --resume leaves the run as it was
         write_config(out, config_to_dict(config) | {"sizes": config_to_dict(config.sizes)}, data.fingerprints())
-
-        if config.resume is None:  # what an earlier run left would be taken for this one's
-            for name in ("image", "audio"):
-                Checkpoints(out / "single_modal" / name / "checkpoints").set_aside()
+        for name in data.manifests:  # what an earlier run left would be taken for this one's
+            Checkpoints(out / "single_modal" / name / "checkpoints").set_aside()
     accelerator.wait_for_everyone()
 
     with costs.phase("train"):
-        model = train(config, data, ["image", "audio"], accelerator, out)
+        model = train(config, data, list(data.manifests), accelerator, out)
     history = read_metrics(out / "metrics.jsonl")
     if accelerator.is_main_process:
         save_model(model, model_folder, data.training_counts())

@@ -13,8 +13,8 @@ class LossStepper:
     """Back-propagates named losses, each into the parameters it can reach, and steps an AdamW of its own.
 
     All gradients are taken before the first step, because a step changes weights that the next backward pass needs.
-    With one entry this is ordinary training. Weight decay is divided by the number of losses, so that one update decays
-    as much as it does with one optimiser.
+    With one entry this is ordinary training. A parameter's weight decay is divided by the number of losses that reach
+    it, so that one update decays as much as it does with one optimiser.
 
     Args:
         reach: parameters of each loss, by name.
