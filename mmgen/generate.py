@@ -277,7 +277,7 @@ def read_sources(
     samples = {}
     for name, manifest in manifests.items():
         if split is not None and manifest.splits is None:
-            logger.warning("%s has no splits: every file is used, also any that a training held out.", manifest.root)
+            logger.warning("%s has no splits: every file is used, also any that a training held out.", manifest.files)
         chosen = manifest if split is None or manifest.splits is None else manifest.of_split(split)
         samples[name] = load_samples(keep_labels(chosen, known), settings[name])
     return samples

@@ -174,7 +174,7 @@ def read_segments(
 
     def decode(index: int) -> np.ndarray | UserError:
         try:
-            return log_mel_segments(read_audio(manifest.file(index), settings, seconds), settings)
+            return log_mel_segments(read_audio(manifest.name(index), settings, seconds), settings)
         except UserError as error:
             return error
 

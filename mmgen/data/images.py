@@ -92,7 +92,7 @@ def read_images(
         problems: list[str | None] = []
         for row in rows:
             try:
-                images[row] = read_image(manifest.file(row), settings)
+                images[row] = read_image(manifest.name(row), settings)
                 problems.append(None)
             except UserError as error:
                 problems.append(f"{manifest.paths[row]} ({_reason(error.__cause__ or error)})")
@@ -107,7 +107,7 @@ def read_images(
         unreadable = [problem for problem in results if problem]
     if unreadable:
         raise UserError(
-            f"{len(unreadable)} of {n} images in {manifest.root} cannot be read: {first_few(unreadable)}; "
+            f"{len(unreadable)} of {n} images in {manifest.files} cannot be read: {first_few(unreadable)}; "
             "repair them or remove them from the data."
         )
     return images

@@ -8,11 +8,12 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mmgen.data.files import Files, LocalFiles
 from mmgen.errors import UserError, first_few
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ class Manifest:
     """Samples of one modality, as columns of equal length n.
 
     Attributes:
-        root: Folder that relative paths start from.
-        paths: n file paths, relative to ``root`` (with forward slashes) or absolute.
+        files: Where the files are.
+        paths: n paths as ``files`` opens them: relative to its folder (with forward slashes) or absolute.
         labels: (n,) int64, index into ``label_names``.
         label_names: Names of the classes, sorted; a selection keeps them all, so that indices keep their meaning.
         subjects: (n,) object array of subject names, or None where subjects are unknown.
@@ -77,7 +78,7 @@ class Manifest:
         ValueError: if the columns differ in length, or a label index or split name is unknown.
     """
 
-    root: Path
+    files: Files
     paths: list[str]
     labels: np.ndarray
     label_names: tuple[str, ...]
@@ -104,9 +105,13 @@ class Manifest:
         """(n,) int64 row of each sample in the file or folder listing that was read."""
         return np.arange(len(self)) if self.rows is None else self.rows
 
-    def file(self, index: int) -> Path:
-        """Path of sample ``index``, as it can be opened."""
-        return self.root / self.paths[index]
+    def open(self, index: int) -> BinaryIO:
+        """File of sample ``index``, to be closed by the caller; raises OSError if it is gone."""
+        return self.files.open(self.paths[index])
+
+    def name(self, index: int) -> str:
+        """What messages call the file of sample ``index``."""
+        return self.files.name(self.paths[index])
 
     def select(self, rows: ArrayLike) -> Manifest:
         """The samples at integer indices, in their order, or where a boolean mask (n,) is true."""
@@ -130,7 +135,7 @@ class Manifest:
         present = [] if self.splits is None else [split for split in SPLITS if split in set(self.splits)]
         if name not in present:
             raise UserError(
-                f"The data in {self.root} have no '{name}' split (present: {', '.join(present) or 'no splits'}); "
+                f"The data in {self.files} have no '{name}' split (present: {', '.join(present) or 'no splits'}); "
                 "add one to the folders or the split column, or let the data be split by subject."
             )
         return self.select(self.splits == name)
@@ -230,7 +235,7 @@ def _read_csv(csv: Path, suffixes: tuple[str, ...], columns: Columns, check_file
         names = frame["subject"].str.strip().to_numpy(dtype=object)
         subjects = np.where(names == "", np.array(paths, dtype=object), names)
     splits = _encode_splits(csv, used["split"], frame["split"].array) if "split" in used else _splits_from_paths(paths)
-    return Manifest(csv.parent, paths, labels, label_names, subjects, splits)
+    return Manifest(LocalFiles(csv.parent), paths, labels, label_names, subjects, splits)
 
 
 def _load_columns(csv: Path, columns: Columns) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -338,7 +343,9 @@ def _read_folder(root: Path, suffixes: tuple[str, ...]) -> Manifest:
     rows.sort()
     paths = [path for path, _ in rows]
     labels, label_names = _encode_labels(pd.Categorical([label for _, label in rows]))
-    return Manifest(root, paths, labels, label_names, None, _splits_from_paths(paths) if in_splits else None)
+    return Manifest(
+        LocalFiles(root), paths, labels, label_names, None, _splits_from_paths(paths) if in_splits else None
+    )
 
 
 def _subfolders(folder: Path) -> list[str]:

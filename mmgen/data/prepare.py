@@ -80,8 +80,8 @@ def fingerprint(manifest: Manifest) -> str:
     """SHA-256 over file names, sizes, labels and splits: changes when the data do, without reading them all."""
     digest = hashlib.sha256()
     splits = manifest.splits if manifest.splits is not None else [""] * len(manifest)
-    for row, (path, label, split) in enumerate(zip(manifest.paths, manifest.labels.tolist(), splits, strict=True)):
-        size = manifest.file(row).stat().st_size
+    for path, label, split in zip(manifest.paths, manifest.labels.tolist(), splits, strict=True):
+        size = manifest.files.size(path)
         digest.update(f"{path}\0{size}\0{manifest.label_names[label]}\0{split}\n".encode())
     return digest.hexdigest()
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings, read_image, read_images
+from mmgen.data.files import LocalFiles
 from mmgen.data.manifest import Manifest, read_manifest
 from mmgen.errors import UserError
 
@@ -25,7 +26,7 @@ def save(folder: Path, image: Image.Image | np.ndarray, name: str = "x.png", **o
 
 
 def manifest_of(folder: Path, names: list[str]) -> Manifest:
-    return Manifest(folder, names, np.zeros(len(names), dtype=np.int64), ("a",))
+    return Manifest(LocalFiles(folder), names, np.zeros(len(names), dtype=np.int64), ("a",))
 
 
 class TestSettings:

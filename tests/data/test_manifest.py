@@ -9,6 +9,7 @@ import pytest
 
 from mmgen.data.images import IMAGE_SUFFIXES
 from mmgen.data.labels import match_labels
+from mmgen.data.files import LocalFiles
 from mmgen.data.manifest import Columns, Manifest, read_manifest
 from mmgen.errors import UserError
 
@@ -29,7 +30,7 @@ def make_csv(root: Path, text: str, name: str = "table.csv", encoding: str = "ut
 
 def make_manifest(labels: list[int], label_names: tuple[str, ...], splits: list[str] | None = None) -> Manifest:
     paths = [f"{index}.png" for index in range(len(labels))]
-    return Manifest(Path("data"), paths, np.array(labels, dtype=np.int64), label_names).with_splits(splits)
+    return Manifest(LocalFiles(Path("data")), paths, np.array(labels, dtype=np.int64), label_names).with_splits(splits)
 
 
 def names_of(manifest: Manifest) -> list[str]:
@@ -80,7 +81,7 @@ class TestFolder:
         assert manifest.label_names == ("healthy", "sick")
         assert manifest.splits is None
         assert manifest.subjects is None
-        assert all(manifest.file(index).is_file() for index in range(3))
+        assert not manifest.files.missing(manifest.paths)
 
     def test_split_folders_in_any_spelling(self, tmp_path):
         root = make_files(tmp_path, "Train/a/1.png", "VALIDATION/a/2.png", "test/A/3.png", "docs/readme.txt")
@@ -104,7 +105,7 @@ class TestFolder:
         root = make_files(tmp_path, "健康/胸部 1.png", "Lungenentzündung/b c.png")
         manifest = read_manifest(root, PNG)
         assert sorted(manifest.label_names) == sorted(["健康", "Lungenentzündung"])
-        assert all(manifest.file(index).is_file() for index in range(2))
+        assert not manifest.files.missing(manifest.paths)
 
     def test_empty_class_folder_is_logged_and_left_out(self, tmp_path, caplog):
         root = make_files(tmp_path, "a/1.png", "b/1.txt")
@@ -133,7 +134,7 @@ class TestCsv:
             tmp_path, "File, Diagnosis,Patient,Split,age\nx/2.png, Sick ,p2,Train,9\n./x/1.png,sick,,valid,8\n"
         )
         manifest = read_manifest(csv, PNG)
-        assert manifest.root == tmp_path
+        assert manifest.files == LocalFiles(tmp_path)
         assert manifest.paths == ["x/2.png", "x/1.png"]
         assert manifest.label_names == ("Sick",)
         assert manifest.labels.dtype == np.int64
@@ -166,7 +167,7 @@ class TestCsv:
         make_files(tmp_path, "far/1.png")
         (tmp_path / "near").mkdir()
         csv = make_csv(tmp_path / "near", f"path,label\n{tmp_path / 'far/1.png'},a\n")
-        assert read_manifest(csv, PNG).file(0) == tmp_path / "far" / "1.png"
+        assert read_manifest(csv, PNG).name(0) == str(tmp_path / "far" / "1.png")
 
     def test_labels_that_look_like_missing_values_or_numbers_stay_text(self, tmp_path):
         csv = make_csv(tmp_path, "path,label,subject\n1.png,None,007\n2.png,NA,1e3\n3.png,01,nan\n")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mmgen.data.images import IMAGE_SUFFIXES
+from mmgen.data.files import LocalFiles
 from mmgen.data.manifest import Columns, Manifest, read_manifest
 from mmgen.data.splits import shared_subjects, split_by_subject, with_validation
 from mmgen.errors import UserError
@@ -23,7 +24,7 @@ def make_manifest(rng: np.random.Generator, subjects_per_label: list[int], known
     ]
     rng.shuffle(rows)
     return Manifest(
-        Path("data"),
+        LocalFiles(Path("data")),
         [f"{index}.png" for index in range(len(rows))],
         np.array([int(label) for label, _ in rows], dtype=np.int64),
         tuple("abcdefgh"[: len(subjects_per_label)]),
@@ -80,7 +81,9 @@ def test_subjects_with_several_labels_stay_on_one_side(seed):
     rng = np.random.default_rng(seed)
     subjects = rng.integers(0, 30, size=200).astype(str).astype(object)
     labels = rng.integers(0, 3, size=200)
-    manifest = Manifest(Path("data"), [f"{index}.png" for index in range(200)], labels, ("a", "b", "c"), subjects)
+    manifest = Manifest(
+        LocalFiles(Path("data")), [f"{index}.png" for index in range(200)], labels, ("a", "b", "c"), subjects
+    )
     manifest = split_by_subject(manifest, FRACTIONS, seed)
     assert shared_subjects(manifest) == []
     assert all(subjects_on(manifest, split, label) for split in FRACTIONS for label in range(3))
@@ -103,7 +106,7 @@ def test_no_rows_split_into_nothing():
 
 def test_shared_subjects_finds_a_planted_one_and_files_listed_twice():
     manifest = Manifest(
-        Path("data"),
+        LocalFiles(Path("data")),
         ["1.png", "2.png", "3.png", "1.png"],
         np.zeros(4, dtype=np.int64),
         ("a",),
@@ -111,7 +114,7 @@ def test_shared_subjects_finds_a_planted_one_and_files_listed_twice():
         np.array(["train", "train", "test", "val"], dtype=object),
     )
     assert shared_subjects(manifest) == ["p"]
-    files = Manifest(manifest.root, manifest.paths, manifest.labels, ("a",), None, manifest.splits)
+    files = Manifest(manifest.files, manifest.paths, manifest.labels, ("a",), None, manifest.splits)
     assert shared_subjects(files) == ["1.png"]
     assert shared_subjects(files.with_splits(None)) == []
 

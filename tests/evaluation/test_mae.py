@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from small import LABELS, PRESET, SETTINGS, noise_samples, small_model
 
+from mmgen.data.files import LocalFiles
 from mmgen.data.manifest import Manifest
 from mmgen.data.prepare import PairedData
 from mmgen.data.samples import Samples
@@ -30,7 +31,7 @@ HISTORY = [
 @pytest.fixture(scope="module")
 def data() -> PairedData:
     splits = {split: noise_samples((12, 10), (9, 14), seed=seed) for seed, split in enumerate(("train", "val", "test"))}
-    manifests = {name: Manifest(Path(), [], np.zeros(0, dtype=np.int64), LABELS) for name in SETTINGS}
+    manifests = {name: Manifest(LocalFiles(Path()), [], np.zeros(0, dtype=np.int64), LABELS) for name in SETTINGS}
     return PairedData(manifests, splits, {})
 
 
