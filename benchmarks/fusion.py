@@ -19,7 +19,8 @@ import numpy as np
 
 from mmgen.config import parse_config
 from mmgen.data.prepare import PairedData, Source, prepare
-from mmgen.data.samples import Samples, Settings
+from mmgen.data.samples import Samples
+from mmgen.data.settings import Settings
 from mmgen.evaluation.utility import UtilityConfig, train_and_test
 from mmgen.generate import generate_pairs
 from mmgen.models.cross_modal_mae import CrossModalMAE

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from mmgen.config import parse_config
-from mmgen.data.samples import Samples, Settings
+from mmgen.data.samples import Samples
+from mmgen.data.settings import Settings
 from mmgen.presets import PRESETS, PresetName, build_mae
 from mmgen.provenance import machine
 from mmgen.training import engine

@@ -1,4 +1,4 @@
-"""The command line: ``mmgen generate`` and ``mmgen phantoms``; also what recipes need to be commands."""
+"""The command line: ``mmgen generate``, ``check`` and ``phantoms``; also what recipes need to be commands."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from mmgen.errors import UserError
+from mmgen.flags import CachedDataFlags, DataFlags
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Generate:
+@dataclass(frozen=True, kw_only=True)
+class Generate(CachedDataFlags):
     """Make a labelled synthetic data set from a trained model and real samples."""
 
     model: Annotated[str, tyro.conf.Positional]
@@ -39,12 +40,8 @@ class Generate:
     """Hidden share of sounds, if another."""
     split: str = "train"
     """Split to start from, where the data have splits."""
-    path_column: str | None = None
-    """Column of a CSV that holds paths."""
-    label_column: str | None = None
-    """Column of a CSV that holds labels."""
-    split_column: str | None = None
-    """Column of a CSV that holds splits."""
+    segments: int = 1
+    """Length of sounds in segments; what is left of a recording, or a shorter one, gives a shorter sound."""
     seed: int = 0
     """Seed of partners and masks."""
     batch_size: int = 32
@@ -52,9 +49,27 @@ class Generate:
     paste_visible: bool = False
     """Keep visible patches of the real samples: copies real data."""
     source_ids: bool = True
-    """Keep row numbers of the real samples in metadata.csv."""
+    """Keep row numbers of the real samples in the metadata."""
+    format: Literal["folder", "webdataset"] = "folder"
+    """Files in folders by label, or tar shards of the WebDataset form."""
+    shard_size: int = 1000
+    """Samples a shard, rounded up to whole batches; processes share out whole shards."""
     overwrite: bool = False
-    """Replace an earlier data set in the folder."""
+    """Replace an earlier data set in the folder; an interrupted one of the same command goes on without this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check(DataFlags):
+    """List what is wrong with real data before a training, or verify a synthetic data set. Exits with 1 on problems."""
+
+    dataset: Annotated[Path | None, tyro.conf.Positional] = None
+    """Synthetic data set to verify against its checksums."""
+    images: Path | None = None
+    """Folder, CSV or shards of real images."""
+    audio: Path | None = None
+    """Folder, CSV or shards of real recordings."""
+    refuse_unpaired: bool = False
+    """Count a label that one side lacks as a problem, instead of leaving it out."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +88,6 @@ class Phantoms:
 
 def generate(options: Generate) -> None:
     """Run ``mmgen generate``."""
-    from mmgen.data.manifest import Columns
     from mmgen.generate import make_plan, read_sources, write_dataset
     from mmgen.hub import load_model, model_digest
 
@@ -81,9 +95,10 @@ def generate(options: Generate) -> None:
     paths = {name: path for name, path in (("image", options.images), ("audio", options.audio)) if path is not None}
     own_ratios = {"image": options.image_mask_ratio, "audio": options.audio_mask_ratio}
     ratios = {name: options.mask_ratio if (own := own_ratios.get(name)) is None else own for name in model.modalities}
-    columns = Columns(path=options.path_column, label=options.label_column, split=options.split_column)
-    samples = read_sources(model, paths, columns, options.split)
-    plan = make_plan(model, samples, options.per_class, ratios, options.seed, options.paste_visible)
+    samples = read_sources(model, paths, options.source, options.preparation(options.out, options.seed), options.split)
+    plan = make_plan(
+        model, samples, options.per_class, ratios, options.seed, options.paste_visible, segments=options.segments
+    )
     folder = write_dataset(
         model,
         plan,
@@ -93,8 +108,35 @@ def generate(options: Generate) -> None:
         overwrite=options.overwrite,
         source_ids=options.source_ids,
         model_name=model_digest(model),
+        format=options.format,
+        shard_size=options.shard_size,
     )
     logger.info("%d samples of %s are in %s", len(plan), " and ".join(plan.label_names), folder)
+
+
+def check(options: Check) -> None:
+    """Run ``mmgen check``."""
+    from mmgen.data.audio import AudioSettings
+    from mmgen.data.check import check_data
+    from mmgen.data.images import ImageSettings
+    from mmgen.data.verify import verify_dataset
+
+    paths = {"image": options.images, "audio": options.audio}
+    settings = {"image": ImageSettings(), "audio": AudioSettings()}
+    if (options.dataset is None) == (paths["image"] is None and paths["audio"] is None):
+        raise UserError("Give --images and --audio (or one of them) to check real data, or a synthetic data set.")
+    if options.dataset is not None:
+        problems = verify_dataset(options.dataset)
+        for line in problems or [f"{options.dataset} is whole: every file is there and as it was written."]:
+            logger.info("%s", line)
+    else:
+        sources = {name: options.source(path, settings[name]) for name, path in paths.items() if path is not None}
+        findings = check_data(sources, options.renames, options.refuse_unpaired, options.skip_bad)
+        problems = findings.overview.problems
+        for line in findings.lines():
+            logger.info("%s", line)
+    if problems:
+        raise SystemExit(1)
 
 
 def phantoms(options: Phantoms) -> None:
@@ -138,11 +180,14 @@ def main() -> None:
     def command() -> None:
         options = tyro.cli(
             Annotated[Generate, tyro.conf.subcommand("generate")]
+            | Annotated[Check, tyro.conf.subcommand("check")]
             | Annotated[Phantoms, tyro.conf.subcommand("phantoms")],
             prog="mmgen",
         )
         if isinstance(options, Generate):
             generate(options)
+        elif isinstance(options, Check):
+            check(options)
         else:
             phantoms(options)
 

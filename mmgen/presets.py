@@ -11,7 +11,8 @@ import torch
 
 from mmgen.data.audio import AudioSettings
 from mmgen.data.images import ImageSettings
-from mmgen.data.samples import Samples, Settings, settings_to_dict
+from mmgen.data.samples import Samples
+from mmgen.data.settings import Settings, settings_to_dict
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.fusion import FusionQuery
@@ -116,13 +117,14 @@ def build_mae(
 
 
 def _modality(name: str, preset: Preset, settings: Settings, train: Samples) -> Modality:
-    mean, std = channel_statistics(train.values)
+    values = train.at_most().values
+    mean, std = channel_statistics(values)
     if isinstance(settings, ImageSettings):
         return Modality(name, settings.shape, (preset.image_patch,) * 2, mean, std, value_range=(0.0, 255.0))
     padded = (preset.audio_padded,) * 2
     # The loudest training value leaves no room for rare clips; 13 dB above it (3 in the logarithm of power) is a
     # bound that only faults reach.
-    loudest = float(train.values.max()) + 3.0
+    loudest = max(float(values[i : i + 1024].max()) for i in range(0, len(values), 1024)) + 3.0
     return Modality(name, settings.shape, (preset.audio_patch,) * 2, mean, std, padded, (settings.log_floor, loudest))
 
 

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Literal
 
 from mmgen.cli import run_command
 from mmgen.config import parse_config
-from mmgen.data.manifest import Columns
 from mmgen.data.phantoms import write_phantoms
-from mmgen.data.prepare import PairedData, Source, prepare
-from mmgen.data.samples import Settings
+from mmgen.data.prepare import PairedData, prepare
+from mmgen.data.settings import Settings
 from mmgen.data.synthetic import read_dataset
 from mmgen.errors import UserError
 from mmgen.evaluation.mae import Evaluated, evaluate_mae
 from mmgen.evaluation.report import write_report
+from mmgen.flags import CachedDataFlags
 from mmgen.generate import make_plan, model_settings, write_dataset
 from mmgen.hub import model_digest, save_model, start_from_timm, write_card
 from mmgen.models.cross_modal_mae import CrossModalMAE
@@ -47,12 +47,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mmgen")
 
 
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, kw_only=True)
+class Recipe(CachedDataFlags):
     """Train a cross-modal masked autoencoder, generate a synthetic data set, measure it."""
 
     images: Path | None = None
-    """Folder with a subfolder for each label (or train/ and test/ above them), or a CSV. Phantoms if absent."""
+    """Folder with a subfolder for each label (or train/ and test/ above them), CSV, published data set, or shards.
+    Phantoms if absent."""
     audio: Path | None = None
     """The same for recordings."""
     out: Path = Path("runs/mmae_covid")
@@ -89,14 +90,6 @@ class Recipe:
     """bf16 where the hardware has it, no, or auto."""
     refuse_unpaired: bool = False
     """Stop where one side lacks a label, instead of leaving the label out."""
-    path_column: str | None = None
-    """Column of paths, for CSV files."""
-    label_column: str | None = None
-    """Column of labels, for CSV files."""
-    subject_column: str | None = None
-    """Column of subjects, for CSV files; no subject is on two sides of a split."""
-    split_column: str | None = None
-    """Column of splits, for CSV files."""
 
     @property
     def sizes(self) -> Preset:
@@ -131,10 +124,9 @@ def read_data(config: Recipe, accelerator: Accelerator) -> PairedData:
         with accelerator.main_process_first():
             images, audio = write_phantoms(config.out / "phantoms", seed=config.seed)
         logger.info("Phantom data: %s, %s", images, audio)
-    columns = Columns(config.path_column, config.label_column, config.subject_column, config.split_column)
-    sizes = config.sizes
-    sources = {"image": Source(images, sizes.image, columns), "audio": Source(audio, sizes.audio, columns)}
-    return prepare(sources, seed=config.seed, refuse_unpaired=config.refuse_unpaired)
+    settings = {"image": config.sizes.image, "audio": config.sizes.audio}
+    sources = {name: config.source(path, settings[name]) for name, path in (("image", images), ("audio", audio))}
+    return prepare(sources, config.preparation(config.out, config.seed, config.refuse_unpaired))
 
 
 def train(
@@ -168,7 +160,7 @@ def train(
         accelerator,
         folder,
         resume,
-        data.fingerprints(),
+        data.fingerprints,
         updates,
     )
 
@@ -183,9 +175,11 @@ def main() -> None:
     with costs.phase("data"):
         data = read_data(config, accelerator)
     if accelerator.is_main_process and config.resume is None:  # a refused --resume leaves the run as it was
-        write_config(out, config_to_dict(config) | {"sizes": config_to_dict(config.sizes)}, data.fingerprints())
+        write_config(out, config_to_dict(config) | {"sizes": config_to_dict(config.sizes)}, data.fingerprints)
         for name in data.manifests:  # what an earlier run left would be taken for this one's
             Checkpoints(out / "single_modal" / name / "checkpoints").set_aside()
+    if accelerator.is_main_process:
+        data.write_skipped(out / "skipped_files.csv")
     accelerator.wait_for_everyone()
 
     with costs.phase("train"):

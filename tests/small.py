@@ -13,7 +13,8 @@ import torch
 
 from mmgen.data.audio import AudioSettings
 from mmgen.data.images import ImageSettings
-from mmgen.data.samples import Samples, Settings
+from mmgen.data.samples import Samples
+from mmgen.data.settings import Settings
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.fusion import FusionQuery
 from mmgen.presets import Preset, build_mae

@@ -1,19 +1,31 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from small import LABELS, PRESET, PROJECT, digests, noise_samples, run, small_model
+from small import LABELS, PRESET, PROJECT, SETTINGS, TWO_PROCESSES, digests, noise_samples, run, small_model
 
-from mmgen.data.audio import log_mel
+from mmgen.data.mel import join_segments, log_mel
 from mmgen.data.samples import Samples
+from mmgen.data.synthetic import read_dataset
+from mmgen.data.verify import verify_dataset
 from mmgen.errors import UserError
 from mmgen.generate import Plan, SyntheticBatch, generate_pairs, make_plan, read_sources, write_dataset
 from mmgen.models.cross_modal_mae import CrossModalMAE
@@ -139,28 +151,326 @@ def test_repeated_sources_are_masked_anew(model: CrossModalMAE) -> None:
     assert len({made[index]["image"].tobytes() for index in range(3)}) == 3
 
 
+SCRIPT = PROJECT / "tests" / "generate_small.py"
+SHARDS = ("--format", "webdataset", "--shard-size", "4")  # whole batches of 3: 6 samples and 4
+
+
+def command_for(model_folder: Path, files: dict[str, Path], out: Path, *more: str) -> list[str]:
+    """Ten samples in batches of three."""
+    sources = ["--images", str(files["image"]), "--audio", str(files["audio"])]
+    return ["generate", str(model_folder), "--per-class", "5", *sources, "--batch-size", "3", "--out", str(out), *more]
+
+
 def test_one_and_two_processes_write_the_same_bytes(
     model_folder: Path, phantom_files: dict[str, Path], tmp_path: Path
 ) -> None:
     def command(name: str, seed: int, *more: str) -> list[str]:
-        sources = ["--images", str(phantom_files["image"]), "--audio", str(phantom_files["audio"])]
-        out = ["--seed", str(seed), "--batch-size", "3", "--out", str(tmp_path / name)]
-        return ["generate", str(model_folder), "--per-class", "5", *sources, *out, *more]
+        return command_for(model_folder, phantom_files, tmp_path / name, "--seed", str(seed), *more)
 
-    script = PROJECT / "tests" / "generate_small.py"
     # Two threads here and one a process there: numbers may not depend on that either.
-    one = run(script, json.dumps([command("one", 3), command("other", 4)]), threads=2)
+    one = run(
+        SCRIPT, json.dumps([command("one", 3), command("one shards", 3, *SHARDS), command("other", 4)]), threads=2
+    )
     assert one.returncode == 0, one.stderr
     (tmp_path / "two").mkdir()
-    two = run(script, json.dumps([command("two", 3)]), processes=2)
+    two = run(SCRIPT, json.dumps([command("two", 3), command("two shards", 3, *SHARDS)]), processes=2)
     assert two.returncode == 0, two.stderr
 
-    written = {name: digests(tmp_path / name) for name in ("one", "two", "other")}
-    assert len(written["one"]) == 3 + 3 * 10
-    assert written["one"] == written["two"]
+    written = {name: digests(tmp_path / name) for name in ("one", "two", "other", "one shards", "two shards")}
+    assert len(written["one"]) == 3 + 3 * 10 and len(written["one shards"]) == 2 + 2
+    assert written["one"] == written["two"] and written["one shards"] == written["two shards"]
     assert written["one"].keys() == written["other"].keys()
     same = {name for name, digest in written["one"].items() if digest == written["other"][name]}
     assert same == {"README.md"}
+    for form in ("one", "one shards"):
+        assert verify_dataset(tmp_path / form) == []
+    read = [read_dataset(tmp_path / form, SETTINGS) for form in ("one", "one shards")]
+    assert all(np.array_equal(read[0][name].values, read[1][name].values) for name in SETTINGS)
+
+
+# -- interrupted and gone on with
+
+
+class Counted:
+    """Counts a model's batches, and stops with an error before the one of a number."""
+
+    def __init__(self, model: CrossModalMAE, monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -> None:
+        self.batches, self._stop_at, self._made = 0, stop_at, model.reconstruct
+        monkeypatch.setattr(model, "reconstruct", self)
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self.batches == self._stop_at:
+            raise KeyboardInterrupt
+        self.batches += 1
+        return self._made(*arguments)
+
+
+@pytest.mark.parametrize(("form", "overwrite"), [("folder", True), ("webdataset", False)])
+def test_only_what_is_missing_is_made_again(
+    samples: dict[str, Samples],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: Any,
+    form: Any,
+    overwrite: bool,
+) -> None:
+    caplog.set_level("INFO")
+    model = small_model()
+    plan, options = make_plan(model, samples, 20), {"batch_size": 2, "format": form, "shard_size": 4}
+    write_dataset(model, plan, samples, tmp_path / "whole", **options)
+    with monkeypatch.context() as patch:
+        Counted(model, patch, stop_at=17)
+        with pytest.raises(KeyboardInterrupt):
+            write_dataset(model, plan, samples, tmp_path / "set", **options)
+    assert "being written, or was interrupted" in verify_dataset(tmp_path / "set")[0]
+    with monkeypatch.context() as patch:
+        left = Counted(model, patch)
+        write_dataset(model, plan, samples, tmp_path / "set", overwrite=overwrite, **options)
+    there = int(re.search(r"set: going on, (\d+) of 40 samples are there", caplog.text)[1])  # type: ignore[index]
+    assert there > 0 and left.batches == 20 - there // 2
+    assert digests(tmp_path / "set") == digests(tmp_path / "whole")
+
+
+def test_another_plan_or_changed_data_are_not_mixed_in(
+    model: CrossModalMAE, samples: dict[str, Samples], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small_model()
+    with monkeypatch.context() as patch:
+        Counted(model, patch, stop_at=1)
+        with pytest.raises(KeyboardInterrupt):
+            write_dataset(model, make_plan(model, samples, 4), samples, tmp_path / "set", batch_size=2)
+    before = digests(tmp_path / "set")
+
+    def refused(words: str, given: dict[str, Samples] = samples, batch_size: int = 2, **options: Any) -> None:
+        made = {name: options.pop(name) for name in ("source_ids", "model_name", "format") if name in options}
+        plan = make_plan(model, given, **{"per_class": 4, **options})
+        with pytest.raises(UserError, match=f"interrupted data set that differs in .*{words}"):
+            write_dataset(model, plan, given, tmp_path / "set", batch_size, **made)
+        assert digests(tmp_path / "set") == before
+
+    refused(r"seed \(0, now 1\)", seed=1)
+    refused(r"samples per class \(4, now 5\)", per_class=5)
+    refused(r"batch size \(2, now 3\)", batch_size=3)
+    refused("mask ratio", mask_ratio=0.5)
+    refused("pasting", paste_visible=True)
+    refused("segments", segments=2)
+    refused(r"source ids \(true, now false\)", source_ids=False)
+    refused(r"model name \(, now another\)", model_name="another")
+    refused(r"format \(folder, now webdataset\)", format="webdataset")
+    image = samples["image"]
+    changed = image.values.copy()
+    changed[3, 0, 5, 5] ^= 1
+    refused("real samples", given={**samples, "image": replace(image, values=changed)})
+    refused("real samples", given={**samples, "image": replace(image, rows=image.rows + 1)})
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] += 1e-3
+    refused("model")
+
+
+def test_a_full_disk_loses_nothing(
+    model: CrossModalMAE, samples: dict[str, Samples], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(model, samples, 4)
+    write_dataset(model, plan, samples, tmp_path / "whole", batch_size=2)
+    rename = os.replace
+
+    def full_after(count: int) -> Any:
+        def replace(*names: Any) -> None:
+            nonlocal count
+            count -= 1
+            if count < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            rename(*names)
+
+        return replace
+
+    kept = 0
+    for count in (4, 7, 9, 3):  # the mark is written once, and whole batches are not written again
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", full_after(count))
+            with pytest.raises(UserError, match=r"disk is full: .* free space and run the same command again"):
+                write_dataset(model, plan, samples, tmp_path / "set", batch_size=2)
+        found = digests(tmp_path / "set")
+        assert len(found) >= kept and not any(".tmp-" in name for name in found)
+        kept = len(found)
+    write_dataset(model, plan, samples, tmp_path / "set", batch_size=2)
+    assert digests(tmp_path / "set") == digests(tmp_path / "whole")
+
+
+def killed_at(command: list[str], moments: Iterable[tuple[int, str]]) -> list[dict[str, Any]]:
+    """The command, killed at these moments, and then left to end."""
+    return [{"arguments": command, "kill": moment} for moment in (*moments, (10**9, "before"))]
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    model_folder: Path, phantom_files: dict[str, Path], tmp_path: Path
+) -> None:
+    rng = random.Random(0)
+    # Five moments in the order of the files: mark, 30 files, table, README, dataset.json.
+    places = [0, *sorted(rng.sample(range(1, 34), 5))]
+    folder = [(end - start, rng.choice(["before", "after"])) for start, end in pairwise(places)]
+    shards = [
+        (2, "member"),
+        (rng.randrange(3, 24), "member"),
+        (1, "after"),
+        (rng.randrange(1, 16), "member"),
+        (2, "after"),
+    ]
+    commands: list[dict[str, Any]] = []
+    for form, moments in (("folder", folder), ("shards", shards)):
+        flags = SHARDS if form == "shards" else ()
+        for name, kills in (("undisturbed", []), ("killed", moments)):
+            out = tmp_path / f"{name} {form}"
+            commands += killed_at(command_for(model_folder, phantom_files, out, *flags), kills)
+    done = run(SCRIPT, json.dumps(commands))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [False, *[True] * 5, False] * 2
+    for form in ("folder", "shards"):
+        assert digests(tmp_path / f"killed {form}") == digests(tmp_path / f"undisturbed {form}")
+        assert verify_dataset(tmp_path / f"killed {form}") == []
+
+
+@pytest.mark.slow
+def test_a_run_may_be_killed_at_every_moment(
+    model_folder: Path, phantom_files: dict[str, Path], tmp_path: Path
+) -> None:
+    forms = {
+        "folder": [(number, moment) for number in range(1, 35) for moment in ("before", "after")],
+        "shards": [(number, moment) for number in range(1, 6) for moment in ("before", "after")]
+        + [(number, "member") for number in range(1, 41, 3)],
+    }
+    for form, moments in forms.items():
+        flags = SHARDS if form == "shards" else ()
+        commands = killed_at(command_for(model_folder, phantom_files, tmp_path / form, *flags), [])
+        for number, moment in enumerate(moments):
+            out = tmp_path / f"{form} {number}"
+            commands += killed_at(command_for(model_folder, phantom_files, out, *flags), [moment])
+        done = run(SCRIPT, json.dumps(commands))
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout.splitlines()[-1]) == [False, *[True, False] * len(moments)]
+        for number in range(len(moments)):
+            assert digests(tmp_path / f"{form} {number}") == digests(tmp_path / form)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["folder", "webdataset"])
+def test_two_processes_that_are_killed_go_on_to_the_same_bytes(
+    model_folder: Path, phantom_files: dict[str, Path], tmp_path: Path, form: str
+) -> None:
+    flags = ["--format", form, "--shard-size", "6", "--per-class", "40"]
+    out = tmp_path / "killed"
+    command = json.dumps([command_for(model_folder, phantom_files, out, *flags)])
+    whole = json.dumps([command_for(model_folder, phantom_files, tmp_path / "whole", *flags)])
+    assert run(SCRIPT, whole).returncode == 0
+    end = len(digests(tmp_path / "whole"))
+    for files in sorted(random.Random(form).sample(range(2, end - 6), 3)):
+        kill_at(command, lambda files=files: len(list(out.rglob("[!.]*.*"))) >= files)
+    done = run(SCRIPT, command, processes=2)
+    assert done.returncode == 0, done.stderr
+    assert digests(out) == digests(tmp_path / "whole")
+
+
+def kill_at(command: str, moment: Callable[[], bool]) -> None:
+    """Start two processes and kill them and their launcher when the moment has come."""
+    launcher = ["-m", "accelerate.commands.launch", f"--config_file={TWO_PROCESSES}", str(SCRIPT), command]
+    variables = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, *launcher], env=variables, start_new_session=True, **quiet) as launched:
+        while not moment():
+            assert launched.poll() is None, "ended before it could be killed"
+            time.sleep(0.002)
+        os.killpg(launched.pid, signal.SIGKILL)
+
+
+# -- sounds of several segments
+
+
+def recordings(segments: Iterable[int]) -> Samples:
+    """White noise; recordings of both labels in turns with these numbers of segments."""
+    counts = list(segments)
+    rows = np.repeat(np.arange(len(counts)), counts)
+    values = np.random.default_rng(0).uniform(-9, 1, (len(rows), *PRESET.audio.shape)).astype(np.float16)
+    return Samples(values, rows % 2, LABELS, rows)
+
+
+def test_a_sound_is_made_of_consecutive_segments_of_one_recording(
+    model: CrossModalMAE, samples: dict[str, Samples]
+) -> None:
+    given = {**samples, "audio": recordings([1, 2, 3, 4, 5, 6])}
+    plan = make_plan(model, given, 20, segments=3)
+    rows = given["audio"].rows
+    found = set()
+    for start, length in zip(plan.sources["audio"].tolist(), plan.lengths["audio"].tolist(), strict=True):
+        place = start - int(np.flatnonzero(rows == rows[start])[0])
+        assert set(rows[start : start + length]) == {rows[start]} and place % 3 == 0
+        found.add((int(rows[start]) + 1, place, length))
+    assert found == {(1, 0, 1), (2, 0, 2), (3, 0, 3), (4, 0, 3), (4, 3, 1), (5, 0, 3), (5, 3, 2), (6, 0, 3), (6, 3, 3)}
+    assert (plan.lengths["image"] == 1).all()
+    assert make_plan(model, given, segments=3).per_class == 7  # images; of clips there are five at most
+
+
+def test_recordings_of_one_segment_give_what_they_gave(model: CrossModalMAE, samples: dict[str, Samples]) -> None:
+    one, three = make(model, samples), make(model, samples, segments=3)
+    assert all(equal(one[index], three[index]) for index in one)
+
+
+def test_segments_are_reconstructed_one_by_one_and_joined(model: CrossModalMAE, samples: dict[str, Samples]) -> None:
+    given = {**samples, "audio": recordings([3, 2, 1, 3])}
+    made = make(model, given, segments=3, batch_size=4)
+    plan = make_plan(model, given, 4, segments=3)
+    single = make(model, given, batch_size=4)
+    for index, sample in made.items():
+        length = int(plan.lengths["audio"][index])
+        assert sample["audio"].shape == (1, PRESET.audio.n_mels, length * PRESET.audio.segment_frames)
+        assert sample["audio sound"].shape == (length * PRESET.audio.segment_samples,)
+        assert sample["image"].shape == PRESET.image.shape
+        parts = torch.from_numpy(sample["audio"][0]).split(PRESET.audio.segment_frames, dim=-1)
+        assert np.array_equal(sample["audio sound"], join_segments(parts, PRESET.audio).numpy())
+        assert len({part.numpy().tobytes() for part in parts}) == length
+    copied = make(model, given, segments=3, batch_size=4, mask_ratio=0.0, paste_visible=True)
+    for index, sample in copied.items():  # everything visible: the recording itself
+        start, length = int(plan.sources["audio"][index]), int(plan.lengths["audio"][index])
+        expected = np.concatenate(list(given["audio"].values[start : start + length]), axis=-1)
+        np.testing.assert_allclose(sample["audio"], expected, atol=1e-3)
+    assert len(single) == len(made)
+
+
+def test_sounds_of_several_segments_do_not_depend_on_how_the_work_is_shared_out(
+    model: CrossModalMAE, samples: dict[str, Samples]
+) -> None:
+    given = {**samples, "audio": recordings([3, 2, 1, 3])}
+    whole = make(model, given, per_class=5, batch_size=3, segments=2)
+    parts = [make(model, given, per_class=5, batch_size=3, segments=2, shard=(rank, 2)) for rank in range(2)]
+    together = {index: sample for part in parts for index, sample in part.items()}
+    assert len(together) == 10 and all(equal(whole[index], together[index]) for index in whole)
+
+
+def test_a_sound_made_from_the_other_alone_has_one_segment(model: CrossModalMAE, samples: dict[str, Samples]) -> None:
+    ratios = {"image": 0.75, "audio": 1.0}
+    one, four = (make(model, {"image": samples["image"]}, mask_ratio=ratios, segments=count) for count in (1, 4))
+    assert all(equal(one[index], four[index]) for index in one)
+
+
+@pytest.mark.parametrize("form", ["folder", "webdataset"])
+def test_sounds_of_several_segments_are_read_back_as_segments(
+    model: CrossModalMAE, samples: dict[str, Samples], tmp_path: Path, form: Any
+) -> None:
+    given = {**samples, "audio": recordings([3, 2, 1, 3])}
+    plan = make_plan(model, given, 3, segments=2)
+    folder = write_dataset(model, plan, given, tmp_path / "set", batch_size=4, format=form, shard_size=4)
+    assert verify_dataset(folder) == [] and json.loads((folder / "dataset.json").read_text())["segments"] == 2
+    read = read_dataset(folder, SETTINGS)
+    lengths = plan.lengths["audio"]
+    assert set(lengths) == {1, 2}
+    assert np.array_equal(read["audio"].rows, np.repeat(np.arange(6), lengths))
+    assert np.array_equal(read["audio"].labels, plan.labels[read["audio"].rows])
+    assert np.array_equal(read["image"].rows, np.arange(6))
+    made = make(model, given, per_class=3, segments=2, batch_size=4)
+    for index in range(6):
+        segments = read["audio"].values[read["audio"].rows == index]
+        assert np.array_equal(np.concatenate(list(segments), axis=-1), made[index]["audio"])
+    if form == "folder":
+        assert [int(row["audio_segments"]) for row in rows_of(folder)] == lengths.tolist()
 
 
 # -- what is copied
@@ -270,6 +580,8 @@ def test_what_cannot_be_made_is_refused_in_a_sentence(model: CrossModalMAE, samp
             make_plan(model, given, **{"per_class": 2, **options})
 
     refused("at least 1, got 0", per_class=0)
+    refused("segments must be at least 1, got 0", segments=0)
+    refused("segments must be at least 1, got -1", segments=-1, per_class=None)
     refused("seed is 0 or more, got -1", seed=-1)
     refused("between 0 and 1, got 1.5", mask_ratio=1.5)
     refused("needed for .*'audio'", mask_ratio={"image": 0.5})

@@ -9,7 +9,8 @@ import torch
 
 from mmgen.data.audio import AudioSettings
 from mmgen.data.images import ImageSettings
-from mmgen.data.samples import Samples, Settings, settings_from_dict
+from mmgen.data.samples import Samples
+from mmgen.data.settings import Settings, settings_from_dict
 from mmgen.errors import UserError
 from mmgen.models.modality import Modality
 from mmgen.presets import PRESETS, build_mae, channel_statistics

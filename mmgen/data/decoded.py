@@ -40,5 +40,5 @@ class Decoded(NamedTuple):
     remarks: Remark = Remark.NONE
 
 
-class UnusableFile(Exception):
+class UnusableFile(Exception):  # noqa: N818
     """Why a file cannot be decoded, as half a sentence without the file's name, which the caller knows."""

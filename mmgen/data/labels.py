@@ -1,4 +1,4 @@
-"""Labels across modalities: what an X-ray set and a cough set have in common."""
+"""Labels across modalities: what an X-ray set and a cough set have in common, and how labels get other names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from mmgen.data.manifest import Manifest, label_key
-from mmgen.errors import UserError
+from mmgen.errors import UserError, first_few
 
 
 def match_labels(manifests: Mapping[str, Manifest]) -> tuple[dict[str, Manifest], dict[str, list[str]]]:
@@ -54,3 +54,78 @@ def keep_labels(manifest: Manifest, names: Sequence[str]) -> Manifest:
     new_index = np.array([keys.index(key) if (key := label_key(name)) in keys else -1 for name in manifest.label_names])
     labels = new_index[manifest.labels]
     return replace(manifest.select(labels >= 0), labels=labels[labels >= 0], label_names=tuple(names))
+
+
+def parse_label_map(items: Sequence[str]) -> dict[str, str]:
+    """{old: new} from texts OLD=NEW; the first "=" divides, NEW may be empty.
+
+    Raises:
+        UserError: if a text has no "=" or no OLD, or an OLD has two new names.
+    """
+    renames: dict[str, str] = {}
+    for item in items:
+        old, divider, new = (part.strip() for part in item.partition("="))
+        if not divider or not old:
+            raise UserError(f"'{item}' is no renaming of a label; write OLD=NEW, or OLD= to leave the label out.")
+        if renames.setdefault(old, new) != new:
+            raise UserError(f"The label '{old}' is renamed to '{renames[old]}' and to '{new}'; give it one new name.")
+    return renames
+
+
+def rename_labels(manifest: Manifest, renames: Mapping[str, str]) -> Manifest:
+    """The samples under new labels; several labels with one new name become one.
+
+    Args:
+        manifest: What to rename; names of labels without samples are dropped.
+        renames: New name by old name, compared without regard to case; the empty name leaves the samples out. All are
+            applied at once, so that two labels can change places. A label that is called like a new name joins it,
+            in the new name's spelling.
+
+    Returns:
+        The renamed samples in their order, with sorted ``label_names``; without any if all are left out.
+
+    Raises:
+        UserError: if one label, in two spellings, has two new names.
+    """
+    new_name = _by_key(renames)
+    spellings: dict[str, str] = {}
+    for name in [*renames.values(), *manifest.label_names]:
+        spellings.setdefault(label_key(name), name.strip())
+    keys = [label_key(new_name.get(key := label_key(name), key)) for name in manifest.label_names]
+    used = {keys[index] for index in np.unique(manifest.labels)} - {""}
+    position = {key: index for index, key in enumerate(sorted(used))}
+    names = tuple(spellings[key] for key in position)
+    labels = np.array([position.get(key, -1) for key in keys], dtype=np.int64)[manifest.labels]
+    return replace(manifest.select(labels >= 0), labels=labels[labels >= 0], label_names=names)
+
+
+def apply_label_map(manifests: Mapping[str, Manifest], renames: Mapping[str, str]) -> dict[str, Manifest]:
+    """:func:`rename_labels` in every modality.
+
+    Raises:
+        UserError: if an old name is no label of any modality, two spellings of one have two new names, or a modality
+            is left without samples.
+    """
+    if not renames:
+        return dict(manifests)
+    present = {label_key(label) for manifest in manifests.values() for label in manifest.label_names}
+    unknown = [old for old in renames if label_key(old) not in present]
+    if unknown:
+        listed = "; ".join(f"{name}: {', '.join(manifest.label_names)}" for name, manifest in manifests.items())
+        raise UserError(f"There is no label '{unknown[0]}' to rename (there are {listed}); correct the label map.")
+    renamed = {name: rename_labels(manifest, renames) for name, manifest in manifests.items()}
+    for name, manifest in renamed.items():
+        if not len(manifest):
+            labels = first_few(manifests[name].label_names)
+            raise UserError(f"The label map leaves out every label of '{name}' ({labels}); keep one.")
+    return renamed
+
+
+def _by_key(renames: Mapping[str, str]) -> dict[str, str]:
+    new_name: dict[str, str] = {}
+    for old, new in renames.items():
+        if label_key(new_name.setdefault(label_key(old), new)) != label_key(new):
+            raise UserError(
+                f"The label '{old}' is renamed to '{new_name[label_key(old)]}' and to '{new}'; give it one new name."
+            )
+    return new_name

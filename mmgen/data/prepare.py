@@ -1,55 +1,87 @@
-"""From paths to decoded, split and label-matched samples of all modalities."""
+"""From paths to split and label-matched samples of all modalities, decoded when they are read."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmgen.data.audio import AUDIO_SUFFIXES
-from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings
-from mmgen.data.labels import match_labels
-from mmgen.data.manifest import SPLITS, Columns, Manifest, read_manifest
-from mmgen.data.samples import Samples, Settings, load_samples
-from mmgen.data.splits import shared_subjects, with_validation
-from mmgen.errors import UserError
+from mmgen.data.cache import Cache
+from mmgen.data.decoded import WORTHLESS, Remark
+from mmgen.data.decoding import DecodedFiles, remark_text, unusable
+from mmgen.data.images import ImageSettings
+from mmgen.data.manifest import SPLITS, Manifest
+from mmgen.data.overview import Overview, Source, count_lines, look, missing_labels
+from mmgen.data.samples import ENOUGH, Samples, samples_of
+from mmgen.data.settings import Settings
+from mmgen.data.splits import shared_subjects
+from mmgen.errors import UserError, first_few
 
 logger = logging.getLogger(__name__)
 
+# More pictures than these are decoded when training first meets them, so that it can start at once.
+DECODE_AHEAD = 100_000
+
 
 @dataclass(frozen=True)
-class Source:
-    """One modality on disk: a folder or CSV, and how its files are decoded."""
+class Preparation:
+    """How data are prepared.
 
-    path: Path
-    settings: Settings
-    columns: Columns = field(default_factory=Columns)
+    Attributes:
+        label_map: new names of labels; the empty name leaves a label out.
+        refuse_unpaired: refuse a label that a modality lacks, instead of leaving it out.
+        skip_bad: go on without files that cannot be decoded, are blank, silent or shorter than 0.1 seconds.
+        validation_fraction: share of the training subjects held out where there is no "val" split.
+        seed: seed of splits.
+        cache: where decoded files are kept; None: they are decoded each time they are read.
+    """
+
+    label_map: Mapping[str, str] = field(default_factory=dict)
+    refuse_unpaired: bool = False
+    skip_bad: bool = False
+    validation_fraction: float = 0.1
+    seed: int = 0
+    cache: Cache | None = None
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """A file that was left out: its modality, its name and why."""
+
+    modality: str
+    file: str
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
 class PairedData:
-    """Decoded data whose modalities share their labels.
+    """Data whose modalities share their labels.
 
     Attributes:
-        manifests: rows of each modality with splits, restricted to common labels.
-        splits: decoded samples, split -> modality -> :class:`Samples`.
+        manifests: rows of each modality with splits, restricted to common labels and usable files.
+        splits: samples, split -> modality -> :class:`Samples`.
         left_out: labels that were left out and the modalities that lack them.
+        skipped: files that were left out.
     """
 
     manifests: dict[str, Manifest]
     splits: dict[str, dict[str, Samples]]
     left_out: dict[str, list[str]]
+    skipped: tuple[SkippedFile, ...] = ()
 
     @property
     def label_names(self) -> tuple[str, ...]:
         """Names of the common labels."""
         return next(iter(self.manifests.values())).label_names
 
+    @cached_property
     def fingerprints(self) -> dict[str, str]:
         """:func:`fingerprint` of each modality."""
         return {name: fingerprint(manifest) for name, manifest in self.manifests.items()}
@@ -61,9 +93,14 @@ class PairedData:
             for name, manifest in self.manifests.items()
         }
 
+    def at_most(self, count: int = ENOUGH) -> PairedData:
+        """The same with ``count`` random samples of each split and modality where there are more, for measuring."""
+        splits = {split: {n: s.at_most(count) for n, s in by_name.items()} for split, by_name in self.splits.items()}
+        return replace(self, splits=splits)
+
     def summary(self) -> dict[str, dict[str, Any]]:
         """Counts by modality for a report: files by label and split, samples by split, subjects, labels left out,
-        subjects on two sides."""
+        subjects on two sides, files left out."""
         return {
             name: {
                 "counts": manifest.counts(),
@@ -71,9 +108,21 @@ class PairedData:
                 "subjects": None if manifest.subjects is None else len(set(manifest.subjects)),
                 "left_out_labels": [label for label, lacking in self.left_out.items() if name not in lacking],
                 "shared_subjects": len(shared_subjects(manifest)),
+                "skipped_files": sum(skipped.modality == name for skipped in self.skipped),
             }
             for name, manifest in self.manifests.items()
         }
+
+    def write_skipped(self, path: Path) -> None:
+        """Write a CSV of the files that were left out (modality, file, reason), if there are any."""
+        if not self.skipped:
+            path.unlink(missing_ok=True)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(("modality", "file", "reason"))
+            table.writerows((skipped.modality, skipped.file, skipped.reason) for skipped in self.skipped)
 
 
 def fingerprint(manifest: Manifest) -> str:
@@ -82,85 +131,89 @@ def fingerprint(manifest: Manifest) -> str:
     splits = manifest.splits if manifest.splits is not None else [""] * len(manifest)
     for path, label, split in zip(manifest.paths, manifest.labels.tolist(), splits, strict=True):
         size = manifest.files.size(path)
-        digest.update(f"{path}\0{size}\0{manifest.label_names[label]}\0{split}\n".encode())
+        digest.update(f"{path}\0{size}\0{manifest.label_names[label]}\0{split}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def read_matched(sources: Mapping[str, Source]) -> tuple[dict[str, Manifest], dict[str, list[str]]]:
-    """Manifests of all modalities restricted to their common labels, and the labels left out (a warning names them)."""
-    manifests = {
-        name: read_manifest(
-            source.path,
-            IMAGE_SUFFIXES if isinstance(source.settings, ImageSettings) else AUDIO_SUFFIXES,
-            source.columns,
-        )
-        for name, source in sources.items()
-    }
-    matched, left_out = match_labels(manifests)
-    for label, lacking in left_out.items():
-        logger.warning("Label '%s' is left out: there are no samples of it among %s.", label, " and ".join(lacking))
-    return matched, left_out
-
-
-def prepare(
-    sources: Mapping[str, Source], validation_fraction: float = 0.1, seed: int = 0, refuse_unpaired: bool = False
-) -> PairedData:
-    """Read, match, split by subject where splits are missing, and decode.
-
-    Args:
-        validation_fraction: share of the training subjects held out where there is no "val" split.
-        seed: seed of splits.
-        refuse_unpaired: raise where a modality lacks a label, instead of leaving the label out.
+def prepare(sources: Mapping[str, Source], how: Preparation | None = None) -> PairedData:
+    """Look, match, split by subject where splits are missing, and decode.
 
     Raises:
-        UserError: unreadable files or manifests, no common label, or a label without samples in some split.
+        UserError: all of what a first look finds wrong, or all files that cannot be decoded, in one message.
     """
-    manifests, left_out = read_matched(sources)
-    if left_out and refuse_unpaired:
-        lacking = ", ".join(f"'{label}' ({' and '.join(names)})" for label, names in left_out.items())
-        raise UserError(f"Labels without samples of a modality: {lacking}; add files, or allow to leave labels out.")
-    manifests = {name: with_validation(manifest, validation_fraction, seed) for name, manifest in manifests.items()}
-    for name, manifest in manifests.items():
-        _check_splits(name, manifest)
-        shared = shared_subjects(manifest)
-        if shared:
-            logger.warning(
-                "%d subjects of '%s' are in more than one split, e.g. %s: results will be too good.",
-                len(shared),
-                name,
-                shared[0],
-            )
-    _warn_of_crossing_subjects(manifests)
-    splits: dict[str, dict[str, Samples]] = {split: {} for split in SPLITS}
-    for name, manifest in manifests.items():
-        for split in SPLITS:
-            splits[split][name] = load_samples(manifest.of_split(split), sources[name].settings)
-    return PairedData(manifests, splits, left_out)
+    how = how or Preparation()
+    found = look(sources, how.label_map, how.refuse_unpaired, how.validation_fraction, how.seed)
+    for name, manifest in found.manifests.items():
+        for line in count_lines(name, manifest):
+            logger.info("%s", line)
+    found.log_warnings()
+    found.refuse_problems()
+    decoded, skipped = {}, []
+    for name in found.manifests:
+        decoded[name], left_out = _decode(name, found, sources[name].settings, how)
+        skipped.extend(left_out)
+    found.refuse_problems()
+    splits: dict[str, dict[str, Samples]] = {
+        split: {
+            name: samples_of(manifest, decoded[name], np.flatnonzero(manifest.splits == split))
+            for name, manifest in found.manifests.items()
+        }
+        for split in SPLITS
+    }
+    return PairedData(found.manifests, splits, found.left_out, tuple(skipped))
 
 
-def _warn_of_crossing_subjects(manifests: Mapping[str, Manifest]) -> None:
-    """Subjects named alike in two modalities may be one person, who should be on one side in all of them."""
-    sides: dict[str, dict[str, str]] = {}
-    for name, manifest in manifests.items():
-        if manifest.subjects is not None:
-            for subject, split in zip(manifest.subjects, manifest.splits, strict=True):
-                sides.setdefault(str(subject), {})[name] = "test" if split == "test" else "train"
-    crossing = [subject for subject, by_name in sides.items() if len(set(by_name.values())) > 1]
-    if crossing:
+def decode_files(
+    name: str, manifest: Manifest, settings: Settings, cache: Cache | None, skip_bad: bool
+) -> tuple[Manifest, DecodedFiles, list[SkippedFile]]:
+    """The files of one modality, decoded ahead unless they are very many pictures.
+
+    Returns:
+        The manifest without the files that are left out (``skip_bad``), its decoded files, and what was left out.
+
+    Raises:
+        UserError: naming all files that cannot be decoded, without ``skip_bad``.
+    """
+    files = DecodedFiles(manifest.files, manifest.paths, settings, cache)
+    if isinstance(settings, ImageSettings) and len(manifest) > DECODE_AHEAD and not skip_bad:
+        logger.info("%d images of '%s' are decoded when they are first read.", len(manifest), name)
+        return manifest, files, []
+    reasons = files.fill()
+    if reasons and not skip_bad:
+        raise UserError(unusable([f"{manifest.name(row)} ({reason})" for row, reason in reasons.items()]))
+    worthless = {row: remark_text(Remark(int(files.remarks[row]))) for row in np.flatnonzero(files.remarks & WORTHLESS)}
+    if worthless and not skip_bad:
         logger.warning(
-            "%d subjects, e.g. %s, are test subjects in one modality and training subjects in another; give both data "
-            "sets one split column if these are the same people.",
-            len(crossing),
-            crossing[0],
+            "%d files of '%s' are blank, silent or shorter than 0.1 seconds (%s); --skip-bad leaves them out.",
+            len(worthless),
+            name,
+            first_few((manifest.name(row) for row in worthless), 3),
         )
+    if not skip_bad or not (reasons or worthless):
+        return manifest, files, []
+    reasons = dict(sorted((worthless | reasons).items()))
+    keep = np.ones(len(manifest), dtype=bool)
+    keep[list(reasons)] = False
+    logger.warning(
+        "%d of %d files of '%s' are left out: %s.",
+        len(reasons),
+        len(manifest),
+        name,
+        first_few((f"{manifest.name(row)} ({reason})" for row, reason in reasons.items()), 3),
+    )
+    skipped = [SkippedFile(name, manifest.name(row), reason) for row, reason in reasons.items()]
+    kept = manifest.select(keep)
+    return kept, files.select(keep), skipped
 
 
-def _check_splits(name: str, manifest: Manifest) -> None:
-    for split in SPLITS:
-        present = np.unique(manifest.of_split(split).labels)
-        missing = [label for index, label in enumerate(manifest.label_names) if index not in present]
-        if missing:
-            raise UserError(
-                f"The {split} split of '{name}' has no sample of the label {missing[0]!r}; "
-                "add files, move some over, or leave the label out."
-            )
+def _decode(
+    name: str, found: Overview, settings: Settings, how: Preparation
+) -> tuple[DecodedFiles | None, list[SkippedFile]]:
+    manifest = found.manifests[name]
+    result = found.attempt(lambda: decode_files(name, manifest, settings, how.cache, how.skip_bad))
+    if result is None:
+        return None, []
+    found.manifests[name], files, skipped = result
+    if skipped:
+        found.problems.extend(missing_labels(name, found.manifests[name]))
+    return files, skipped

@@ -1,21 +1,20 @@
-"""Decoded samples of one modality: the arrays that training, generation and evaluation read."""
+"""Samples of one modality: what training, generation and evaluation read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mmgen.data.audio import AudioSettings, read_segments
-from mmgen.data.images import ImageSettings, read_images
+from mmgen.data.cache import Cache
+from mmgen.data.decoding import DecodedArray, DecodedFiles, unusable
 from mmgen.data.manifest import Manifest
+from mmgen.data.settings import Settings
 from mmgen.errors import UserError
 
-Settings = ImageSettings | AudioSettings
-_KINDS: dict[str, type[Settings]] = {"image": ImageSettings, "audio": AudioSettings}
+# A mean, a deviation or an error over more samples than these is the same in every digit that is reported.
+ENOUGH = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,13 +22,13 @@ class Samples:
     """Samples of one modality in raw units.
 
     Attributes:
-        values: (N, C, H, W), uint8 images or float16 log-mel segments.
+        values: (N, C, H, W), uint8 images or float16 log-mel segments; what is indexed is decoded or read.
         labels: (N,) int64 index into ``label_names``.
         label_names: class names.
         rows: (N,) int64 row of the file or folder listing that a sample comes from; several segments may share one.
     """
 
-    values: np.ndarray
+    values: np.ndarray | DecodedArray
     labels: np.ndarray
     label_names: tuple[str, ...]
     rows: np.ndarray
@@ -41,28 +40,35 @@ class Samples:
         """The samples at integer indices or where a boolean mask (N,) is true."""
         indices = np.asarray(indices)
         indices = indices if indices.dtype == bool else indices.astype(np.int64)  # an empty list is float
-        return replace(self, values=self.values[indices], labels=self.labels[indices], rows=self.rows[indices])
+        unread = isinstance(self.values, DecodedArray)
+        values = self.values.select(indices) if unread else self.values[indices]
+        return replace(self, values=values, labels=self.labels[indices], rows=self.rows[indices])
+
+    def at_most(self, count: int = ENOUGH, seed: int = 0) -> Samples:
+        """All samples, or ``count`` random ones in their order if there are more: enough for a statistic."""
+        if len(self) <= count:
+            return self
+        return self.select(np.sort(np.random.default_rng(seed).choice(len(self), count, replace=False)))
 
 
-def load_samples(manifest: Manifest, settings: Settings) -> Samples:
-    """Decode every file of a manifest once; raises UserError that names all unreadable files together."""
-    if isinstance(settings, ImageSettings):
-        values, rows = read_images(manifest, settings), np.arange(len(manifest))
-    else:
-        values, rows = read_segments(manifest, settings)
-    return Samples(values, manifest.labels[rows], manifest.label_names, manifest.origins[rows])
+def samples_of(manifest: Manifest, files: DecodedFiles, rows: ArrayLike | None = None) -> Samples:
+    """Samples of a manifest whose files are decoded by ``files``, of all its rows or of some."""
+    rows = np.arange(len(manifest)) if rows is None else np.asarray(rows, dtype=np.int64)
+    counts = files.counts[rows]
+    repeated = np.repeat(rows, counts)
+    parts = np.arange(len(repeated)) - np.repeat(np.cumsum(counts) - counts, counts)
+    values = DecodedArray(files, repeated, parts)
+    return Samples(values, manifest.labels[repeated], manifest.label_names, manifest.origins[repeated])
 
 
-def settings_to_dict(settings: Settings) -> dict[str, Any]:
-    """JSON-able form with the kind of decoder in ``"kind"``; it travels with a model."""
-    kind = next(name for name, cls in _KINDS.items() if isinstance(settings, cls))
-    return {"kind": kind, **asdict(settings)}
+def load_samples(manifest: Manifest, settings: Settings, cache: Cache | None = None) -> Samples:
+    """Samples of every file of a manifest.
 
-
-def settings_from_dict(values: Mapping[str, Any]) -> Settings:
-    """The inverse of :func:`settings_to_dict`; raises UserError for an unknown kind."""
-    options = dict(values)
-    kind = options.pop("kind", None)
-    if kind not in _KINDS:
-        raise UserError(f"Unknown kind of preprocessing {kind!r}; this version knows {sorted(_KINDS)}.")
-    return _KINDS[kind](**options)
+    Raises:
+        UserError: naming the files that cannot be used together, after all have been tried.
+    """
+    files = DecodedFiles(manifest.files, manifest.paths, settings, cache)
+    problems = files.fill()
+    if problems:
+        raise UserError(unusable([f"{manifest.name(row)} ({reason})" for row, reason in problems.items()]))
+    return samples_of(manifest, files)

@@ -2,53 +2,145 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
-from mmgen.data.images import ImageSettings, read_image
-from mmgen.data.samples import Samples, Settings
+from mmgen.data.decoded import UnusableFile
+from mmgen.data.images import ImageSettings
+from mmgen.data.samples import Samples
+from mmgen.data.settings import Settings, decode
+from mmgen.data.shard_writer import member_suffixes
+from mmgen.data.threads import in_order
 from mmgen.errors import UserError
 
 
+@dataclass(frozen=True)
+class _Record:
+    """A sample as it lies on disk: its label, and by modality a file's path or a tar member's name and content."""
+
+    label: str
+    files: dict[str, tuple[str, Path | bytes]]
+
+
 def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Samples]:
-    """Samples of each modality of a data set in folder form; log-mels come from the stored spectrograms.
+    """Samples of each modality of a data set in folder form or in shards; log-mels come from the stored spectrograms.
 
     Raises:
         UserError: the folder is no finished data set, lacks a modality, or a file is missing, damaged or of another
             shape.
     """
-    import pandas as pd
-
+    values: dict[str, list[np.ndarray]] = {name: [] for name in settings}
+    labels: list[int] = []
     try:
-        names = tuple(json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["counts"])
-        table = pd.read_csv(folder / "metadata.csv", dtype={"label": str}, keep_default_na=False)
-        labels = np.array([names.index(label) for label in table["label"]])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        counts = {str(label): int(count) for label, count in about["counts"].items()}
+        read = _shard_records if about.get("format") == "webdataset" else _folder_records
+        for label, arrays in in_order(partial(_decode, settings), read(folder, settings)):
+            labels.append(list(counts).index(label))
+            for name, array in arrays.items():
+                values[name].append(array)
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise UserError(f"{folder} is not a finished synthetic data set ({error}); generate it again.") from error
-    samples = {}
+    found = np.bincount(labels, minlength=len(counts)).tolist()
+    if not labels or found != list(counts.values()):
+        raise UserError(f"{folder} holds {found} samples by label, not {list(counts.values())}; generate it again.")
+    return {name: _samples(arrays, np.array(labels), tuple(counts)) for name, arrays in values.items()}
+
+
+def _samples(arrays: list[np.ndarray], labels: np.ndarray, names: tuple[str, ...]) -> Samples:
+    """Several segments of one sound are samples that share a row."""
+    rows = np.repeat(np.arange(len(labels)), [len(array) for array in arrays])
+    return Samples(np.concatenate(arrays), labels[rows], names, rows)
+
+
+def _columns(settings: Mapping[str, Settings]) -> dict[str, str]:
+    """The column that names what a modality is read from."""
+    images = [name for name, how in settings.items() if isinstance(how, ImageSettings)]
+    return {name: f"{name}_file_name" if name in images else f"{name}_spectrogram" for name in settings}
+
+
+def _folder_records(folder: Path, settings: Mapping[str, Settings]) -> Iterator[_Record]:
+    columns = _columns(settings)
+    root = folder.resolve()
+    with (folder / "metadata.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            files: dict[str, tuple[str, Path | bytes]] = {}
+            for name, column in columns.items():
+                if column not in row:
+                    raise UserError(f"The data set {folder} has no column {column}, so no modality '{name}'.")
+                path = (folder / row[column]).resolve()
+                if not path.is_relative_to(root):
+                    raise UserError(
+                        f"{folder}/metadata.csv names {row[column]}, which is outside the data set; do not trust it."
+                    )
+                files[name] = (str(path), path)
+            yield _Record(row["label"], files)
+
+
+def _shard_records(folder: Path, settings: Mapping[str, Settings]) -> Iterator[_Record]:
+    suffixes = member_suffixes(settings)
+    wanted = {name: suffixes[column] for name, column in _columns(settings).items()}
+    needed = {"json", *wanted.values()}
+    for path in sorted((folder / "shards").glob("*.tar")):
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{path} leads out of the data set; do not trust it.")
+        try:
+            with tarfile.open(path, "r:") as tar:
+                for key, members in groupby(tar, key=lambda member: member.name.partition(".")[0]):
+                    named = ((member.name.partition(".")[2], member) for member in members)
+                    contents = {suffix: _member(tar, member) for suffix, member in named if suffix in needed}
+                    for name, suffix in wanted.items():
+                        if suffix not in contents:
+                            raise UserError(f"{path} has no {key}.{suffix}, so no modality '{name}'.")
+                    files = {name: (f"{path}/{key}.{suffix}", contents[suffix]) for name, suffix in wanted.items()}
+                    yield _Record(str(json.loads(contents["json"])["label"]), files)
+        except UserError:
+            raise
+        except (ValueError, KeyError, TypeError, RecursionError, tarfile.TarError) as error:
+            raise UserError(f"The shard {path} cannot be read ({error}); generate the data set again.") from error
+
+
+def _member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member) if member.isreg() else None
+    return b"" if file is None else file.read()
+
+
+def _decode(settings: Mapping[str, Settings], record: _Record) -> tuple[str, dict[str, np.ndarray]]:
+    """The label, and (S, C, H, W) of each modality."""
+    arrays = {}
     for name, how in settings.items():
-        column = f"{name}_file_name" if isinstance(how, ImageSettings) else f"{name}_spectrogram"
-        if column not in table:
-            raise UserError(f"The data set {folder} has no column {column}, so no modality '{name}'.")
-        values = np.stack([_read(folder, path, how) for path in table[column]])
-        samples[name] = Samples(values, labels, names, np.arange(len(labels)))
-    return samples
+        title, source = record.files[name]
+        kind = "picture" if isinstance(how, ImageSettings) else "spectrogram"
+        try:
+            content = source if isinstance(source, bytes) else source.read_bytes()
+            if isinstance(how, ImageSettings):
+                arrays[name] = decode(io.BytesIO(content), how).values
+            else:
+                arrays[name] = _log_mel(content, how.shape)
+        except (OSError, ValueError, UnusableFile) as error:
+            raise UserError(f"Cannot read the {kind} {title}: {error}; generate the data set again.") from error
+    return record.label, arrays
 
 
-def _read(folder: Path, relative: str, settings: Settings) -> np.ndarray:
-    path = (folder / relative).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise UserError(f"{folder}/metadata.csv names {relative}, which is outside the data set; do not trust it.")
-    if isinstance(settings, ImageSettings):
-        return read_image(path, settings)
-    try:
-        with path.open("rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)  # np.load would open archives, too
-    except (OSError, ValueError) as error:
-        raise UserError(f"Cannot read the spectrogram {path}: {error}; generate the data set again.") from error
-    if array.shape != settings.shape[1:] or array.dtype.kind != "f":
-        raise UserError(f"The spectrogram {path} has shape {array.shape}, not {settings.shape[1:]}.")
-    return array[None].astype(np.float32)
+def _log_mel(content: bytes, shape: tuple[int, int, int]) -> np.ndarray:
+    """Segments float32 (S, 1, bands, frames) of a stored array (bands, S * frames); raises ValueError."""
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):  # np.load would also open archives and pickles
+        raise ValueError("it is of an unknown version")
+    stored, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    _, bands, frames = shape
+    if len(stored) != 2 or stored[0] != bands or not stored[1] or stored[1] % frames or dtype.kind != "f":
+        raise ValueError(f"it has shape {stored}, not {shape[1:]}")
+    array = np.frombuffer(file.read(), dtype).reshape(stored, order="F" if fortran else "C").astype(np.float32)
+    return array.reshape(bands, -1, 1, frames).transpose(1, 2, 0, 3)

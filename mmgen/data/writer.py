@@ -1,48 +1,163 @@
-"""A synthetic data set on disk in folder form: files by label, ``metadata.csv`` and ``dataset.json``."""
+"""A synthetic data set on its way to disk: what all forms share, and the form of files in folders by label."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from mmgen.data.atomic import new_file, remove_temporaries
 from mmgen.data.audio import AudioSettings
 from mmgen.data.images import ImageSettings
-from mmgen.data.samples import Settings
+from mmgen.data.progress import progress_bar
+from mmgen.data.settings import Settings
+from mmgen.data.threads import in_order
+from mmgen.data.unfinished import INCOMPLETE
 from mmgen.errors import UserError
 
+DatasetFormat = Literal["folder", "webdataset"]
 
-class DatasetWriter:
-    """Writes samples as files that any tool opens; every file is a function of its sample alone.
 
-    Pictures go to ``images/LABEL/000000.png``, sounds to ``audio/LABEL/000000.flac`` (16 bit) with their log-mel in
-    ``spectrograms/LABEL/000000.npy`` (float32, bands x frames). ``datasets.load_dataset`` looks for columns ending in
-    ``_file_name``.
+@dataclass(frozen=True)
+class SyntheticSample:
+    """One sample before it is written.
 
-    Args:
-        folder: the data set's folder.
-        settings: how each modality's arrays relate to files, by modality name.
-        labels: class names; those that cannot be folder names are spelled with underscores on disk.
+    Attributes:
+        index: position in the data set.
+        images: uint8 (C, H, W) of each image modality.
+        sounds: log-mel (bands, frames) and waveform (samples,) in [-1, 1] of each audio modality.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Settings], labels: Sequence[str]) -> None:
+    index: int
+    images: Mapping[str, np.ndarray]
+    sounds: Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+
+class DatasetWriter(ABC):
+    """Writes samples as files that any tool opens; every file is a function of its samples alone.
+
+    A data set has ``per_class`` samples of each label, one label after the other. It is written in pieces, which may be
+    shared out among processes; a piece that is there is never half of one. :meth:`finish` makes it a data set.
+
+    Args:
+        folder: the data set's folder, see :func:`mmgen.data.unfinished.prepare_folder`.
+        settings: how each modality's arrays relate to files, by modality name.
+        labels: class names.
+        per_class: samples of each label.
+        piece: samples in a piece.
+        describe: metadata of a sample by its index: label, seed, ...; the same keys for all.
+    """
+
+    format: ClassVar[DatasetFormat]
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Settings],
+        labels: Sequence[str],
+        per_class: int,
+        piece: int,
+        describe: Callable[[int], Mapping[str, Any]],
+    ) -> None:
         self.folder = folder
         self.settings = dict(settings)
         self.labels = list(labels)
+        self.per_class = per_class
+        self.piece = piece
+        self.describe = describe
+
+    def __len__(self) -> int:
+        return len(self.labels) * self.per_class
+
+    def pieces(self) -> list[range]:
+        """Samples of each piece."""
+        return [range(start, min(start + self.piece, len(self))) for start in range(0, len(self), self.piece)]
+
+    @abstractmethod
+    def present(self, piece: range) -> int:
+        """How many samples of a piece are on disk; an empty file, which a power failure leaves, is none."""
+
+    @abstractmethod
+    def write(self, samples: Iterable[SyntheticSample]) -> None:
+        """Write the samples of whole pieces, in order, while the next are made; raises UserError on a full disk."""
+
+    @abstractmethod
+    def names(self) -> Iterator[str]:
+        """Relative paths of all files that hold samples."""
+
+    @abstractmethod
+    def tables(self) -> list[str]:
+        """Write files that speak of all samples; their relative paths."""
+
+    @abstractmethod
+    def usage(self) -> tuple[str, str]:
+        """For the README: a sentence on what lies where, and Python lines that open it."""
+
+    def finish(self, about: Mapping[str, Any]) -> None:
+        """Write ``README.md`` and last ``dataset.json``: ``about``, counts, SHA-256 of every file.
+
+        Raises:
+            UserError: a file of a piece is missing, or the disk is full.
+        """
+        remove_temporaries(self.folder)
+        counts = dict.fromkeys(self.labels, self.per_class)
+        tables = [*self.tables(), "README.md"]
+        with new_file(self.folder / "README.md") as file:
+            file.write(_readme(counts, about, self.usage()).encode())
+        head = {"synthetic": True, "format": self.format, "licence": None, "counts": counts, **about}
+        total = len(tables) + sum(1 for _ in self.names())
+        checksums = progress_bar(in_order(self._checksum, chain(tables, self.names())), total, "checksums")
+        with new_file(self.folder / "dataset.json", sync=True) as file:
+            # Line by line: a million samples would make a large object of it.
+            file.write(json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}").encode())
+            for number, (name, digest) in enumerate(checksums):
+                lead = ',\n "checksums": {\n  ' if number == 0 else ",\n  "
+                file.write(f'{lead}{json.dumps(name, ensure_ascii=False)}: "{digest}"'.encode())
+            file.write(b"\n }\n}\n")
+        (self.folder / INCOMPLETE).unlink(missing_ok=True)  # last: a killed run can be told from other people's files
+
+    def _checksum(self, name: str) -> tuple[str, str]:
+        try:
+            # What dataset.json vouches for is on the disk. Synced not before now: most files have been by the system.
+            return name, sha256(self.folder / name, sync=True)
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{self.folder / name} is gone; run the same command again, which makes it anew."
+            ) from error
+
+
+class FolderWriter(DatasetWriter):
+    """Files in folders by label.
+
+    Pictures go to ``images/LABEL/000000.png``, sounds to ``audio/LABEL/000000.flac`` (16 bit) with their log-mel in
+    ``spectrograms/LABEL/000000.npy`` (float32, bands x frames), ``metadata.csv`` has a row a sample.
+    ``datasets.load_dataset`` looks for columns ending in ``_file_name``. Labels that cannot be folder names are spelled
+    with underscores on disk. A piece is a batch.
+    """
+
+    format = "folder"
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._directories = safe_names(self.labels)
 
-    def files(self, label: int, number: int) -> dict[str, str]:
-        """Columns that name the files of sample ``number`` of a label: {column: relative path}."""
+    def files(self, index: int) -> dict[str, str]:
+        """Columns that name the files of a sample: {column: relative path}."""
+        label, number = divmod(index, self.per_class)
+        stem = f"{self._directories[label]}/{number:06d}"
         columns = {}
         for name, settings in self.settings.items():
-            stem = f"{self._directories[label]}/{number:06d}"
             if isinstance(settings, ImageSettings):
                 columns[f"{name}_file_name"] = f"{'images' if name == 'image' else name}/{stem}.png"
             else:
@@ -52,91 +167,68 @@ class DatasetWriter:
                 )
         return columns
 
-    def write(
-        self,
-        label: int,
-        number: int,
-        images: Mapping[str, np.ndarray],
-        sounds: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    ) -> None:
-        """Write one sample: uint8 pictures (C, H, W); log-mels (bands, frames) and waveforms (samples,)."""
-        import soundfile
-        from PIL import Image
+    def present(self, piece: range) -> int:
+        """See :class:`DatasetWriter`."""
+        root = str(self.folder)
+        return sum(
+            all(_has_content(os.path.join(root, name)) for name in self.files(index).values()) for index in piece
+        )
 
-        files = self.files(label, number)
-        for name, pixels in images.items():
-            picture = pixels.transpose(1, 2, 0)
-            Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(
-                self._path(files[f"{name}_file_name"])
-            )
-        for name, (log_mel, waveform) in sounds.items():
-            settings = self.settings[name]
-            assert isinstance(settings, AudioSettings)
-            soundfile.write(self._path(files[f"{name}_file_name"]), waveform, settings.sample_rate, subtype="PCM_16")
-            np.save(self._path(files[f"{name}_spectrogram"]), log_mel.astype(np.float32))
+    def write(self, samples: Iterable[SyntheticSample]) -> None:
+        """See :class:`DatasetWriter`."""
+        for _ in in_order(self._write, samples):
+            pass
 
-    def finish(self, rows: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
-        """Write ``metadata.csv``, ``README.md`` and last ``dataset.json``: ``about``, counts, SHA-256 of every file."""
-        rows = list(rows)
-        with (self.folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+    def _write(self, sample: SyntheticSample) -> None:
+        files = self.files(sample.index)
+        for column, content in encode_sample(sample, self.settings).items():
+            with new_file(self.folder / files[column]) as file:
+                file.write(content)
+
+    def names(self) -> Iterator[str]:
+        """See :class:`DatasetWriter`."""
+        for index in range(len(self)):
+            yield from self.files(index).values()
+
+    def tables(self) -> list[str]:
+        """See :class:`DatasetWriter`."""
+        with new_file(self.folder / "metadata.csv") as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            columns = [*self.files(0), *self.describe(0)]
+            table = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
             table.writeheader()
-            table.writerows(rows)
+            table.writerows({**self.files(index), **self.describe(index)} for index in range(len(self)))
+            text.detach()
+        return ["metadata.csv"]
+
+    def usage(self) -> tuple[str, str]:
+        """See :class:`DatasetWriter`."""
         sounds = [name for name, settings in self.settings.items() if isinstance(settings, AudioSettings)]
-        counts = {label: sum(row["label"] == label for row in rows) for label in self.labels}
-        (self.folder / "README.md").write_text(_readme(counts, about, sounds), encoding="utf-8")
-        names = sorted(str(p.relative_to(self.folder).as_posix()) for p in self.folder.rglob("*") if p.is_file())
-        checksums = {name: sha256(self.folder / name) for name in names if name not in ("dataset.json", INCOMPLETE)}
-        document = {"synthetic": True, "licence": None, "counts": counts, **about, "checksums": checksums}
-        temporary = self.folder / "dataset.json.tmp"
-        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
-        os.replace(temporary, self.folder / "dataset.json")
-        (self.folder / INCOMPLETE).unlink(missing_ok=True)  # last: a killed run can be told from other people's files
-
-    def _path(self, relative: str) -> Path:
-        path = self.folder / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        casts = "".join(f'.cast_column("{name}", Audio())' for name in sounds)  # every file is taken for an image
+        names = "Audio, load_dataset" if sounds else "load_dataset"
+        return (
+            "`metadata.csv` has a row a sample.",
+            f'from datasets import {names}\n\nload_dataset("imagefolder", data_dir="this folder"){casts}',
+        )
 
 
-def prepare_folder(folder: Path, overwrite: bool) -> None:
-    """Make room for a data set: an empty folder, or with ``overwrite`` one cleared of an earlier data set.
+def encode_sample(sample: SyntheticSample, settings: Mapping[str, Settings]) -> dict[str, bytes]:
+    """Contents of a sample's files: ``NAME_file_name`` a PNG or FLAC (16 bit), ``NAME_spectrogram`` a numpy array."""
+    import soundfile
+    from PIL import Image
 
-    Raises:
-        UserError: the folder holds something, and ``overwrite`` is off or it is no synthetic data set.
-    """
-    import shutil
-
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file, not a folder; choose another --out.")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not overwrite:
-            raise UserError(
-                f"{folder} is not empty; choose another --out, or add --overwrite to replace the data set in it."
-            )
-        if not _is_data_set(folder):
-            raise UserError(
-                f"{folder} holds files that are no synthetic data set and are not deleted; choose another --out."
-            )
-        for child in folder.iterdir():  # not the folder itself, which may be a link or a mount point
-            shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / INCOMPLETE).write_text(_INCOMPLETE_TEXT, encoding="utf-8")
-
-
-INCOMPLETE = "INCOMPLETE"
-_INCOMPLETE_TEXT = "This data set is still being written, or its writing was interrupted.\n"
-
-
-def _is_data_set(folder: Path) -> bool:
-    """Whether this writer filled the folder; other software (nnU-Net) calls its files dataset.json too."""
-    marker, about = folder / INCOMPLETE, folder / "dataset.json"
-    try:
-        if marker.is_file() and marker.read_text(encoding="utf-8") == _INCOMPLETE_TEXT:
-            return True
-        return json.loads(about.read_text(encoding="utf-8"))["synthetic"] is True
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    contents = {}
+    for name, pixels in sample.images.items():
+        picture, buffer = pixels.transpose(1, 2, 0), io.BytesIO()
+        Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(buffer, "PNG")
+        contents[f"{name}_file_name"] = buffer.getvalue()
+    for name, (log_mel, waveform) in sample.sounds.items():
+        how, buffer, array = settings[name], io.BytesIO(), io.BytesIO()
+        assert isinstance(how, AudioSettings)
+        soundfile.write(buffer, waveform, how.sample_rate, format="FLAC", subtype="PCM_16")
+        np.save(array, np.ascontiguousarray(log_mel, dtype=np.float32))
+        contents |= {f"{name}_file_name": buffer.getvalue(), f"{name}_spectrogram": array.getvalue()}
+    return contents
 
 
 def safe_names(labels: Sequence[str]) -> list[str]:
@@ -151,10 +243,20 @@ def safe_names(labels: Sequence[str]) -> list[str]:
     return names
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+def sha256(path: Path, sync: bool = False) -> str:
+    """SHA-256 of a file, hexadecimal; ``sync`` also waits until its content is on the disk."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if sync and os.name == "posix":  # elsewhere only files opened for writing can be synced
+            os.fsync(file.fileno())
+    return digest
+
+
+def _has_content(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0
+    except OSError:
+        return False
 
 
 _SYNTHETIC = "Made by a generative model; no file in it is a recording or picture of a person."
@@ -169,17 +271,18 @@ _README = """# Synthetic data set
 |---|---|
 {counts}
 
-`metadata.csv` has a row a sample; `dataset.json` says how it was made and holds checksums. Whether it may be shared is
-decided by a privacy audit, not by the word synthetic.
+{where}
+`dataset.json` says how it was made and holds checksums. Whether it may be shared is decided by a privacy audit, not by
+the word synthetic.
 
-    from datasets import Audio, load_dataset
-
-    load_dataset("imagefolder", data_dir="this folder"){casts}
+```python
+{opening}
+```
 """
 
 
-def _readme(counts: Mapping[str, int], about: Mapping[str, Any], sounds: Sequence[str]) -> str:
+def _readme(counts: Mapping[str, int], about: Mapping[str, Any], usage: tuple[str, str]) -> str:
     rows = "\n".join(f"| {label} | {count} |" for label, count in counts.items())
-    casts = "".join(f'.cast_column("{name}", Audio())' for name in sounds)  # imagefolder takes every file for an image
     origin = _PASTED if about.get("copies_real_data") else _SYNTHETIC
-    return _README.format(origin=origin, counts=rows, casts=casts)
+    where, opening = usage
+    return _README.format(origin=origin, counts=rows, where=where, opening=opening)

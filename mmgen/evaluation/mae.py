@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from mmgen.data.audio import AudioSettings, mel_to_waveform
+from mmgen.data.audio import AudioSettings
+from mmgen.data.mel import mel_to_waveform
 from mmgen.data.prepare import PairedData
-from mmgen.data.samples import Samples, Settings
+from mmgen.data.samples import Samples
+from mmgen.data.settings import Settings
 from mmgen.evaluation import figures
 from mmgen.evaluation.fidelity import kl_entry, sample_variance, variance_curve, waveform_round_trip
 from mmgen.evaluation.report import Figure, ReportMedia, Sample
@@ -55,11 +57,15 @@ def evaluate_mae(
 ) -> tuple[dict[str, Any], ReportMedia]:
     """Report sections ``data``, ``utility``, ``fidelity`` and ``privacy`` (not audited yet), and the media beside them.
 
-    ``history`` holds the rows of the training's ``metrics.jsonl``.
+    ``history`` holds the rows of the training's ``metrics.jsonl``. Sets of more than
+    :data:`mmgen.data.samples.ENOUGH` samples are measured on that many.
     """
+    summary = what.data.summary()
+    made = {name: samples.at_most() for name, samples in what.synthetic.items()}
+    what = replace(what, data=what.data.at_most(), synthetic=made)
     fidelity = measure_fidelity(what, seed)
     utility_section = measure_utility(what, config, accelerator)
-    sections = {"data": what.data.summary(), "utility": utility_section, "fidelity": fidelity, "privacy": {}}
+    sections = {"data": summary, "utility": utility_section, "fidelity": fidelity, "privacy": {}}
     return sections, report_media(what, fidelity, history, seed)
 
 
@@ -154,12 +160,13 @@ def report_media(
         )
     )
     for name in names:
+        real_test, made = what.data.splits["test"][name], what.synthetic[name]
         media.figures.append(
             Figure(
                 f"Intensities: {name}",
                 "Distribution of values in real test data and in the synthetic set.",
                 f"Histograms of {name} values, real and synthetic, one over the other.",
-                figures.histograms(what.data.splits["test"][name].values, what.synthetic[name].values, name),
+                figures.histograms(*(samples.at_most(500).values[:] for samples in (real_test, made)), name),
             )
         )
     media.samples.extend(_samples(what, per_label=4))

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.classifiers import ClassifierName, build_classifier
 from mmgen.models.modality import Modality
-from mmgen.training.classifier import ClassifierConfig, ClassifierTask, LabelledBatches, predict
-from mmgen.training.loop import Loop, LoopConfig
+from mmgen.training.augmentation import AugmentationName
+from mmgen.training.classifier import LEARNING_RATES, VALIDATIONS, ClassifierConfig, predict, train_classifier
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+# Fewer of a label than this are no basis to choose weights by.
+LEAST_HELD_OUT = 4
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,10 @@ class UtilityConfig:
         batch_size: samples a step.
         seeds: trainings, with different initial weights and orders, that mean and deviation are taken over.
         max_side: larger samples are reduced (antialiased) so that their longer side has this many pixels; 32 at least.
+        balance: see :class:`ClassifierConfig`.
+        augmentation: strategy by modality; without augmentation where a modality is not named.
+        validation_share: share of each training set that is held out, to keep the best weights instead of the last; of
+            sets that are too small nothing is. 0: never.
     """
 
     classifier: ClassifierName = "resnet18"
@@ -40,11 +47,19 @@ class UtilityConfig:
     batch_size: int = 32
     seeds: int = 3
     max_side: int = 64
+    balance: Literal["none", "weights", "sampling"] = "none"
+    augmentation: Mapping[str, AugmentationName] = field(default_factory=dict)
+    validation_share: float = 0.0
 
     def __post_init__(self) -> None:
         # At 16 px, bf16 convolutions of torch 2.11 on a CPU gave NaN gradients in one training step of six.
         if self.max_side < 32:
             raise UserError(f"Classifiers need max_side of at least 32, got {self.max_side}.")
+        if not 0 <= self.validation_share < 1 or (self.validation_share and self.updates % VALIDATIONS):
+            raise UserError(
+                f"validation_share lies between 0 and 1 and needs updates in multiples of {VALIDATIONS}, "
+                f"got {self.validation_share} and {self.updates}."
+            )
 
 
 def classification_scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -66,7 +81,13 @@ def classification_scores(probabilities: np.ndarray, labels: np.ndarray) -> dict
 
 
 def train_and_test(
-    modality: Modality, train: Samples, test: Samples, config: UtilityConfig, accelerator: Accelerator, seed: int
+    modality: Modality,
+    train: Samples,
+    test: Samples,
+    config: UtilityConfig,
+    accelerator: Accelerator,
+    seed: int,
+    backbone: VisionTransformer | None = None,
 ) -> dict[str, float]:
     """Train one classifier on ``train``, test it on ``test``; nothing is selected on the test data.
 
@@ -78,14 +99,20 @@ def train_and_test(
     classes = len(train.label_names)
     if set(np.unique(test.labels)) - set(np.unique(train.labels)) or classes < 2:
         raise UserError("A classifier needs at least two labels, and every test label among the training labels.")
+    train, test = reduced(train, config.max_side), reduced(test, config.max_side)
+    kept, validation = hold_out(train, config.validation_share, seed)
+    learning = ClassifierConfig(
+        updates=config.updates,
+        batch_size=config.batch_size,
+        lr=LEARNING_RATES[config.classifier],
+        balance=config.balance,
+        augmentation=config.augmentation.get(modality.name, "none"),
+        seed=seed,
+    )
     torch.manual_seed(seed)
-    model = build_classifier(config.classifier, modality.shape[0], classes)
-    x = as_input(modality, train, config.max_side)
-    batches = LabelledBatches(x, train.labels, config.batch_size, config.updates, seed)
-    task = ClassifierTask(model, ClassifierConfig(), accelerator)
-    Loop(task, batches, LoopConfig(epochs=1, seed=seed), accelerator).run()
-    probabilities = predict(model, as_input(modality, test, config.max_side), accelerator)
-    return classification_scores(probabilities, test.labels)
+    model = build_classifier(config.classifier, train.values.shape[1:], classes, backbone)
+    model = train_classifier(model, modality, kept, learning, accelerator, validation)
+    return classification_scores(predict(model, modality, test, accelerator), test.labels)
 
 
 def utility(
@@ -94,17 +121,22 @@ def utility(
     test: Samples,
     config: UtilityConfig,
     accelerator: Accelerator,
+    backbone: VisionTransformer | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Scores of a classifier for each training set, mean and deviation over seeds.
+
+    ``backbone`` is what "vit_lora" starts from, see :func:`build_classifier`.
 
     Returns:
         {training set: {"accuracy": {"mean", "std"}, "balanced_accuracy": ..., "auc": ..., "seeds", "n_train",
         "n_test", "updates", "max_side"}}
     """
+    training_sets = {name: reduced(samples, config.max_side) for name, samples in training_sets.items()}
+    test = reduced(test, config.max_side)
     jobs = [(name, seed) for name in training_sets for seed in range(config.seeds)]
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in training_sets}
     for name, seed in progress_bar(jobs, total=len(jobs), description=f"classifiers on {modality.name}"):
-        scores[name].append(train_and_test(modality, training_sets[name], test, config, accelerator, seed))
+        scores[name].append(train_and_test(modality, training_sets[name], test, config, accelerator, seed, backbone))
     return {
         name: {
             **{key: _spread([row[key] for row in rows]) for key in rows[0]},
@@ -118,16 +150,36 @@ def utility(
     }
 
 
-def as_input(modality: Modality, samples: Samples, max_side: int) -> Tensor:
-    """Normalised (N, C, H, W) float32, reduced so that no side is longer than ``max_side``."""
-    factor = max_side / max(modality.shape[1:])
+def reduced(samples: Samples, max_side: int) -> Samples:
+    """Samples of which no side is longer than ``max_side``, in their own dtype; the same object if none is."""
+    factor = max_side / max(samples.values.shape[2:])
+    if factor >= 1:
+        return samples
     parts = []
     for start in range(0, len(samples), 256):
-        x = modality.normalise(torch.from_numpy(samples.values[start : start + 256]))
-        if factor < 1:
-            x = F.interpolate(x, scale_factor=factor, mode="bilinear", antialias=True, recompute_scale_factor=True)
-        parts.append(x)
-    return torch.cat(parts)
+        x = torch.from_numpy(samples.values[start : start + 256])
+        small = F.interpolate(
+            x.float(), scale_factor=factor, mode="bilinear", antialias=True, recompute_scale_factor=True
+        )
+        # Averages of bytes are bytes; float16 needs no rounding.
+        parts.append((small if x.is_floating_point() else small.round()).to(x.dtype))
+    return replace(samples, values=torch.cat(parts).numpy())
+
+
+def hold_out(samples: Samples, share: float, seed: int) -> tuple[Samples, Samples | None]:
+    """Training and validation part: ``share`` of every label's files, with all their segments.
+
+    The second is None, and the first everything, where a label would give fewer than :data:`LEAST_HELD_OUT` files.
+    """
+    rng, taken = np.random.default_rng(seed), []
+    for label in np.unique(samples.labels):
+        files = np.unique(samples.rows[samples.labels == label])
+        count = round(share * len(files))
+        if count < LEAST_HELD_OUT:
+            return samples, None
+        taken.append(rng.choice(files, count, replace=False))
+    held = np.isin(samples.rows, np.concatenate(taken))
+    return samples.select(~held), samples.select(held)
 
 
 def _spread(values: list[float]) -> dict[str, float]:

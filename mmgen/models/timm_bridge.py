@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
-from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from torch import Tensor, nn
 
 from mmgen.errors import UserError
 from mmgen.models.modality import Modality
@@ -62,9 +63,7 @@ def load_stream(stream: EncoderStream, modality: Modality, weights: Mapping[str,
             "choose a preset of that size (base is ViT-B: 768 wide, 12 deep)."
         )
     state = {key: value for key, value in weights.items() if key.startswith(("blocks.", "norm.", "cls_token"))}
-    kernel = weights["patch_embed.proj.weight"].float()
-    if kernel.shape[1] != modality.shape[0]:
-        kernel = kernel.sum(1, keepdim=True).expand(-1, modality.shape[0], -1, -1) / modality.shape[0]
+    kernel = _for_channels(weights["patch_embed.proj.weight"].float(), modality.shape[0])
     kernel = resample_patch_embed(kernel, list(modality.patch))
     state["embed.weight"] = kernel.reshape(stream.embed.weight.shape)
     state["embed.bias"] = weights["patch_embed.proj.bias"]
@@ -75,6 +74,90 @@ def load_stream(stream: EncoderStream, modality: Modality, weights: Mapping[str,
             "The weights are another kind of Vision Transformer: "
             f"{(unused.unexpected_keys + unused.missing_keys)[:4]} do not fit."
         )
+
+
+def load_vit(name: str, file: Path | None = None) -> VisionTransformer:
+    """A pretrained ViT, by one of timm's model names, without a classifier.
+
+    Its weights come from the hub, or from a file: .safetensors, or .pt, .pth or .bin, read with ``weights_only``.
+
+    Raises:
+        UserError: timm has no such ViT, the weights cannot be had, or those of the file are another model's.
+    """
+    vit = pretrained(name) if file is None else _create(name, pretrained=False)
+    if not isinstance(vit, VisionTransformer):
+        raise UserError(f"{name!r} is no plain Vision Transformer; take one such as vit_base_patch16_224.")
+    return vit if file is None else _fill(vit, name, file)
+
+
+def fit_vit(vit: VisionTransformer, shape: tuple[int, int, int]) -> VisionTransformer:
+    """Make a ViT take (C, H, W), in place: sides are rounded up to whole patches and positions resampled to them; a
+    colour embedding is summed over channels for grey input."""
+    patch = vit.patch_embed
+    sides = tuple(-(-side // step) * step for side, step in zip(shape[1:], patch.patch_size, strict=True))
+    vit.set_input_size(img_size=sides)
+    if patch.proj.in_channels != shape[0]:
+        kernel = _for_channels(patch.proj.weight.detach(), shape[0]).contiguous()
+        patch.proj.weight, patch.proj.in_channels = nn.Parameter(kernel), shape[0]
+    return vit
+
+
+def pretrained(name: str) -> nn.Module:
+    """A timm model with the hub's weights, without a classifier; raises UserError if they cannot be had."""
+    try:
+        return _create(name, pretrained=True)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"The weights of {name!r} cannot be had from the hub ({error}); download them and give the file's path."
+        ) from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict from .safetensors, or from .pt, .pth or .bin, which are read with ``weights_only``; raises
+    UserError."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return dict(state.get("model", state.get("state_dict", state)))
+    except Exception as error:
+        raise UserError(f"The weights {path} cannot be read ({error}).") from error
+
+
+def _create(name: str, pretrained: bool) -> nn.Module:
+    import timm
+
+    if not timm.is_model(name.partition(".")[0]):
+        raise UserError(
+            f"There is neither a file nor a timm model {name!r}; give a name such as vit_base_patch16_224.mae."
+        )
+    return timm.create_model(name, pretrained=pretrained, num_classes=0)
+
+
+def _fill(vit: VisionTransformer, name: str, file: Path) -> VisionTransformer:
+    """Put a file's weights into a ViT of that name; a classifier in them is ignored."""
+    weights = checkpoint_filter_fn(read_weights(file), vit)  # resamples patches and positions
+    shapes = {key: value.shape for key, value in vit.state_dict().items()}
+    found = {key: value.shape for key, value in weights.items() if not key.startswith("head")}
+    if shapes != found:
+        wrong = sorted(key for key in shapes.keys() | found.keys() if shapes.get(key) != found.get(key))
+        raise UserError(
+            f"The weights {file} are not those of {name}, {wrong[:3]} do not fit; name the model that they belong to."
+        )
+    vit.load_state_dict(weights, strict=False)
+    return vit
+
+
+def _for_channels(kernel: Tensor, channels: int) -> Tensor:
+    """A patch embedding (D, C, h, w) for another number of channels: grey input gives what the same grey in colour
+    gave."""
+    if kernel.shape[1] == channels:
+        return kernel
+    return kernel.sum(1, keepdim=True).expand(-1, channels, -1, -1) / channels
 
 
 def _positions(positions: Tensor, modality: Modality) -> Tensor:

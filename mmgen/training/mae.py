@@ -99,7 +99,7 @@ class MAETask:
             reach = {"joint": [p for p in model.parameters() if p.requires_grad]}
         self.stepper = LossStepper(reach, config.lr, config.weight_decay, config.betas, config.clip_norm)
         self.optimizers = self.stepper.optimizers
-        self.validation = validation
+        self.validation = {name: samples.at_most() for name, samples in (validation or {}).items()}
         self.baseline: dict[str, float] = {}
         if train and validation:
             self.baseline = {

@@ -66,6 +66,7 @@ def mean_patch_error(
     ``per_position``: the mean patch of each position, i.e. the mean sample. That is the strongest prediction that looks
     at no sample, and a harder baseline than one mean patch for all positions.
     """
+    train, test = train.at_most(), test.at_most()
     total = torch.zeros(modality.tokens, modality.patch_size, dtype=torch.float64)
     for start in range(0, len(train), chunk):
         total += _patches(modality, train.values[start : start + chunk]).double().sum(0)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings, read_image, read_images
 from mmgen.data.files import LocalFiles
+from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings, read_image, read_images
 from mmgen.data.manifest import Manifest, read_manifest
 from mmgen.errors import UserError
 

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import csv
 import logging
-import time
+import os
+import uuid
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 
+from mmgen.data.files import LocalFiles
 from mmgen.data.images import IMAGE_SUFFIXES
 from mmgen.data.labels import match_labels
-from mmgen.data.files import LocalFiles
 from mmgen.data.manifest import Columns, Manifest, read_manifest
 from mmgen.errors import UserError
 
@@ -222,18 +225,236 @@ class TestCsv:
         with pytest.raises(UserError, match=message):
             read_manifest(make_csv(tmp_path, text), PNG, columns, check_files=False)
 
-    def test_other_encodings_are_refused_with_the_way_out(self, tmp_path):
-        csv = make_csv(tmp_path, "path,label\n1.png,Ödem\n", encoding="latin-1")
-        with pytest.raises(UserError, match="UTF-8"):
-            read_manifest(csv, PNG, check_files=False)
+    def test_many_rows_are_read_as_a_plain_reader_reads_them(self, tmp_path):
+        rng = np.random.default_rng(0)
+        names = [f"ordner {i % 7}/{i}, {i}.png" for i in range(1000)]
+        rows = [
+            (name, rng.choice(["a ", "B", "Ü"]), rng.choice(["p1", "", " p 2"]), rng.choice(["train", "TEST"]))
+            for name in names
+        ]
+        with (tmp_path / "t.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["note", "path", "label", "patient", "split"])
+            for index, row in enumerate(rows):
+                file.write("\n" * (index % 100 == 0))  # empty lines
+                writer.writerow(['with "quotes",\nand a break', *row])
+        manifest = read_manifest(tmp_path / "t.csv", PNG, check_files=False)
+        assert manifest.paths == names
+        assert names_of(manifest) == [label.strip() for _, label, _, _ in rows]
+        assert manifest.subjects.tolist() == [subject.strip() or name for name, _, subject, _ in rows]
+        assert manifest.splits.tolist() == [split.lower() for *_, split in rows]
+        assert manifest.origins.tolist() == list(range(1000))
 
-    def test_long_tables_open_quickly(self, tmp_path):
-        rows = (f"images/{i}.png,{'abc'[i % 3]},p{i // 2},{('train', 'test')[i // 2 % 2]}" for i in range(200_000))
-        csv = make_csv(tmp_path, "path,label,subject,split\n" + "\n".join(rows))
-        start = time.perf_counter()
-        manifest = read_manifest(csv, PNG, check_files=False)
-        assert time.perf_counter() - start < 5, "0.3 s were measured; a loop over rows has crept in"
-        assert len(manifest) == 200_000
+
+class TestDirt:
+    """What tables and folders from elsewhere hold; each gets a sentence that names it, or is read as it is meant."""
+
+    @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le"])
+    def test_other_encodings_are_refused_with_the_way_out(self, tmp_path, encoding):
+        table = make_csv(tmp_path, "path,label\n1.png,Ödem\n", encoding=encoding)
+        with pytest.raises(UserError, match=r"table\.csv is not UTF-8 text; save it as a CSV in UTF-8"):
+            read_manifest(table, PNG, check_files=False)
+
+    def test_rows_with_more_fields_than_the_header(self, tmp_path):
+        table = make_csv(tmp_path, "path,label,subject\n1.png,a,p1\n\n2.png,pneumonia, viral,p2\n3.png,b,p3,,\n")
+        with pytest.raises(UserError, match=r"Data rows 2 of .* have more fields than the header; put fields"):
+            read_manifest(table, PNG, check_files=False)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ('path,label\n"1.png,a\n2.png,b\n', r"cannot be read as a CSV at line 3 \(unexpected end of data\)"),
+            (f"path,label\n1.png,{'a' * 200_000}\n", r"at line 2 \(field larger than field limit"),
+            (f"path,label\n1.png,{'a' * 300}\n", r"longer than 200 characters or not plain text \(a{100}…a{100}\)"),
+            ('path,label\n1.png,"a\n2.png,b"\n', r"Column 'label' .* not plain text \(a\\n2.png,b\)"),
+            ("path,label\n1\0.png,a\n", r"holds NUL characters \(1\\x00\.png\)"),
+            ("\0\0\0\0", "is not UTF-8 text"),
+            ("\n \n", "no header line"),
+            ("path,label,Label\n1.png,a,b\n", "several columns named label"),
+            ("path,label\n\x1b[31m.gif,a\n", r"do not end in \.png \(\\x1b\[31m\.gif\)"),
+        ],
+    )
+    def test_broken_tables(self, tmp_path, text, message):
+        with pytest.raises(UserError, match=message):
+            read_manifest(make_csv(tmp_path, text), PNG, check_files=False)
+
+    def test_one_file_has_one_spelling(self, tmp_path):
+        make_files(tmp_path, "a/1.png", "b/2.png")
+        table = make_csv(tmp_path, "path,label\na//1.png,x\n./b/./2.png,x\nb/../a/./1.png,y\n")
+        assert read_manifest(table, PNG).paths == ["a/1.png", "b/2.png", "b/../a/1.png"]
+
+    def test_repeated_rows_are_left_out_and_named(self, tmp_path, caplog):
+        table = make_csv(tmp_path, "path,label\n1.png,a\n2.png,b\n./1.png,A\n1.png,a\n3.png,a\n")
+        manifest = read_manifest(table, PNG, check_files=False)
+        assert manifest.paths == ["1.png", "2.png", "3.png"]
+        assert manifest.origins.tolist() == [0, 1, 4]
+        assert "lists 1 files more than once (1.png)" in caplog.text
+
+    @pytest.mark.parametrize("what", ["labels", "subjects", "splits"])
+    def test_one_file_with_two_labels_subjects_or_splits_is_refused(self, tmp_path, what):
+        other = {"labels": "b,p,train", "subjects": "a,q,train", "splits": "a,p,test"}[what]
+        table = make_csv(
+            tmp_path, f"path,label,subject,split\n1.png,a,p,train\n2.png,b,p,test\n2.png,b,p,test\n1.png,{other}\n"
+        )
+        with pytest.raises(UserError, match=rf"more than once with different {what} \(1\.png\); keep one row a file"):
+            read_manifest(table, PNG, check_files=False)
+
+    def test_classes_of_one_file_and_labels_in_several_cases(self, tmp_path):
+        table = make_csv(tmp_path, "path,label\n1.png,covid\n2.png,COVID \n3.png,rare\n")
+        assert read_manifest(table, PNG, check_files=False).counts() == {"COVID": {"all": 2}, "rare": {"all": 1}}
+
+    def test_a_named_table_may_lead_out_of_its_folder_and_one_found_in_a_folder_not(self, tmp_path):
+        make_files(tmp_path, "elsewhere/1.png", "set/x/2.png")
+        make_csv(tmp_path / "set", "path,label\n../elsewhere/1.png,a\nx/../x/2.png,a\n", "manifest.csv")
+        manifest = read_manifest(tmp_path / "set" / "manifest.csv", PNG)
+        assert manifest.paths == ["../elsewhere/1.png", "x/../x/2.png"]
+        message = r"names 1 files outside its folder \(\.\./elsewhere/1\.png\); .*name it instead of its folder"
+        with pytest.raises(UserError, match=message):
+            read_manifest(tmp_path / "set", PNG)
+
+    def test_files_gone_links_to_nowhere_and_paths_of_windows(self, tmp_path):
+        make_files(tmp_path, "here.png")
+        (tmp_path / "broken.png").symlink_to(tmp_path / "nowhere.png")
+        table = make_csv(tmp_path, "path,label\nhere.png,a\nbroken.png,a\ncovid\\1.png,a\n")
+        with pytest.raises(
+            UserError, match=r"2 of 3 files .*\(broken.png, covid\\1.png\); restore them, write \\ as /"
+        ):
+            read_manifest(table, PNG)
+
+    def test_links_to_nowhere_in_class_folders(self, tmp_path):
+        make_files(tmp_path, "a/1.png")
+        (tmp_path / "a" / "2.png").symlink_to(tmp_path / "nowhere.png")
+        (tmp_path / "a" / "notes.txt").symlink_to(tmp_path / "nowhere.txt")
+        with pytest.raises(UserError, match=r"1 entries of .* are no files or lead nowhere \(a/2\.png\)"):
+            read_manifest(tmp_path, PNG)
+
+    def test_links_that_lead_back_up_end(self, tmp_path):
+        make_files(tmp_path, "a/1.png")
+        (tmp_path / "a" / "loop").symlink_to(tmp_path / "a")
+        assert read_manifest(tmp_path, PNG).paths == ["a/1.png"]
+
+    def test_folders_and_tables_that_may_not_be_read(self, tmp_path, monkeypatch):
+        make_files(tmp_path, "a/1.png", "b/2.png")
+        table = make_csv(tmp_path, "path,label\na/1.png,x\n")
+        scandir = os.scandir
+
+        def guarded(path):
+            if os.path.basename(path) == "b":
+                raise PermissionError(13, "Permission denied", path)
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", guarded)
+        with pytest.raises(UserError, match=r"/b cannot be listed \(Permission denied\); make it readable"):
+            read_manifest(tmp_path, PNG)
+
+        def refused(self, path):
+            raise PermissionError(13, "Permission denied", path)
+
+        monkeypatch.setattr(LocalFiles, "open", refused)
+        with pytest.raises(UserError, match=r"table\.csv cannot be read \(Permission denied\)"):
+            read_manifest(table, PNG)
+
+    def test_names_in_another_encoding(self, tmp_path):
+        make_files(tmp_path, "a/1.png")
+        try:
+            (tmp_path / os.fsdecode(b"a/r\xf6ntgen.png")).touch()
+        except OSError:
+            pytest.skip("this file system stores names as UTF-8")
+        with pytest.raises(UserError, match=r"1 file names .* are not UTF-8 \(a/r\\udcf6ntgen\.png\); rename them"):
+            read_manifest(tmp_path, PNG)
+
+
+@pytest.fixture
+def bucket():
+    """A folder that is only in memory, reached by URL."""
+    url = f"memory://{uuid.uuid4().hex}"
+    yield url
+    if fsspec.filesystem("memory").exists(url):
+        fsspec.filesystem("memory").rm(url, recursive=True)
+
+
+def put(url: str, **files: str) -> None:
+    for path, text in files.items():
+        fsspec.filesystem("memory").pipe_file(f"{url}/{path}", text.encode())
+
+
+class TestRemote:
+    def test_a_table_and_files_relative_to_it_or_named_by_url(self, bucket):
+        rows = f"path,label\nx y/1.png,a\n{bucket}/far/健.png,b\n"
+        put(bucket, **{"set/m.csv": rows, "set/x y/1.png": "one", "far/健.png": "two"})
+        manifest = read_manifest(f"{bucket}/set/m.csv", PNG)
+        assert [manifest.open(index).read() for index in (0, 1)] == [b"one", b"two"]
+        assert manifest.name(0) == f"{bucket}/set/x y/1.png"
+        put(bucket, **{"set/m.csv": rows + "2.png,a\n"})
+        with pytest.raises(UserError, match=r"1 of 3 files named in memory://.*/set/m.csv do not exist \(2.png\)"):
+            read_manifest(f"{bucket}/set/m.csv", PNG)
+
+    def test_urls_pass_through_options_that_are_paths(self, bucket):
+        put(bucket, **{"m.csv": "path,label\n1.png,a\n", "1.png": ""})
+        assert read_manifest(Path(bucket) / "m.csv", PNG).name(0) == f"{bucket}/1.png"
+
+    def test_folders_are_read_as_those_on_this_machine_are(self, bucket, tmp_path, caplog):
+        names = ["Train/b c/2.png", "Train/b c/deep/1.png", "test/健/3.png", "test/.a/4.png", "test/健/._3.png"]
+        names += ["test/empty/notes.txt", "readme.md", "docs/a.txt"]
+        make_files(tmp_path, *names)
+        put(bucket, **dict.fromkeys(names, ""))
+        here, there = read_manifest(tmp_path, PNG), read_manifest(bucket, PNG)
+        assert there.paths == here.paths == sorted(names[:3])
+        assert there.splits.tolist() == here.splits.tolist()
+        assert names_of(there) == names_of(here)
+        assert f"{tmp_path}/test/empty" in caplog.text
+        assert f"{bucket}/test/empty" in caplog.text
+
+    def test_class_folders_whose_names_begin_alike_are_kept_apart(self, bucket):
+        put(bucket, **dict.fromkeys(["a/1.png", "a b/2.png", "a.b/3.png", "a0/4.png"], ""))
+        manifest = read_manifest(bucket, PNG)
+        assert dict(zip(manifest.paths, names_of(manifest), strict=True)) == {
+            f"{label}/{index}.png": label for index, label in enumerate(["a", "a b", "a.b", "a0"], 1)
+        }
+
+    def test_a_folder_with_a_manifest_is_read_through_it(self, bucket):
+        put(bucket, **{"manifest.csv": "path,label\n1.png,a\n", "1.png": "", "x/2.png": ""})
+        assert read_manifest(bucket, PNG).paths == ["1.png"]
+
+    def test_file_urls_are_paths(self, tmp_path):
+        make_files(tmp_path, "a b/1.png")
+        manifest = read_manifest(f"file://{tmp_path}", PNG)
+        assert manifest.files == LocalFiles(tmp_path)
+        assert read_manifest(Path(f"file://{tmp_path}"), PNG).paths == manifest.paths == ["a b/1.png"]
+
+    def test_a_table_here_that_lists_urls(self, bucket, tmp_path):
+        put(bucket, **{"x/1.png": "one", "y/2.png": "two"})
+        table = make_csv(tmp_path, f"path,label\n{bucket}/x/1.png,a\n{bucket}/y/2.png,a\n", "manifest.csv")
+        manifest = read_manifest(table, PNG)
+        assert manifest.open(1).read() == b"two"
+        with pytest.raises(UserError, match=r"names URLs .* if you trust it name it instead of its folder"):
+            read_manifest(tmp_path, PNG)
+        make_csv(tmp_path, f"path,label\n{bucket}/x/1.png,a\n2.png,a\n", "manifest.csv")
+        with pytest.raises(UserError, match="mixes URLs"):
+            read_manifest(table, PNG)
+
+    @pytest.mark.parametrize(
+        ("path", "message"),
+        [
+            ("file:///etc/secret.png", r"URLs of another protocol than its own \(file:///etc/secret.png\)"),
+            ("https://me:secret@host/1.png?key=secret", r"another protocol than its own \(https://host/1.png\)"),
+            ("../../other/1.png", "outside its folder"),
+        ],
+    )
+    def test_what_a_table_from_elsewhere_may_not_name(self, bucket, path, message):
+        put(bucket, **{"m.csv": f"path,label\n{path},a\n"})
+        with pytest.raises(UserError, match=message) as caught:
+            read_manifest(f"{bucket}/m.csv", PNG, check_files=False)
+        assert "me:secret" not in str(caught.value)
+        assert "key=" not in str(caught.value)
+
+    def test_nothing_there(self, bucket):
+        with pytest.raises(UserError, match=r"memory://.*/nowhere does not exist or is empty; check the URL"):
+            read_manifest(f"{bucket}/nowhere", PNG)
+        with pytest.raises(UserError, match=r"m\.csv does not exist; correct its path"):
+            read_manifest(f"{bucket}/m.csv", PNG)
+        with pytest.raises(UserError, match="unknown protocol nosuch://"):
+            read_manifest("nosuch://bucket", PNG)
 
 
 class TestMatchLabels:

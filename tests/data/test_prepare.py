@@ -8,11 +8,15 @@ import pytest
 import soundfile
 from PIL import Image
 
+from mmgen.data import prepare as prepare_module
 from mmgen.data.audio import AudioSettings
+from mmgen.data.cache import Cache
 from mmgen.data.images import ImageSettings
-from mmgen.data.manifest import Columns
-from mmgen.data.prepare import Source, prepare, read_matched
+from mmgen.data.manifest import Manifest
+from mmgen.data.overview import Source
+from mmgen.data.prepare import Preparation, prepare
 from mmgen.data.progress import progress_bar
+from mmgen.data.samples import load_samples
 from mmgen.errors import UserError
 
 
@@ -22,6 +26,7 @@ def write_images(root: Path, counts: dict[str, int]) -> Path:
         (root / label).mkdir(parents=True)
         for number in range(count):
             picture = np.full((12, 12), 40 * position + number, np.uint8)
+            picture[0, 0] += 1  # one value throughout would be a blank picture
             Image.fromarray(picture).save(root / label / f"{number}.png")
     return root
 
@@ -51,7 +56,7 @@ def folders(tmp_path) -> tuple[Path, Path]:
 
 
 def test_two_folders_become_matched_decoded_splits(folders, caplog):
-    data = prepare(sources(*folders), seed=1)
+    data = prepare(sources(*folders), Preparation(seed=1))
     assert data.label_names == ("COVID", "healthy")
     assert data.left_out == {"pneumonia": ["audio"]}
     assert [record.message for record in caplog.records] == [
@@ -71,7 +76,7 @@ def test_two_folders_become_matched_decoded_splits(folders, caplog):
 
 
 def test_nobody_is_on_both_sides_and_the_seed_decides(folders):
-    first, again, other = (prepare(sources(*folders), seed=seed) for seed in (1, 1, 2))
+    first, again, other = (prepare(sources(*folders), Preparation(seed=seed)) for seed in (1, 1, 2))
     audio = first.manifests["audio"]
     sides = {subject: set(audio.splits[audio.subjects == subject]) for subject in audio.subjects}
     assert {len(side) for side in sides.values()} == {1}
@@ -95,33 +100,76 @@ def test_one_modality_is_enough(folders):
     assert data.left_out == {}
 
 
-def test_columns_can_be_named(tmp_path):
-    root = write_sounds(tmp_path, {"a": 2, "b": 2})
-    text = (root / "manifest.csv").read_text().replace("path,label", "wave,verdict")
-    (root / "manifest.csv").write_text(text)
-    manifests, _ = read_matched({"audio": Source(root, AudioSettings(), Columns(path="wave", label="verdict"))})
-    assert manifests["audio"].label_names == ("a", "b")
+class TestBadFiles:
+    @pytest.fixture
+    def dirty(self, folders: tuple[Path, Path]) -> tuple[Path, Path]:
+        images, audio = folders
+        (images / "COVID" / "3.png").write_bytes(b"broken")
+        (images / "healthy" / "ü 4.png").write_bytes((images / "healthy" / "5.png").read_bytes()[:45])
+        (audio / "covid" / "1.wav").write_bytes(b"")
+        soundfile.write(audio / "covid" / "2.wav", np.zeros(16_000), 16_000)
+        return folders
+
+    def test_all_that_cannot_be_read_is_named_at_once(self, dirty: tuple[Path, Path]):
+        with pytest.raises(UserError) as refused:
+            prepare(sources(*dirty))
+        for name in ("3.png (", "ü 4.png (", "1.wav (", "--skip-bad"):
+            assert name in str(refused.value)
+
+    def test_they_can_be_left_out(self, dirty: tuple[Path, Path], tmp_path: Path):
+        data = prepare(sources(*dirty), Preparation(skip_bad=True))
+        assert sorted(Path(skipped.file).name for skipped in data.skipped) == ["1.wav", "2.wav", "3.png", "ü 4.png"]
+        assert [s.reason for s in data.skipped if s.file.endswith("2.wav")] == ["silent"]
+        assert (len(data.manifests["image"]), len(data.manifests["audio"])) == (22 - 1, 26 - 2)
+        assert data.summary()["audio"]["skipped_files"] == 2
+        for name, manifest in data.manifests.items():
+            assert not {skipped.file for skipped in data.skipped} & {manifest.name(i) for i in range(len(manifest))}
+            for split, samples in data.splits.items():
+                np.testing.assert_array_equal(samples[name].values[:], decoded_alone(manifest, name, split))
+        data.write_skipped(tmp_path / "run" / "skipped_files.csv")
+        with (tmp_path / "run" / "skipped_files.csv").open(encoding="utf-8") as file:
+            assert [row["modality"] for row in csv.DictReader(file)] == ["image", "image", "audio", "audio"]
+
+    def test_a_clean_run_removes_the_list_of_an_earlier_one(self, folders: tuple[Path, Path], tmp_path: Path):
+        (tmp_path / "skipped_files.csv").write_text("old")
+        prepare(sources(*folders)).write_skipped(tmp_path / "skipped_files.csv")
+        assert not (tmp_path / "skipped_files.csv").exists()
+
+    def test_silent_files_alone_are_a_warning(self, folders: tuple[Path, Path], caplog: pytest.LogCaptureFixture):
+        soundfile.write(folders[1] / "covid" / "2.wav", np.zeros(16_000), 16_000)
+        prepare(sources(*folders))
+        assert "1 files of 'audio' are blank, silent or shorter than 0.1 seconds" in caplog.text
+        assert "2.wav" in caplog.text
+
+    def test_a_label_that_is_lost_with_its_bad_files_is_a_problem(self, folders: tuple[Path, Path]):
+        for file in sorted((folders[0] / "healthy").iterdir())[:-1]:
+            file.write_bytes(b"broken")
+        with pytest.raises(UserError, match=r"split of 'image' has no sample of the label 'healthy'.*--label-map"):
+            prepare(sources(*folders), Preparation(skip_bad=True))
 
 
-def test_what_is_missing_is_named_before_anything_is_decoded(tmp_path):
-    images = write_images(tmp_path / "images", {"covid": 9, "healthy": 1})
-    audio = write_sounds(tmp_path / "audio", {"covid": 8, "healthy": 8})
-    (images / "covid" / "0.png").write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"The \w+ split of 'image' has no sample of the label 'healthy'; add files"):
-        prepare(sources(images, audio))
-    other = write_sounds(tmp_path / "other", {"asthma": 2})
-    with pytest.raises(UserError, match="no label in common"):
-        prepare(sources(images, other))
+def decoded_alone(manifest: Manifest, name: str, split: str) -> np.ndarray:
+    settings = {"image": ImageSettings(8), "audio": AudioSettings()}[name]
+    return load_samples(manifest.of_split(split), settings).values[:]
 
 
-def test_people_on_two_sides_are_a_warning(tmp_path, caplog):
-    root = write_sounds(tmp_path, {"a": 12})
-    lines = (root / "manifest.csv").read_text().splitlines()
-    splits = ["split", *(["train", "val", "test"] * 4)]
-    (root / "manifest.csv").write_text("\n".join(f"{line},{split}" for line, split in zip(lines, splits, strict=True)))
-    data = prepare({"audio": Source(root, AudioSettings())})
-    assert "6 subjects of 'audio' are in more than one split, e.g. a-0: results will be too good." in caplog.text
-    assert data.summary()["audio"]["shared_subjects"] == 6
+def test_very_many_pictures_are_decoded_when_they_are_read(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    ahead = prepare(sources(*folders))
+    monkeypatch.setattr(prepare_module, "DECODE_AHEAD", 5)
+    (folders[0] / "COVID" / "3.png").write_bytes(b"broken")
+    data = prepare(sources(*folders), Preparation(cache=Cache(tmp_path / "cache", 10**7)))
+    broken = []
+    for split, samples in data.splits.items():
+        for index in range(len(samples["image"])):
+            try:
+                read = samples["image"].values[index]
+            except UserError as error:
+                broken.append(str(error))
+            else:
+                np.testing.assert_array_equal(read, ahead.splits[split]["image"].values[index])
+    assert len(broken) == 1 and "3.png" in broken[0] and "--skip-bad" in broken[0]
 
 
 def test_progress_is_shown_by_the_first_process_only(monkeypatch, capsys):
@@ -134,12 +182,12 @@ def test_progress_is_shown_by_the_first_process_only(monkeypatch, capsys):
 
 def test_fingerprints_change_when_the_data_do(folders):
     images, audio = folders
-    first = prepare(sources(images, audio)).fingerprints()
+    first = prepare(sources(images, audio)).fingerprints
     assert first.keys() == {"image", "audio"}
-    assert prepare(sources(images, audio)).fingerprints() == first
-    assert prepare(sources(images, audio), seed=1).fingerprints() != first  # other splits
+    assert prepare(sources(images, audio)).fingerprints == first
+    assert prepare(sources(images, audio), Preparation(seed=1)).fingerprints != first  # other splits
     Image.fromarray(np.zeros((40, 40), np.uint8)).save(images / "healthy" / "0.png")
-    changed = prepare(sources(images, audio)).fingerprints()
+    changed = prepare(sources(images, audio)).fingerprints
     assert changed["image"] != first["image"]
     assert changed["audio"] == first["audio"]
 

@@ -10,7 +10,8 @@ from PIL import Image
 from mmgen.data.audio import AUDIO_SUFFIXES, AudioSettings
 from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings
 from mmgen.data.manifest import read_manifest
-from mmgen.data.samples import Samples, load_samples, settings_from_dict, settings_to_dict
+from mmgen.data.samples import Samples, load_samples
+from mmgen.data.settings import settings_from_dict, settings_to_dict
 from mmgen.errors import UserError
 
 
@@ -44,7 +45,7 @@ def test_images_are_one_sample_a_file(tmp_path):
     assert samples.values.shape == (5, 1, 8, 8)
     assert samples.values.dtype == np.uint8
     assert samples.labels.tolist() == [0, 0, 1, 1, 1]
-    assert samples.values[:, 0, 0, 0].tolist() == [0, 1, 100, 101, 102]
+    assert samples.values[:][:, 0, 0, 0].tolist() == [0, 1, 100, 101, 102]
     assert samples.rows.tolist() == [0, 1, 2, 3, 4]
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmgen.data.images import IMAGE_SUFFIXES
 from mmgen.data.files import LocalFiles
+from mmgen.data.images import IMAGE_SUFFIXES
 from mmgen.data.manifest import Columns, Manifest, read_manifest
 from mmgen.data.splits import shared_subjects, split_by_subject, with_validation
 from mmgen.errors import UserError

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import random
@@ -16,10 +17,12 @@ from small import SETTINGS, SOUND, digests, run
 
 from mmgen.data import writer as module
 from mmgen.data.images import ImageSettings
-from mmgen.data.writer import INCOMPLETE, DatasetWriter, prepare_folder, safe_names, sha256
+from mmgen.data.unfinished import INCOMPLETE, prepare_folder
+from mmgen.data.writer import FolderWriter, SyntheticSample, safe_names, sha256
 from mmgen.errors import UserError
 
 LABELS = ("covid", "healthy")
+RUN = {"seed": 0, "labels": list(LABELS)}
 
 
 def arrays(seed: int) -> tuple[dict[str, np.ndarray], dict[str, tuple[np.ndarray, np.ndarray]]]:
@@ -30,16 +33,22 @@ def arrays(seed: int) -> tuple[dict[str, np.ndarray], dict[str, tuple[np.ndarray
     return {"image": rng.integers(0, 256, SETTINGS["image"].shape, dtype=np.uint8)}, {"audio": (log_mel, wave)}
 
 
+def sample(index: int) -> SyntheticSample:
+    return SyntheticSample(index, *arrays(index))
+
+
+def make_writer(folder: Path, per_class: int = 2, labels: tuple[str, ...] = LABELS) -> FolderWriter:
+    """For batches of three."""
+    return FolderWriter(folder, SETTINGS, labels, per_class, 3, lambda index: {"label": labels[index // per_class]})
+
+
 def write_set(
     folder: Path, per_class: int = 2, labels: tuple[str, ...] = LABELS, about: dict[str, Any] | None = None
-) -> DatasetWriter:
-    prepare_folder(folder, overwrite=False)
-    writer, rows = DatasetWriter(folder, SETTINGS, labels), []
-    for label, name in enumerate(labels):
-        for number in range(per_class):
-            writer.write(label, number, *arrays(label * per_class + number))
-            rows.append({**writer.files(label, number), "label": name})
-    writer.finish(rows, {"generator": "a test", **(about or {})})
+) -> FolderWriter:
+    prepare_folder(folder, False, RUN)
+    writer = make_writer(folder, per_class, labels)
+    writer.write(map(sample, range(len(writer))))
+    writer.finish({"generator": "a test", **(about or {})})
     return writer
 
 
@@ -49,7 +58,7 @@ def write_set(
 def test_files_hold_what_was_given(tmp_path: Path) -> None:
     writer = write_set(tmp_path / "set")
     images, sounds = arrays(2)  # the first healthy one
-    files = {column: tmp_path / "set" / path for column, path in writer.files(1, 0).items()}
+    files = {column: tmp_path / "set" / path for column, path in writer.files(2).items()}
     assert {column: path.relative_to(tmp_path / "set").as_posix() for column, path in files.items()} == {
         "image_file_name": "images/healthy/000000.png",
         "audio_file_name": "audio/healthy/000000.flac",
@@ -67,19 +76,64 @@ def test_files_hold_what_was_given(tmp_path: Path) -> None:
 
 def test_colour_and_further_modalities_have_folders_of_their_own(tmp_path: Path) -> None:
     settings = {"image": ImageSettings(8, 3), "skin": ImageSettings(4, 1), "audio": SOUND, "breath": SOUND}
-    writer = DatasetWriter(tmp_path, settings, LABELS)
-    files = writer.files(0, 12)
+    writer = FolderWriter(tmp_path, settings, LABELS, 20, 4, lambda index: {})
+    files = writer.files(12)
     assert len(set(files.values())) == len(files) == 6
     pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
-    writer.write(0, 12, {"image": pixels, "skin": pixels[:1, :4, :4]}, {})
+    writer.write([SyntheticSample(12, {"image": pixels, "skin": pixels[:1, :4, :4]}, {})])
     with Image.open(tmp_path / files["image_file_name"]) as picture:
         assert np.array_equal(np.array(picture).transpose(2, 0, 1), pixels)
 
 
 def test_a_file_is_a_function_of_its_sample(tmp_path: Path) -> None:
     write_set(tmp_path / "a")
-    write_set(tmp_path / "b")
-    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+    write_set(tmp_path / "肺 b")
+    assert digests(tmp_path / "a") == digests(tmp_path / "肺 b")
+
+
+# -- pieces
+
+
+def test_pieces_cover_all_samples_once(tmp_path: Path) -> None:
+    pieces = make_writer(tmp_path, per_class=5).pieces()
+    assert pieces == [range(0, 3), range(3, 6), range(6, 9), range(9, 10)]
+
+
+def test_a_piece_is_there_when_all_its_files_hold_something(tmp_path: Path) -> None:
+    writer = make_writer(tmp_path / "set", per_class=4)
+    piece = writer.pieces()[1]
+    assert writer.present(piece) == 0
+    writer.write(map(sample, piece))
+    assert [writer.present(part) for part in writer.pieces()] == [0, 3, 0]
+    for path in (tmp_path / "set" / name for name in writer.files(4).values()):
+        whole = path.read_bytes()
+        path.unlink()
+        assert writer.present(piece) == 2
+        path.write_bytes(b"")  # what a power failure leaves
+        assert writer.present(piece) == 2
+        writer.write(map(sample, piece))
+        assert writer.present(piece) == 3 and path.read_bytes() == whole
+
+
+def test_pieces_may_be_written_in_any_order_and_again(tmp_path: Path) -> None:
+    write_set(tmp_path / "plain")
+    writer = make_writer(tmp_path / "set")
+    for index in (1, 0, 1):
+        writer.write(map(sample, writer.pieces()[index]))
+    writer.finish({"generator": "a test"})
+    assert digests(tmp_path / "set") == digests(tmp_path / "plain")
+
+
+def test_an_error_in_the_making_is_not_lost(tmp_path: Path) -> None:
+    def broken() -> Any:
+        yield sample(0)
+        raise RuntimeError("no more")
+
+    writer = make_writer(tmp_path / "set")
+    with pytest.raises(RuntimeError, match="no more"):
+        writer.write(broken())
+    assert writer.present(range(0, 1)) in (0, 1)
+    assert not [path for path in (tmp_path / "set").rglob("*") if path.name.startswith(".tmp-")]
 
 
 # -- what is said about them
@@ -118,6 +172,44 @@ def test_the_readme_warns_of_copies(tmp_path: Path) -> None:
         assert '.cast_column("audio", Audio())' in text
     assert "no file in it is a recording or picture of a person" in whole
     assert "as real data" in pasted and "no file in it" not in pasted
+
+
+def test_what_killed_processes_left_is_in_no_finished_set(tmp_path: Path) -> None:
+    writer = make_writer(tmp_path / "set")
+    writer.write(map(sample, range(len(writer))))
+    left = [tmp_path / "set" / name for name in (".tmp-0123abcd-README.md", "images/covid/.tmp-89abcdef-000000.png")]
+    for path in left:
+        path.write_bytes(b"half")
+    writer.finish({})
+    assert not any(path.exists() for path in left)
+    assert not any(".tmp" in name for name in json.loads((tmp_path / "set" / "dataset.json").read_text())["checksums"])
+
+
+def test_a_file_that_vanished_is_a_sentence_and_can_be_made_again(tmp_path: Path) -> None:
+    prepare_folder(tmp_path / "set", False, RUN)
+    writer = make_writer(tmp_path / "set")
+    writer.write(map(sample, range(3)))  # one of four is missing
+    with pytest.raises(UserError, match=r"healthy/000001.png is gone; run the same command again"):
+        writer.finish({})
+    assert (tmp_path / "set" / INCOMPLETE).exists() and not (tmp_path / "set" / "dataset.json").exists()
+    writer.write(map(sample, range(3, 4)))
+    writer.finish({})
+    assert not (tmp_path / "set" / INCOMPLETE).exists()
+
+
+def test_a_data_set_is_marked_until_it_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, sync: bool) -> str:
+        assert (tmp_path / "set" / INCOMPLETE).is_file()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "sha256", full)
+    with pytest.raises(UserError, match="disk is full"):
+        write_set(tmp_path / "set")
+    assert not (tmp_path / "set" / "dataset.json").exists()
+    monkeypatch.undo()
+    assert prepare_folder(tmp_path / "set", False, RUN)  # its remains are known for what they are
+    make_writer(tmp_path / "set").finish({})
+    assert not (tmp_path / "set" / INCOMPLETE).exists()
 
 
 # -- labels as folders
@@ -160,79 +252,6 @@ def test_awkward_labels_are_written_inside_the_folder_and_kept_in_the_metadata(t
     with (tmp_path / "in" / "set" / "metadata.csv").open(encoding="utf-8", newline="") as file:
         assert tuple(row["label"] for row in csv.DictReader(file)) == labels
     assert list(json.loads((tmp_path / "in" / "set" / "dataset.json").read_text())["counts"]) == list(labels)
-
-
-# -- making room
-
-
-def test_an_empty_or_missing_folder_is_used(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    for folder in (tmp_path / "empty", tmp_path / "new" / "deeper"):
-        prepare_folder(folder, overwrite=False)
-        assert [path.name for path in folder.iterdir()] == [INCOMPLETE]
-
-
-def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
-    write_set(tmp_path / "set")
-    before = digests(tmp_path / "set")
-    with pytest.raises(UserError, match="is not empty; choose another --out, or add --overwrite"):
-        prepare_folder(tmp_path / "set", overwrite=False)
-    assert digests(tmp_path / "set") == before
-
-
-def test_overwrite_clears_a_finished_and_an_unfinished_data_set(tmp_path: Path) -> None:
-    write_set(tmp_path / "finished")
-    prepare_folder(tmp_path / "unfinished", overwrite=False)
-    DatasetWriter(tmp_path / "unfinished", SETTINGS, LABELS).write(0, 0, *arrays(0))
-    for name in ("finished", "unfinished"):
-        prepare_folder(tmp_path / name, overwrite=True)
-        assert [path.name for path in (tmp_path / name).iterdir()] == [INCOMPLETE]
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"thesis.txt": "years of work"},
-        {"dataset.json": '{"modality": {"0": "CT"}, "numTraining": 900}'},  # nnU-Net's
-        {"dataset.json": '{"synthetic": false}'},
-        {"dataset.json": "[1]"},
-        {"dataset.json": "not JSON"},
-        {"INCOMPLETE": "mine"},
-        {"metadata.csv": "file_name,label\n", "README.md": "mine"},
-    ],
-    ids=str,
-)
-def test_overwrite_deletes_nothing_that_is_no_data_set(files: dict[str, str], tmp_path: Path) -> None:
-    for name, text in {"patients/1.png": "a picture", **files}.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    before = digests(tmp_path)
-    with pytest.raises(UserError, match="no synthetic data set and are not deleted"):
-        prepare_folder(tmp_path, overwrite=True)
-    assert digests(tmp_path) == before
-
-
-def test_a_file_in_the_way_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "set").write_text("mine")
-    with pytest.raises(UserError, match="is a file"):
-        prepare_folder(tmp_path / "set", overwrite=True)
-
-
-def test_a_data_set_is_marked_until_it_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path) -> str:
-        assert (tmp_path / "set" / INCOMPLETE).is_file()
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(module, "sha256", full)
-    with pytest.raises(OSError, match="No space"):
-        write_set(tmp_path / "set")
-    assert not (tmp_path / "set" / "dataset.json").exists()
-    monkeypatch.undo()
-    prepare_folder(tmp_path / "set", overwrite=True)  # its remains are known for what they are
-    (tmp_path / "set" / INCOMPLETE).unlink()
-    (tmp_path / "set").rmdir()
-    write_set(tmp_path / "set")
-    assert not (tmp_path / "set" / INCOMPLETE).exists()
 
 
 def test_sha256_of_a_known_file(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from small import LABELS, noise_samples, small_model
 
-from mmgen.data.audio import AudioSettings, log_mel
+from mmgen.data.audio import AudioSettings
+from mmgen.data.mel import log_mel
 from mmgen.data.phantoms import phantom_cough, phantom_xray
 from mmgen.data.samples import Samples
 from mmgen.evaluation.fidelity import intensity_kl, kl_entry, sample_variance, variance_curve, waveform_round_trip

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import copy
+from pathlib import Path
+from typing import Any
+
 import pytest
 import timm
 import tiny
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from mmgen.errors import UserError
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.modality import Modality
-from mmgen.models.timm_bridge import load_stream
+from mmgen.models.timm_bridge import fit_vit, load_stream, load_vit
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +56,23 @@ def test_to_timm_computes_the_features_of_unmasked_input(name, fused):
         features = vit.forward_features(timm_input(model.modalities[name], x))
         torch.testing.assert_close(features, expected, rtol=0, atol=1e-6)
         torch.testing.assert_close(vit(timm_input(model.modalities[name], x)), expected[:, 0], rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("sides", "patch"), [((15, 35), (5, 7)), ((21, 9), (7, 3)), ((13, 33), (5, 7))], ids=str)
+def test_the_encoder_of_one_modality_alone_on_odd_grids(channels, sides, patch):
+    modality = Modality("scan", (channels, *sides), patch, (100.0,), (40.0,))
+    sizes = {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
+    model = CrossModalMAE([modality], dim=16, depth=2, heads=2, **sizes).eval()
+    for parameter in model.streams.parameters():  # a bias or norm that is left out would show
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    x = 255 * torch.rand(4, channels, *sides)
+    vit, expected = model.to_timm("scan").eval(), model.encode({"scan": x}, mask_ratio=0.0)["scan"]
+    assert vit.patch_embed.grid_size == modality.grid == (3, 5 if sides != (21, 9) else 3)
+    torch.testing.assert_close(vit.forward_features(timm_input(modality, x)), expected, rtol=0, atol=1e-5)
+    # In the order of the patches: were two exchanged, features would not be.
+    assert (expected[:, 1] - expected[:, 2]).abs().max() > 0.1
 
 
 def test_to_timm_is_a_copy_that_takes_a_classifier():
@@ -131,3 +153,107 @@ def test_other_weights_are_refused(vit):
     odd = VisionTransformer(img_size=(8, 12), patch_size=4, embed_dim=16, depth=2, num_heads=2)
     with pytest.raises(UserError, match="positions for 7 tokens"):
         load_stream(stream, modality, odd.state_dict())
+
+
+# -- ViTs to classify with
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sides", [(224, 224), (64, 96), (48, 80)], ids=str)
+def test_fitting_resamples_positions_and_sums_the_colour_embedding(vit, sides):
+    grey = fit_vit(copy.deepcopy(vit), (1, *sides))
+    colour = copy.deepcopy(vit)
+    colour.set_input_size(img_size=sides)
+    x = torch.rand(1, 1, *sides)
+    torch.testing.assert_close(
+        grey.forward_features(x), colour.forward_features(x.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-4
+    )
+
+
+@torch.no_grad()
+def test_fitting_to_more_channels_keeps_what_grey_gives(vit):
+    five = fit_vit(copy.deepcopy(vit), (5, 32, 32))
+    three = fit_vit(copy.deepcopy(vit), (3, 32, 32))
+    x = torch.rand(1, 1, 32, 32)
+    expected = three.forward_features(x.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(five.forward_features(x.expand(-1, 5, -1, -1)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_sides_are_rounded_up_to_whole_patches(vit):
+    fitted = fit_vit(copy.deepcopy(vit), (3, 100, 17))
+    assert fitted.patch_embed.img_size == (112, 32) and fitted.pos_embed.shape[1] == 1 + 7 * 2
+    assert fitted(torch.rand(2, 3, 112, 32)).shape == (2, 5)
+
+
+NAME = "test_vit"  # timm's smallest: 64 wide, 160 px
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, Tensor]:
+    torch.manual_seed(3)
+    return timm.create_model(NAME, pretrained=False, num_classes=7).state_dict()
+
+
+def written(folder: Path, suffix: str, state: Any) -> Path:
+    path = folder / f"веса 1{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_vit_from_a_file(tmp_path, suffix, weights):
+    state = weights if suffix == ".safetensors" else {"model": weights}
+    loaded = load_vit(NAME, written(tmp_path, suffix, state)).state_dict()
+    assert loaded and all(torch.equal(loaded[key], weights[key]) for key in loaded)
+    assert {key for key in weights if key not in loaded} == {"head.weight", "head.bias"}
+
+
+def test_positions_of_another_size_are_resampled(tmp_path, weights):
+    other = timm.create_model(NAME, pretrained=False, img_size=(64, 64))
+    loaded = load_vit(NAME, written(tmp_path, ".pt", other.state_dict()))
+    assert loaded.pos_embed.shape == weights["pos_embed"].shape
+    assert torch.equal(loaded.norm.weight, other.norm.weight)
+
+
+def one_sentence(error: pytest.ExceptionInfo[UserError]) -> bool:
+    return "\n" not in str(error.value) and str(error.value).endswith(".")
+
+
+def test_files_that_do_not_serve_are_named(tmp_path, weights):
+    lacking = {key: value for key, value in weights.items() if key != "norm.bias"}
+    wider = {**weights, "blocks.0.attn.qkv.weight": torch.zeros(3, 3)}
+    for state, words in (
+        (lacking, r"веса 1\.pt are not those of test_vit, \['norm.bias'\] do not fit; name the model"),
+        (wider, "not those of test_vit, .*qkv"),
+        ({"conv1.weight": torch.zeros(3)}, "not those of test_vit"),
+        (torch.zeros(3), "cannot be read"),
+        (CrossModalMAE, "cannot be read"),  # a class: only unpickling could make it
+    ):
+        with pytest.raises(UserError, match=words) as error:
+            load_vit(NAME, written(tmp_path, ".pt", state))
+        assert "1.pt" in str(error.value)
+    with pytest.raises(UserError, match=r"there is no.pt cannot be read"):
+        load_vit(NAME, tmp_path / "there is no.pt")
+    with pytest.raises(UserError, match="'resnet18' is no plain Vision Transformer") as error:
+        load_vit("resnet18", written(tmp_path, ".pt", weights))
+    assert one_sentence(error)
+
+
+def test_the_hub_is_asked_for_a_name_alone_and_its_absence_is_said(monkeypatch, tmp_path, weights):
+    path, asked, create = written(tmp_path, ".pt", weights), [], timm.create_model
+
+    def offline(name: str, pretrained: bool, **options: Any) -> Any:
+        asked.append((name, pretrained))
+        if pretrained:
+            raise OSError("no hub in tests")
+        return create(name, pretrained=False, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    load_vit(NAME, path)
+    assert asked == [(NAME, False)]
+    with pytest.raises(UserError, match=r"'test_vit' cannot be had .*no hub in tests.*give the file's path") as error:
+        load_vit(NAME)
+    assert one_sentence(error) and asked[1:] == [(NAME, True)]
+    with pytest.raises(UserError, match="neither a file nor a timm model 'vit_hug'") as error:
+        load_vit("vit_hug")
+    assert one_sentence(error) and len(asked) == 2

@@ -1,0 +1,75 @@
+"""Files that are whole or not there: written under a temporary name and renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from mmgen.errors import UserError
+
+_TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{8}-.+", re.DOTALL)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def new_file(path: Path, sync: bool = False) -> Iterator[BinaryIO]:
+    """A file to write that gets its name when the block ends well; otherwise nothing, or the earlier file, is there.
+
+    Folders above it are made. The temporary name is random, so two processes that write one file do not mix.
+
+    Args:
+        sync: wait until the content is on the disk. Without it a power failure shortly afterwards may leave an empty
+            file under the final name; ruling that out costs milliseconds a file.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    temporary = path.with_name(f".tmp-{secrets.token_hex(4)}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            yield file
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+        if sync:
+            _sync_folder(path.parent)
+    except BaseException as error:
+        with suppress(OSError):  # it may be what filled the disk, or was never there
+            temporary.unlink()
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise UserError(
+                f"The disk is full: {path} cannot be written; free space and run the same command again, which goes "
+                "on where it stopped."
+            ) from error
+        raise
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that :func:`new_file` had not finished."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes left of unfinished files below a folder; nobody may be writing there."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if is_temporary(name):
+                os.unlink(os.path.join(parent, name))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last; only POSIX opens folders."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,155 @@
+"""``mmgen check``: everything that is wrong with data, named once, before a training meets it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mmgen.data.decoded import WORTHLESS, Remark
+from mmgen.data.decoding import DecodedFiles, in_threads, remark_text, unusable
+from mmgen.data.manifest import Manifest
+from mmgen.data.overview import Overview, Source, count_lines, look, missing_labels
+from mmgen.data.progress import progress_bar
+from mmgen.data.settings import Settings
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What reading every file of one modality found, by row of its manifest.
+
+    Attributes:
+        unusable: why files cannot be decoded.
+        remarks: what was noticed about files that can.
+        duplicates: groups of rows whose files hold the same bytes.
+    """
+
+    unusable: dict[int, str]
+    remarks: dict[int, Remark]
+    duplicates: list[list[int]]
+
+
+@dataclass
+class Findings:
+    """Result of :func:`check_data`.
+
+    Attributes:
+        overview: the first look.
+        inspections: what the files hold, by modality; empty after a first look only.
+    """
+
+    overview: Overview
+    inspections: dict[str, Inspection] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether training could start."""
+        return not self.overview.problems
+
+    def lines(self) -> Iterator[str]:
+        """The findings as text: counts, every file by name, warnings, and the verdict."""
+        for name, manifest in self.overview.manifests.items():
+            yield from count_lines(name, manifest)
+            if name in self.inspections:
+                yield from _files(name, manifest, self.inspections[name])
+        for warning in self.overview.warnings:
+            yield f"warning: {warning}"
+        for problem in self.overview.problems:
+            yield f"problem: {problem}"
+        yield "Training can start." if self.ok else "Training would fail."
+
+
+def check_data(
+    sources: Mapping[str, Source],
+    label_map: Mapping[str, str] | None = None,
+    refuse_unpaired: bool = False,
+    skip_bad: bool = False,
+    seed: int = 0,
+) -> Findings:
+    """Look at labels, splits and subjects, then decode every file and compare their bytes.
+
+    With ``skip_bad`` files that cannot be used are no problem, unless too few are left without them.
+    """
+    findings = Findings(look(sources, label_map, refuse_unpaired, seed=seed))
+    overview = findings.overview
+    for name, manifest in overview.manifests.items():
+        inspection = findings.inspections[name] = inspect_files(manifest, sources[name].settings)
+        overview.warnings.extend(_crossing_duplicates(name, manifest, inspection.duplicates))
+        if inspection.unusable and not skip_bad:
+            names = [f"{manifest.name(row)} ({reason})" for row, reason in inspection.unusable.items()]
+            overview.problems.append(unusable(names))
+        bad = {*inspection.unusable, *(row for row, remarks in inspection.remarks.items() if remarks & WORTHLESS)}
+        if bad and skip_bad and manifest.splits is not None:
+            kept = manifest.select(~np.isin(np.arange(len(manifest)), list(bad)))
+            overview.problems.extend(missing_labels(name, kept))
+    return findings
+
+
+def inspect_files(manifest: Manifest, settings: Settings) -> Inspection:
+    """Decode every file, keeping nothing, and find those that are equal byte for byte."""
+    files = DecodedFiles(manifest.files, manifest.paths, settings)
+    problems = files.fill()
+    remarks = {int(row): Remark(int(files.remarks[row])) for row in np.flatnonzero(files.remarks)}
+    return Inspection(problems, remarks, find_duplicates(manifest))
+
+
+def find_duplicates(manifest: Manifest) -> list[list[int]]:
+    """Groups of rows whose files hold the same bytes, in the order of the rows; only files of equal size are read."""
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for row, path in enumerate(manifest.paths):
+        try:
+            by_size[manifest.files.size(path)].append(row)
+        except (OSError, ValueError):  # gone: decoding says so
+            continue
+    candidates = [row for rows in by_size.values() if len(rows) > 1 for row in rows]
+    digests = in_threads(lambda row: _digest(manifest, row), candidates)
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    shown = progress_bar(digests, total=len(candidates), description="comparing files")
+    for row, digest in zip(candidates, shown, strict=True):
+        if digest:
+            groups[digest].append(row)
+    return sorted(sorted(rows) for rows in groups.values() if len(rows) > 1)
+
+
+def _digest(manifest: Manifest, row: int) -> bytes:
+    try:
+        with manifest.open(row) as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except (OSError, ValueError):
+        return b""
+
+
+def _crossing_duplicates(name: str, manifest: Manifest, duplicates: list[list[int]]) -> list[str]:
+    """Sentences on equal files that stand under several labels or on several sides of a split."""
+    labels = sum(len(set(manifest.labels[rows].tolist())) > 1 for rows in duplicates)
+    sides = 0 if manifest.splits is None else sum(len(set(manifest.splits[rows])) > 1 for rows in duplicates)
+    sentences = []
+    if labels:
+        sentences.append(
+            f"{labels} files of '{name}' are there under several labels, byte for byte; keep the right one."
+        )
+    if sides:
+        sentences.append(
+            f"{sides} files of '{name}' are in several splits, byte for byte: results will be too good; keep one of "
+            "each."
+        )
+    return sentences
+
+
+def _files(name: str, manifest: Manifest, inspection: Inspection) -> Iterator[str]:
+    for row, reason in inspection.unusable.items():
+        yield f"  unusable: {manifest.name(row)} ({reason})"
+    for row, remarks in inspection.remarks.items():
+        yield f"  {remark_text(remarks)}: {manifest.name(row)}"
+    for rows in inspection.duplicates:
+        yield f"  duplicates: {', '.join(manifest.name(row) for row in rows)}"
+    kinds = {
+        "unusable": len(inspection.unusable),
+        **{remark_text(r): sum(bool(r & found) for found in inspection.remarks.values()) for r in Remark},
+        "duplicates": sum(len(rows) - 1 for rows in inspection.duplicates),
+    }
+    noticed = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+    yield f"  {noticed or 'nothing wrong with the files'}"

@@ -1,0 +1,239 @@
+"""The files of a manifest as one array that is decoded when it is read, and kept in the cache."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mmgen.data.cache import Cache, Store
+from mmgen.data.decoded import Decoded, Remark, UnusableFile
+from mmgen.data.files import Files, LocalFiles
+from mmgen.data.mel import one_thread
+from mmgen.data.progress import progress_bar
+from mmgen.data.settings import DECODER_VERSION, Settings, decode, kind_of, settings_to_dict, slot_shape, value_dtype
+from mmgen.data.threads import in_order
+from mmgen.errors import UserError, first_few
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_FILES_PER_JOB = 32
+
+
+class DecodedFiles:
+    """Files decoded with one set of settings: from the cache where they are in it, from the files otherwise.
+
+    Args:
+        files: where the files are.
+        paths: n of them.
+        settings: how they are decoded.
+        cache: where to keep decoded values; None: files are decoded each time they are read.
+
+    Attributes:
+        counts: (n,) samples of each file, 1 until :meth:`fill` has looked.
+        remarks: (n,) :class:`Remark` of each file as numbers, none until :meth:`fill` has looked.
+    """
+
+    def __init__(self, files: Files, paths: Sequence[str], settings: Settings, cache: Cache | None = None) -> None:
+        self.files, self.paths, self.settings = files, paths, settings
+        self.counts = np.ones(len(paths), dtype=np.int64)
+        self.remarks = np.zeros(len(paths), dtype=np.int64)
+        self._store, self._slots = _open_store(files, paths, settings, cache)
+        self._ready = np.zeros(len(paths), dtype=bool)  # in the store, and found whole by this process
+
+    def select(self, keep: ArrayLike) -> DecodedFiles:
+        """The files at integer indices or where a mask is true; what is known about them is kept."""
+        chosen = copy.copy(self)
+        chosen.paths = [self.paths[row] for row in np.arange(len(self.paths))[keep]]
+        chosen.counts, chosen.remarks = self.counts[keep], self.remarks[keep]
+        chosen._slots, chosen._ready = self._slots[keep], self._ready[keep]
+        return chosen
+
+    def fill(self, progress: bool = True) -> dict[int, str]:
+        """Decode what the cache lacks, in threads; counts and remarks of all files are known afterwards.
+
+        Processes that fill one cache at once share the work.
+
+        Returns:
+            {row: reason} of the files that cannot be used.
+        """
+        n, rank, world = len(self.paths), int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        first = n * (rank % world) // world
+        order = [*range(first, n), *range(first)]
+
+        def look(row: int) -> tuple[int, str] | None:
+            try:
+                about = self._look(row)
+            except UnusableFile as error:
+                return row, str(error)
+            self.counts[row], self.remarks[row] = about
+            return None
+
+        label = {"image": "decoding images", "audio": "decoding sound"}[kind_of(self.settings)]
+        with one_thread():  # the threads are ours
+            found = progress_bar(in_threads(look, order), total=n, description=label, quiet=not progress)
+            return dict(sorted(problem for problem in found if problem))
+
+    def read(self, rows: np.ndarray, parts: np.ndarray) -> np.ndarray:
+        """Samples (B, C, H, W): part ``parts[b]`` of file ``rows[b]``.
+
+        Raises:
+            UserError: naming the files that cannot be decoded, or changed since they were looked at.
+        """
+        fresh: dict[int, np.ndarray] = {}
+        if not self._ready[rows].all():
+            todo = np.unique(rows[~self._ready[rows]]).tolist()
+            fresh = {row: values for row, values in in_threads(self._fetch, todo) if values is not None}
+        if not fresh:
+            assert self._store is not None
+            return self._store.values[self._slots[rows], parts]
+        out = np.empty((len(rows), *slot_shape(self.settings)[1:]), value_dtype(self.settings))
+        for place, (row, part) in enumerate(zip(rows.tolist(), parts.tolist(), strict=True)):
+            whole = fresh[row] if row in fresh else self._store.values[self._slots[row]]
+            out[place] = whole[part]
+        return out
+
+    def _look(self, row: int) -> tuple[int, Remark]:
+        stamp = self._stamp(row)
+        if self._store is not None and (about := self._store.about(self._slots[row], stamp)) is not None:
+            return about
+        decoded = self._decode(row)
+        if self._store is not None:
+            self._ready[row] = self._store.put(int(self._slots[row]), stamp, decoded)
+        return len(decoded.values), decoded.remarks
+
+    def _fetch(self, row: int) -> tuple[int, np.ndarray | None]:
+        """Values (S, C, H, W) of a file that cannot be had from the store; None for one that now can."""
+        try:
+            stamp = self._stamp(row)
+            if self._store is not None and self._store.holds(self._slots[row], stamp):
+                self._ready[row] = True
+                return row, None
+            decoded = self._decode(row)
+        except UnusableFile as error:
+            raise UserError(unusable([f"{self.files.name(self.paths[row])} ({error})"])) from error
+        if len(decoded.values) < self.counts[row]:
+            raise UserError(f"{self.files.name(self.paths[row])} has changed while it was in use; start again.")
+        if self._store is not None:
+            self._ready[row] = self._store.put(int(self._slots[row]), stamp, decoded)
+        return row, decoded.values
+
+    def _stamp(self, row: int) -> int:
+        path = self.paths[row]
+        try:
+            text = f"{path}\0{self.files.stamp(path)}"
+        except (OSError, ValueError) as error:
+            raise UnusableFile(_reason(error)) from error
+        digest = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest()
+        return int.from_bytes(digest, "little") | 1  # 0 is a slot that was never filled
+
+    def _decode(self, row: int) -> Decoded:
+        try:
+            with self.files.open(self.paths[row]) as file:
+                return decode(file, self.settings)
+        except (OSError, ValueError) as error:
+            raise UnusableFile(_reason(error)) from error
+
+
+class DecodedArray:
+    """Samples as an array (N, C, H, W) that is read on indexing.
+
+    Integers, slices, integer arrays and masks give numpy arrays; :meth:`select` gives a part that is still to be read.
+    """
+
+    def __init__(self, files: DecodedFiles, rows: np.ndarray, parts: np.ndarray) -> None:
+        self._files, self._rows, self._parts = files, rows, parts
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+        return (len(self), *slot_shape(self._files.settings)[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """uint8 or float16."""
+        return value_dtype(self._files.settings)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        rows, parts = self._rows[index], self._parts[index]
+        if np.ndim(rows) == 0:
+            return self._files.read(np.array([rows]), np.array([parts]))[0]
+        return self._files.read(rows, parts)
+
+    def select(self, index: ArrayLike) -> DecodedArray:
+        """The samples at integer indices or where a mask is true, unread."""
+        return DecodedArray(self._files, self._rows[index], self._parts[index])
+
+
+def unusable(problems: Sequence[str]) -> str:
+    """The sentence about files that cannot be used, each given as "NAME (REASON)"."""
+    one = len(problems) == 1
+    return (
+        f"{len(problems)} {'file' if one else 'files'} cannot be used: {first_few(problems)}; repair or remove "
+        f"{'it' if one else 'them'}, or leave out all such files with --skip-bad."
+    )
+
+
+def remark_text(remarks: Remark) -> str:
+    """What was noticed, in words."""
+    words = {
+        Remark.BLANK: "blank: one value throughout",
+        Remark.SILENT: "silent",
+        Remark.SHORT: "shorter than 0.1 seconds",
+        Remark.CLIPPED: "clipped",
+        Remark.BURNT_IN: "declares text about the patient in its pixels",
+    }
+    return ", ".join(text for remark, text in words.items() if remark & remarks)
+
+
+def _open_store(
+    files: Files, paths: Sequence[str], settings: Settings, cache: Cache | None
+) -> tuple[Store | None, np.ndarray]:
+    """The store, if there may be one, and each path's slot in it (n,)."""
+    nowhere = np.full(len(paths), -1)
+    if cache is None or cache.limit <= 0 or not len(paths):
+        return None, nowhere
+    place = os.path.abspath(str(files)) if isinstance(files, LocalFiles) else str(files)
+    about = {"place": place, "settings": settings_to_dict(settings), "version": DECODER_VERSION}
+    try:
+        return cache.open(about, paths, slot_shape(settings), value_dtype(settings))
+    except OSError as error:
+        logger.warning(
+            "Decoded files are not kept, because %s cannot be used (%s); files are decoded each time they are read. "
+            "Free space, or choose another --cache.",
+            cache.folder,
+            error.strerror or error,
+        )
+        return None, nowhere
+
+
+def in_threads(function: Callable[[int], T], rows: Sequence[int]) -> Iterator[T]:
+    """``function`` of every row, in order; several rows a job where there are many."""
+    if len(rows) == 1:
+        yield function(rows[0])
+        return
+    size = _FILES_PER_JOB if len(rows) > 8 * _FILES_PER_JOB else 1
+
+    def work(start: int) -> Iterable[T]:
+        return [function(row) for row in rows[start : start + size]]
+
+    yield from chain.from_iterable(in_order(work, range(0, len(rows), size)))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__

@@ -1,0 +1,204 @@
+"""The first frame of a DICOM file as it is stored, from each of the compressions that DICOM knows for pictures.
+
+Codes are the stored bits: uint8 or uint16 (H, W), two's complement where values are signed. Colours are decoded to RGB
+uint8 (H, W, 3) at once.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from PIL import Image, Jpeg2KImagePlugin
+
+from mmgen.data.bounded import MAX_PIXELS, Metered, check_size, jpeg_segments, open_jpeg
+from mmgen.data.decoded import UnusableFile
+
+if TYPE_CHECKING:
+    from pydicom.uid import UID
+
+DAMAGED = "damaged DICOM file"
+RGB = ("RGB", "YBR_ICT", "YBR_RCT")  # JPEG 2000's transformations are undone by its decoder
+YBR = ("YBR_FULL", "YBR_FULL_422")
+_MAX_LOSSLESS_PIXELS = 25_000_000
+# What JPEG 2000's slow decoder is given after halving: pixels, and bytes of which each halving leaves a quarter.
+_MAX_JPEG2000_PIXELS, _MAX_JPEG2000_BYTES = 7_000_000, 12_000_000
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the pixels are stored; ``start`` is where they begin in the file, ``order`` is < or > for the byte order."""
+
+    syntax: UID
+    order: str
+    start: int
+    vr: str
+    rows: int
+    columns: int
+    samples: int
+    colours: str
+    planar: int
+    allocated: int
+    stored: int
+    signed: bool
+    frames: int
+
+
+def first_frame(file: BinaryIO, layout: Layout, side: int) -> np.ndarray:
+    """Codes or RGB (see above), smaller than the layout says where a decoder can shrink and no side gets below ``side``.
+
+    Raises:
+        UnusableFile: if the frame is too large or needs a decoder that is missing. Damaged ones raise nearly anything.
+    """
+    from pydicom import uid
+
+    if not layout.syntax.is_encapsulated:
+        return _uncompressed(file, layout)
+    if layout.syntax == uid.RLELossless:
+        return _run_lengths(_compressed(file, layout), layout)
+    if layout.syntax in (uid.JPEG2000Lossless, uid.JPEG2000):
+        return _jpeg2000(_compressed(file, layout), layout, side)
+    if layout.syntax in (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit):
+        return _jpeg(_compressed(file, layout), layout, side)
+    if layout.syntax in (uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless):
+        return _lossless_jpeg(file, layout)
+    raise UnusableFile(f"it is compressed as {layout.syntax.name}, which cannot be read: save it uncompressed")
+
+
+def _compressed(file: BinaryIO, layout: Layout) -> bytes:
+    from pydicom.encaps import get_frame
+
+    file.seek(layout.start)
+    return get_frame(Metered(file), 0, number_of_frames=layout.frames)
+
+
+def _jpeg(frame: bytes, layout: Layout, side: int) -> np.ndarray:
+    if _jpeg_bits(frame, MAX_PIXELS) != 8:
+        raise UnusableFile("it is compressed as 12-bit JPEG, which cannot be read: save it uncompressed")
+    image = open_jpeg(frame)
+    ids = bytes(layer[0] for layer in image.layer)
+    if layout.samples == 1:
+        image.draft("L", (side, side))
+        return np.asarray(image.convert("L"))
+    if layout.colours == "RGB" and not {"adobe", "jfif"} & set(image.info) and ids.upper() != b"RGB":
+        # JPEG alone would be taken for YCbCr. Asking for that leaves the values as they are.
+        image.draft("YCbCr", (side, side))
+        return np.asarray(image)
+    image.draft(None, (side, side))
+    return np.asarray(image.convert("RGB"))
+
+
+def _jpeg_bits(frame: bytes, limit: int) -> int:
+    """Bits of a JPEG's samples; its size, which need not be what the DICOM header says, is checked."""
+    for kind, content in jpeg_segments(frame):
+        if kind == 0xF7 or (0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC)):  # starts of a picture
+            bits, height, width, samples = struct.unpack_from(">BHHB", content)
+            check_size(width, height, samples * math.ceil(bits / 8), limit)
+            return bits
+    raise UnusableFile(DAMAGED)
+
+
+def _jpeg2000(frame: bytes, layout: Layout, side: int) -> np.ndarray:
+    from pydicom.pixels.utils import get_j2k_parameters
+
+    image: Any = Jpeg2KImagePlugin.Jpeg2KImageFile(Metered(io.BytesIO(frame)))
+    check_size(*image.size)
+    image.reduce = _halvings(image.size, frame, side)
+    image.load()
+    if layout.samples == 3:
+        return np.asarray(image.convert("RGB"))
+    about, codes = get_j2k_parameters(frame), np.asarray(image)
+    bits = about["precision"]
+    if image.mode not in ("L", "I;16") or bits > 8 * codes.itemsize:
+        raise UnusableFile(DAMAGED)
+    codes = codes >> 8 * codes.itemsize - bits  # Pillow stretches to 8 or 16 bits
+    if about["is_signed"]:
+        codes ^= 1 << bits - 1  # and makes signed values unsigned
+    if layout.signed and bits < layout.stored:
+        codes = codes.astype(np.uint16)
+        codes[codes >> bits - 1 != 0] |= (1 << 16) - (1 << bits)
+    return codes & (1 << layout.stored) - 1
+
+
+def _halvings(size: tuple[int, int], frame: bytes, side: int) -> int:
+    """How often a JPEG 2000 picture is halved as it is decoded: as far as ``side`` allows, or as time demands."""
+    levels = frame[frame.index(b"\xff\x52") + 9]  # of resolution, in the coding style
+    cost = max(math.prod(size) / _MAX_JPEG2000_PIXELS, len(frame) / _MAX_JPEG2000_BYTES)
+    least = max(0, math.ceil(math.log(cost, 4)))
+    most = min(levels, max(least, int(math.log2(max(1, min(size) / side)))))
+    for halvings in range(most, least - 1, -1):
+        # Pillow rounds sizes where JPEG 2000 rounds them up, and fails where that differs.
+        if all((n + (1 << halvings >> 1)) >> halvings == -(-n >> halvings) for n in size):
+            return halvings
+    raise UnusableFile("it is a JPEG 2000 picture that takes too long to decode: save it uncompressed")
+
+
+def _lossless_jpeg(file: BinaryIO, layout: Layout) -> np.ndarray:
+    from pydicom.pixels import get_decoder
+
+    if not get_decoder(layout.syntax).is_available:
+        name = layout.syntax.name
+        raise UnusableFile(f"it is compressed as {name}, which needs another decoder: pip install 'mmgen[dicom]'")
+    _jpeg_bits(_compressed(file, layout), _MAX_LOSSLESS_PIXELS)
+    return _by_pydicom(file, layout)
+
+
+def _uncompressed(file: BinaryIO, layout: Layout) -> np.ndarray:
+    wanted = math.ceil(layout.rows * layout.columns * layout.samples * layout.allocated / 8)
+    if layout.colours == "YBR_FULL_422":
+        wanted = wanted // 3 * 2
+    if file.seek(0, io.SEEK_END) - layout.start < wanted:
+        raise UnusableFile("its pixel data are cut off")
+    return _by_pydicom(file, layout)
+
+
+def _by_pydicom(file: BinaryIO, layout: Layout) -> np.ndarray:
+    from pydicom.pixels import get_decoder
+
+    file.seek(layout.start)
+    codes, about = get_decoder(layout.syntax).as_array(
+        Metered(file),
+        index=0,
+        raw=True,
+        rows=layout.rows,
+        columns=layout.columns,
+        samples_per_pixel=layout.samples,
+        planar_configuration=layout.planar,
+        photometric_interpretation=layout.colours,
+        bits_allocated=layout.allocated,
+        bits_stored=layout.stored,
+        pixel_representation=int(layout.signed),
+        number_of_frames=layout.frames,
+        pixel_keyword="PixelData",
+        pixel_vr=layout.vr,
+    )
+    codes = codes.view(f"u{codes.itemsize}") & (1 << layout.stored) - 1
+    return codes if layout.samples == 1 else _rgb(codes, layout.stored, about["photometric_interpretation"])
+
+
+def _run_lengths(frame: bytes, layout: Layout) -> np.ndarray:
+    """Every byte of every sample is a plane of its own."""
+    size = layout.allocated // 8
+    planes, *starts = struct.unpack_from("<16L", frame)
+    if planes != layout.samples * size:
+        raise UnusableFile(DAMAGED)
+    ends = [*starts[1:planes], len(frame)]
+    shape = layout.rows, layout.columns, layout.samples
+    codes = np.empty((math.prod(shape[:2]), layout.samples, size), np.uint8)
+    for plane, (start, end) in enumerate(zip(starts, ends, strict=False)):
+        # As a picture of one line, because some writers' runs go across the lines.
+        line = Image.frombytes("L", (len(codes), 1), frame[start:end], "packbits", "L")
+        codes[:, plane // size, size - 1 - plane % size] = np.asarray(line)[0]
+    codes = codes.view(f"<u{size}").reshape(shape) & (1 << layout.stored) - 1
+    return codes[..., 0] if layout.samples == 1 else _rgb(codes, layout.stored, layout.colours)
+
+
+def _rgb(codes: np.ndarray, bits: int, colours: str) -> np.ndarray:
+    if bits > 8:
+        codes = codes >> bits - 8
+    codes = codes.astype(np.uint8, copy=False)
+    return codes if colours in RGB else np.asarray(Image.fromarray(codes, "YCbCr").convert("RGB"))

@@ -1,0 +1,198 @@
+"""The first look at data, before a file is decoded: labels, splits, subjects, and all that would make training fail."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from mmgen.data.labels import apply_label_map, match_labels
+from mmgen.data.layouts import LayoutName, LayoutOptions, read_layout
+from mmgen.data.manifest import SPLITS, Columns, Manifest
+from mmgen.data.settings import Settings, kind_of, suffixes_of
+from mmgen.data.splits import shared_subjects, with_validation
+from mmgen.errors import UserError, first_few
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One modality on disk: a folder, CSV, published layout or shards, and how its files are decoded."""
+
+    path: str | Path
+    settings: Settings
+    columns: Columns = field(default_factory=Columns)
+    layouts: tuple[LayoutName, ...] = ("auto",)
+    layout_options: LayoutOptions = field(default_factory=LayoutOptions)
+
+
+@dataclass
+class Overview:
+    """What a first look at all modalities found.
+
+    Attributes:
+        manifests: rows of each modality that could be read, by name: matched by label and split, as far as that went.
+        left_out: labels that were left out and the modalities that lack them.
+        problems: sentences on what makes training fail.
+        warnings: sentences on what makes its results worse than they look.
+    """
+
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def attempt(self, step: Callable[[], T]) -> T | None:
+        """The result of ``step``; its UserError becomes a problem."""
+        try:
+            return step()
+        except UserError as error:
+            self.problems.append(str(error))
+            return None
+
+    def log_warnings(self) -> None:
+        """Log each warning."""
+        for warning in self.warnings:
+            logger.warning("%s", warning)
+
+    def refuse_problems(self) -> None:
+        """Raise UserError with all problems, if there are any."""
+        if self.problems:
+            raise UserError("\n       ".join(self.problems))
+
+
+def look(
+    sources: Mapping[str, Source],
+    label_map: Mapping[str, str] | None = None,
+    refuse_unpaired: bool = False,
+    validation_fraction: float = 0.1,
+    seed: int = 0,
+) -> Overview:
+    """Read, rename, match and split; nothing is raised for what a user can mend, everything is collected.
+
+    Args:
+        sources: where each modality is.
+        label_map: new names of labels; the empty name leaves a label out.
+        refuse_unpaired: a label that a modality lacks is a problem instead of being left out.
+        validation_fraction: share of the training subjects held out where there is no "val" split.
+        seed: seed of splits.
+    """
+    found = Overview()
+    _read(found, sources, label_map or {})
+    if found.problems:
+        return found
+    _match(found, refuse_unpaired)
+    if found.problems:
+        return found
+    for name, manifest in found.manifests.items():
+        split = found.attempt(lambda m=manifest: with_validation(m, validation_fraction, seed))
+        if split is not None:
+            found.manifests[name] = split
+            found.problems.extend(missing_labels(name, split))
+            _warn_of_shared_subjects(found, name, split)
+    if not found.problems:
+        _warn_of_crossing_subjects(found)
+    return found
+
+
+def read_matched(
+    sources: Mapping[str, Source], label_map: Mapping[str, str] | None = None, refuse_unpaired: bool = False
+) -> dict[str, Manifest]:
+    """Manifests of all modalities, renamed and restricted to their common labels; splits stay as they are.
+
+    Warnings are logged; raises UserError with all problems.
+    """
+    found = Overview()
+    _read(found, sources, label_map or {})
+    found.refuse_problems()
+    _match(found, refuse_unpaired)
+    found.log_warnings()
+    found.refuse_problems()
+    return found.manifests
+
+
+def missing_labels(name: str, manifest: Manifest) -> list[str]:
+    """A sentence for every label that a split of a modality lacks."""
+    sentences = []
+    for label, counts in manifest.counts().items():
+        lacking = [split for split in SPLITS if not counts.get(split)]
+        if lacking:
+            sentences.append(
+                f"The {' and '.join(lacking)} split of '{name}' has no sample of the label '{label}' (it has "
+                f"{sum(counts.values())} in all); add files, move some over, or leave it out: --label-map '{label}='."
+            )
+    return sentences
+
+
+def count_lines(name: str, manifest: Manifest) -> Iterator[str]:
+    """Files of a modality by label and split, as a table in text."""
+    counts = manifest.counts()
+    columns = [split for split in (*SPLITS, "all") if any(split in by_split for by_split in counts.values())]
+    width = max([len("label"), *map(len, counts)])
+    subjects = "" if manifest.subjects is None else f" of {len(set(manifest.subjects))} subjects"
+    yield f"{name}: {len(manifest)} files{subjects} in {manifest.files}"
+    yield f"  {'label':<{width}} " + " ".join(f"{column:>9}" for column in columns)
+    for label, by_split in counts.items():
+        yield f"  {label:<{width}} " + " ".join(f"{by_split.get(column, 0):>9}" for column in columns)
+
+
+def _read(found: Overview, sources: Mapping[str, Source], label_map: Mapping[str, str]) -> None:
+    for name, source in sources.items():
+        manifest = found.attempt(
+            lambda s=source: read_layout(
+                s.path, kind_of(s.settings), suffixes_of(s.settings), s.layouts, s.columns, s.layout_options
+            )
+        )
+        if manifest is not None:
+            found.manifests[name] = manifest
+    if len(found.manifests) == len(sources):
+        found.manifests = found.attempt(lambda: apply_label_map(found.manifests, label_map)) or found.manifests
+
+
+def _match(found: Overview, refuse_unpaired: bool) -> None:
+    matched = found.attempt(lambda: match_labels(found.manifests))
+    if matched is None:
+        return
+    found.manifests, found.left_out = matched
+    for label, lacking in found.left_out.items():
+        sentence = f"there are no samples of it among {' and '.join(lacking)}"
+        if refuse_unpaired:
+            found.problems.append(f"Label '{label}': {sentence}; add files, or allow to leave labels out.")
+        else:
+            found.warnings.append(f"Label '{label}' is left out: {sentence}.")
+    names = next(iter(found.manifests.values())).label_names
+    if len(names) == 1:
+        found.warnings.append(f"'{names[0]}' is the only label: what is made cannot be measured by classification.")
+
+
+def _warn_of_shared_subjects(found: Overview, name: str, manifest: Manifest) -> None:
+    shared = shared_subjects(manifest)
+    if shared:
+        found.warnings.append(
+            f"{len(shared)} subjects of '{name}' are in more than one split ({first_few(shared, 3)}): results will be "
+            "too good; split by subject."
+        )
+
+
+def _warn_of_crossing_subjects(found: Overview) -> None:
+    """Subjects named alike in two modalities may be one person, who should be on one side in all of them."""
+    on_side: dict[bool, set[str]] = {False: set(), True: set()}
+    crossing: set[str] = set()
+    for manifest in found.manifests.values():
+        if manifest.subjects is not None:
+            in_test = manifest.splits == "test"
+            here = {side: set(np.unique(manifest.subjects[in_test == side]).tolist()) for side in (False, True)}
+            crossing |= (here[True] & on_side[False]) | (here[False] & on_side[True])
+            for side, subjects in here.items():
+                on_side[side] |= subjects
+    if crossing:
+        found.warnings.append(
+            f"{len(crossing)} subjects ({first_few(sorted(crossing), 3)}) are test subjects in one modality and "
+            "training subjects in another; give both data sets one split column if these are the same people."
+        )

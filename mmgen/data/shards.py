@@ -1,0 +1,203 @@
+"""WebDataset shards in: samples inside tar archives, read in place, on this machine or behind a URL.
+
+A sample is the files of one archive whose names agree up to the first dot: ``000012.png``, ``000012.flac``,
+``000012.json``. Archives are not unpacked: their headers are read once, and a file is opened by its place.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from mmgen.data.decoded import UnusableFile
+from mmgen.data.files import LocalFiles, RemoteFiles
+from mmgen.data.progress import progress_bar
+from mmgen.data.shard_patterns import find_shards
+from mmgen.data.shard_samples import Sample, read_shard
+from mmgen.data.table import (
+    Columns,
+    Distinct,
+    Manifest,
+    encode_labels,
+    encode_splits,
+    shown,
+    splits_from_paths,
+    subjects_or_paths,
+)
+from mmgen.data.urls import without_secrets
+from mmgen.errors import UserError
+
+_LARGEST_FILE = 1 << 30
+_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One archive: ``path`` as its source opens it, ``name`` that begins the paths of its files, and its stamp."""
+
+    path: str
+    name: str
+    stamp: str
+
+
+class ShardFiles:
+    """Files inside tar archives; a path is the archive's name and the name in it: ``000.tar/000012.png``.
+
+    A file is read whole when it is opened: from an archive on this machine, or by one request from a remote one.
+
+    Args:
+        source: where the archives are.
+        what: what messages call all of them.
+        shards: the archives.
+        paths: n paths.
+        places: (n, 3) int64, each file's shard, offset and size.
+    """
+
+    def __init__(
+        self, source: LocalFiles | RemoteFiles, what: str, shards: list[Shard], paths: list[str], places: np.ndarray
+    ) -> None:
+        self._source, self._what, self._shards, self._places = source, what, shards, places
+        self._rows = dict(zip(paths, range(len(paths)), strict=True))
+
+    def __str__(self) -> str:
+        return self._what
+
+    def open(self, path: str) -> BinaryIO:
+        """See :class:`~mmgen.data.files.Files`. Raises OSError, too, if the archive was written anew since."""
+        shard, offset, size = self._place(path)
+        name = self._source.name(shard.path)
+        if size > _LARGEST_FILE:
+            raise OSError(f"{self.name(path)} is larger than {_LARGEST_FILE >> 30} GiB")
+        if self._source.stamp(shard.path) != shard.stamp:
+            raise OSError(f"{name} has changed since it was listed; start again")
+        data = self._source.read_range(shard.path, offset, size)
+        if len(data) != size:
+            raise OSError(f"{name} has become shorter since it was listed; start again")
+        return io.BytesIO(data)
+
+    def stamp(self, path: str) -> str:
+        """Place in the archive, and the archive's stamp."""
+        shard, offset, size = self._place(path)
+        return f"{size} {offset} {shard.stamp}"
+
+    def size(self, path: str) -> int:
+        """See :class:`~mmgen.data.files.Files`."""
+        return self._place(path)[2]
+
+    def missing(self, paths: Iterable[str]) -> list[str]:
+        """See :class:`~mmgen.data.files.Files`."""
+        return [path for path in paths if path not in self._rows]
+
+    def name(self, path: str) -> str:
+        """The archive and the name in it."""
+        shard = self._place(path)[0]
+        return f"{self._source.name(shard.path)}, member {shown([path[len(shard.name) + 1 :]])}"
+
+    def _place(self, path: str) -> tuple[Shard, int, int]:
+        if path not in self._rows:
+            raise FileNotFoundError(f"{self._what} holds no {shown([path])}")
+        number, offset, size = self._places[self._rows[path]].tolist()
+        return self._shards[number], offset, size
+
+
+def read_shards(
+    where: str | os.PathLike[str], suffixes: Collection[str], columns: Columns | None = None, progress: bool = True
+) -> Manifest:
+    """Read the samples of one modality from WebDataset shards.
+
+    A sample's label is in its ``.json`` (as "label", "class" or "diagnosis"), or is the text of its ``.cls`` or
+    ``.txt``; the ``.json`` may also tell its subject and split, by the same names as a CSV's columns. Without splits
+    there, folders named train, val and test above all shards tell them.
+
+    Listing an archive reads every header in it. A remote archive above 32 MiB is read in blocks of 1 MiB for this:
+    small files are read through, larger ones are skipped.
+
+    Args:
+        where: one .tar archive, a folder of them, or a pattern such as ``shards/{000..099}.tar``, ``shards/*.tar`` or
+            ``s3://bucket/{train,test}/{00..09}.tar``.
+        suffixes: file name endings to accept, with the dot: what the modality can decode.
+        columns: names of the values in the .json, where they are not the usual ones.
+        progress: show a progress bar.
+
+    Returns:
+        The manifest, in the order of the shards and of the samples in them.
+
+    Raises:
+        UserError: there are no shards, some are damaged or compressed, or samples cannot be used: without a label, with
+            several files of the modality, with texts that are no JSON or too large.
+    """
+    columns = columns or Columns()
+    what = without_secrets(os.fspath(where))
+    if columns.path is not None:
+        raise UserError(f"{what} holds shards, which have no path column ('{columns.path}'); leave it out.")
+    accepted = tuple(sorted(suffix.lower() for suffix in suffixes))
+    source, shard_paths = find_shards(where)
+    shards, samples = _list(source, shard_paths, what, accepted, columns, progress)
+    if not samples:
+        raise UserError(f"{what} holds no files that end in {', '.join(accepted)}; give shards of this modality.")
+    paths = [f"{shards[number].name}/{sample.name}" for number, sample in samples]
+    places = np.array([(number, sample.offset, sample.size) for number, sample in samples], dtype=np.int64)
+    labels, label_names = encode_labels(what, *_numbered(sample.about.label for _, sample in samples))
+    subjects = [sample.about.subject for _, sample in samples]
+    splits, codes = _numbered(sample.about.split for _, sample in samples)
+    return Manifest(
+        ShardFiles(source, what, shards, paths, places),
+        paths,
+        labels,
+        label_names,
+        subjects_or_paths(subjects, paths) if any(subjects) else None,
+        encode_splits(f"The split in {what}", splits, codes) if any(splits) else splits_from_paths(paths),
+    )
+
+
+def _list(
+    source: LocalFiles | RemoteFiles,
+    paths: list[str],
+    what: str,
+    suffixes: tuple[str, ...],
+    columns: Columns,
+    progress: bool,
+) -> tuple[list[Shard], list[tuple[int, Sample]]]:
+    """The shards and their samples with the number of the shard; all faults are raised together."""
+
+    def listed(path: str) -> tuple[str, list[Sample], list[str]] | str:
+        try:
+            stamp = source.stamp(path)
+            with source.open(path) as file:
+                return stamp, *read_shard(file, source.size(path), suffixes, columns)
+        except (UnusableFile, OSError) as error:
+            return str(error)
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        results = list(progress_bar(pool.map(listed, paths), len(paths), "Listing shards", quiet=not progress))
+    names = [path.partition("?")[0] if isinstance(source, RemoteFiles) else path for path in paths]
+    damaged, problems, shards, samples = [], [], [], []
+    for number, (path, name, result) in enumerate(zip(paths, names, results, strict=True)):
+        if isinstance(result, str):
+            damaged.append(f"{name}: {result}")
+            continue
+        stamp, found, faulty = result
+        shards.append(Shard(path, name, stamp))
+        samples.extend((number, sample) for sample in found)
+        problems.extend(f"{name}: {problem}" for problem in faulty)
+    if damaged:
+        raise UserError(
+            f"{len(damaged)} of {len(paths)} shards of {what} cannot be used ({shown(damaged)}); "
+            "fetch or write them again."
+        )
+    if problems:
+        raise UserError(f"{len(problems)} samples of {what} cannot be used ({shown(problems)}); repair or remove them.")
+    return shards, samples
+
+
+def _numbered(texts: Iterable[str]) -> tuple[list[str], np.ndarray]:
+    """The distinct texts, and the number of each (n,) int64."""
+    distinct = Distinct()
+    codes = np.array([distinct[text] for text in texts], dtype=np.int64)
+    return list(distinct), codes

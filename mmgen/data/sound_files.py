@@ -1,0 +1,328 @@
+"""Sound files as mono waveforms: soundfile reads what libsndfile knows, PyAV webm and m4a.
+
+The content decides the format, never the name, and nothing is believed that a header says before it is checked.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import struct
+import time
+from contextlib import closing
+from typing import BinaryIO, NamedTuple, Protocol
+
+import numpy as np
+
+from mmgen.data.decoded import UnusableFile
+
+_RATES = range(1_000, 768_001)  # Hz
+_MOST_CHANNELS = 32
+_BLOCK = 65_536  # frames read at once, so that memory follows what is there, not what a header says
+_SLACK = 0.1  # seconds that a file may fall short of its header: codecs pad
+# Beyond this the power of a spectrum is no float32; files of integers stored as floats are far below.
+_LARGEST = 1e12
+
+# Formats for PyAV: ffmpeg's name of the one demuxer that may open the file. Free to choose, ffmpeg would also follow
+# playlists to other files and addresses.
+_AV_FORMATS = {b"\x1a\x45\xdf\xa3": ("webm", "matroska"), b"ftyp": ("m4a", "mov")}
+
+# Formats that are chunks of (name, size): byte order of the size, and the name of the chunk that holds the samples.
+_CHUNKED = {b"RIFF": ("<", b"data"), b"RIFX": (">", b"data"), b"RF64": ("<", b"data"), b"FORM": (">", b"SSND")}
+_MOST_CHUNKS = 1_000
+# What programs write that cannot know the size yet: ffmpeg, sox, arecord.
+_UNKNOWN_SIZES = {0, 0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF, 0x80000000}
+
+
+class Sound(NamedTuple):
+    """What a file sounds like.
+
+    Attributes:
+        mono: (samples,) float32, the mean of the channels; full scale is 1.
+        rate: samples a second.
+        clipped: share of the samples, 0..1, that are cut off at full scale, in the channel where most are.
+    """
+
+    mono: np.ndarray
+    rate: int
+    clipped: float
+
+
+def read_sound(file: BinaryIO, seconds: float | None = None) -> Sound:
+    """Decode the first ``seconds`` of a seekable file (all of it if None); no more is read or held in memory.
+
+    Raises:
+        UnusableFile: the format is not known, the file is damaged, it holds no samples, less than its header promises
+            or samples that are not numbers, or its rate or its number of channels is impossible.
+    """
+    with closing(_open(file)) as reader:
+        if reader.rate not in _RATES:
+            raise UnusableFile(f"its sampling rate is said to be {reader.rate} Hz")
+        if not 1 <= reader.channels <= _MOST_CHANNELS:
+            raise UnusableFile(f"it has {reader.channels} channels, more than {_MOST_CHANNELS}")
+        wanted = math.inf if seconds is None else math.ceil(seconds * reader.rate)
+        blocks, clipped, samples = [], np.zeros(reader.channels), 0
+        while samples < wanted and len(block := reader.read(int(min(_BLOCK, wanted - samples)))):
+            blocks.append(_mono(block))
+            clipped += [_clipped(channel) for channel in block.T]
+            samples += len(block)
+        held = min(reader.held, samples / reader.rate if samples < wanted else math.inf)
+        if reader.promised > held + _SLACK:
+            raise UnusableFile(f"its header promises {reader.promised:.1f} s of sound, the file holds {held:.1f} s")
+    if not samples:
+        raise UnusableFile("it holds no samples")
+    mono = np.concatenate(blocks)[: int(min(samples, wanted))]
+    if not np.abs(mono).max() < _LARGEST:  # false for NaN too
+        raise UnusableFile("it holds samples that are not numbers")
+    return Sound(mono, reader.rate, float(clipped.max()) / samples)
+
+
+def _mono(block: np.ndarray) -> np.ndarray:
+    """(frames, channels) -> (frames,)."""
+    if block.shape[1] == 1:
+        return block[:, 0]
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite samples are found later
+        return block.mean(axis=1)
+
+
+def _clipped(channel: np.ndarray) -> int:
+    """Number of samples (of (samples,)) that are cut off at full scale.
+
+    Those are in runs of at least three at 0.999 or beyond which begin or end with a jump from below 0.995. A clean wave
+    that just touches full scale does so for one or two samples, or, where it is slow, comes and goes slowly.
+    """
+    if np.abs(channel).max() < 0.999:
+        return 0
+    count = 0
+    for wave in (channel, -channel):
+        # The first and last sample have a neighbour that is no jump.
+        top = np.concatenate([[False], wave >= 0.999, [False]])
+        level = np.concatenate([[1.0], wave, [1.0]])
+        edges = np.flatnonzero(top[1:] != top[:-1])
+        starts, ends = edges[0::2] + 1, edges[1::2] + 1
+        lengths = ends - starts
+        jumps = np.minimum(level[starts - 1], level[ends]) < 0.995
+        count += int(lengths[jumps & (lengths >= 3)].sum())
+    return count
+
+
+class _Reader(Protocol):
+    """An open sound file."""
+
+    rate: int
+    channels: int
+    promised: float
+    """Seconds of sound that the header speaks of, 0 if it does not say."""
+    held: float
+    """Seconds that the file can hold by its size, infinite if that is not known."""
+
+    def read(self, frames: int) -> np.ndarray:
+        """The next samples, float32 (about ``frames``, channels); none at the end. Raises UnusableFile."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def _open(file: BinaryIO) -> _Reader:
+    file.seek(0)
+    start = file.read(8)
+    for magic, (name, demuxer) in _AV_FORMATS.items():
+        if magic in (start[:4], start[4:8]):
+            file.seek(0)
+            return _AvReader(file, name, demuxer)
+    return _SoundfileReader(file)
+
+
+class _SoundfileReader:
+    """Reads through soundfile; see :class:`_Reader`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        import soundfile
+
+        self._failure = soundfile.SoundFileError
+        chunk = _find_samples(file)
+        if chunk and chunk.streamed:
+            file = _Patched(file, chunk.size_at, struct.pack(chunk.order + "I", 0xFFFFFFFF))
+        self._descriptor, self._position = _descriptor(file)
+        file.seek(0)
+        try:
+            self._file = soundfile.SoundFile(file if self._descriptor is None else self._descriptor, closefd=False)
+        except (soundfile.SoundFileError, TypeError) as error:  # TypeError: the name says that the file is raw
+            self._restore()
+            raise UnusableFile(_complaint(error)) from error
+        # Otherwise soundfile seeks after every block, which takes time and fails where a FLAC's length is not known.
+        self._file.seekable = lambda: False
+        self.rate, self.channels = self._file.samplerate, self._file.channels
+        frames = self._file.frames if self._file.frames < 2**62 else 0
+        self.promised, self.held = frames / max(self.rate, 1), math.inf
+        if chunk and chunk.size > chunk.held:  # libsndfile has silently corrected the number of frames
+            self.held = self.promised
+            self.promised *= chunk.size / max(chunk.held, 1)
+
+    def read(self, frames: int) -> np.ndarray:
+        try:
+            return self._file.read(frames, dtype="float32", always_2d=True)
+        except self._failure as error:
+            raise UnusableFile(_complaint(error)) from error
+
+    def close(self) -> None:
+        self._file.close()
+        self._restore()
+
+    def _restore(self) -> None:
+        """The caller's file object must find its descriptor where it left it."""
+        if self._descriptor is not None:
+            os.lseek(self._descriptor, self._position, os.SEEK_SET)
+
+
+def _descriptor(file: BinaryIO) -> tuple[int | None, int]:
+    """Descriptor of an ordinary open file, put to its beginning, and its position before; (None, 0) for others.
+
+    libsndfile reads a descriptor without calling Python back, so that threads do not wait for one another.
+    """
+    if not (type(file) is io.BufferedReader and isinstance(file.raw, io.FileIO)):
+        return None, 0
+    descriptor = file.fileno()
+    position = os.lseek(descriptor, 0, os.SEEK_CUR)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor, position
+
+
+def _complaint(error: Exception) -> str:
+    """What soundfile or PyAV says, as half a sentence."""
+    code = getattr(error, "code", 0)
+    if isinstance(error, TypeError) or code == 1:
+        return "it is in no sound format that is known"
+    if code == 24:  # what libsndfile says is about its own inside
+        return "its header names an impossible sampling rate, length or number of channels"
+    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    return f"it is damaged or of an unusual kind: {text.removeprefix('Error : ').strip().rstrip('.').lower()}"
+
+
+class _Samples(NamedTuple):
+    """The chunk of a file that holds its samples: bytes by its header, bytes that are there, and where the size is."""
+
+    size: int
+    held: int
+    size_at: int
+    order: str
+    streamed: bool
+    """The size was not known when the header was written, and libsndfile must be told so."""
+
+
+def _find_samples(file: BinaryIO) -> _Samples | None:
+    """For WAV, RF64, AIFF and AU, whose sizes libsndfile corrects without a word; None for other formats.
+
+    Raises UnusableFile if there are no samples among very many chunks.
+    """
+    end = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    magic, whole, _ = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
+    if magic == b".snd":
+        file.seek(4)
+        offset, size = struct.unpack(">II", file.read(8))
+        held = max(0, end - offset)
+        return _Samples(held if size in _UNKNOWN_SIZES else size, held, 8, ">", False)
+    if magic not in _CHUNKED:
+        return None
+    order, wanted = _CHUNKED[magic]
+    long_size, position = 0, 12
+    for _ in range(_MOST_CHUNKS):
+        file.seek(position)
+        header = file.read(24)
+        if len(header) < 8:
+            return None
+        name, size = struct.unpack(order + "4sI", header[:8])
+        if name == b"ds64" and len(header) == 24:
+            long_size = struct.unpack("<Q", header[16:])[0]
+        if name == wanted:
+            held = end - position - 8
+            # A file may also truly hold nothing; then the size of the whole is right.
+            streamed = magic == b"RIFF" and size == 0 < held and whole + 8 < end
+            size = long_size if magic == b"RF64" and size == 0xFFFFFFFF else size
+            known = size not in _UNKNOWN_SIZES or (size == 0 and not streamed)
+            return _Samples(size if known else held, held, position + 4, order, streamed)
+        position += 8 + size + size % 2
+    raise UnusableFile("it is damaged: it has very many parts before its samples")
+
+
+class _Patched:
+    """A file of which some bytes read as others."""
+
+    def __init__(self, file: BinaryIO, position: int, value: bytes) -> None:
+        self._file, self._position, self._value = file, position, value
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, count: int = -1) -> bytes:
+        start = self._file.tell()
+        data = bytearray(self._file.read(count))
+        for place, byte in enumerate(self._value, self._position - start):
+            if 0 <= place < len(data):
+                data[place] = byte
+        return bytes(data)
+
+
+class _Timed:
+    """A file that can be read for half a second of computing time, and as long again after each :meth:`renew`.
+
+    ffmpeg goes through millions of empty parts if a file has them.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+        self.renew()
+
+    def renew(self) -> None:
+        self._end = time.thread_time() + 0.5
+
+    def read(self, count: int = -1) -> bytes:
+        if time.thread_time() > self._end:
+            raise UnusableFile("it is damaged: no sound is found in reasonable time")
+        return self._file.read(count)
+
+
+class _AvReader:
+    """Reads the first audio stream through PyAV; see :class:`_Reader`."""
+
+    def __init__(self, file: BinaryIO, name: str, demuxer: str) -> None:
+        try:
+            import av
+        except ImportError as error:
+            raise UnusableFile(f"{name} needs PyAV: pip install 'mmgen[webm]'") from error
+        self._failures = (av.FFmpegError, ValueError)
+        self.held = math.inf
+        self._file = _Timed(file)
+        try:
+            self._container = av.open(self._file, format=demuxer)
+        except self._failures as error:
+            raise UnusableFile(_complaint(error)) from error
+        self._stream = next(iter(self._container.streams.audio), None)
+        if self._stream is None:
+            self._container.close()
+            raise UnusableFile("it holds no sound")
+        self.rate, self.channels = self._stream.rate, self._stream.channels
+        self.promised = self._promise()
+        self._frames = self._container.decode(self._stream)
+        self._to_float = av.AudioResampler(format="fltp")
+
+    def _promise(self) -> float:
+        if self._stream.duration is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        only_sound = len(self._container.streams) == 1
+        return (self._container.duration or 0) / 1e6 if only_sound else 0.0
+
+    def read(self, frames: int) -> np.ndarray:
+        try:
+            for frame in self._frames:
+                parts = [part.to_ndarray().T for part in self._to_float.resample(frame)]
+                if sum(map(len, parts)):
+                    self._file.renew()
+                    return np.concatenate(parts)
+        except self._failures as error:
+            raise UnusableFile(_complaint(error)) from error
+        return np.empty((0, self.channels), np.float32)
+
+    def close(self) -> None:
+        self._container.close()

@@ -1,0 +1,35 @@
+"""Work on a stream of items in threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_order(
+    function: Callable[[T], R], items: Iterable[T], ahead: int = 16, workers: int | None = None
+) -> Iterator[R]:
+    """``function`` of every item, in order, computed in threads up to ``ahead`` items early.
+
+    ``items`` are drawn in the calling thread as results are asked for, so they may be endless or costly themselves: the
+    threads work while the next one is made. The first error ends it.
+
+    Args:
+        workers: number of threads, by default as many as concurrent.futures chooses for the machine.
+    """
+    waiting: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

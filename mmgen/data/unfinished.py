@@ -1,0 +1,101 @@
+"""The folder of a data set before it is complete: marked with what is being written, so that it can go on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmgen.data.atomic import is_temporary, new_file, remove_temporaries
+from mmgen.errors import UserError, first_few
+
+logger = logging.getLogger(__name__)
+
+INCOMPLETE = "INCOMPLETE"
+_NOTE = "This data set is still being written, or was interrupted: run the same command again, and it goes on."
+
+
+def prepare_folder(folder: Path, overwrite: bool, run: Mapping[str, Any]) -> bool:
+    """Make room for a data set, or find an interrupted one of the same run to go on with.
+
+    Args:
+        overwrite: clear the folder of an earlier data set. One that was interrupted is gone on with all the same if it
+            is of this run: nothing would be made otherwise.
+        run: everything that the bytes of the data set depend on, by a name that users understand; JSON-able.
+
+    Returns:
+        Whether a part of the data set may be there already.
+
+    Raises:
+        UserError: the folder holds something, and ``overwrite`` is off or it is no synthetic data set.
+    """
+    run = json.loads(json.dumps(run))
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder; choose another --out.")
+    # A process that was killed before it had marked the folder leaves the temporary name of the mark.
+    if folder.is_dir() and any(not is_temporary(child.name) for child in folder.iterdir()):
+        mark = _read_mark(folder)
+        if mark is not None and mark == run:
+            remove_temporaries(folder)
+            return True
+        if not overwrite:
+            raise UserError(_refusal(folder, mark, run))
+        if mark is None and not _is_finished(folder):
+            raise UserError(
+                f"{folder} holds files that are no synthetic data set and are not deleted; choose another --out."
+            )
+        _clear(folder)
+    _write_mark(folder, run)
+    return False
+
+
+def _refusal(folder: Path, mark: Mapping[str, Any] | None, run: Mapping[str, Any]) -> str:
+    if mark is None:
+        return f"{folder} is not empty; choose another --out, or add --overwrite to replace the data set in it."
+    keys = [*run, *(key for key in mark if key not in run)]
+    changed = [
+        f"{key} ({_short(mark.get(key))}, now {_short(run.get(key))})" for key in keys if mark.get(key) != run.get(key)
+    ]
+    return (
+        f"{folder} holds an interrupted data set that differs in {first_few(changed)}; give it the same command again "
+        "to go on, add --overwrite to start anew, or choose another --out."
+    )
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _read_mark(folder: Path) -> dict[str, Any] | None:
+    """What an interrupted run was to write, {} if it was being cleared; None if the folder is not marked by us."""
+    try:
+        mark = json.loads((folder / INCOMPLETE).read_text(encoding="utf-8"))
+        return mark["run"] if mark["note"] == _NOTE and isinstance(mark["run"], dict) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _write_mark(folder: Path, run: Mapping[str, Any]) -> None:
+    # Synced: without the mark nobody could tell the files that follow from other people's.
+    with new_file(folder / INCOMPLETE, sync=True) as file:
+        file.write(json.dumps({"note": _NOTE, "run": run}, ensure_ascii=False, indent=1).encode())
+
+
+def _clear(folder: Path) -> None:
+    """Remove everything but the mark, which says meanwhile that nothing here is to be gone on with."""
+    _write_mark(folder, {})
+    for child in folder.iterdir():  # not the folder itself, which may be a link or a mount point
+        if child.name != INCOMPLETE:
+            shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether it holds a data set of ours; other software (nnU-Net) calls its files dataset.json too."""
+    try:
+        return json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["synthetic"] is True
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False

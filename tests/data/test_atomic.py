@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmgen.data.atomic import is_temporary, new_file, remove_temporaries
+from mmgen.errors import UserError
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_file_appears_whole(tmp_path: Path, sync: bool) -> None:
+    path = tmp_path / "here and там" / "肺.txt"
+    with new_file(path, sync) as file:
+        file.write(b"half")
+        file.flush()
+        assert not path.exists()
+        assert [is_temporary(Path(name).name) for name in files(tmp_path)] == [True]
+        file.write(b" and half")
+    assert path.read_bytes() == b"half and half" and len(files(tmp_path)) == 1
+
+
+def test_an_earlier_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt), new_file(tmp_path / "a") as file:
+        file.write(b"new")
+        raise KeyboardInterrupt
+    assert (tmp_path / "a").read_bytes() == b"old" and files(tmp_path) == ["a"]
+    with new_file(tmp_path / "a") as file:
+        file.write(b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
+    with new_file(tmp_path / "a") as first, new_file(tmp_path / "a") as second:
+        first.write(b"1")
+        second.write(b"22")
+        first.write(b"1")
+    assert (tmp_path / "a").read_bytes() in (b"11", b"22") and files(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("where", ["replace", "fsync"])
+def test_a_full_disk_is_a_sentence_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, where: str
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(number, "full")
+
+    (tmp_path / "old").write_bytes(b"old")
+    monkeypatch.setattr(os, where, full)
+    words = r"disk is full: .*/new cannot be written; free space and run"
+    with pytest.raises(UserError, match=words), new_file(tmp_path / "new", sync=True) as file:
+        file.write(b"1")
+    assert files(tmp_path) == ["old"]
+
+
+def test_other_faults_stay_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OSError, match="file"), new_file(tmp_path / "file" / "below") as file:
+        file.write(b"1")
+    with pytest.raises(ValueError, match="mine"), new_file(tmp_path / "a"):
+        raise ValueError("mine")
+
+
+def test_only_what_looks_like_a_leftover_is_removed(tmp_path: Path) -> None:
+    keep = [".tmp", ".tmp-1", ".tmp-mine.png", "a/.tmp-0123abcg-x", "x.tmp-0123abcd-x", "a/000000.png"]
+    remove = [".tmp-0123abcd-README.md", "a/b/.tmp-00000000-000000.png", "a/.tmp-ffffffff-.tmp-x"]
+    for name in keep + remove:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    remove_temporaries(tmp_path)
+    assert files(tmp_path) == sorted(keep)
+    remove_temporaries(tmp_path / "missing")

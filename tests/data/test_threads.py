@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mmgen.data.threads import in_order
+
+
+def test_results_come_in_order() -> None:
+    def slow_first(number: int) -> int:
+        time.sleep(0.02 if number == 0 else 0)
+        return number * number
+
+    assert list(in_order(slow_first, range(100), ahead=7)) == [number * number for number in range(100)]
+    assert list(in_order(slow_first, [])) == []
+
+
+def test_items_are_drawn_as_needed_in_the_calling_thread() -> None:
+    drawn: list[int] = []
+
+    def endless() -> Iterator[int]:
+        while True:
+            assert threading.current_thread() is threading.main_thread()
+            drawn.append(len(drawn))
+            yield drawn[-1]
+
+    results = in_order(str, endless(), ahead=5)
+    assert drawn == []
+    assert [next(results) for _ in range(3)] == ["0", "1", "2"]
+    assert len(drawn) == 3 + 5
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_work_goes_on_while_the_next_item_is_made() -> None:
+    done = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        assert done.wait(5)  # the first item's work is not waited for
+        yield 2
+
+    assert list(in_order(lambda _: done.set(), items())) == [None, None]
+
+
+def test_the_first_error_ends_it() -> None:
+    def work(number: int) -> int:
+        if number >= 3:
+            raise ValueError(str(number))
+        return number
+
+    seen = []
+    with pytest.raises(ValueError, match="3"):
+        for result in in_order(work, range(1000), ahead=4):
+            seen.append(result)
+    assert seen == [0, 1, 2]

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import copy
+import sys
+from typing import get_args
+
+import pytest
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from mmgen.errors import UserError
+from mmgen.models.classifiers import ClassifierName, ConvNet, build_classifier
+from mmgen.models.lora import ViTClassifier, add_lora
+from mmgen.training.classifier import LEARNING_RATES
+
+
+def small_vit(side: int = 32, channels: int = 1, patch: int = 8) -> VisionTransformer:
+    torch.manual_seed(0)
+    vit = VisionTransformer(side, patch, channels, num_classes=0, embed_dim=32, depth=2, num_heads=2)
+    with torch.no_grad():  # far from what initial weights would give
+        for parameter in vit.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return vit.eval()
+
+
+def small_lora(shape: tuple[int, int, int] = (1, 32, 32), classes: int = 3) -> ViTClassifier:
+    torch.manual_seed(1)
+    return add_lora(small_vit(), shape, classes, rank=4)
+
+
+def disturb(model: nn.Module) -> nn.Module:
+    """Change everything that can be trained; a fresh B of LoRA is zero."""
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+    return model.eval()
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 32), (3, 40, 72), (1, 100, 100)], ids=str)
+@pytest.mark.parametrize("name", get_args(ClassifierName))
+def test_any_channels_sides_and_classes(name: ClassifierName, shape: tuple[int, int, int]) -> None:
+    model = build_classifier(name, shape, 5, small_vit() if name == "vit_lora" else None).eval()
+    with torch.no_grad():
+        logits = model(torch.randn(2, *shape))
+    assert logits.shape == (2, 5) and logits.isfinite().all()
+    assert name in LEARNING_RATES
+
+
+def test_what_cannot_be_built_is_said() -> None:
+    for options, words in (
+        (("vgg", (1, 32, 32), 2), "Unknown classifier 'vgg'"),
+        (("resnet18", (1, 32, 32), 1), "at least two labels, got 1"),
+        (("vit_lora", (1, 32, 32), 2), "vit_lora adapts a pretrained Vision Transformer and there is none; name one"),
+        (("convnet", (1, 32, 7), 2), "at least 8 x 8, got 32 x 7"),
+    ):
+        with pytest.raises(UserError, match=words):
+            build_classifier(*options)  # type: ignore[arg-type]
+
+
+# -- ConvNet
+
+
+def test_convnet_has_the_published_number_of_weights() -> None:
+    assert sum(p.numel() for p in ConvNet((3, 32, 32), 10).parameters()) == 320_010
+
+
+@pytest.mark.parametrize(("side", "depth"), [(32, 3), (33, 3), (64, 4), (100, 4), (128, 5), (256, 6)])
+def test_convnet_ends_in_a_small_map(side: int, depth: int) -> None:
+    model = ConvNet((1, side, side + 4), 2, width=4)
+    assert len(model.blocks) == depth
+    assert 4 <= side >> depth <= 7
+    assert model.embed(torch.randn(2, 1, side, side + 4)).shape == (2, 4 * (side >> depth) * ((side + 4) >> depth))
+
+
+@torch.no_grad()
+def test_convnet_sees_every_sample_alone_and_normalises_each_channel() -> None:
+    model = ConvNet((3, 32, 32), 4, width=8).train()
+    x = torch.randn(5, 3, 32, 32)
+    torch.testing.assert_close(model(x)[2:3], model(x[2:3]))
+    first = model.blocks[0][1]
+    z = 3.0 + 7.0 * torch.randn(2, 8, 16, 16) * torch.arange(1, 9).view(1, 8, 1, 1)
+    torch.testing.assert_close(first(z), F.instance_norm(z), rtol=1e-4, atol=1e-4)
+    assert all(p.requires_grad for p in first.parameters())
+
+
+# -- ViT + LoRA
+
+
+@torch.no_grad()
+def test_at_first_the_features_are_the_backbones() -> None:
+    model, x = small_lora().eval(), torch.randn(3, 1, 32, 32)
+    vit = model.vit.get_base_model()
+    torch.testing.assert_close(vit.forward_features(x), small_vit().forward_features(x))
+
+
+def test_the_backbone_is_not_touched() -> None:
+    backbone = small_vit()
+    before = copy.deepcopy(backbone.state_dict())
+    model = add_lora(backbone, (3, 50, 30), 2)
+    model(torch.randn(2, 3, 50, 30)).sum().backward()
+    disturb(model)
+    after = backbone.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+    assert backbone.patch_embed.img_size == (32, 32) and all(p.requires_grad for p in backbone.parameters())
+
+
+def test_only_low_rank_changes_and_the_head_learn() -> None:
+    model = small_lora()
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert sum("lora_A" in name for name in trained) == sum("lora_B" in name for name in trained) == 2
+    assert sum("head" in name for name in trained) == 2 and len(trained) == 6
+    assert sum(p.numel() for p in trained.values()) == 2 * 4 * (32 + 96) + 3 * 32 + 3
+    disturb(model)(torch.randn(4, 1, 32, 32)).square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None and bool(parameter.grad.any())) == (name in trained), name
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [(1, 32, 32), (1, 30, 50)], ids=str)
+def test_merged_weights_give_the_same_outputs(shape: tuple[int, int, int]) -> None:
+    model = disturb(small_lora(shape))
+    x = torch.randn(6, *shape)
+    expected = model(x)
+    merged = model.merged()
+    torch.testing.assert_close(merged(x), expected, rtol=1e-4, atol=1e-4)
+    assert (expected - small_lora(shape).eval()(x)).abs().max() > 0.1
+    assert isinstance(merged.vit, VisionTransformer) and not merged.training
+    assert not any("lora" in name for name, _ in merged.named_parameters())
+    assert not any(p.requires_grad for p in merged.parameters())
+    torch.testing.assert_close(model(x), expected, rtol=0, atol=0)  # a copy was merged
+    assert not torch.allclose(disturb(model)(x), merged(x))
+
+
+@torch.no_grad()
+def test_other_sides_are_resized_to_whole_patches() -> None:
+    model = small_lora((1, 30, 50)).eval()
+    assert model.size == (32, 56)
+    x = torch.randn(2, 1, 30, 50)
+    resized = F.interpolate(x, (32, 56), mode="bilinear", antialias=True)
+    torch.testing.assert_close(model(x), model.vit(resized))
+    torch.testing.assert_close(model(resized), model.vit(resized))
+
+
+def test_without_peft_the_package_to_install_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(UserError, match=r"needs the package peft, which is not installed; run: pip install peft\."):
+        small_lora()
