@@ -159,7 +159,7 @@ def write_dataset(
         run = describe_run(model, plan, samples) | {
             "format": format,
             "batch size": batch_size,
-            "samples a piece": piece,
+            "shard size": piece if format == "webdataset" else None,
             "source ids": source_ids,
             "model name": model_name,
             "device": state.device.type,

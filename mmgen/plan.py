@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmgen.data.mel import one_thread
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.hub import model_digest
@@ -181,12 +182,13 @@ def _digest(plan: Plan, samples: Mapping[str, Samples]) -> str:
     digest = hashlib.sha256()
     for name, source in plan.sources.items():
         digest.update(f"{name}\0".encode() + source.astype("<i8").tobytes())
-        chosen = source >= 0
-        steps = [source[chosen & (plan.lengths[name] > step)] + step for step in range(plan.segments)]
+        steps = [source[(source >= 0) & (plan.lengths[name] > step)] + step for step in range(plan.segments)]
         used = np.unique(np.concatenate(steps))
         if len(used):
             digest.update(samples[name].rows[used].astype("<i8").tobytes())
             places = np.linspace(0, len(used) - 1, min(len(used), _SAMPLES_LOOKED_AT)).round().astype(np.int64)
             for some in np.array_split(used[places], -(-len(places) // 64)):
-                digest.update(np.ascontiguousarray(samples[name].values[some]).tobytes())
+                with one_thread():  # values may be decoded only now
+                    values = samples[name].values[some]
+                digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()[:12]

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -18,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from small import LABELS, PRESET, PROJECT, SETTINGS, TWO_PROCESSES, digests, noise_samples, run, small_model
 
+from mmgen.cli import Generate, generate
 from mmgen.data.mel import join_segments, log_mel
 from mmgen.data.samples import Samples
 from mmgen.data.synthetic import read_dataset
@@ -335,9 +336,9 @@ def test_a_run_may_be_killed_at_every_moment(
     model_folder: Path, phantom_files: dict[str, Path], tmp_path: Path
 ) -> None:
     forms = {
-        "folder": [(number, moment) for number in range(1, 35) for moment in ("before", "after")],
+        "folder": [(number, "after" if number % 2 else "before") for number in range(1, 35)] + [(34, "after")],
         "shards": [(number, moment) for number in range(1, 6) for moment in ("before", "after")]
-        + [(number, "member") for number in range(1, 41, 3)],
+        + [(number, "member") for number in range(1, 41, 5)],
     }
     for form, moments in forms.items():
         flags = SHARDS if form == "shards" else ()
@@ -345,7 +346,7 @@ def test_a_run_may_be_killed_at_every_moment(
         for number, moment in enumerate(moments):
             out = tmp_path / f"{form} {number}"
             commands += killed_at(command_for(model_folder, phantom_files, out, *flags), [moment])
-        done = run(SCRIPT, json.dumps(commands))
+        done = run(SCRIPT, json.dumps(commands), timeout=1800)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout.splitlines()[-1]) == [False, *[True, False] * len(moments)]
         for number in range(len(moments)):
@@ -375,11 +376,13 @@ def kill_at(command: str, moment: Callable[[], bool]) -> None:
     launcher = ["-m", "accelerate.commands.launch", f"--config_file={TWO_PROCESSES}", str(SCRIPT), command]
     variables = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([sys.executable, *launcher], env=variables, start_new_session=True, **quiet) as launched:
+    with subprocess.Popen([sys.executable, *launcher], env=variables, **quiet) as launched:
         while not moment():
             assert launched.poll() is None, "ended before it could be killed"
             time.sleep(0.002)
-        os.killpg(launched.pid, signal.SIGKILL)
+        process = psutil.Process(launched.pid)
+        for one in [*process.children(recursive=True), process]:
+            one.kill()
 
 
 # -- sounds of several segments
@@ -435,6 +438,15 @@ def test_segments_are_reconstructed_one_by_one_and_joined(model: CrossModalMAE, 
     assert len(single) == len(made)
 
 
+def test_every_segment_is_masked_anew(model: CrossModalMAE, samples: dict[str, Samples]) -> None:
+    audio = recordings([3, 3])
+    alike = replace(audio, values=np.broadcast_to(audio.values[:1], audio.values.shape))
+    made = make(model, {**samples, "audio": alike}, 1, segments=3)
+    for sample in made.values():
+        parts = np.split(sample["audio"], 3, axis=-1)
+        assert len({part.tobytes() for part in parts}) == 3
+
+
 def test_sounds_of_several_segments_do_not_depend_on_how_the_work_is_shared_out(
     model: CrossModalMAE, samples: dict[str, Samples]
 ) -> None:
@@ -471,6 +483,17 @@ def test_sounds_of_several_segments_are_read_back_as_segments(
         assert np.array_equal(np.concatenate(list(segments), axis=-1), made[index]["audio"])
     if form == "folder":
         assert [int(row["audio_segments"]) for row in rows_of(folder)] == lengths.tolist()
+
+
+def test_the_command_makes_sounds_of_several_segments(
+    model_folder: Path, phantom_files: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "set"
+    files = {"images": phantom_files["image"], "audio": phantom_files["audio"]}
+    generate(Generate(model=str(model_folder), per_class=2, out=out, segments=2, **files))
+    lengths = [int(row["audio_segments"]) for row in rows_of(out)]
+    widths = [np.load(out / row["audio_spectrogram"]).shape[1] for row in rows_of(out)]
+    assert max(lengths) == 2 and widths == [length * PRESET.audio.segment_frames for length in lengths]
 
 
 # -- what is copied

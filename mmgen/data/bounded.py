@@ -116,21 +116,21 @@ def open_jpeg(data: bytes) -> JpegImagePlugin.JpegImageFile:
     # Counting the bytes that may begin a scan is fast and enough for nearly all files.
     if _scans_too_many(data.count(b"\xff\xda"), pixels):
         segments = islice(jpeg_segments(data), _MAX_PARTS)
-        if _scans_too_many(sum(kind == 0xDA for kind, _ in segments), pixels) or next(segments, None):
+        if _scans_too_many(sum(kind == 0xDA for kind, *_ in segments), pixels) or next(segments, None):
             raise UnusableFile("it is a progressive JPEG of too many scans: save it anew")
     metered.allow(MAX_READS, _MAX_FILE_BYTES)
     return image
 
 
-def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Second byte of the marker and content of every segment up to the end of the picture; scans without their data."""
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Second byte of the marker, and start and end of the content, of every segment before the end of the picture."""
     # Neither stuffing (00), nor restarts in a scan (D0..D7), nor filling (FF), nor the start (D8).
     marker = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
     position = 0
     while (found := marker.search(data, position)) and found[1] != b"\xd9":
         start = found.end()
         position = start + max(2, int.from_bytes(data[start : start + 2], "big"))
-        yield found[1][0], data[start + 2 : position]
+        yield found[1][0], start + 2, position
 
 
 def check_size(width: int, height: int, bytes_per_pixel: float = 1, limit: int = MAX_PIXELS) -> None:
@@ -196,13 +196,18 @@ class _Tags:
                 raise UnusableFile("a TIFF tag occurs twice: save it anew")
             self._entries[tag] = kind, number, value
 
+    def __contains__(self, tag: int) -> bool:
+        return tag in self._entries
+
     def numbers(self, tag: int, *default: int) -> list[int]:
-        """A tag's values, or the default where it is missing or no whole number."""
-        kind, number, value = self._entries.get(tag, (0, 0, b""))
+        """A tag's values, or the default where it is missing."""
+        if tag not in self._entries:
+            return list(default)
+        kind, number, value = self._entries[tag]
         if number > _MAX_PARTS:
             raise UnusableFile("it has too many TIFF strips: save it anew")
         if kind not in self._TYPES or not number:
-            return list(default)
+            raise UnusableFile("damaged: a TIFF tag holds no number")
         dtype = np.dtype(self._order + self._TYPES[kind])
         if number * dtype.itemsize > len(value):
             self._file.seek(struct.unpack(self._order + self._offset, value)[0])
@@ -215,15 +220,20 @@ def _check_tiff(file: BinaryIO) -> None:
     tags = _Tags(file)
     [width, *_], [height, *_] = tags.numbers(256, 0), tags.numbers(257, 0)
     bits, [samples, *_], [compression, *_] = tags.numbers(258, 1), tags.numbers(277, 1), tags.numbers(259, 1)
+    [part_width, *_] = tags.numbers(322, width)  # of a tile, or as wide as the picture
+    [part_height, *_] = tags.numbers(323, min(height, *tags.numbers(278, height)))
+    if not (width and height and part_width and part_height):
+        raise UnusableFile("damaged: its TIFF tags lack a size")
+    if samples > 6:  # Pillow logs an error
+        raise UnusableFile("its colour model is not supported: save it as RGB or grey")
+    across, down = -(-width // part_width), -(-height // part_height)
     # Tiles are decoded as a whole even where they reach beyond the picture.
-    [tile_width, *_], [tile_height, *_] = tags.numbers(322, 1), tags.numbers(323, 1)
-    if not (width and height and tile_width and tile_height):
-        raise UnusableFile("its TIFF size is missing")
-    whole_width, whole_height = -(-width // tile_width) * tile_width, -(-height // tile_height) * tile_height
-    check_size(whole_width, whole_height, max(sum(bits), samples * bits[0]) / 8)
+    whole_height = down * part_height if 323 in tags else height
+    check_size(across * part_width, whole_height, max(sum(bits), samples * bits[0]) / 8)
     if compression not in (1, 2, 3, 4, 5, 7, 8, 32773, 32946, 50000):
         raise UnusableFile("its TIFF compression is old or slow: save it without or with Deflate or LZW compression")
-    parts = max(1, len(tags.numbers(273)), len(tags.numbers(324)))
+    if max(across * down, len(tags.numbers(273)), len(tags.numbers(324))) > _MAX_PARTS:
+        raise UnusableFile("it has too many TIFF strips: save it anew")
     if compression != 1:
         sizes, whole = tags.numbers(279, *tags.numbers(325)), file.seek(0, io.SEEK_END)
         if not sizes or sum(sizes) > whole:
@@ -231,5 +241,5 @@ def _check_tiff(file: BinaryIO) -> None:
     if compression == 7:
         file.seek(0)
         scans = file.read(_MAX_JPEG_BYTES).count(b"\xff\xda")
-        if _scans_too_many(-(-scans // parts), width * height):
+        if _scans_too_many(-(-scans // (across * down)), width * height):
             raise UnusableFile("it holds progressive JPEG of too many scans: save it anew")

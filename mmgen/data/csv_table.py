@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import TextIOWrapper
 from itertools import chain, islice
-from operator import itemgetter
 from typing import BinaryIO
 
 import numpy as np
@@ -85,19 +84,16 @@ def read_csv(
         told = f"{where} cannot be read ({error.strerror})" if error.strerror else str(error)
         raise UserError(f"{told}; make it readable for you.") from None
     paths = rows.paths = [_tidy(path) if "./" in path or "//" in path else path for path in rows.paths]
-    column = f"Column '{rows.used['path']}' of {where}"
-    _check_paths(column, paths, suffixes, trusted and isinstance(files, LocalFiles))
-    labels, label_names = encode_labels(
-        f"Column '{rows.used['label']}' of {where}", rows.labels, np.array(rows.label_codes, dtype=np.int64)
-    )
-    _refuse_empty(f"Column '{rows.used['label']}' of {where}", labels < 0)
-    subjects = subjects_or_paths(rows.subjects, paths) if "subject" in rows.used else None
-    if "split" in rows.used:
-        codes = np.array(rows.split_codes, dtype=np.int64)
-        splits = encode_splits(f"Column '{rows.used['split']}' of {where}", rows.splits, codes)
+    column = {role: f"Column '{used}' of {where}" for role, used in rows.used.items()}
+    _check_paths(column["path"], paths, suffixes, trusted and isinstance(files, LocalFiles))
+    labels, label_names = encode_labels(column["label"], rows.labels, np.array(rows.label_codes, dtype=np.int64))
+    _refuse_empty(column["label"], labels < 0)
+    subjects = subjects_or_paths(rows.subjects, paths) if "subject" in column else None
+    if "split" in column:
+        splits = encode_splits(column["split"], rows.splits, np.array(rows.split_codes, dtype=np.int64))
     else:
         splits = splits_from_paths(paths)
-    manifest = Manifest(_files_of(column, files, paths, trusted), paths, labels, label_names, subjects, splits)
+    manifest = Manifest(_files_of(column["path"], files, paths, trusted), paths, labels, label_names, subjects, splits)
     manifest = _without_repetitions(manifest, where)
     if check_files:
         _check_files(manifest, where)
@@ -124,23 +120,22 @@ def _collect(reader: Iterator[list[str]], where: str, columns: Columns) -> _Rows
     header = next(reader)
     position = _find_columns(where, [name.strip() for name in header], columns)
     rows = _Rows({role: header[index].strip() for role, index in position.items()})
-    pick = {role: itemgetter(index) for role, index in position.items()}
     known: dict[str, str] = {}
-    for chunk in _chunks(reader, len(header), where):
-        rows.paths.extend(path.strip() for path in map(pick["path"], chunk))
-        rows.label_codes.extend(map(rows.labels.__getitem__, map(pick["label"], chunk)))
-        if "split" in pick:
-            rows.split_codes.extend(map(rows.splits.__getitem__, map(pick["split"], chunk)))
-        if "subject" in pick:
-            subjects = [subject.strip() for subject in map(pick["subject"], chunk)]
+    for values in _chunks(reader, len(header), where):
+        rows.paths.extend(map(str.strip, values[position["path"]]))
+        rows.label_codes.extend(map(rows.labels.__getitem__, values[position["label"]]))
+        if "split" in position:
+            rows.split_codes.extend(map(rows.splits.__getitem__, values[position["split"]]))
+        if "subject" in position:
+            subjects = list(map(str.strip, values[position["subject"]]))
             rows.subjects.extend(map(known.setdefault, subjects, subjects))  # each name is in memory once
     if not rows.paths:
         raise UserError(f"{where} has a header but no rows; give a CSV with one row per file.")
     return rows
 
 
-def _chunks(rows: Iterator[list[str]], width: int, where: str) -> Iterator[list[list[str]]]:
-    """Rows of ``width`` fields each, some at a time; short ones are filled up, empty ones left out."""
+def _chunks(rows: Iterator[list[str]], width: int, where: str) -> Iterator[list[tuple[str, ...]]]:
+    """All ``width`` columns, some rows at a time; short rows are filled up, empty ones left out."""
     rows = filter(None, rows)
     start = 1
     while chunk := list(islice(rows, _CHUNK)):
@@ -153,7 +148,7 @@ def _chunks(rows: Iterator[list[str]], width: int, where: str) -> Iterator[list[
                 )
             chunk = [(row + [""] * width)[:width] for row in chunk]
         start += len(chunk)
-        yield chunk
+        yield list(zip(*chunk, strict=True))
 
 
 def _find_columns(where: str, header: list[str], columns: Columns) -> dict[str, int]:
@@ -192,8 +187,9 @@ def _tidy(path: str) -> str:
 
 def _check_paths(column: str, paths: list[str], suffixes: tuple[str, ...], may_leave: bool) -> None:
     _refuse_empty(column, np.array([not path for path in paths]))
-    wrong = [path for path in paths if not path.lower().endswith(suffixes)]
-    wrong = [path for path in map(without_secrets, wrong) if not path.lower().endswith(suffixes)]
+    unlike = [path for path in paths if not path.endswith(suffixes)]  # in capitals perhaps, or a URL with a query
+    unlike = [without_secrets(path) if is_url(path) else path for path in unlike]
+    wrong = [path for path in unlike if not path.lower().endswith(suffixes)]
     if wrong:
         raise UserError(
             f"{column} names {len(wrong)} files that do not end in {', '.join(suffixes)} "

@@ -166,10 +166,13 @@ def _to_size(image: Image.Image, settings: ImageSettings) -> tuple[np.ndarray, b
     image.load()  # first, for Pillow takes a picture that could not be loaded once for a black one
     orientation = _orientation(image)
     deep = image.mode == "F" or image.mode.startswith("I")
-    whole = image if deep else _without_transparency(image, settings.channels)
+    if deep:
+        whole = image.convert("I") if image.mode == "I;16B" else image  # which cannot be resized
+    else:
+        whole = _without_transparency(image, settings.channels)
     (width, height), side = whole.size, min(whole.size)
     box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
-    gap = None if image.mode.startswith("I;16") else _MARGIN  # Pillow does not reduce 16 bits
+    gap = None if whole.mode.startswith("I;16") else _MARGIN  # Pillow does not reduce 16 bits
     small = whole.resize((settings.size, settings.size), Image.Resampling.BICUBIC, box, gap)
     if orientation in _TURNS:
         small = small.transpose(_TURNS[orientation])
@@ -230,7 +233,7 @@ def _reason(error: Exception) -> str:
     """What to tell about a failure, on one line, without the file's name, which the sentence around it gives."""
     if isinstance(error, MemoryError):
         return "it needs more memory than there is"
-    if isinstance(error, OSError) and error.errno:
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # which is to seek where no file goes
         return {errno.ENOENT: "no such file", errno.EISDIR: "it is a folder"}.get(error.errno, error.strerror.lower())
     said = " ".join(str(error).split()).rstrip(".")
     return f"damaged: {said[:150]}" if said and isinstance(error, (OSError, ValueError, SyntaxError)) else "damaged"

@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from mmgen.data.labels import apply_label_map, match_labels
 from mmgen.data.layouts import LayoutName, LayoutOptions, read_layout
-from mmgen.data.manifest import SPLITS, Columns, Manifest
+from mmgen.data.manifest import SPLITS, Columns, Manifest, label_key
 from mmgen.data.settings import Settings, kind_of, suffixes_of
 from mmgen.data.splits import shared_subjects, with_validation
 from mmgen.errors import UserError, first_few
@@ -64,7 +62,7 @@ class Overview:
     def refuse_problems(self) -> None:
         """Raise UserError with all problems, if there are any."""
         if self.problems:
-            raise UserError("\n       ".join(self.problems))
+            raise UserError(" ".join(self.problems))
 
 
 def look(
@@ -96,7 +94,7 @@ def look(
             found.manifests[name] = split
             found.problems.extend(missing_labels(name, split))
             _warn_of_shared_subjects(found, name, split)
-    if not found.problems:
+    if not found.problems and len(found.manifests) > 1:
         _warn_of_crossing_subjects(found)
     return found
 
@@ -156,7 +154,8 @@ def _read(found: Overview, sources: Mapping[str, Source], label_map: Mapping[str
 
 
 def _match(found: Overview, refuse_unpaired: bool) -> None:
-    matched = found.attempt(lambda: match_labels(found.manifests))
+    before = found.manifests
+    matched = found.attempt(lambda: match_labels(before))
     if matched is None:
         return
     found.manifests, found.left_out = matched
@@ -165,10 +164,16 @@ def _match(found: Overview, refuse_unpaired: bool) -> None:
         if refuse_unpaired:
             found.problems.append(f"Label '{label}': {sentence}; add files, or allow to leave labels out.")
         else:
-            found.warnings.append(f"Label '{label}' is left out: {sentence}.")
+            count = sum(_files_of(manifest, label) for manifest in before.values())
+            found.warnings.append(f"Label '{label}' is left out with its {count} files: {sentence}.")
     names = next(iter(found.manifests.values())).label_names
     if len(names) == 1:
         found.warnings.append(f"'{names[0]}' is the only label: what is made cannot be measured by classification.")
+
+
+def _files_of(manifest: Manifest, label: str) -> int:
+    keys = [label_key(name) for name in manifest.label_names]
+    return int((manifest.labels == keys.index(label_key(label))).sum()) if label_key(label) in keys else 0
 
 
 def _warn_of_shared_subjects(found: Overview, name: str, manifest: Manifest) -> None:
@@ -187,7 +192,7 @@ def _warn_of_crossing_subjects(found: Overview) -> None:
     for manifest in found.manifests.values():
         if manifest.subjects is not None:
             in_test = manifest.splits == "test"
-            here = {side: set(np.unique(manifest.subjects[in_test == side]).tolist()) for side in (False, True)}
+            here = {side: set(manifest.subjects[in_test == side].tolist()) for side in (False, True)}
             crossing |= (here[True] & on_side[False]) | (here[False] & on_side[True])
             for side, subjects in here.items():
                 on_side[side] |= subjects

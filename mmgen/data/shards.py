@@ -10,7 +10,7 @@ import io
 import os
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
@@ -19,7 +19,7 @@ from mmgen.data.decoded import UnusableFile
 from mmgen.data.files import LocalFiles, RemoteFiles
 from mmgen.data.progress import progress_bar
 from mmgen.data.shard_patterns import find_shards
-from mmgen.data.shard_samples import Sample, read_shard
+from mmgen.data.shard_samples import About, Sample, read_shard
 from mmgen.data.table import (
     Columns,
     Distinct,
@@ -137,23 +137,49 @@ def read_shards(
     if columns.path is not None:
         raise UserError(f"{what} holds shards, which have no path column ('{columns.path}'); leave it out.")
     accepted = tuple(sorted(suffix.lower() for suffix in suffixes))
-    source, shard_paths = find_shards(where)
-    shards, samples = _list(source, shard_paths, what, accepted, columns, progress)
-    if not samples:
+    try:
+        source, shard_paths = find_shards(where)
+    except OSError as error:
+        raise UserError(f"{what} cannot be looked up ({error}); check it, and whether you may read it.") from None
+    listed = _list(source, shard_paths, what, accepted, columns, progress)
+    if not listed.paths:
         raise UserError(f"{what} holds no files that end in {', '.join(accepted)}; give shards of this modality.")
-    paths = [f"{shards[number].name}/{sample.name}" for number, sample in samples]
-    places = np.array([(number, sample.offset, sample.size) for number, sample in samples], dtype=np.int64)
-    labels, label_names = encode_labels(what, *_numbered(sample.about.label for _, sample in samples))
-    subjects = [sample.about.subject for _, sample in samples]
-    splits, codes = _numbered(sample.about.split for _, sample in samples)
+    labels, label_names = encode_labels(what, *listed.column("label"))
+    subjects, subject_codes = listed.column("subject")
+    splits, split_codes = listed.column("split")
     return Manifest(
-        ShardFiles(source, what, shards, paths, places),
-        paths,
+        ShardFiles(source, what, listed.shards, listed.paths, np.concatenate(listed.places)),
+        listed.paths,
         labels,
         label_names,
-        subjects_or_paths(subjects, paths) if any(subjects) else None,
-        encode_splits(f"The split in {what}", splits, codes) if any(splits) else splits_from_paths(paths),
+        subjects_or_paths([subjects[code] for code in subject_codes], listed.paths) if any(subjects) else None,
+        encode_splits(f"The split in {what}", splits, split_codes) if any(splits) else splits_from_paths(listed.paths),
     )
+
+
+@dataclass
+class _Listed:
+    """The samples of all shards, as columns; a text that many samples share is in memory once."""
+
+    shards: list[Shard] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    places: list[np.ndarray] = field(default_factory=list)  # of each shard (n, 3): its number, offsets, sizes
+    texts: dict[str, Distinct] = field(default_factory=lambda: {role: Distinct() for role in About._fields})
+    codes: dict[str, list[int]] = field(default_factory=lambda: {role: [] for role in About._fields})
+
+    def add(self, shard: Shard, samples: list[Sample]) -> None:
+        """Append a shard."""
+        number = len(self.shards)
+        self.shards.append(shard)
+        self.paths.extend(f"{shard.name}/{sample.name}" for sample in samples)
+        places = [(number, sample.offset, sample.size) for sample in samples]
+        self.places.append(np.array(places, dtype=np.int64).reshape(-1, 3))
+        for role, texts in self.texts.items():
+            self.codes[role].extend(texts[getattr(sample.about, role)] for sample in samples)
+
+    def column(self, role: str) -> tuple[list[str], np.ndarray]:
+        """The distinct texts, and the number of each sample's (n,) int64."""
+        return list(self.texts[role]), np.array(self.codes[role], dtype=np.int64)
 
 
 def _list(
@@ -163,10 +189,10 @@ def _list(
     suffixes: tuple[str, ...],
     columns: Columns,
     progress: bool,
-) -> tuple[list[Shard], list[tuple[int, Sample]]]:
-    """The shards and their samples with the number of the shard; all faults are raised together."""
+) -> _Listed:
+    """The shards' samples; faults are raised together."""
 
-    def listed(path: str) -> tuple[str, list[Sample], list[str]] | str:
+    def read(path: str) -> tuple[str, list[Sample], list[str]] | str:
         try:
             stamp = source.stamp(path)
             with source.open(path) as file:
@@ -174,18 +200,17 @@ def _list(
         except (UnusableFile, OSError) as error:
             return str(error)
 
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        results = list(progress_bar(pool.map(listed, paths), len(paths), "Listing shards", quiet=not progress))
     names = [path.partition("?")[0] if isinstance(source, RemoteFiles) else path for path in paths]
-    damaged, problems, shards, samples = [], [], [], []
-    for number, (path, name, result) in enumerate(zip(paths, names, results, strict=True)):
-        if isinstance(result, str):
-            damaged.append(f"{name}: {result}")
-            continue
-        stamp, found, faulty = result
-        shards.append(Shard(path, name, stamp))
-        samples.extend((number, sample) for sample in found)
-        problems.extend(f"{name}: {problem}" for problem in faulty)
+    listed, damaged, problems = _Listed(), [], []
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        results = progress_bar(pool.map(read, paths), len(paths), "Listing shards", quiet=not progress)
+        for path, name, result in zip(paths, names, results, strict=True):
+            if isinstance(result, str):
+                damaged.append(f"{name}: {result}")
+                continue
+            stamp, samples, faulty = result
+            listed.add(Shard(path, name, stamp), samples)
+            problems.extend(f"{name}: {problem}" for problem in faulty)
     if damaged:
         raise UserError(
             f"{len(damaged)} of {len(paths)} shards of {what} cannot be used ({shown(damaged)}); "
@@ -193,11 +218,4 @@ def _list(
         )
     if problems:
         raise UserError(f"{len(problems)} samples of {what} cannot be used ({shown(problems)}); repair or remove them.")
-    return shards, samples
-
-
-def _numbered(texts: Iterable[str]) -> tuple[list[str], np.ndarray]:
-    """The distinct texts, and the number of each (n,) int64."""
-    distinct = Distinct()
-    codes = np.array([distinct[text] for text in texts], dtype=np.int64)
-    return list(distinct), codes
+    return listed

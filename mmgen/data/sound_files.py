@@ -141,11 +141,11 @@ class _SoundfileReader:
         import soundfile
 
         self._failure = soundfile.SoundFileError
-        chunk = _find_samples(file)
+        chunk, told = _find_samples(file), _mp3_tells_length(file)
         if chunk and chunk.streamed:
             file = _Patched(file, chunk.size_at, struct.pack(chunk.order + "I", 0xFFFFFFFF))
-        self._descriptor, self._position = _descriptor(file)
         file.seek(0)
+        self._descriptor, self._position = _descriptor(file)
         try:
             self._file = soundfile.SoundFile(file if self._descriptor is None else self._descriptor, closefd=False)
         except (soundfile.SoundFileError, TypeError) as error:  # TypeError: the name says that the file is raw
@@ -154,7 +154,8 @@ class _SoundfileReader:
         # Otherwise soundfile seeks after every block, which takes time and fails where a FLAC's length is not known.
         self._file.seekable = lambda: False
         self.rate, self.channels = self._file.samplerate, self._file.channels
-        frames = self._file.frames if self._file.frames < 2**62 else 0
+        known = self._file.frames < 2**62 and (self._file.format != "MP3" or told)
+        frames = self._file.frames if known else 0
         self.promised, self.held = frames / max(self.rate, 1), math.inf
         if chunk and chunk.size > chunk.held:  # libsndfile has silently corrected the number of frames
             self.held = self.promised
@@ -245,6 +246,18 @@ def _find_samples(file: BinaryIO) -> _Samples | None:
             return _Samples(size if known else held, held, position + 4, order, streamed)
         position += 8 + size + size % 2
     raise UnusableFile("it is damaged: it has very many parts before its samples")
+
+
+def _mp3_tells_length(file: BinaryIO) -> bool:
+    """Whether an MP3 file says how long it is; otherwise libsndfile guesses from the first frame's bit rate."""
+    file.seek(0)
+    start = file.read(10)
+    tag = 0
+    if start[:3] == b"ID3" and len(start) == 10:  # 7 bits of each of the last four bytes
+        tag = 10 + sum(byte << shift for byte, shift in zip(start[6:], (21, 14, 7, 0), strict=True))
+    file.seek(tag)
+    frame = file.read(256)
+    return any(name in frame for name in (b"Xing", b"Info", b"VBRI"))
 
 
 class _Patched:

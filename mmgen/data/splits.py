@@ -36,7 +36,8 @@ def split_by_subject(manifest: Manifest, fractions: Mapping[str, float], seed: i
     shares = np.array([fractions[name] for name in names])
     subject_of_row, n_subjects = _subject_indices(manifest)
     # Distinct (label, subject) pairs, so that a subject with many files weighs as one.
-    pairs = np.unique(manifest.labels * n_subjects + subject_of_row) if n_subjects else np.empty(0, dtype=np.int64)
+    pairs = np.sort(manifest.labels * n_subjects + subject_of_row)
+    pairs = pairs[np.diff(pairs, prepend=-1) > 0]  # much quicker than np.unique
     pair_label, pair_subject = np.divmod(pairs, max(n_subjects, 1))
     order = np.random.default_rng(seed).permutation(n_subjects)
     subjects_of_label = {}

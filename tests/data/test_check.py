@@ -106,7 +106,7 @@ def test_equal_files_in_two_splits_or_under_two_labels_are_warned_of(data: dict[
 def test_labels_without_a_partner_are_named(data: dict[str, Path]):
     table = data["audio"] / "manifest.csv"
     table.write_text("".join(line for line in table.open(encoding="utf-8") if "covid" not in line), encoding="utf-8")
-    assert "Label 'covid' is left out" in text(check(data))
+    assert "Label 'covid' is left out with its" in text(check(data))
     findings = check(data, refuse_unpaired=True)
     assert any("Label 'covid'" in problem for problem in findings.overview.problems)
 

@@ -124,9 +124,10 @@ class TestRemoteFiles:
         names = [f"{folder}/{index}.png" for folder in ("a", "健康 b") for index in range(30)]
         files = RemoteFiles(put(url, dict.fromkeys(names[::2], b"x")))
         calls.clear()
-        asked = [*names, "lonely/1.png", *names[:3]]
+        fsspec.filesystem("memory").makedirs(f"{url}/a/folder.png")
+        asked = [*names, "lonely/1.png", "a/folder.png", *names[:3]]
         assert files.missing(asked) == [name for name in asked if name not in names[::2]]
-        n_absent = len(names) // 2 + 1
+        n_absent = len(names) // 2 + 2
         assert calls.count("info") == n_absent, "only files that no listing shows are asked for one by one"
         assert calls.count("ls") <= 2 + n_absent
         calls.clear()

@@ -217,6 +217,15 @@ class TestHostile:
         assert TABLE[name] in str(error.value)
 
     @pytest.mark.parametrize("name", WRITE)
+    def test_what_spreadsheets_make_of_tables(self, trees, tmp_path, name):
+        root = copy(trees, name, tmp_path)
+        lines = (root / TABLE[name]).read_text(encoding="utf-8").splitlines()
+        # A mark at the start, lines that end as on Windows, an empty one; empty fields at the end, or left out there.
+        lines[1:] = [line.rstrip(",") if row % 2 else f"{line},," for row, line in enumerate(lines[1:])]
+        (root / TABLE[name]).write_bytes("\r\n".join([*lines, "", ""]).encode("utf-8-sig"))
+        assert labelled(read(root, name)) == labelled(read(trees[name], name))
+
+    @pytest.mark.parametrize("name", WRITE)
     def test_an_archive_is_no_table(self, tmp_path, name):
         archive = tmp_path / "download.zip"
         archive.write_bytes(b"PK\x03\x04" + bytes(range(256)))
@@ -461,6 +470,12 @@ class TestCoswara:
     def test_participants_at_any_depth(self, tmp_path, place):
         root = write_coswara(tmp_path / "Датасет", per_class=1, recordings=("cough-heavy",), place=place)
         assert totals(read(root, "coswara")) == {"covid": 1, "healthy": 1, "recovered_full": 1}
+
+    def test_recordings_in_any_case(self, trees, tmp_path):
+        root = copy(trees, "coswara", tmp_path)
+        path = root / read(root, "coswara").paths[0]
+        path.rename(path.with_name("Cough-Heavy.WAV"))
+        assert "Cough-Heavy.WAV" in {Path(name).name for name in read(root, "coswara").paths}
 
     def test_statuses_of_no_use_and_unknown_ones(self, trees, tmp_path, caplog):
         root = copy(trees, "coswara", tmp_path)

@@ -10,7 +10,8 @@ import fsspec
 import numpy as np
 import pytest
 
-from mmgen.data.files import LocalFiles
+from mmgen.data.files import LocalFiles, RemoteFiles
+from mmgen.data.folders import RemoteTree
 from mmgen.data.images import IMAGE_SUFFIXES
 from mmgen.data.labels import match_labels
 from mmgen.data.manifest import Columns, Manifest, read_manifest
@@ -259,6 +260,9 @@ class TestDirt:
         table = make_csv(tmp_path, "path,label,subject\n1.png,a,p1\n\n2.png,pneumonia, viral,p2\n3.png,b,p3,,\n")
         with pytest.raises(UserError, match=r"Data rows 2 of .* have more fields than the header; put fields"):
             read_manifest(table, PNG, check_files=False)
+        table = make_csv(tmp_path, "path,label\n" + "1.png,a\n" * 700 + "2.png,a,b\n")
+        with pytest.raises(UserError, match="Data rows 701 of"):
+            read_manifest(table, PNG, check_files=False)
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -411,6 +415,7 @@ class TestRemote:
         assert dict(zip(manifest.paths, names_of(manifest), strict=True)) == {
             f"{label}/{index}.png": label for index, label in enumerate(["a", "a b", "a.b", "a0"], 1)
         }
+        assert RemoteTree(RemoteFiles(bucket)).files_below("a", (".png",)) == ["a/1.png"]
 
     def test_a_folder_with_a_manifest_is_read_through_it(self, bucket):
         put(bucket, **{"manifest.csv": "path,label\n1.png,a\n", "1.png": "", "x/2.png": ""})

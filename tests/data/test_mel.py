@@ -157,7 +157,9 @@ def test_level_is_restored(name, gain):
     assert abs(decibels(np.mean(back**2) / np.mean(wave**2))) < 0.4
 
 
-@pytest.mark.parametrize("options", [{"win_length": 1024, "hop_length": 256}, {"n_fft": 1023, "hop_length": 250}])
+@pytest.mark.parametrize(
+    "options", [{"win_length": 1024, "hop_length": 256}, {"n_fft": 1023, "hop_length": 250}, {"hop_length": 400}]
+)
 def test_other_sizes_go_both_ways(options):
     settings = AudioSettings(**options)
     mel = log_mel(torch.from_numpy(sounds()["noise"]), settings)

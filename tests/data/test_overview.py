@@ -54,7 +54,7 @@ def audio(tmp_path: Path) -> Path:
 def test_clean_data_have_no_problems(images: Path, audio: Path):
     found = look(sources(images, audio))
     assert found.problems == []
-    assert found.warnings == ["Label 'pneumonia' is left out: there are no samples of it among audio."]
+    assert found.warnings == ["Label 'pneumonia' is left out with its 3 files: there are no samples of it among audio."]
     assert found.left_out == {"pneumonia": ["audio"]}
     assert {name: manifest.label_names for name, manifest in found.manifests.items()} == {
         "image": ("covid", "healthy"),

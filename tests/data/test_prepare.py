@@ -60,7 +60,7 @@ def test_two_folders_become_matched_decoded_splits(folders, caplog):
     assert data.label_names == ("COVID", "healthy")
     assert data.left_out == {"pneumonia": ["audio"]}
     assert [record.message for record in caplog.records] == [
-        "Label 'pneumonia' is left out: there are no samples of it among audio."
+        "Label 'pneumonia' is left out with its 4 files: there are no samples of it among audio."
     ]
     assert data.splits.keys() == {"train", "val", "test"}
     for split, samples in data.splits.items():

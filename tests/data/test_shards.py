@@ -13,14 +13,19 @@ import fsspec
 import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from PIL import Image
+from small import SETTINGS, SOUND
 
 import mmgen.data.files as files_module
 import mmgen.data.tar_members as tar_module
 from mmgen.data.decoded import UnusableFile
 from mmgen.data.manifest import Columns, Manifest, read_manifest
 from mmgen.data.shard_patterns import expand_braces
+from mmgen.data.shard_writer import ShardWriter
 from mmgen.data.shards import read_shards
 from mmgen.data.tar_members import tar_members
+from mmgen.data.unfinished import prepare_folder
+from mmgen.data.writer import SyntheticSample
 from mmgen.errors import UserError
 
 PNG, FLAC = {".png", ".jpg"}, {".flac"}
@@ -98,6 +103,19 @@ class TestSamples:
         write(tmp_path / "shards" / "000000.tar", sample("000000", {"label": "a"}, png=b"x"))
         (tmp_path / "dataset.json").write_text("{}")
         assert read_manifest(tmp_path, PNG).paths == ["000000.tar/000000.png"]
+
+    def test_what_the_library_writes_it_reads(self, tmp_path):
+        labels = ("covid", "肺炎")
+        prepare_folder(tmp_path, False, {})
+        writer = ShardWriter(tmp_path, SETTINGS, labels, 3, 4, lambda index: {"label": labels[index // 3], "seed": 7})
+        silence = np.zeros(SOUND.shape[1:], np.float32), np.zeros(SOUND.segment_samples, np.float32)
+        pixels = [np.full(SETTINGS["image"].shape, 9 * index, np.uint8) for index in range(6)]
+        writer.write(SyntheticSample(index, {"image": pixels[index]}, {"audio": silence}) for index in range(6))
+        writer.finish({"generator": "a test"})
+        images, sounds = read_manifest(tmp_path, PNG), read_manifest(tmp_path, FLAC)
+        assert names_of(images) == names_of(sounds) == ["covid"] * 3 + ["肺炎"] * 3
+        assert [np.asarray(Image.open(images.open(index)))[0, 0] for index in range(6)] == list(range(0, 54, 9))
+        assert all(data[:4] == b"fLaC" for data in contents(sounds))
 
     def test_subject_split_and_label_by_usual_and_by_given_names(self, tmp_path):
         about = [
@@ -343,7 +361,7 @@ class TestTarMembers:
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w", format=format, pax_headers={"comment": "für alle"}) as archive:
             for index in range(60):
-                info = tarfile.TarInfo(rng.choice(["a b/", "健康/", "x/" * 40]) + f"{index}.png")
+                info = tarfile.TarInfo(rng.choice(["a b/", "健康/", "x/" * 60]) + f"{index}.png")
                 if format != tarfile.USTAR_FORMAT:
                     info.name = "z" * int(rng.integers(0, 300)) + info.name
                 kinds = [tarfile.REGTYPE] * 6 + [tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE]
@@ -357,6 +375,14 @@ class TestTarMembers:
         found = list(tar_members(io.BytesIO(buffer.getvalue()), len(buffer.getvalue())))
         assert [tuple(member) for member in found] == expected
         assert len(expected) > 20
+
+    def test_links_that_claim_a_size_and_folders_of_old_archives(self):
+        link, folder = tarfile.TarInfo("link.png"), tarfile.TarInfo("folder.png")
+        link.type, link.size = tarfile.LNKTYPE, 700
+        archive = link.tobuf() + old_folder(folder.tobuf()) + tar_bytes({"1.png": b"x"})
+        with tarfile.open(fileobj=io.BytesIO(archive)) as standard:
+            assert [about.isreg() for about in standard] == [False, False, True]
+        assert list(tar_members(io.BytesIO(archive), len(archive))) == [("1.png", 1536, 1)]
 
     def test_sizes_beyond_octal_digits(self):
         info = tarfile.TarInfo("big.png")
@@ -406,10 +432,7 @@ class TestTarMembers:
         archive = bytearray(tar_bytes({"1.png": b"x" * 500, "2.png": b"y" * 500}))
         header = archive[1024:1536]
         header[field] = value
-        if field.start != 0:  # with a checksum that is right
-            header[148:156] = b" " * 8
-            header[148:156] = b"%06o\0 " % sum(header)
-        archive[1024:1536] = header
+        archive[1024:1536] = header if field.start == 0 else with_checksum(header)
         with pytest.raises(UnusableFile, match=message):
             list(tar_members(io.BytesIO(bytes(archive)), len(archive)))
 
@@ -453,9 +476,7 @@ class TestTarMembers:
         for position in rng.integers(0, len(archive), size=3):
             header = position // 512 * 512
             archive[position] = rng.integers(256)
-            block = archive[header : header + 512]
-            block[148:156] = b" " * 8
-            archive[header + 148 : header + 156] = b"%06o\0 " % sum(block)  # noise with a right checksum goes further
+            archive[header : header + 512] = with_checksum(archive[header : header + 512])  # goes further
         try:
             found = list(tar_members(io.BytesIO(bytes(archive)), len(archive)))
         except UnusableFile:
@@ -489,6 +510,21 @@ class Sparse(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         return self._file.read(size).ljust(size, b"\0")
+
+
+def with_checksum(header: bytes) -> bytes:
+    """A header whose checksum is right."""
+    changed = bytearray(header)
+    changed[148:156] = b" " * 8
+    changed[148:156] = b"%06o\0 " % sum(changed)
+    return bytes(changed)
+
+
+def old_folder(header: bytes) -> bytes:
+    """The header of a folder as the oldest format has it: a file whose name ends in a slash."""
+    name, _, rest = header.partition(b"\0")
+    header = name + b"/" + rest.rjust(len(header) - len(name) - 1, b"\0")
+    return with_checksum(header[:156] + b"\0" + header[157:])
 
 
 def extension(records: bytes) -> bytes:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -7,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ def sine(seconds: float = 1.0, rate: int = RATE, hertz: float = 440.0, level: fl
     return (level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
-def encoded(wave: np.ndarray, rate: int = RATE, **options: str) -> bytes:
+def encoded(wave: np.ndarray, rate: int = RATE, **options: Any) -> bytes:
     """A file of soundfile's; WAV of 16 bits if ``options`` say nothing else."""
     file = io.BytesIO()
     soundfile.write(file, wave, rate, **{"format": "WAV", **options})
@@ -70,11 +72,11 @@ def read(content: bytes, seconds: float | None = None) -> Sound:
 
 
 def complaint(content: bytes, seconds: float | None = 4.0) -> str:
-    """Why content cannot be used; always told within two seconds."""
-    start = time.perf_counter()
+    """Why content cannot be used; always told within two seconds (of computing: machines may be busy)."""
+    start = time.thread_time()
     with pytest.raises(UnusableFile) as error:
         read(content, seconds)
-    assert time.perf_counter() - start < 2.0
+    assert time.thread_time() - start < 2.0
     assert "\n" not in str(error.value) and not str(error.value).endswith(".")
     return str(error.value)
 
@@ -172,11 +174,11 @@ def test_without_pyav_the_extra_is_named(monkeypatch, format_name, magic):
 # -- bounds
 
 
-def test_no_more_is_read_than_asked_for(tmp_path: Path):
+def test_no_more_is_read_than_asked_for():
     content = encoded(np.zeros(600 * 8000, np.int16), 8000)
-    start = time.perf_counter()
+    start = time.thread_time()
     assert len(read(content, 4.0).mono) == 32_000
-    assert time.perf_counter() - start < 0.5
+    assert time.thread_time() - start < 0.1
     assert len(read(content).mono) == 600 * 8000
     assert len(read(encoded(sine(0.05)), 4.0).mono) == 800
 
@@ -215,26 +217,23 @@ def test_memory_follows_what_is_there_not_what_a_header_says():
     assert peak_kilobytes() - before < 50_000
 
 
-def hostile_files() -> dict[str, bytes]:
-    """Files that keep careless readers busy."""
-    rng = np.random.default_rng(0)
-    noise = rng.integers(0, 256, 20_000_000, dtype=np.uint8).tobytes()
-    files = {
-        "many parts": wav(b"")[:12] + b"JUNK\0\0\0\0" * 3_000_000,
-        "noise after an mp3 header": b"\xff\xfb\x90\x00" + noise,
-        "noise after a flac header": b"fLaC\x00\x00\x00\x22" + noise,
-        "noise after an ogg header": b"OggS" + noise,
-        "noise after a webm header": b"\x1a\x45\xdf\xa3" + noise,
-        "noise": noise,
-        "zeros": bytes(20_000_000),
-        "many free boxes": b"\0\0\0\x14ftypM4A \0\0\0\0isom" + b"\0\0\0\x08free" * 3_000_000,
-    }
-    return files
+NOISE = np.random.default_rng(0).integers(0, 256, 20_000_000, dtype=np.uint8).tobytes()
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "many parts": lambda: wav(b"")[:12] + b"JUNK\0\0\0\0" * 3_000_000,
+    "many free boxes": lambda: b"\0\0\0\x14ftypM4A \0\0\0\0isom" + b"\0\0\0\x08free" * 3_000_000,
+    "noise after an mp3 header": lambda: b"\xff\xfb\x90\x00" + NOISE,
+    "noise after a flac header": lambda: b"fLaC\x00\x00\x00\x22" + NOISE,
+    "noise after an ogg header": lambda: b"OggS" + NOISE,
+    "noise after a webm header": lambda: b"\x1a\x45\xdf\xa3" + NOISE,
+    "noise": lambda: NOISE,
+    "zeros": lambda: bytes(20_000_000),
+}
 
 
-@pytest.mark.parametrize("name", hostile_files())
-def test_hostile_files_do_not_hold_the_reader_up(name):
-    complaint(hostile_files()[name])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_files_that_keep_careless_readers_busy(name):
+    said = complaint(HOSTILE[name]())
+    assert name != "many parts" or "very many parts" in said
 
 
 # -- headers and sizes
@@ -285,6 +284,17 @@ def test_other_cut_files_are_refused_where_sound_is_missing_that_is_wanted(forma
     content = cut({"format": format_name}, 0.42)
     assert any(said in complaint(content) for said in ("header promises 5.0 s", "damaged"))
     assert len(read(content, 1.0).mono) == RATE
+
+
+def test_the_length_of_an_mp3_that_does_not_tell_it_is_no_promise():
+    """libsndfile takes this one for about twice as long, from the bit rate of its quiet beginning."""
+    noise = np.random.default_rng(0).normal(scale=0.3, size=44_100)
+    wave = np.concatenate([np.zeros(44_100), noise])
+    content = encoded(wave, 44_100, format="MP3", bitrate_mode="VARIABLE", compression_level=0.3)
+    second_frame = content.index(content[:2], 4)
+    assert b"Xing" in content[:second_frame]
+    for untold in (content[second_frame:], b"ID3\x03\0\0\0\0\0\x0a" + bytes(10) + content[second_frame:]):
+        assert abs(len(read(untold, 4.0).mono) - len(wave)) < 4000
 
 
 def test_cut_webm_and_m4a_are_refused():
@@ -363,9 +373,7 @@ def test_the_descriptor_is_closed_by_its_owner_only(tmp_path: Path):
     for content in (encoded(sine()), b"no sound"):
         path.write_bytes(content)
         with open(path, "rb") as file:
-            try:
+            with contextlib.suppress(UnusableFile):
                 read_sound(file)
-            except UnusableFile:
-                pass
             os.fstat(file.fileno())
             assert file.read() == content

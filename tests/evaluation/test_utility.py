@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from mmgen.data.audio import AudioSettings, log_mel_segments
@@ -16,10 +17,17 @@ from mmgen.data.phantoms import phantom_cough
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.evaluation import utility as module
-from mmgen.evaluation.utility import UtilityConfig, as_input, classification_scores, train_and_test, utility
-from mmgen.models.classifiers import build_classifier
+from mmgen.evaluation.utility import (
+    UtilityConfig,
+    classification_scores,
+    hold_out,
+    reduced,
+    train_and_test,
+    utility,
+)
 from mmgen.models.modality import Modality
-from mmgen.training.classifier import ClassifierTask
+from mmgen.training import classifier as training
+from mmgen.training.classifier import ClassifierConfig, ClassifierTask, train_classifier
 from mmgen.training.engine import make_accelerator
 
 SOUND = AudioSettings()
@@ -143,12 +151,12 @@ class Counted(ClassifierTask):
 @pytest.fixture
 def linear(monkeypatch: pytest.MonkeyPatch) -> None:
     Counted.sizes = []
-    monkeypatch.setattr(module, "ClassifierTask", Counted)
+    monkeypatch.setattr(training, "ClassifierTask", Counted)
     monkeypatch.setattr(module, "build_classifier", make_linear)
 
 
-def make_linear(name: str, channels: int, classes: int) -> nn.Module:
-    return nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(64 * channels, classes))
+def make_linear(name: str, shape: tuple[int, int, int], classes: int, backbone: Any) -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(64 * shape[0], classes))
 
 
 @pytest.mark.usefixtures("linear")
@@ -189,26 +197,103 @@ def test_test_labels_that_training_lacks_are_refused(
         train_and_test(modality, train.select(train.labels == 0), test, UtilityConfig(updates=1), accelerator, 0)
 
 
-# -- inputs and networks
+@pytest.mark.usefixtures("linear")
+def test_settings_reach_the_training(
+    modality: Modality,
+    train: Samples,
+    test: Samples,
+    accelerator: Accelerator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[tuple[ClassifierConfig, int, int | None]] = []
+
+    def noted(model: Any, modality: Any, kept: Samples, config: Any, engine: Any, validation: Samples | None) -> Any:
+        seen.append((config, len(kept), None if validation is None else len(validation)))
+        return train_classifier(model, modality, kept, config, engine, validation)
+
+    monkeypatch.setattr(module, "train_classifier", noted)
+    augmentation = {"audio": "spectrogram", "image": "radiograph"}
+    for classifier, lr in (("convnet", 1e-3), ("vit_lora", training.LEARNING_RATES["vit_lora"])):
+        config = UtilityConfig(
+            classifier=classifier,
+            updates=10,
+            balance="sampling",
+            augmentation=augmentation,  # type: ignore[arg-type]
+            validation_share=0.25,
+        )
+        train_and_test(modality, train, test, config, accelerator, seed=3)
+        expected = ClassifierConfig(10, 32, lr, balance="sampling", augmentation="spectrogram", seed=3)
+        assert seen.pop() == (expected, 144, 48)
+    few = train.select(np.r_[0:12, 96:108])  # three of a label would be held out
+    train_and_test(modality, few, test, UtilityConfig(updates=10, validation_share=0.25), accelerator, seed=0)
+    assert seen.pop() == (ClassifierConfig(10), 24, None)
 
 
-def test_inputs_are_normalised_and_no_longer_than_allowed() -> None:
+def test_a_backbone_reaches_the_network(
+    modality: Modality, train: Samples, test: Samples, accelerator: Accelerator
+) -> None:
+    torch.manual_seed(0)
+    backbone = VisionTransformer(32, 16, 3, num_classes=0, embed_dim=16, depth=1, num_heads=2)
+    config = UtilityConfig(classifier="vit_lora", updates=2, seeds=2, max_side=40)
+    scores = utility(modality, {"real": train}, test, config, accelerator, backbone)["real"]
+    assert 0 <= scores["auc"]["mean"] <= 1 and scores["auc"]["std"] > 0
+    with pytest.raises(UserError, match="vit_lora adapts a pretrained Vision Transformer"):
+        utility(modality, {"real": train}, test, config, accelerator)
+
+
+@pytest.mark.parametrize("options", [{"max_side": 16}, {"validation_share": 1.0}, {"validation_share": -0.1}])
+def test_settings_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UserError):
+        UtilityConfig(**options)
+    with pytest.raises(UserError, match=r"needs updates in multiples of 10, got 0\.2 and 155"):
+        UtilityConfig(updates=155, validation_share=0.2)
+
+
+# -- samples
+
+
+def test_larger_samples_are_reduced_in_their_own_type() -> None:
     modality = Modality("audio", (1, 100, 50), (10, 10), (-6.0,), (2.0,))
     values = np.random.default_rng(0).normal(-6, 2, (300, 1, 100, 50)).astype(np.float16)
-    samples = Samples(values, np.zeros(300, dtype=np.int64), ("a", "b"), np.arange(300))
-    whole, small = as_input(modality, samples, 100), as_input(modality, samples, 25)
-    assert whole.shape == (300, 1, 100, 50) and small.shape[-2:] in {(25, 12), (25, 13)}
-    np.testing.assert_allclose(whole.numpy(), (values.astype(np.float32) + 6) / 2, atol=1e-5)
-    assert abs(float(small.mean()) - float(whole.mean())) < 0.01  # reduced by averaging
-    assert as_input(modality, samples, 400).shape == whole.shape  # never enlarged
+    samples = Samples(values, np.arange(300) % 2, ("a", "b"), np.arange(300))
+    small = reduced(samples, 25)
+    assert small.values.shape[2:] in {(25, 12), (25, 13)} and small.values.dtype == np.float16
+    assert abs(float(small.values.mean(dtype=np.float64) - values.mean(dtype=np.float64))) < 0.01
+    # Antialiased: the deviation of noise falls with the root of the pixels averaged.
+    assert float(small.values.std(dtype=np.float64)) < 0.35 * modality.std[0]
+    assert reduced(samples, 100) is samples and reduced(samples, 400) is samples  # never enlarged
+    assert np.array_equal(small.labels, samples.labels) and np.array_equal(small.rows, samples.rows)
 
 
-@pytest.mark.parametrize(("channels", "classes"), [(1, 2), (3, 5)])
-def test_resnet_takes_channels_and_classes(channels: int, classes: int) -> None:
-    model = build_classifier("resnet18", channels, classes).eval()
-    assert model(torch.zeros(2, channels, 32, 24)).shape == (2, classes)
+def test_reduced_bytes_are_rounded() -> None:
+    values = np.zeros((2, 3, 64, 64), np.uint8)
+    values[0], values[1, :, ::2] = 255, 129  # averages of 64.5 in the second
+    small = reduced(Samples(values, np.arange(2), ("a", "b"), np.arange(2)), 32).values
+    assert small.dtype == np.uint8 and small.shape == (2, 3, 32, 32)
+    assert (small[0] == 255).all() and abs(float(small[1].mean()) - 64.5) <= 1.0
 
 
-def test_an_unknown_classifier_is_refused() -> None:
-    with pytest.raises(UserError, match="Unknown classifier 'vgg'"):
-        build_classifier("vgg", 1, 2)  # type: ignore[arg-type]
+def segments(files: tuple[int, ...], of_each: int = 3) -> Samples:
+    """So many files of each label, each of three segments."""
+    labels = np.repeat(np.arange(len(files)), files)
+    rows = np.repeat(np.arange(len(labels)), of_each)
+    return Samples(np.zeros((len(rows), 1, 2, 2)), labels[rows], tuple("abc"[: len(files)]), rows + 50)
+
+
+def test_files_are_held_out_whole_by_label() -> None:
+    samples = segments((40, 20))
+    kept, held = hold_out(samples, 0.2, seed=0)
+    assert held is not None
+    assert not set(kept.rows) & set(held.rows) and set(kept.rows) | set(held.rows) == set(samples.rows)
+    assert len(kept) + len(held) == len(samples)
+    assert [len(set(held.rows[held.labels == c])) for c in (0, 1)] == [8, 4]
+    again, other = (hold_out(samples, 0.2, seed)[1] for seed in (0, 1))
+    assert again is not None and np.array_equal(again.rows, held.rows)
+    assert other is not None and not np.array_equal(other.rows, held.rows)
+
+
+@pytest.mark.parametrize(("files", "share"), [((40, 17), 0.2), ((40, 40), 0.0), ((3, 3), 0.5)])
+def test_of_small_sets_nothing_is_held_out(files: tuple[int, ...], share: float) -> None:
+    samples = segments(files)
+    kept, held = hold_out(samples, share, seed=0)
+    assert kept is samples and held is None

@@ -227,7 +227,7 @@ def test_files_that_do_not_serve_are_named(tmp_path, weights):
         (wider, "not those of test_vit, .*qkv"),
         ({"conv1.weight": torch.zeros(3)}, "not those of test_vit"),
         (torch.zeros(3), "cannot be read"),
-        (CrossModalMAE, "cannot be read"),  # a class: only unpickling could make it
+        ({"model": weights, "class": CrossModalMAE}, "cannot be read"),  # a class: only unpickling could make it
     ):
         with pytest.raises(UserError, match=words) as error:
             load_vit(NAME, written(tmp_path, ".pt", state))

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmgen.errors import UserError
-from mmgen.training import augmentation
 from mmgen.training.augmentation import STRATEGIES, AugmentationName, Parameters, Strategy, augment, draw
 
 NAMES = get_args(AugmentationName)
@@ -25,17 +24,8 @@ def pictures(count: int = 6, channels: int = 3, sides: tuple[int, int] = (24, 32
     return torch.randn(count, channels, *sides, generator=seeded(9))
 
 
-def drawn(monkeypatch: pytest.MonkeyPatch, strategy: Strategy, count: int = 200, **options: bool) -> Parameters:
-    monkeypatch.setitem(augmentation.STRATEGIES, "lesion", strategy)
-    return draw("lesion", seeded(), count, **options)
-
-
-def unchanged(p: Parameters) -> Parameters:
-    """Parameters of nothing, for tests to set one of."""
-    return dataclasses.replace(draw("none", seeded(), 1), **dataclasses.asdict(p)) if p else p
-
-
 def only(**values: Tensor) -> Parameters:
+    """One change, given by hand."""
     return dataclasses.replace(draw("none", seeded(), 1), **values)
 
 
@@ -155,15 +145,11 @@ def test_one_operation_at_a_time_or_all(name: AugmentationName) -> None:
     single = operations(draw(name, seeded(), 600))
     assert all(len(each) == 1 or (not each and "flip" in has) for each in single)
     for operation in has:
-        share = np_mean([operation in each for each in single])
+        share = sum(operation in each for each in single) / len(single)
         expected = (0.75 if operation == "flip" else 1.0) / len(has)  # a flip may turn out to be none
         assert abs(share - expected) < 0.06, operation
     for each in operations(draw(name, seeded(), 50, compose=True)):
         assert each | {"flip"} == has | {"flip"} and ("flip" in has or "flip" not in each)
-
-
-def np_mean(values: list[bool]) -> float:
-    return sum(values) / len(values)
 
 
 @pytest.mark.parametrize("name", ["radiograph", "spectrogram"])
@@ -198,6 +184,15 @@ def test_a_flip_is_a_flip(axis: int, dims: tuple[int, ...]) -> None:
     matrix[0, axis, axis] = -1
     x = pictures(sides=(5, 8))
     torch.testing.assert_close(augment(x, only(matrix=matrix)), x.flip(dims), rtol=1e-4, atol=1e-4)
+
+
+def test_flips_are_up_down_and_left_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = pictures(1, sides=(5, 8))
+    for flips, dim in (((True, False), -2), ((False, True), -1)):
+        monkeypatch.setitem(STRATEGIES, "lesion", Strategy(flips=flips))
+        changed = [augment(x, draw("lesion", seeded(seed))) for seed in range(20)]
+        kinds = [[torch.allclose(y, kind, rtol=1e-4, atol=1e-4) for kind in (x, x.flip(dim))] for y in changed]
+        assert all(any(kind) for kind in kinds) and {tuple(kind) for kind in kinds} == {(True, False), (False, True)}
 
 
 def test_a_shift_moves_whole_pixels_and_brings_in_zeros() -> None:

@@ -1,20 +1,56 @@
 from __future__ import annotations
 
+import os
+import signal
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from tiny import same_weights
 from torch import nn
 
-from mmgen.training.classifier import ClassifierConfig, ClassifierTask, LabelledBatches, predict
-from mmgen.training.loop import Loop, LoopConfig, Position
+from mmgen.data.samples import Samples
+from mmgen.errors import UserError
+from mmgen.models.classifiers import ClassifierName, build_classifier
+from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.modality import Modality
+from mmgen.training import classifier as module
+from mmgen.training.checkpoint import Checkpoints
+from mmgen.training.classifier import (
+    LEARNING_RATES,
+    ClassifierConfig,
+    ClassifierTask,
+    LabelledBatches,
+    class_weights,
+    predict,
+    smoothed_loss,
+    train_classifier,
+)
+from mmgen.training.engine import make_accelerator
+from mmgen.training.loop import Interrupted, Position
+
+SCAN = Modality("scan", (1, 4, 4), (2, 2), (100.0,), (50.0,))
 
 
-def batches(count: int = 10, batch_size: int = 4, updates: int = 9, seed: int = 0) -> LabelledBatches:
-    """Sample i is the number i everywhere."""
-    x = torch.arange(count, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
-    return LabelledBatches(x, np.arange(count) % 2, batch_size, updates, seed)
+def numbered(count: int = 10, labels: np.ndarray | None = None) -> Samples:
+    """Sample i is the number i everywhere; labels alternate unless they are given."""
+    values = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 1, 4, 4)).copy()
+    labels = np.arange(count) % 2 if labels is None else labels
+    return Samples(values, labels, tuple("abcdefg"[: labels.max() + 1]), np.arange(count))
+
+
+def noisy(count: int = 64, seed: int = 0, signal: float = 60.0) -> Samples:
+    """Noise whose mean depends on the label."""
+    labels = np.arange(count) % 2
+    values = np.random.default_rng(seed).normal(70, 40, (count, 1, 4, 4)) + signal * labels[:, None, None, None]
+    return Samples(values.clip(0, 255).astype(np.uint8), labels, ("a", "b"), np.arange(count))
 
 
 def network() -> nn.Module:
@@ -22,87 +58,365 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
 
 
-def drawn(source: LabelledBatches, **options: int) -> list[list[int]]:
-    positions = [Position(0, step, step, **options) for step in range(source.steps_per_epoch)]
-    return [source.batch(position)["x"][:, 0, 0, 0].int().tolist() for position in positions]
+# -- batches
 
 
-def test_no_sample_comes_again_before_all_have_come() -> None:
-    source = batches(count=12, batch_size=4, updates=9)
-    order = [index for batch in drawn(source) for index in batch]
-    rounds = [tuple(order[start : start + 12]) for start in (0, 12, 24)]
-    assert all(sorted(each) == list(range(12)) for each in rounds)
-    assert len(set(rounds)) == 3
+def drawn(source: LabelledBatches, updates: int, **options: int) -> list[list[int]]:
+    positions = [Position(0, update, update, **options) for update in range(updates)]
+    return [source.batch(position)["x"][:, 0, 0, 0].tolist() for position in positions]
+
+
+def batches(count: int = 10, batch_size: int = 4, seed: int = 0, balanced: bool = False) -> LabelledBatches:
+    return LabelledBatches(numbered(count), batch_size, 9, seed, balanced)
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(12, 4), (10, 4), (7, 7), (5, 3)])
+def test_no_sample_comes_again_before_all_have_come(count: int, batch_size: int) -> None:
+    order = [index for batch in drawn(batches(count, batch_size), 40) for index in batch]
+    rounds = [tuple(order[start : start + count]) for start in range(0, len(order) - count, count)]
+    assert all(sorted(each) == list(range(count)) for each in rounds)
+    assert len(set(rounds)) > len(rounds) // 2 > 0
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 10, 100])
 def test_length_and_batches_do_not_depend_on_the_number_of_samples(count: int) -> None:
-    source = batches(count, batch_size=4, updates=6)
-    assert source.steps_per_epoch == 6
-    assert [len(batch) for batch in drawn(source)] == [min(4, count)] * 6
-    seen = {index for batch in drawn(source) for index in batch}
-    assert len(seen) >= min(count, 6 * 4)
+    source = batches(count, batch_size=4)
+    assert source.steps_per_epoch == 9
+    assert [len(batch) for batch in drawn(source, 9)] == [min(4, count)] * 9
 
 
-def test_labels_stay_with_their_samples() -> None:
-    source = batches()
-    for step in range(9):
-        batch = source.batch(Position(0, step, step))
+@pytest.mark.parametrize("balanced", [False, True])
+def test_labels_stay_with_their_samples(balanced: bool) -> None:
+    source = batches(balanced=balanced)
+    for update in range(20):
+        batch = source.batch(Position(0, update, update))
+        assert batch["x"].dtype == torch.uint8
         assert torch.equal(batch["x"][:, 0, 0, 0].long() % 2, batch["label"])
 
 
-def test_batches_are_a_function_of_seed_and_update_alone() -> None:
-    assert drawn(batches()) == drawn(batches())
-    assert drawn(batches(seed=1)) != drawn(batches())
+@pytest.mark.parametrize("balanced", [False, True])
+def test_batches_are_a_function_of_seed_and_update_alone(balanced: bool) -> None:
+    expected = drawn(batches(balanced=balanced), 30)
+    assert expected == drawn(batches(balanced=balanced), 30)
+    assert expected != drawn(batches(balanced=balanced, seed=1), 30)
+    fresh = batches(balanced=balanced)  # begun late, or asked again, or in another epoch of the loop
+    for update in (17, 4, 29, 29, 3):
+        assert fresh.batch(Position(update // 9, update % 9, update))["x"][:, 0, 0, 0].tolist() == expected[update]
     # The measuring classifier is trained by one process of many, on whole batches.
-    assert drawn(batches(), rank=1, world=2) == drawn(batches())
+    assert drawn(batches(balanced=balanced), 30, rank=1, world=2) == expected
 
 
-def learn(accelerator: Accelerator, seed: int = 0, updates: int = 60) -> tuple[nn.Module, list[float]]:
-    generator = torch.Generator().manual_seed(0)
-    labels = np.arange(64) % 2
-    x = torch.randn(64, 1, 4, 4, generator=generator) + 2.0 * torch.from_numpy(labels).view(-1, 1, 1, 1)
-    task = ClassifierTask(network(), ClassifierConfig(lr=1e-2), accelerator)
-    losses: list[float] = []
-    update = task.update
-    task.update = lambda batch, position: (  # type: ignore[method-assign]
-        scalars := update(batch, position),
-        losses.append(float(scalars["loss/class"])),
-    )[0]
-    Loop(task, LabelledBatches(x, labels, 16, updates, seed), LoopConfig(1, seed=seed), accelerator).run()
-    right = predict(task.model, x, accelerator).argmax(1) == labels
-    assert right.mean() > 0.9
-    return task.model, losses
+def test_balanced_rounds_have_every_class_equally_often() -> None:
+    labels = np.repeat([0, 1, 2], [20, 3, 7])
+    source = LabelledBatches(numbered(30, labels), 4, 15, seed=0, balanced=True)
+    assert source.batch_size * 15 == 3 * 20  # one round
+    order = [index for batch in drawn(source, 30) for index in batch]
+    for start in (0, 60):
+        seen = Counter(order[start : start + 60])
+        assert {c: sum(seen[i] for i in np.flatnonzero(labels == c)) for c in range(3)} == {0: 20, 1: 20, 2: 20}
+        for c in range(3):  # and every sample of a class, as equally as can be
+            times = [seen[i] for i in np.flatnonzero(labels == c)]
+            assert min(times) >= 1 and max(times) - min(times) <= 1
+    for start in range(0, 120, 3):
+        assert sorted(labels[order[start : start + 3]]) == [0, 1, 2]
+    assert len({tuple(labels[order[start : start + 3]]) for start in range(0, 60, 3)}) > 3
 
 
-def test_a_classifier_learns_and_does_the_same_again(accelerator: Accelerator) -> None:
-    model, losses = learn(accelerator)
-    assert len(losses) == 60 and np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
-    again, _ = learn(accelerator)
-    assert same_weights(model.state_dict(), again.state_dict())
-    other, _ = learn(accelerator, seed=1)
-    assert not same_weights(model.state_dict(), other.state_dict())
+class Unread:
+    """An array that notes how much of it is read at once."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values, self.shape, self.dtype, self.read = values, values.shape, values.dtype, []
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        self.read.append(len(self._values[index]))
+        return self._values[index]
+
+
+def test_samples_are_read_a_batch_at_a_time(accelerator: Accelerator) -> None:
+    train = noisy()
+    unread = Unread(train.values)
+    config = ClassifierConfig(updates=5, batch_size=8)
+    model = train_classifier(network(), SCAN, replace(train, values=unread), config, accelerator)
+    assert unread.read == [8] * 5
+    expected = train_classifier(network(), SCAN, train, config, accelerator)
+    assert same_weights(model.state_dict(), expected.state_dict())
+    predict(model, SCAN, replace(train, values=unread), accelerator, batch_size=10)
+    assert max(unread.read) == 10
+
+
+# -- loss
 
 
 def test_the_first_loss_is_smoothed_cross_entropy(accelerator: Accelerator) -> None:
-    task = ClassifierTask(network(), ClassifierConfig(label_smoothing=0.1), accelerator)
-    batch = batches().batch(Position(0, 0, 0))
+    train = numbered()
+    task = ClassifierTask(network(), SCAN, ClassifierConfig(label_smoothing=0.1), accelerator, train)
+    batch = LabelledBatches(train, 4, 1, seed=0).batch(Position(0, 0, 0))
     with torch.no_grad():
-        log = task.model(batch["x"]).log_softmax(-1)
+        log = network().train()((batch["x"].float() - 100) / 50).log_softmax(-1)
     target = torch.full_like(log, 0.05).scatter(1, batch["label"][:, None], 0.95)
     loss = task.update(batch, Position(0, 0, 0))["loss/class"]
     assert float(loss) == pytest.approx(float(-(target * log).sum(-1).mean()), rel=1e-5)
 
 
-def test_nothing_is_selected_or_shown(accelerator: Accelerator) -> None:
-    task = ClassifierTask(network(), ClassifierConfig(), accelerator)
+def test_smoothing_by_hand() -> None:
+    logits = torch.log(torch.tensor([[0.5, 0.25, 0.25]]))
+    loss = -(0.9 * np.log(0.5) + 0.1 * (np.log(0.5) + 2 * np.log(0.25)) / 3)
+    assert float(smoothed_loss(logits, torch.tensor([0]), 0.1)) == pytest.approx(loss)
+    assert float(smoothed_loss(logits, torch.tensor([0]), 0.0)) == pytest.approx(np.log(2))
+
+
+def test_weights_make_classes_equal() -> None:
+    labels = np.repeat([0, 1, 3], [60, 30, 10])
+    weights = class_weights(labels, 4)
+    assert weights[2] == 0
+    sums = [float(weights[c]) * int((labels == c).sum()) for c in (0, 1, 3)]
+    assert sums == pytest.approx([100 / 3] * 3, rel=1e-5)
+    # Over the whole set the weighted loss is the mean of the classes' losses, also where batches have one class only.
+    logits = torch.randn(100, 4, generator=torch.Generator().manual_seed(0))
+    loss = smoothed_loss(logits, torch.from_numpy(labels), 0.1, weights)
+    alone = [smoothed_loss(logits[labels == c], torch.from_numpy(labels[labels == c]), 0.1) for c in (0, 1, 3)]
+    torch.testing.assert_close(loss, torch.stack(alone).mean())
+    one_class = smoothed_loss(logits[:4], torch.zeros(4, dtype=torch.long), 0.0, weights)
+    torch.testing.assert_close(one_class, weights[0] * F.cross_entropy(logits[:4], torch.zeros(4, dtype=torch.long)))
+
+
+@pytest.mark.parametrize("balance", ["weights", "sampling"])
+def test_balance_finds_the_rare_class(accelerator: Accelerator, balance: str) -> None:
+    train = noisy(400, signal=25.0)
+    keep = (train.labels == 0) | (np.arange(400) % 40 == 1)
+    recall = {}
+    for way in ("none", balance):
+        config = ClassifierConfig(updates=120, lr=1e-2, balance=way)  # type: ignore[arg-type]
+        model = train_classifier(network(), SCAN, train.select(keep), config, accelerator)
+        test = noisy(400, seed=1, signal=25.0)
+        recall[way] = float((predict(model, SCAN, test, accelerator).argmax(1) == 1)[test.labels == 1].mean())
+    assert recall[balance] > recall["none"] + 0.15
+
+
+# -- training
+
+
+def losses_of(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    losses: list[float] = []
+    update = ClassifierTask.update
+
+    def noted(self: ClassifierTask, batch: Any, position: Position) -> Any:
+        scalars = update(self, batch, position)
+        losses.append(float(scalars["loss/class"]))
+        return scalars
+
+    monkeypatch.setattr(ClassifierTask, "update", noted)
+    return losses
+
+
+def test_a_classifier_learns_and_does_the_same_again(accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses, train = losses_of(monkeypatch), noisy()
+    config = ClassifierConfig(updates=60, batch_size=16, lr=1e-2, augmentation="radiograph")
+    model, again, other = (
+        train_classifier(network(), SCAN, train, replace(config, seed=seed), accelerator) for seed in (0, 0, 1)
+    )
+    assert len(losses) == 180 and np.mean(losses[55:60]) < 0.75 * np.mean(losses[:5])
+    assert (predict(model, SCAN, train, accelerator).argmax(1) == train.labels).mean() > 0.9
+    assert same_weights(model.state_dict(), again.state_dict())
+    assert not same_weights(model.state_dict(), other.state_dict())
+    plain = train_classifier(network(), SCAN, train, replace(config, augmentation="none"), accelerator)
+    assert not same_weights(model.state_dict(), plain.state_dict())
+
+
+SQUARE = Modality("image", (1, 32, 32), (8, 8), (110.0,), (60.0,))
+
+
+def pictures(count: int, seed: int) -> Samples:
+    """Noise with a bright vertical or horizontal bar somewhere: no mean tells them apart."""
+    rng, labels = np.random.default_rng(seed), np.arange(count) % 2
+    values = rng.normal(90, 25, (count, 1, 32, 32))
+    for picture, label in zip(values, labels, strict=True):
+        start = rng.integers(2, 22)
+        bar = np.s_[:, start : start + 8, :] if label else np.s_[:, :, start : start + 8]
+        picture[bar] += 110
+    return Samples(values.clip(0, 255).astype(np.uint8), labels, ("vertical", "horizontal"), np.arange(count))
+
+
+def encoder() -> nn.Module:
+    """Random but not blind: the encoder of an untrained autoencoder."""
+    torch.manual_seed(0)
+    return CrossModalMAE([SQUARE], dim=32, depth=2, heads=2, decoder_dim=16, decoder_depth=1).to_timm("image")
+
+
+@pytest.mark.parametrize(
+    ("name", "updates", "lr"),
+    [
+        ("convnet", 25, None),
+        ("vit_lora", 100, 1e-2),
+        pytest.param("resnet18", 45, None, marks=pytest.mark.slow),
+        pytest.param("densenet121", 20, None, marks=pytest.mark.slow),
+    ],
+)
+def test_every_classifier_learns_a_planted_difference(
+    name: ClassifierName, updates: int, lr: float | None, accelerator: Accelerator
+) -> None:
+    torch.manual_seed(0)
+    model = build_classifier(name, SQUARE.shape, 2, encoder() if name == "vit_lora" else None)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    config = ClassifierConfig(updates=updates, batch_size=16, lr=lr or LEARNING_RATES[name])
+    model = train_classifier(model, SQUARE, pictures(128, seed=0), config, accelerator)
+    test = pictures(64, seed=1)
+    assert (predict(model, SQUARE, test, accelerator).argmax(1) == test.labels).mean() > 0.8
+    if name == "vit_lora":
+        after = model.state_dict()
+        changed = {key for key in before if not torch.equal(before[key], after[key])}
+        assert changed == {key for key in before if "lora_" in key or "modules_to_save" in key}
+
+
+def test_bf16_trains_every_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    losses = losses_of(monkeypatch)
+    model = build_classifier("convnet", SQUARE.shape, 2)
+    config = ClassifierConfig(updates=12, batch_size=16, augmentation="lesion")
+    train_classifier(model, SQUARE, pictures(32, seed=0), config, make_accelerator("bf16"))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert np.isfinite(losses).all() and all(p.dtype == torch.float32 for p in model.parameters())
+
+
+# -- selection
+
+
+class Scripted(ClassifierTask):
+    """Validation scores by script; notes the weights that each belongs to."""
+
+    scores: tuple[float, ...] = ()
+    seen: list[dict[str, torch.Tensor]] = []  # noqa: RUF012
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        Scripted.seen.append({key: value.clone() for key, value in model.state_dict().items()})
+        return {"score": self.scores[len(Scripted.seen) - 1]}
+
+
+@pytest.mark.parametrize("best", [0, 4, 9])
+@pytest.mark.parametrize("in_a_folder", [False, True])
+def test_the_best_weights_are_kept(
+    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_a_folder: bool, best: int
+) -> None:
+    Scripted.seen, scores = [], [1.0] * 10
+    scores[best] = 0.5
+    monkeypatch.setattr(Scripted, "scores", tuple(scores))
+    monkeypatch.setattr(module, "ClassifierTask", Scripted)
+    folder = tmp_path / "klassifikator Ü" if in_a_folder else None
+    config = ClassifierConfig(updates=20, batch_size=8)
+    model = train_classifier(network(), SCAN, noisy(), config, accelerator, noisy(16, seed=1), folder)
+    assert len(Scripted.seen) == 10
+    assert same_weights(model.state_dict(), Scripted.seen[best])
+    assert not same_weights(model.state_dict(), Scripted.seen[best - 1])
+
+
+def test_of_a_network_that_learns_by_heart_better_weights_than_the_last_are_kept(accelerator: Accelerator) -> None:
+    def flawed(count: int, seed: int, wrong: float) -> Samples:
+        rng, labels = np.random.default_rng(seed), np.arange(count) % 2
+        values = rng.normal(100, 50, (count, 1, 4, 4)) + 15 * (2 * labels - 1)[:, None, None, None]
+        labels = np.where(rng.random(count) < wrong, 1 - labels, labels)
+        return Samples(values.clip(0, 255).astype(np.uint8), labels, ("a", "b"), np.arange(count))
+
+    def memory() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(16, 256), nn.ReLU(), nn.Linear(256, 2))
+
+    train, held, test = flawed(64, 0, 0.25), flawed(100, 1, 0.25), flawed(400, 2, 0.0)
+    config = ClassifierConfig(updates=400, lr=1e-2, schedule="constant", label_smoothing=0.0)
+    loss = {}
+    for name, validation in (("last", None), ("best", held)):
+        probabilities = predict(
+            train_classifier(memory(), SCAN, train, config, accelerator, validation), SCAN, test, accelerator
+        )
+        loss[name] = -np.log(probabilities[np.arange(400), test.labels]).mean()
+    assert loss["best"] < 0.8 * loss["last"]
+
+
+def test_without_a_validation_part_the_last_weights_are_kept(accelerator: Accelerator, tmp_path: Path) -> None:
+    config = ClassifierConfig(updates=7, batch_size=8)
+    model = train_classifier(network(), SCAN, noisy(), config, accelerator, folder=tmp_path)
+    assert same_weights(model.state_dict(), Checkpoints(tmp_path / "checkpoints").load()["model"])
+    assert not Checkpoints(tmp_path / "checkpoints").best.exists()
+    task = ClassifierTask(network(), SCAN, config, accelerator, noisy())
     assert task.validate(task.model) == task.describe() == task.preview(task.model) == {}
 
 
+def test_looking_does_not_change_the_training(accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = losses_of(monkeypatch)
+    config = ClassifierConfig(updates=20, batch_size=8, augmentation="lesion")
+    for validation in (None, noisy(16, seed=1)):
+        train_classifier(network(), SCAN, noisy(), config, accelerator, validation)
+    assert losses[:20] == losses[20:]
+
+
+def test_validation_scores_by_hand(accelerator: Accelerator) -> None:
+    class Fixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(()))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.log(torch.tensor([[0.8, 0.2]])).expand(len(x), 2) + 0 * self.weight
+
+    held = noisy(20).select(np.r_[0:20:2, 1, 3])  # ten of one class, two of the other
+    task = ClassifierTask(Fixed(), SCAN, ClassifierConfig(), accelerator, noisy(), held)
+    scores = task.validate(task.model)
+    assert scores == pytest.approx({"score": -(np.log(0.8) + np.log(0.2)) / 2, "balanced_accuracy": 0.5}, rel=1e-5)
+
+
+def test_updates_that_cannot_be_shared_out_are_refused(accelerator: Accelerator) -> None:
+    with pytest.raises(UserError, match="must be a multiple of 10, got 25"):
+        train_classifier(network(), SCAN, noisy(), ClassifierConfig(updates=25), accelerator, noisy())
+    with pytest.raises(UserError, match="needs updates and a batch, got 0 and 32"):
+        ClassifierConfig(updates=0)
+
+
+# -- resuming
+
+
+class StopsAt(LabelledBatches):
+    """Asks the process to stop when a certain update's batch is read."""
+
+    stop: int | None = None
+
+    def batch(self, position: Position) -> dict[str, torch.Tensor]:
+        if position.update == self.stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().batch(position)
+
+
+@pytest.mark.parametrize("stop", [1, 8, 13])
+def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
+    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stop: int
+) -> None:
+    monkeypatch.setattr(module, "LabelledBatches", StopsAt)
+    config = ClassifierConfig(updates=20, batch_size=6, balance="sampling", augmentation="lesion")
+    arguments = (SCAN, noisy(), config, accelerator, noisy(16, seed=1))
+    expected = train_classifier(network(), *arguments, tmp_path / "whole")
+    in_memory = train_classifier(network(), *arguments)
+    assert same_weights(expected.state_dict(), in_memory.state_dict())
+    monkeypatch.setattr(StopsAt, "stop", stop)
+    with pytest.raises(Interrupted):
+        train_classifier(network(), *arguments, tmp_path / "stopped")
+    monkeypatch.setattr(StopsAt, "stop", None)
+    model = train_classifier(network(), *arguments, tmp_path / "stopped", resume=True)
+    assert same_weights(model.state_dict(), expected.state_dict())
+    with pytest.raises(UserError, match="other settings or data"):
+        train_classifier(network(), SCAN, noisy(62), *arguments[2:], tmp_path / "stopped", resume=True)
+
+
+# -- prediction
+
+
 def test_probabilities_do_not_depend_on_the_batch(accelerator: Accelerator) -> None:
-    model = network().train()
-    x = torch.randn(11, 1, 4, 4, generator=torch.Generator().manual_seed(1))
-    whole, parts = predict(model, x, accelerator), predict(model, x, accelerator, batch_size=2)
+    model, samples = network().train(), noisy(11)
+    whole, parts = (predict(model, SCAN, samples, accelerator, batch_size=size) for size in (128, 2))
     assert whole.shape == (11, 2) and not model.training
     np.testing.assert_allclose(whole.sum(1), 1.0, atol=1e-6)
     np.testing.assert_allclose(whole, parts, atol=1e-6)
+    with torch.no_grad():
+        expected = model((torch.from_numpy(samples.values).float() - 100) / 50).softmax(-1)
+    np.testing.assert_allclose(whole, expected.numpy(), atol=1e-6)

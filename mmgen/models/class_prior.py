@@ -1,0 +1,290 @@
+"""What a generator starts from: draws from statistics of whole classes, or the real images themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmgen.errors import UserError, first_few
+from mmgen.models.attention_gan import check_images
+
+GRID = 8
+"""Side of the reduced images whose statistics are stored."""
+_CHUNK = 256
+_SAMPLE = 4096  # plenty for a few directions, and a bounded memory
+_MAX_DISTANCE = 2.0
+_MAX_SHARE = 0.2
+
+
+class ClassPrior(nn.Module):
+    """Random images of a class from a few statistics of that class, so that a receiver needs no real image.
+
+    A draw is the class mean of 8 x 8 pixels, plus a few principal directions with normal coefficients, plus white noise
+    for the rest of the variance at that size, enlarged; plus pink noise above that band, in every place as strong as
+    the class's detail is there.
+
+    Everything that is stored, K classes, C channels, D directions, 8 x 8 grids, besides the configuration:
+
+    * ``counts`` (K,): images of each class.
+    * ``mean`` (K, C, 8, 8): mean reduced image.
+    * ``directions`` (K, D, C, 8, 8): principal directions of the reduced images, of length 1; zeros where not used.
+    * ``deviations`` (K, D): standard deviations along them.
+    * ``remainder`` (K, C, 8, 8): standard deviation of every reduced pixel in what the directions leave.
+    * ``texture`` (K, C, 8, 8): root mean square of the detail above that size, around every reduced pixel.
+
+    All but ``counts`` and ``texture`` are measured on at most 4096 images of a class, chosen at random.
+
+    No coefficient of any image is stored. What keeps one person out of these numbers: every class needs ``floor``
+    people, and has at most one direction for ``floor`` people. An image further from the middle (the median image) than
+    twice the median distance is moved up to there before anything but ``texture`` is measured; otherwise a single odd
+    image would pull the mean and show in a direction. A direction of whose variance one person makes up more than a
+    fifth is dropped, since it would be little else than that person's reduced image; its variance goes to the
+    remainder. So an image's effect on what is stored falls as 1 / n, n images in the class. This is not differential
+    privacy.
+
+    Args:
+        image_size: side of the images in pixels, a multiple of 16 from 32 to 256.
+        channels: 1 or 3.
+        class_names: names of the labels.
+        floor: least people in a class.
+        directions: D, the most principal directions a class may have.
+
+    Raises:
+        UserError: settings that are not offered.
+    """
+
+    def __init__(
+        self, image_size: int, channels: int, class_names: Sequence[str], floor: int = 10, directions: int = 8
+    ) -> None:
+        super().__init__()
+        check_images(image_size, channels)
+        if floor < 1 or directions < 0:
+            raise UserError(f"A class prior needs floor >= 1 and directions >= 0, not {floor} and {directions}.")
+        self.config = {
+            "image_size": image_size,
+            "channels": channels,
+            "class_names": list(class_names),
+            "floor": floor,
+            "directions": directions,
+        }
+        classes, grid = len(class_names), (channels, GRID, GRID)
+        self.register_buffer("counts", torch.zeros(classes, dtype=torch.long))
+        self.register_buffer("mean", torch.zeros(classes, *grid))
+        self.register_buffer("directions", torch.zeros(classes, directions, *grid))
+        self.register_buffer("deviations", torch.zeros(classes, directions))
+        self.register_buffer("remainder", torch.zeros(classes, *grid))
+        self.register_buffer("texture", torch.zeros(classes, *grid))
+        self.register_buffer("pink", _pink_filter(image_size), persistent=False)
+
+    @classmethod
+    def fit(
+        cls,
+        images: Tensor | Iterable[Tensor],
+        labels: Tensor,
+        class_names: Sequence[str],
+        floor: int = 10,
+        directions: int = 8,
+        people: Tensor | None = None,
+    ) -> ClassPrior:
+        """Statistics of all images in one pass; memory does not grow with the number of images.
+
+        Args:
+            images: all images (N, C, H, W), or chunks (n, C, H, W) of them in order: float in [-1, 1], or uint8 for
+                0..255.
+            labels: classes (N,), 0 to K - 1.
+            class_names: K names.
+            floor: least people in a class.
+            directions: the most principal directions a class may have.
+            people: whose image it is, any integers (N,). None counts every image as another person, which several
+                images of one person would make untrue.
+
+        Raises:
+            UserError: a class with too few people; or images, labels and names that do not fit together.
+        """
+        counted = "images" if people is None else "people"
+        labels = labels.cpu()
+        people = torch.arange(len(labels)) if people is None else people.cpu()
+        if len(people) != len(labels):
+            raise UserError(
+                f"There are {len(labels)} labels but {len(people)} people; give one of each for every image."
+            )
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(class_names):
+            raise UserError(f"Labels must be 0 to {len(class_names) - 1} for {len(class_names)} class names.")
+        tallies = [_Tally() for _ in class_names]
+        chance = torch.Generator().manual_seed(0)
+        prior, done = None, 0
+        for chunk in images.split(_CHUNK) if isinstance(images, Tensor) else images:
+            if prior is None:
+                prior = cls(chunk.shape[-1], chunk.shape[1], class_names, floor, directions)
+            reduced, detail = prior._measure(to_unit_range(chunk))
+            rows = slice(done, done + len(chunk))
+            keys = torch.rand(len(chunk), generator=chance, dtype=torch.float64)
+            done += len(chunk)
+            if done > len(labels):
+                break
+            for label in labels[rows].unique().tolist():
+                own = labels[rows] == label
+                tallies[label].add(reduced[own], detail[own], people[rows][own], keys[own])
+        if prior is None or done != len(labels):
+            raise UserError(f"There are {len(labels)} labels for another number of images; give one for every image.")
+        prior._check_floor([len(tally.people) for tally in tallies], counted)
+        for label, tally in enumerate(tallies):
+            prior._store(label, tally)
+        return prior
+
+    @torch.no_grad()
+    def sample(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Images of the classes ``labels`` (B,), float32 (B, C, H, W) in [-1, 1], on the module's device.
+
+        ``generator`` lives on the CPU, where all random numbers are drawn; the images are a function of its state.
+        """
+        device = self.mean.device
+        labels = labels.to(device)
+
+        def noise(*shape: int) -> Tensor:
+            return torch.randn(len(labels), *shape, generator=generator).to(device)
+
+        size, (channels, *grid) = self.config["image_size"], self.mean.shape[1:]
+        along = noise(self.deviations.shape[1]) * self.deviations[labels].float()
+        coarse = (along[..., None, None, None] * self.directions[labels].float()).sum(1)
+        coarse += self.mean[labels].float()
+        coarse += noise(channels, *grid) * self.remainder[labels].float()
+        pink = torch.fft.irfft2(torch.fft.rfft2(noise(channels, size, size)) * self.pink.float(), s=(size, size))
+        return (self._enlarge(coarse) + self._enlarge(self.texture[labels].float()) * pink).clamp(-1.0, 1.0)
+
+    def _enlarge(self, coarse: Tensor) -> Tensor:
+        return F.interpolate(coarse, size=self.config["image_size"], mode="bilinear")
+
+    def _measure(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, C, H, W) -> reduced images and mean square of the detail above them, float64 (n, C, 8, 8) on the CPU."""
+        size, channels = self.config["image_size"], self.config["channels"]
+        if tuple(images.shape[1:]) != (channels, size, size):
+            raise UserError(
+                f"All images must have the shape {(channels, size, size)} of the first, not {(*images.shape[1:],)}."
+            )
+        if not (images.abs() <= 1.0).all():  # not a number is not in the range either
+            raise UserError("A class prior needs images in the range -1 to 1, or bytes; scale them first.")
+        reduced = F.adaptive_avg_pool2d(images, GRID)
+        detail = F.adaptive_avg_pool2d((images - self._enlarge(reduced)).square(), GRID)
+        return reduced.cpu().double(), detail.cpu().double()
+
+    def _check_floor(self, counts: Sequence[int], counted: str) -> None:
+        floor, names = self.config["floor"], self.config["class_names"]
+        few = [f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < floor]
+        if few:
+            raise UserError(
+                f"Some classes have fewer than {floor} {counted}, too few to hide any of them in: {first_few(few)}; "
+                "add images, merge labels, or lower the floor knowingly."
+            )
+
+    def _store(self, label: int, tally: _Tally) -> None:
+        self.counts[label] = tally.count
+        self.texture[label] = (tally.detail / tally.count).sqrt()
+        limit = min(self.directions.shape[1], len(tally.people) // self.config["floor"])
+        mean, directions, deviations, remainder = tally.principal_directions(limit)
+        self.mean[label] = mean.view_as(self.mean[label])
+        self.directions[label, : len(directions)] = directions.view(-1, *self.mean.shape[1:])
+        self.deviations[label, : len(directions)] = deviations
+        self.remainder[label] = remainder.view_as(self.remainder[label])
+
+
+class RealImages(nn.Module):
+    """The same draws from the real images themselves, as the paper has it: only who holds the data can run it.
+
+    The images are no part of the state dict, so nothing of them is saved with a model.
+
+    Args:
+        images: (N, C, H, W), float in [-1, 1], or uint8 for 0..255.
+        labels: classes (N,).
+
+    Raises:
+        UserError: another number of labels than of images.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        super().__init__()
+        if len(images) != len(labels):
+            raise UserError(f"There are {len(labels)} labels for {len(images)} images; give one for every image.")
+        self._images = images
+        self._rows = labels.cpu().argsort(stable=True)
+        self._counts = torch.bincount(labels.cpu())
+        self._starts = self._counts.cumsum(0) - self._counts
+
+    def sample(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """A random image of each class in ``labels`` (B,), float32 (B, C, H, W) in [-1, 1], on the images' device.
+
+        ``generator`` lives on the CPU; the choice is a function of its state.
+
+        Raises:
+            UserError: a class without images.
+        """
+        labels = labels.cpu()
+        known = set(self._counts.nonzero().flatten().tolist())
+        missing = sorted(set(labels.tolist()) - known)
+        if missing:
+            raise UserError(f"There is no real image of class {first_few(missing)} to draw; there are {sorted(known)}.")
+        chance = torch.rand(len(labels), generator=generator, dtype=torch.float64)
+        rows = self._rows[self._starts[labels] + (chance * self._counts[labels]).long()]
+        return to_unit_range(self._images[rows.to(self._images.device)])
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """uint8 0..255 -> float32 in [-1, 1]; floats only become float32."""
+    return images.float() / 127.5 - 1.0 if images.dtype == torch.uint8 else images.float()
+
+
+class _Tally:
+    """What is known of one class while its images pass by.
+
+    Of single images it holds at most ``_SAMPLE`` reduced ones, chosen at random; they are dropped after the fit.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.detail = torch.zeros((), dtype=torch.float64)
+        self.people: set[int] = set()
+        self._sample: tuple[Tensor, ...] | None = None
+
+    def add(self, reduced: Tensor, detail: Tensor, people: Tensor, keys: Tensor) -> None:
+        """Reduced images and mean squares of detail (n, C, 8, 8), whose they are (n,), and random numbers (n,)."""
+        self.count += len(reduced)
+        self.detail = self.detail + detail.sum(0)
+        self.people.update(people.tolist())
+        held = (reduced.flatten(1), people, keys)
+        if self._sample is not None:
+            held = tuple(torch.cat(parts) for parts in zip(self._sample, held, strict=True))
+        chosen = held[2].argsort()[:_SAMPLE].sort().values
+        self._sample = tuple(part[chosen] for part in held)
+
+    def principal_directions(self, limit: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mean (P,), at most ``limit`` directions (D', P), deviations along them (D',) and what they leave (P,).
+
+        P are the C * 64 numbers of a reduced image; all in float64.
+        """
+        reduced, people, _ = self._sample
+        middle = reduced.median(0).values
+        offset = reduced - middle
+        distance = offset.norm(dim=1, keepdim=True)
+        offset *= (_MAX_DISTANCE * distance.median() / distance.clamp_min(1e-12)).clamp(max=1.0)
+        mean = middle + offset.mean(0)
+        offset -= offset.mean(0)
+        vectors = torch.linalg.eigh(offset.T @ offset).eigenvectors.flip(1)[:, :limit]
+        energy = (offset @ vectors).square()
+        owners, owner = people.unique(return_inverse=True)
+        by_person = energy.new_zeros(len(owners), vectors.shape[1]).index_add(0, owner, energy)
+        vectors = vectors[:, by_person.amax(0) / energy.sum(0) <= _MAX_SHARE]  # 0 / 0, no variance, is not kept either
+        vectors = vectors * vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()  # either sign would do
+        along = offset @ vectors
+        remainder = (offset - along @ vectors.T).square().mean(0).sqrt()
+        return mean, vectors.T, along.square().mean(0).sqrt(), remainder
+
+
+def _pink_filter(size: int) -> Tensor:
+    """(H, W / 2 + 1) gains that make white noise pink (1 / f) above the band of an 8 x 8 image, with variance 1."""
+    cycles = torch.fft.fftfreq(size, 1.0 / size)
+    down, right = cycles[:, None].abs(), cycles[None].abs()
+    gain = torch.where(torch.maximum(down, right) > GRID // 2, 1.0 / torch.hypot(down, right).clamp_min(1.0), 0.0)
+    return (gain / gain.square().mean().sqrt())[:, : size // 2 + 1]

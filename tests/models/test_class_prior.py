@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmgen.errors import UserError
+from mmgen.models import class_prior
+from mmgen.models.class_prior import ClassPrior, RealImages
+
+NAMES = ["gesund", "κρανίο"]
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(count: int, size: int = 32, channels: int = 1, seed: int = 0) -> Tensor:
+    return torch.rand(count, channels, size, size, generator=seeded(seed)) * 2 - 1
+
+
+def alternating(count: int) -> Tensor:
+    return torch.arange(count) % 2
+
+
+def planted(count: int, seed: int = 0, size: int = 32) -> Tensor:
+    """Grey images around -0.2 that differ in overall brightness (most) and from left to right, and in faint noise."""
+    generator = seeded(seed)
+    brightness, tilt = torch.randn(2, count, 1, 1, 1, generator=generator).clamp(-2, 2)
+    ramp = torch.linspace(-1, 1, size).expand(1, size, size)
+    return -0.2 + 0.2 * brightness + 0.1 * tilt * ramp + 0.02 * noise(count, size, seed=seed + 1)
+
+
+def states(prior: ClassPrior) -> dict[str, Tensor]:
+    return {key: value.double() for key, value in prior.state_dict().items()}
+
+
+# -- what is drawn
+
+
+@pytest.mark.parametrize(("size", "channels"), [(32, 1), (48, 3), (224, 3)])
+def test_draws_have_the_colour_of_their_class(size, channels):
+    colours = torch.tensor([[0.5, -0.25, 0.0], [-0.75, 0.25, 0.9]])[:, :channels]
+    labels = alternating(24)
+    images = colours[labels][..., None, None].expand(-1, -1, size, size)
+    prior = ClassPrior.fit(images, labels, NAMES)
+    drawn = prior.sample(labels, seeded())
+    assert drawn.shape == images.shape and drawn.dtype == torch.float32
+    torch.testing.assert_close(drawn, images, atol=1e-4, rtol=0)
+    assert prior.counts.tolist() == [12, 12]
+
+
+def test_draws_vary_as_the_class_does():
+    images = planted(600)
+    prior = ClassPrior.fit(images, torch.zeros(600, dtype=torch.long), NAMES[:1])
+    drawn = prior.sample(torch.zeros(600, dtype=torch.long), seeded(5))
+    real, made = (torch.nn.functional.adaptive_avg_pool2d(x, 8).flatten(1) for x in (images, drawn))
+    torch.testing.assert_close(made.mean(0), real.mean(0), atol=0.04, rtol=0)
+    for whole in (lambda x: x.mean(1), lambda x: (x.view(-1, 8, 8) * torch.linspace(-1, 1, 8)).mean((1, 2))):
+        torch.testing.assert_close(whole(made).std(), whole(real).std(), rtol=0.15, atol=0)
+    assert prior.deviations[0, 0] > prior.deviations[0, 1] > 5 * prior.deviations[0, 2]
+    assert prior.directions[0, 0].flatten().std() < 0.01  # brightness is the same everywhere
+
+
+def test_fine_noise_is_pink_above_the_stored_band_and_as_strong_as_the_detail():
+    prior = ClassPrior(64, 1, ["a"])
+    prior.texture.fill_(0.1)
+    drawn = prior.sample(torch.zeros(200, dtype=torch.long), seeded())
+    torch.testing.assert_close(drawn.std(), torch.tensor(0.1), rtol=0.02, atol=0)
+    power = torch.fft.fft2(drawn).abs().square().mean((0, 1))
+    assert power[:5, :5].max() < 1e-6 * power.max()  # up to 4 cycles: what 8 x 8 pixels can show
+    torch.testing.assert_close(power[0, 8] / power[0, 16], torch.tensor(4.0), rtol=0.2, atol=0)
+
+
+def test_detail_is_measured_where_it_is():
+    images = 0.05 * noise(20, 64)
+    images[:, :, :32] *= 8
+    prior = ClassPrior.fit(images, torch.zeros(20, dtype=torch.long), ["a"])
+    deviation = prior.sample(torch.zeros(100, dtype=torch.long), seeded()).std((0, 1, 3))
+    expected = images.std((0, 1, 3))
+    torch.testing.assert_close(deviation[:28].mean(), expected[:28].mean(), rtol=0.1, atol=0)
+    torch.testing.assert_close(deviation[36:].mean(), expected[36:].mean(), rtol=0.1, atol=0)
+
+
+def test_what_no_direction_holds_is_drawn_as_noise_where_it_is():
+    coarse = noise(300, 8) * torch.tensor([0.5] * 4 + [0.1] * 4)
+    images = coarse.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    prior = ClassPrior.fit(images, torch.zeros(300, dtype=torch.long), ["a"], directions=0)
+    torch.testing.assert_close(prior.remainder[0], coarse.std(0), rtol=0.1, atol=0)
+    drawn = prior.sample(torch.zeros(300, dtype=torch.long), seeded())
+    left, right = torch.nn.functional.adaptive_avg_pool2d(drawn, 8).std(0).chunk(2, dim=-1)
+    assert left.mean() > 0.5 * 0.5 / 3**0.5  # enlarging smooths, but no more than that
+    assert right.mean() < left.mean() / 2.5
+
+
+def test_draws_stay_in_range():
+    images = planted(40) * 4
+    prior = ClassPrior.fit(images.clamp(-1, 1), torch.zeros(40, dtype=torch.long), ["a"])
+    drawn = prior.sample(torch.zeros(50, dtype=torch.long), seeded())
+    assert drawn.abs().max() == 1.0
+
+
+def test_a_seed_decides_the_draws_and_no_other_random_numbers_are_touched():
+    prior = ClassPrior.fit(planted(40), alternating(40), NAMES)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first, second, other = (prior.sample(alternating(6), seeded(seed)) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, second) and not torch.equal(first, other)
+    assert not torch.equal(first[0], first[2])  # two draws of one class
+
+
+# -- what is stored
+
+
+def test_the_state_holds_the_documented_numbers_and_no_others():
+    classes, channels, directions = 2, 3, 4
+    prior = ClassPrior.fit(noise(50, 48, channels), alternating(50), NAMES, directions=directions)
+    grid = channels * 8 * 8
+    assert {key: value.numel() for key, value in prior.state_dict().items()} == {
+        "counts": classes,
+        "mean": classes * grid,
+        "directions": classes * directions * grid,
+        "deviations": classes * directions,
+        "remainder": classes * grid,
+        "texture": classes * grid,
+    }
+    assert not list(prior.parameters())
+
+
+def test_it_is_rebuilt_from_its_json_configuration_and_state():
+    prior = ClassPrior.fit(planted(40), alternating(40), NAMES, floor=5, directions=3)
+    again = ClassPrior(**json.loads(json.dumps(prior.config)))
+    again.load_state_dict(prior.state_dict())
+    assert torch.equal(prior.sample(alternating(6), seeded()), again.sample(alternating(6), seeded()))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_streaming_gives_what_all_at_once_gives(channels):
+    images, labels = planted(60).repeat(1, channels, 1, 1), alternating(60)
+    whole = states(ClassPrior.fit(images, labels, NAMES))
+    parts = states(ClassPrior.fit((part for part in images.split([1, 7, 30, 2, 20])), labels, NAMES))
+    for key in whole:
+        torch.testing.assert_close(parts[key], whole[key], atol=1e-6, rtol=0)
+    for direction in whole["directions"].flatten(0, 1).flatten(1):  # or the sign would be chance
+        assert direction.max() == direction.abs().max()
+
+
+def test_only_a_bounded_number_of_images_is_held_and_gives_nearly_the_same(monkeypatch):
+    images, labels = planted(300), torch.zeros(300, dtype=torch.long)
+    whole = states(ClassPrior.fit(images, labels, ["a"]))
+    monkeypatch.setattr(class_prior, "_SAMPLE", 100)
+    held = []
+    measure = class_prior._Tally.principal_directions
+    monkeypatch.setattr(
+        class_prior._Tally, "principal_directions", lambda t, limit: held.append(len(t._sample[0])) or measure(t, limit)
+    )
+    parts = [states(ClassPrior.fit(images.split(size), labels, ["a"])) for size in (300, 7)]
+    assert held == [100, 100]
+    for part in parts:
+        torch.testing.assert_close(part["mean"], whole["mean"], atol=0.05, rtol=0)
+        torch.testing.assert_close(part["texture"], whole["texture"])
+        torch.testing.assert_close(part["deviations"][0, :2], whole["deviations"][0, :2], rtol=0.3, atol=0)
+    torch.testing.assert_close(parts[0]["directions"], parts[1]["directions"], atol=1e-6, rtol=0)  # the same images
+
+
+def test_bytes_are_images_too():
+    images = ((planted(40).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    first = ClassPrior.fit(images, alternating(40), NAMES)
+    second = ClassPrior.fit(images.double() / 127.5 - 1, alternating(40), NAMES)
+    for key, value in states(first).items():
+        torch.testing.assert_close(value, states(second)[key], atol=1e-5, rtol=1e-4)
+
+
+def test_other_floating_point_formats_of_a_model_draw_float32():
+    prior = ClassPrior.fit(planted(40), alternating(40), NAMES)
+    exact = prior.sample(alternating(6), seeded())
+    for dtype, near in ((torch.float64, 1e-6), (torch.bfloat16, 0.05)):
+        drawn = prior.to(dtype).sample(alternating(6), seeded())
+        assert drawn.dtype == torch.float32
+        torch.testing.assert_close(drawn, exact, atol=near, rtol=0)
+    prior = ClassPrior.fit(planted(40), alternating(40), NAMES)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(prior.sample(alternating(6), seeded()), exact)
+
+
+# -- whom it protects
+
+
+def test_classes_below_the_floor_are_refused_with_names_counts_and_the_way_out():
+    labels = torch.tensor([0] * 9 + [1] * 30 + [2] * 3)
+    names = ["mild", "none", "μέτρια"]
+    with pytest.raises(UserError, match=r"fewer than 10 images.*: mild \(9\), μέτρια \(3\); add images, merge labels"):
+        ClassPrior.fit(noise(42), labels, names)
+    assert ClassPrior.fit(noise(42), labels, names, floor=3).counts.tolist() == [9, 30, 3]
+    with pytest.raises(UserError, match=r"fewer than 10 images.*: empty \(0\)"):
+        ClassPrior.fit(noise(30), torch.zeros(30, dtype=torch.long), ["full", "empty"])
+
+
+def test_the_floor_counts_people_where_they_are_known():
+    people = torch.arange(32) // 8  # 32 images of 4 people
+    with pytest.raises(UserError, match=r"fewer than 10 people.*: a \(4\)"):
+        ClassPrior.fit(noise(32), torch.zeros(32, dtype=torch.long), ["a"], people=people)
+    prior = ClassPrior.fit(planted(32), torch.zeros(32, dtype=torch.long), ["a"], floor=4, people=people)
+    assert prior.deviations.count_nonzero() <= 1
+
+
+@pytest.mark.parametrize(("count", "most"), [(10, 1), (29, 2), (45, 4), (200, 8)])
+def test_there_is_at_most_one_direction_for_floor_images(count, most):
+    prior = ClassPrior.fit(noise(count), torch.zeros(count, dtype=torch.long), ["a"])
+    used = prior.directions[0].flatten(1).norm(dim=1) > 0
+    assert used.sum() <= most
+    assert torch.equal(used, prior.deviations[0] > 0)
+
+
+def change_by_one_image(count: int) -> dict[str, float]:
+    """How far every stored statistic moves when one of ``count`` images becomes a checkerboard of black and white."""
+    images, labels = planted(count), torch.zeros(count, dtype=torch.long)
+    before = states(ClassPrior.fit(images, labels, ["a"], directions=2))
+    board = torch.arange(8)[:, None].add(torch.arange(8)) % 2 * 2.0 - 1.0
+    images[0] = board.repeat_interleave(4, 0).repeat_interleave(4, 1)
+    after = states(ClassPrior.fit(images, labels, ["a"], directions=2))
+    return {key: float((after[key] - before[key]).abs().max()) for key in before if key != "counts"}
+
+
+def test_one_image_moves_what_is_stored_by_the_order_of_one_in_n():
+    few, many = change_by_one_image(40), change_by_one_image(640)
+    for key in ("mean", "directions", "deviations"):
+        assert few[key] <= 2 / 40 and many[key] <= 2 / 640, key
+        assert many[key] <= few[key] / 4, key
+    for key in ("remainder", "texture"):  # these are roots of means
+        assert many[key] <= few[key] / 2, key
+
+
+def test_an_odd_image_leaves_no_ghost_in_the_mean():
+    images, labels = 0.01 * noise(10), torch.zeros(10, dtype=torch.long)
+    before = ClassPrior.fit(images, labels, ["a"]).mean
+    images[3] = 1.0
+    assert (ClassPrior.fit(images, labels, ["a"]).mean - before).abs().max() < 0.003  # a tenth in the plain mean
+
+
+@pytest.mark.parametrize("count", [10, 20, 40, 100])
+@pytest.mark.parametrize("clip", [True, False])
+def test_an_outlier_is_no_direction(count, clip, monkeypatch):
+    if not clip:  # then only the limit on shares is left
+        monkeypatch.setattr(class_prior, "_MAX_DISTANCE", math.inf)
+    images = 0.05 * noise(count)
+    secret = torch.nn.functional.interpolate(noise(1, 8, seed=9).sign(), size=32)[0]
+    images[3] = secret
+    prior = ClassPrior.fit(images, torch.zeros(count, dtype=torch.long), ["a"])
+    hidden = torch.nn.functional.adaptive_avg_pool2d(secret, 8).flatten()
+    alike = (prior.directions[0].flatten(1) @ hidden / hidden.norm()).abs().max()
+    assert alike < 0.6
+
+
+def test_many_images_of_one_person_are_one_person_to_a_direction():
+    images, labels = 0.05 * noise(100), torch.zeros(100, dtype=torch.long)
+    images[:20] += 0.5 * torch.nn.functional.interpolate(noise(1, 8, seed=9), size=32)
+    apart = ClassPrior.fit(images, labels, ["a"], directions=1)
+    people = torch.arange(100)
+    people[:20] = 0
+    together = ClassPrior.fit(images, labels, ["a"], directions=1, people=people)
+    assert apart.deviations[0, 0] > 0 and together.deviations[0, 0] == 0
+
+
+# -- wrong input
+
+
+def test_wrong_input_is_refused_in_one_sentence():
+    labels = alternating(40)
+    with pytest.raises(UserError, match="range -1 to 1"):
+        ClassPrior.fit(noise(40) * 100, labels, NAMES)
+    with pytest.raises(UserError, match="range -1 to 1"):
+        ClassPrior.fit(noise(40) * math.nan, labels, NAMES)
+    with pytest.raises(UserError, match=r"one for every image"):
+        ClassPrior.fit(noise(40), labels[:30], NAMES)
+    with pytest.raises(UserError, match=r"one for every image"):
+        ClassPrior.fit(noise(30), labels, NAMES)
+    with pytest.raises(UserError, match=r"one for every image"):
+        ClassPrior.fit(iter(()), labels, NAMES)
+    with pytest.raises(UserError, match="40 labels but 3 people"):
+        ClassPrior.fit(noise(40), labels, NAMES, people=torch.arange(3))
+    with pytest.raises(UserError, match=r"Labels must be 0 to 0"):
+        ClassPrior.fit(noise(40), labels, NAMES[:1])
+    with pytest.raises(UserError, match=r"shape \(1, 32, 32\) of the first, not \(1, 48, 48\)"):
+        ClassPrior.fit(iter([noise(20), noise(20, 48)]), labels, NAMES)
+    with pytest.raises(UserError, match=r"shape \(1, 32, 32\) of the first, not \(1, 48, 32\)"):
+        ClassPrior.fit(torch.zeros(40, 1, 48, 32), labels, NAMES)
+    with pytest.raises(UserError, match="multiple of 16, not 40"):
+        ClassPrior.fit(noise(40, 40), labels, NAMES)
+    with pytest.raises(UserError, match="floor >= 1"):
+        ClassPrior(32, 1, NAMES, floor=0)
+
+
+# -- real images
+
+
+def test_real_images_are_drawn_by_label_and_all_of_them():
+    images, labels = noise(12), torch.tensor([2, 0] * 6)
+    real = RealImages(images, labels)
+    drawn = real.sample(torch.tensor([0, 2] * 100), seeded())
+    rows = [next(i for i, image in enumerate(images) if torch.equal(image, one)) for one in drawn]
+    assert labels[rows].tolist() == [0, 2] * 100
+    assert set(rows) == set(range(12))
+    assert torch.equal(drawn, real.sample(torch.tensor([0, 2] * 100), seeded()))
+    assert not torch.equal(drawn, real.sample(torch.tensor([0, 2] * 100), seeded(1)))
+
+
+def test_nothing_of_real_images_is_in_the_state():
+    real = RealImages(noise(12), alternating(12))
+    assert real.state_dict() == {} and not list(real.parameters()) and not list(real.buffers())
+
+
+def test_real_images_may_be_bytes():
+    images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(-1, 1, 32, 32)
+    drawn = RealImages(images, torch.tensor([0, 1])).sample(torch.tensor([0, 1]), seeded())
+    assert drawn.dtype == torch.float32 and drawn[:, 0, 0, 0].tolist() == [-1.0, 1.0]
+
+
+def test_a_class_without_real_images_is_named():
+    real = RealImages(noise(4), torch.tensor([0, 2, 2, 0]))
+    with pytest.raises(UserError, match=r"no real image of class 1, 3 to draw; there are \[0, 2\]"):
+        real.sample(torch.tensor([0, 1, 3]), seeded())
+    with pytest.raises(UserError, match="5 labels for 4 images"):
+        RealImages(noise(4), torch.zeros(5, dtype=torch.long))
