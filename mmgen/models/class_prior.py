@@ -42,7 +42,8 @@ class ClassPrior(nn.Module):
     twice the median distance is moved up to there before anything but ``texture`` is measured; otherwise a single odd
     image would pull the mean and show in a direction. A direction of whose variance one person makes up more than a
     fifth is dropped, since it would be little else than that person's reduced image; its variance goes to the
-    remainder. So an image's effect on what is stored falls as 1 / n, n images in the class. This is not differential
+    remainder. So an image's effect on what is stored (the squares of ``remainder`` and ``texture``) falls as 1 / n, n
+    images in the class; a person with most of a class's images still makes most of its mean. This is not differential
     privacy.
 
     Args:

@@ -280,6 +280,13 @@ class TestCompression:
         wanted = decode(dicom(self.DEEP << 4, "MONOCHROME2", 16), ImageSettings(size))
         assert np.abs(decode(content, ImageSettings(size)).astype(int) - wanted).mean() <= (0 if size == 93 else 1)
 
+    def test_signed_jpeg2000(self):
+        values = (self.DEEP << 4).astype(int) - 32768
+        typed = values.astype(np.int16)
+        frame = encoded(typed.view(np.uint16), "JPEG2000", no_jp2=True)  # the bits, which JPEG 2000 takes for unsigned
+        content = compressed(frame, uid.JPEG2000Lossless, typed, "MONOCHROME2", 16)
+        assert (decode(content, self.SETTINGS) == self.wanted(typed, "MONOCHROME2", 16)).all()
+
     def test_large_jpeg2000_is_halved(self):
         large = np.kron(RAMP_8_BIT, np.ones((20, 20), np.uint8))
         frame = encoded(large, "JPEG2000", no_jp2=True)

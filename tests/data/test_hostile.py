@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,14 @@ SECONDS = 2.0  # for a file, of one core
 MEMORY = 1024  # MiB at most in the whole process, with everything that it imports
 
 
-def dicom(pixels: np.ndarray, path: Path, compressed: bytes | None = None) -> None:
+def dicom(pixels: np.ndarray, path: Path, syntax: str = "1.2.840.10008.1.2.1", compressed: bytes = b"") -> None:
     from pydicom import uid
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.encaps import encapsulate
 
     data = Dataset()
     data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = uid.JPEG2000Lossless if compressed else uid.ExplicitVRLittleEndian
+    data.file_meta.TransferSyntaxUID = syntax
     data.SOPClassUID, data.SOPInstanceUID = uid.SecondaryCaptureImageStorage, uid.generate_uid(entropy_srcs=["x"])
     data.PatientName = "Doe^Jane"
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME1"
@@ -35,7 +36,20 @@ def dicom(pixels: np.ndarray, path: Path, compressed: bytes | None = None) -> No
     data.WindowCenter, data.WindowWidth, data.RescaleSlope, data.RescaleIntercept = 2048, 3000, 1, -10
     data.PixelData = encapsulate([compressed]) if compressed else pixels.tobytes()
     data["PixelData"].VR = "OB" if compressed else "OW"
+    if syntax == uid.RLELossless:
+        data.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+        data.compress(uid.RLELossless)
     data.save_as(path, enforce_file_format=True)
+
+
+def jpeg_ls(pixels: np.ndarray) -> bytes:
+    import av
+
+    encoder = av.CodecContext.create("jpegls", "w")
+    encoder.height, encoder.width = pixels.shape
+    encoder.pix_fmt, encoder.time_base = "gray16le", Fraction(1)
+    picture = av.VideoFrame.from_ndarray(pixels, "gray16le")
+    return b"".join(map(bytes, [*encoder.encode(picture), *encoder.encode(None)]))
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +79,13 @@ def originals(tmp_path_factory) -> list[Path]:
     colour.save(folder / "exact.webp", lossless=True)
     colour.save(folder / "colour.bmp")
     if _has("pydicom"):
-        dicom(deep, folder / "raw.dcm")
         codestream = io.BytesIO()
         Image.fromarray(deep).save(codestream, "JPEG2000", no_jp2=True)
-        dicom(deep, folder / "jpeg2000.dcm", codestream.getvalue())
+        dicom(deep, folder / "raw.dcm")
+        dicom(deep, folder / "run lengths.dcm", "1.2.840.10008.1.2.5")
+        dicom(deep, folder / "jpeg2000.dcm", "1.2.840.10008.1.2.4.90", codestream.getvalue())
+    if _has("pydicom") and _has("av"):
+        dicom(deep, folder / "jpegls.dcm", "1.2.840.10008.1.2.4.80", jpeg_ls(deep))
     wave = phantom_cough(0, rng, SAMPLE_RATE)
     soundfile.write(folder / "a.wav", wave, SAMPLE_RATE, "PCM_16")
     soundfile.write(folder / "float stereo.wav", np.stack([wave, -wave], 1), 44_100, "FLOAT")

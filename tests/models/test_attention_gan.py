@@ -308,6 +308,18 @@ def test_the_penalty_is_finite_in_float32_under_bf16_autocast(same):
     torch.testing.assert_close(penalty, expected, rtol=0.05, atol=0.01)
 
 
+def test_the_penalty_of_any_critic_is_computed_in_float32():
+    layer = nn.Conv2d(1, 1, 5)
+
+    def critic(z: Tensor) -> Critique:
+        return Critique(layer(z).square().mean(dim=(1, 2, 3)), torch.zeros(len(z), CLASSES))
+
+    real, fake, epsilon = images(), images(seed=1), torch.rand(3)
+    exact = gradient_penalty(critic, real, fake, epsilon)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(gradient_penalty(critic, real, fake, epsilon), exact)
+
+
 def test_the_penalty_teaches_the_critic_and_not_the_images():
     critic, real, fake = make_critic(), images().requires_grad_(), images(seed=1).requires_grad_()
     gradient_penalty(critic, real, fake, torch.rand(3)).backward()
