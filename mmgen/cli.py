@@ -119,7 +119,7 @@ def check(options: Check) -> None:
     from mmgen.data.audio import AudioSettings
     from mmgen.data.check import check_data
     from mmgen.data.images import ImageSettings
-    from mmgen.data.verify import verify_dataset
+    from mmgen.data.writing.verify import verify_dataset
 
     paths = {"image": options.images, "audio": options.audio}
     settings = {"image": ImageSettings(), "audio": AudioSettings()}

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from mmgen.data.cache import Cache
 from mmgen.data.labels import parse_label_map
-from mmgen.data.layouts import LayoutName, LayoutOptions
 from mmgen.data.manifest import Columns
 from mmgen.data.overview import Source
 from mmgen.data.prepare import Preparation
+from mmgen.data.reading.layouts import LayoutName, LayoutOptions
 from mmgen.data.settings import Settings
 from mmgen.errors import UserError
 

@@ -16,9 +16,9 @@ from mmgen.data.overview import Source, read_matched
 from mmgen.data.prepare import Preparation, decode_files
 from mmgen.data.samples import Samples, samples_of
 from mmgen.data.settings import Settings
-from mmgen.data.shard_writer import ShardWriter
-from mmgen.data.unfinished import prepare_folder
-from mmgen.data.writer import DatasetFormat, FolderWriter, SyntheticSample
+from mmgen.data.writing.shard_writer import ShardWriter
+from mmgen.data.writing.unfinished import prepare_folder
+from mmgen.data.writing.writer import DatasetFormat, FolderWriter, SyntheticSample
 from mmgen.errors import UserError, first_few
 from mmgen.hub import load_model
 from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio
@@ -98,7 +98,9 @@ def read_sources(
         raise UserError(f"The model has the modalities {list(settings)}, not {unknown}.")
     if not paths:
         return {}
-    manifests = read_matched({name: source(path, settings[name]) for name, path in paths.items()}, how.label_map)
+    manifests = read_matched(
+        {name: source(path, settings[name]) for name, path in paths.items()}, how.label_map, not how.skip_bad
+    )
     present = next(iter(manifests.values())).label_names
     known = [name for name in model.labels if label_key(name) in map(label_key, present)] if model.labels else present
     unknown_labels = [name for name in present if label_key(name) not in map(label_key, known)]

@@ -23,7 +23,7 @@ from mmgen.config import parse_config
 from mmgen.data.phantoms import write_phantoms
 from mmgen.data.prepare import PairedData, prepare
 from mmgen.data.settings import Settings
-from mmgen.data.synthetic import read_dataset
+from mmgen.data.writing.synthetic import read_dataset
 from mmgen.errors import UserError
 from mmgen.evaluation.mae import Evaluated, evaluate_mae
 from mmgen.evaluation.report import write_report

@@ -25,8 +25,8 @@ from small import LABELS, PRESET, PROJECT, SETTINGS, TWO_PROCESSES, digests, noi
 from mmgen.cli import Generate, generate
 from mmgen.data.mel import join_segments, log_mel
 from mmgen.data.samples import Samples
-from mmgen.data.synthetic import read_dataset
-from mmgen.data.verify import verify_dataset
+from mmgen.data.writing.synthetic import read_dataset
+from mmgen.data.writing.verify import verify_dataset
 from mmgen.errors import UserError
 from mmgen.generate import Plan, SyntheticBatch, generate_pairs, make_plan, read_sources, write_dataset
 from mmgen.models.cross_modal_mae import CrossModalMAE

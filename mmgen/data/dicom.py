@@ -9,10 +9,7 @@ should be.
 
 from __future__ import annotations
 
-import logging
 import struct
-import threading
-from functools import cache
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -34,8 +31,6 @@ _PIXEL_DATA = 0x7FE00010
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _ROWS_AT_ONCE = 256
 
-_at_work = threading.local()
-
 
 def is_dicom(head: bytes) -> bool:
     """Whether a file of which these are the first 132 bytes is DICOM, be it one without the usual preamble."""
@@ -56,8 +51,6 @@ def read_dicom(file: BinaryIO, side: int) -> tuple[Image.Image, Remark]:
         import pydicom  # noqa: F401
     except ImportError as error:
         raise UnusableFile("DICOM needs pydicom: pip install 'mmgen[dicom]'") from error
-    _silence_pydicom()
-    _at_work.now = True
     try:
         tags, layout = _read_header(file)
         picture = _shown(first_frame(file, layout, side), tags, layout)
@@ -68,15 +61,7 @@ def read_dicom(file: BinaryIO, side: int) -> tuple[Image.Image, Remark]:
         reason = "it needs more memory than there is"
     except Exception:  # pydicom's errors may quote values
         reason = DAMAGED
-    finally:
-        _at_work.now = False
     raise UnusableFile(reason)  # here, so that no other error is attached to it
-
-
-@cache
-def _silence_pydicom() -> None:
-    """Drop pydicom's log lines in threads that are at work here: they may quote values."""
-    logging.getLogger("pydicom").addFilter(lambda record: not getattr(_at_work, "now", False))
 
 
 def _read_header(file: BinaryIO) -> tuple[Tags, Layout]:

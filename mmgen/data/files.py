@@ -65,22 +65,22 @@ class LocalFiles:
 
     def open(self, path: str) -> BinaryIO:
         """See :class:`Files`."""
-        return open(os.path.join(self.root, path), "rb")
+        return open(os.path.join(str(self.root), path), "rb")
 
     def read_range(self, path: str, offset: int, size: int) -> bytes:
         """``size`` bytes from ``offset`` on, fewer at the end of the file; several threads may read at once."""
-        with open(os.path.join(self.root, path), "rb", buffering=0) as file:
+        with open(os.path.join(str(self.root), path), "rb", buffering=0) as file:
             file.seek(offset)
             return file.read(size)
 
     def stamp(self, path: str) -> str:
         """Size and times of change: the inode's too, since copies may keep the time of their content."""
-        about = os.stat(os.path.join(self.root, path))
+        about = os.stat(os.path.join(str(self.root), path))
         return f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns}"
 
     def size(self, path: str) -> int:
         """See :class:`Files`."""
-        return os.stat(os.path.join(self.root, path)).st_size
+        return os.stat(os.path.join(str(self.root), path)).st_size
 
     def missing(self, paths: Iterable[str]) -> list[str]:
         """See :class:`Files`. A folder of which many files are asked for is listed instead."""
@@ -91,12 +91,12 @@ class LocalFiles:
             if len(members) >= _LIST_FROM:
                 unseen -= self._listing(folder, 8 * len(members))
             # Case-insensitive file systems have files that no listing spells like that.
-            absent.update(path for path in unseen if not os.path.isfile(os.path.join(self.root, path)))
+            absent.update(path for path in unseen if not os.path.isfile(os.path.join(str(self.root), path)))
         return [path for path in paths if path in absent] if absent else []
 
     def name(self, path: str) -> str:
         """See :class:`Files`."""
-        return os.path.join(self.root, path)
+        return os.path.join(str(self.root), path)
 
     def _listing(self, folder: str, limit: int) -> set[str]:
         """Files in a folder, of ``limit`` entries at most: it may hold a million that nobody asked for."""

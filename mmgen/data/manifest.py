@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
-from mmgen.data.csv_table import read_csv
 from mmgen.data.files import LocalFiles, RemoteFiles
-from mmgen.data.folders import LocalTree, RemoteTree, Tree, read_folder
-from mmgen.data.shard_patterns import names_shards
-from mmgen.data.shards import read_shards
+from mmgen.data.reading.csv_table import read_csv
+from mmgen.data.reading.folders import LocalTree, RemoteTree, Tree, read_folder
+from mmgen.data.reading.shard_patterns import names_shards
+from mmgen.data.reading.shards import read_shards
 from mmgen.data.table import SPLITS, Columns, Manifest, label_key
 from mmgen.data.urls import locate
 from mmgen.errors import UserError
@@ -37,8 +37,8 @@ def read_manifest(
               them URLs. Without a split column they tell the splits, if each starts with train/, val/ or test/;
             * a folder that holds ``manifest.csv``; paths in it do not leave the folder by ``..``;
             * a folder with one folder per class, optionally below train/val/test folders;
-            * WebDataset shards (:func:`~mmgen.data.shards.read_shards`): a .tar archive, a folder of them, a folder
-              whose only folder is ``shards``, or a pattern (``shards/{000..099}.tar``, ``shards/*.tar``).
+            * WebDataset shards (:func:`~mmgen.data.reading.shards.read_shards`): a .tar archive, a folder of them, a
+              folder whose only folder is ``shards``, or a pattern (``shards/{000..099}.tar``, ``shards/*.tar``).
         suffixes: File name endings to accept, with the dot, in lower case (``{".png", ".jpg"}``).
         columns: Names of the CSV's columns, or of the values in the shards' .json, where they are not the usual ones.
         check_files: Check that the files named in a CSV exist.

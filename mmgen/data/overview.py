@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from mmgen.data.labels import apply_label_map, match_labels
-from mmgen.data.layouts import LayoutName, LayoutOptions, read_layout
 from mmgen.data.manifest import SPLITS, Columns, Manifest, label_key
+from mmgen.data.reading.layouts import LayoutName, LayoutOptions, read_layout
 from mmgen.data.settings import Settings, kind_of, suffixes_of
 from mmgen.data.splits import shared_subjects, with_validation
 from mmgen.errors import UserError, first_few
@@ -71,6 +71,7 @@ def look(
     refuse_unpaired: bool = False,
     validation_fraction: float = 0.1,
     seed: int = 0,
+    check_files: bool = True,
 ) -> Overview:
     """Read, rename, match and split; nothing is raised for what a user can mend, everything is collected.
 
@@ -80,9 +81,10 @@ def look(
         refuse_unpaired: a label that a modality lacks is a problem instead of being left out.
         validation_fraction: share of the training subjects held out where there is no "val" split.
         seed: seed of splits.
+        check_files: a file that a CSV names and that is gone is a problem; otherwise decoding notices it.
     """
     found = Overview()
-    _read(found, sources, label_map or {})
+    _read(found, sources, label_map or {}, check_files)
     if found.problems:
         return found
     _match(found, refuse_unpaired)
@@ -100,16 +102,16 @@ def look(
 
 
 def read_matched(
-    sources: Mapping[str, Source], label_map: Mapping[str, str] | None = None, refuse_unpaired: bool = False
+    sources: Mapping[str, Source], label_map: Mapping[str, str] | None = None, check_files: bool = True
 ) -> dict[str, Manifest]:
     """Manifests of all modalities, renamed and restricted to their common labels; splits stay as they are.
 
     Warnings are logged; raises UserError with all problems.
     """
     found = Overview()
-    _read(found, sources, label_map or {})
+    _read(found, sources, label_map or {}, check_files)
     found.refuse_problems()
-    _match(found, refuse_unpaired)
+    _match(found, refuse_unpaired=False)
     found.log_warnings()
     found.refuse_problems()
     return found.manifests
@@ -140,11 +142,17 @@ def count_lines(name: str, manifest: Manifest) -> Iterator[str]:
         yield f"  {label:<{width}} " + " ".join(f"{by_split.get(column, 0):>9}" for column in columns)
 
 
-def _read(found: Overview, sources: Mapping[str, Source], label_map: Mapping[str, str]) -> None:
+def _read(found: Overview, sources: Mapping[str, Source], label_map: Mapping[str, str], check_files: bool) -> None:
     for name, source in sources.items():
         manifest = found.attempt(
             lambda s=source: read_layout(
-                s.path, kind_of(s.settings), suffixes_of(s.settings), s.layouts, s.columns, s.layout_options
+                s.path,
+                kind_of(s.settings),
+                suffixes_of(s.settings),
+                s.layouts,
+                s.columns,
+                s.layout_options,
+                check_files,
             )
         )
         if manifest is not None:

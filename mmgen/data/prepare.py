@@ -142,7 +142,9 @@ def prepare(sources: Mapping[str, Source], how: Preparation | None = None) -> Pa
         UserError: all of what a first look finds wrong, or all files that cannot be decoded, in one message.
     """
     how = how or Preparation()
-    found = look(sources, how.label_map, how.refuse_unpaired, how.validation_fraction, how.seed)
+    found = look(
+        sources, how.label_map, how.refuse_unpaired, how.validation_fraction, how.seed, check_files=not how.skip_bad
+    )
     for name, manifest in found.manifests.items():
         for line in count_lines(name, manifest):
             logger.info("%s", line)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from mmgen.data.files import LocalFiles, RemoteFiles
-from mmgen.data.folders import RemoteTree
 from mmgen.data.images import IMAGE_SUFFIXES
 from mmgen.data.labels import match_labels
 from mmgen.data.manifest import Columns, Manifest, read_manifest
+from mmgen.data.reading.folders import RemoteTree
 from mmgen.errors import UserError
 
 PNG = {".png"}

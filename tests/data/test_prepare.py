@@ -130,6 +130,13 @@ class TestBadFiles:
         with (tmp_path / "run" / "skipped_files.csv").open(encoding="utf-8") as file:
             assert [row["modality"] for row in csv.DictReader(file)] == ["image", "image", "audio", "audio"]
 
+    def test_files_that_a_table_names_and_that_are_gone_are_bad_files(self, folders: tuple[Path, Path]):
+        (folders[1] / "covid" / "3.wav").unlink()
+        with pytest.raises(UserError, match=r"3\.wav"):
+            prepare(sources(*folders))
+        (skipped,) = prepare(sources(*folders), Preparation(skip_bad=True)).skipped
+        assert skipped.file.endswith("3.wav") and skipped.reason == "no such file"
+
     def test_a_clean_run_removes_the_list_of_an_earlier_one(self, folders: tuple[Path, Path], tmp_path: Path):
         (tmp_path / "skipped_files.csv").write_text("old")
         prepare(sources(*folders)).write_skipped(tmp_path / "skipped_files.csv")

@@ -19,7 +19,7 @@ from small import PROJECT, digests, run
 
 from mmgen.cli import run_command
 from mmgen.config import parse_config
-from mmgen.data.synthetic import read_dataset
+from mmgen.data.writing.synthetic import read_dataset
 from mmgen.generate import model_settings
 from mmgen.hub import load_model, model_digest
 from mmgen.presets import PRESETS

@@ -18,8 +18,8 @@ from mmgen.data.decoded import UnusableFile
 from mmgen.data.images import ImageSettings
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings, decode
-from mmgen.data.shard_writer import member_suffixes
 from mmgen.data.threads import in_order
+from mmgen.data.writing.shard_writer import member_suffixes
 from mmgen.errors import UserError
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from mmgen.data.decoded import UnusableFile
 from mmgen.data.files import LocalFiles, RemoteFiles
 from mmgen.data.progress import progress_bar
-from mmgen.data.shard_patterns import find_shards
-from mmgen.data.shard_samples import About, Sample, read_shard
+from mmgen.data.reading.shard_patterns import find_shards
+from mmgen.data.reading.shard_samples import About, Sample, read_shard
 from mmgen.data.table import (
     Columns,
     Distinct,

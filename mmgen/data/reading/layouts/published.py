@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mmgen.data.files import LocalFiles
-from mmgen.data.folders import LocalTree
+from mmgen.data.reading.folders import LocalTree
 from mmgen.data.table import Distinct, Manifest, encode_labels, shown
 from mmgen.errors import UserError
 

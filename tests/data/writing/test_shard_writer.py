@@ -14,9 +14,9 @@ from small import SETTINGS, SOUND, digests, run
 
 from mmgen.data.images import ImageSettings
 from mmgen.data.settings import Settings
-from mmgen.data.shard_writer import ShardWriter
-from mmgen.data.unfinished import prepare_folder
-from mmgen.data.writer import FolderWriter, SyntheticSample
+from mmgen.data.writing.shard_writer import ShardWriter
+from mmgen.data.writing.unfinished import prepare_folder
+from mmgen.data.writing.writer import FolderWriter, SyntheticSample
 
 LABELS = ("covid", "肺炎")
 

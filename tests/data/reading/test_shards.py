@@ -17,15 +17,15 @@ from PIL import Image
 from small import SETTINGS, SOUND
 
 import mmgen.data.files as files_module
-import mmgen.data.tar_members as tar_module
+import mmgen.data.reading.tar_members as tar_module
 from mmgen.data.decoded import UnusableFile
 from mmgen.data.manifest import Columns, Manifest, read_manifest
-from mmgen.data.shard_patterns import expand_braces
-from mmgen.data.shard_writer import ShardWriter
-from mmgen.data.shards import read_shards
-from mmgen.data.tar_members import tar_members
-from mmgen.data.unfinished import prepare_folder
-from mmgen.data.writer import SyntheticSample
+from mmgen.data.reading.shard_patterns import expand_braces
+from mmgen.data.reading.shards import read_shards
+from mmgen.data.reading.tar_members import tar_members
+from mmgen.data.writing.shard_writer import ShardWriter
+from mmgen.data.writing.unfinished import prepare_folder
+from mmgen.data.writing.writer import SyntheticSample
 from mmgen.errors import UserError
 
 PNG, FLAC = {".png", ".jpg"}, {".flac"}
@@ -237,7 +237,7 @@ class TestReading:
         for use in (manifest.files.open, manifest.files.size, manifest.files.stamp, manifest.files.name):
             with pytest.raises(FileNotFoundError, match=r"holds no x\.tar/2\.png"):
                 use("x.tar/2.png")
-        monkeypatch.setattr("mmgen.data.shards._LARGEST_FILE", 2)
+        monkeypatch.setattr("mmgen.data.reading.shards._LARGEST_FILE", 2)
         with pytest.raises(OSError, match=r"member 1\.png is larger than"):
             manifest.open(0)
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from mmgen.data.progress import progress_bar
 from mmgen.data.threads import in_order
-from mmgen.data.unfinished import INCOMPLETE
-from mmgen.data.writer import sha256
+from mmgen.data.writing.unfinished import INCOMPLETE
+from mmgen.data.writing.writer import sha256
 from mmgen.errors import first_few
 
 _DOCUMENT = "dataset.json"

@@ -12,8 +12,8 @@ from layout_trees import SECRETS, write_coronahack, write_coswara, write_coughvi
 
 from mmgen.data.images import IMAGE_SUFFIXES
 from mmgen.data.labels import match_labels
-from mmgen.data.layouts import LayoutOptions, choose_layout, read_layout
 from mmgen.data.manifest import Columns, Manifest
+from mmgen.data.reading.layouts import LayoutOptions, choose_layout, read_layout
 from mmgen.data.splits import shared_subjects, with_validation
 from mmgen.errors import UserError
 

@@ -8,12 +8,12 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
-from mmgen.data.atomic import new_file
 from mmgen.data.audio import AudioSettings
 from mmgen.data.images import ImageSettings
 from mmgen.data.settings import Settings
 from mmgen.data.threads import in_order
-from mmgen.data.writer import DatasetWriter, SyntheticSample, encode_sample
+from mmgen.data.writing.atomic import new_file
+from mmgen.data.writing.writer import DatasetWriter, SyntheticSample, encode_sample
 
 
 class ShardWriter(DatasetWriter):

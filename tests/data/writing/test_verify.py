@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from small import SETTINGS, SOUND
 
-from mmgen.data.shard_writer import ShardWriter
-from mmgen.data.unfinished import INCOMPLETE, prepare_folder
-from mmgen.data.verify import verify_dataset
-from mmgen.data.writer import FolderWriter, SyntheticSample
+from mmgen.data.writing.shard_writer import ShardWriter
+from mmgen.data.writing.unfinished import INCOMPLETE, prepare_folder
+from mmgen.data.writing.verify import verify_dataset
+from mmgen.data.writing.writer import FolderWriter, SyntheticSample
 
 LABELS = ("covid", "肺 炎")
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmgen.data.atomic import is_temporary, new_file, remove_temporaries
+from mmgen.data.writing.atomic import is_temporary, new_file, remove_temporaries
 from mmgen.errors import UserError, first_few
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from small import digests
 
-from mmgen.data import unfinished as module
-from mmgen.data.unfinished import INCOMPLETE, prepare_folder
+from mmgen.data.writing import unfinished as module
+from mmgen.data.writing.unfinished import INCOMPLETE, prepare_folder
 from mmgen.errors import UserError
 
 RUN = {"seed": 3, "labels": ["covid", "肺炎"], "mask ratio": {"image": 0.75}, "batch size": 32}

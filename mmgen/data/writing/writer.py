@@ -17,13 +17,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from mmgen.data.atomic import new_file, remove_temporaries
 from mmgen.data.audio import AudioSettings
 from mmgen.data.images import ImageSettings
 from mmgen.data.progress import progress_bar
 from mmgen.data.settings import Settings
 from mmgen.data.threads import in_order
-from mmgen.data.unfinished import INCOMPLETE
+from mmgen.data.writing.atomic import new_file, remove_temporaries
+from mmgen.data.writing.unfinished import INCOMPLETE
 from mmgen.errors import UserError
 
 DatasetFormat = Literal["folder", "webdataset"]
@@ -51,7 +51,7 @@ class DatasetWriter(ABC):
     shared out among processes; a piece that is there is never half of one. :meth:`finish` makes it a data set.
 
     Args:
-        folder: the data set's folder, see :func:`mmgen.data.unfinished.prepare_folder`.
+        folder: the data set's folder, see :func:`mmgen.data.writing.unfinished.prepare_folder`.
         settings: how each modality's arrays relate to files, by modality name.
         labels: class names.
         per_class: samples of each label.

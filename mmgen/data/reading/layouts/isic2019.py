@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmgen.data.folders import LocalTree
-from mmgen.data.layouts.published import (
+from mmgen.data.reading.folders import LocalTree
+from mmgen.data.reading.layouts.published import (
     LayoutOptions,
     Published,
     drop_repeats,

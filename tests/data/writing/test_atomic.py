@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mmgen.data.atomic import is_temporary, new_file, remove_temporaries
+from mmgen.data.writing.atomic import is_temporary, new_file, remove_temporaries
 from mmgen.errors import UserError
 
 

@@ -14,10 +14,10 @@ from small import SETTINGS, SOUND
 
 from mmgen.data.audio import AudioSettings
 from mmgen.data.images import ImageSettings
-from mmgen.data.shard_writer import ShardWriter
-from mmgen.data.synthetic import read_dataset
-from mmgen.data.unfinished import prepare_folder
-from mmgen.data.writer import FolderWriter, SyntheticSample
+from mmgen.data.writing.shard_writer import ShardWriter
+from mmgen.data.writing.synthetic import read_dataset
+from mmgen.data.writing.unfinished import prepare_folder
+from mmgen.data.writing.writer import FolderWriter, SyntheticSample
 from mmgen.errors import UserError
 
 LABELS = ("NA", "a/b", "10")  # what table readers like to take for something else

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from mmgen.data.files import RemoteFiles
-from mmgen.data.folders import LocalTree, RemoteTree, read_folder
-from mmgen.data.layouts import coronahack, coswara, coughvid, isic2019
-from mmgen.data.layouts.published import Kind, LayoutOptions, Published
 from mmgen.data.manifest import read_manifest
+from mmgen.data.reading.folders import LocalTree, RemoteTree, read_folder
+from mmgen.data.reading.layouts import coronahack, coswara, coughvid, isic2019
+from mmgen.data.reading.layouts.published import Kind, LayoutOptions, Published
 from mmgen.data.table import Columns, Manifest, shown
 from mmgen.data.urls import locate, without_secrets
 from mmgen.errors import UserError
@@ -37,6 +37,7 @@ def read_layout(
     layouts: Sequence[LayoutName] = ("auto",),
     columns: Columns | None = None,
     options: LayoutOptions = LayoutOptions(),  # noqa: B008, it is frozen
+    check_files: bool = True,
 ) -> Manifest:
     """Read the samples of one modality, laid out by the user or as a public data set is published.
 
@@ -50,6 +51,7 @@ def read_layout(
             column names for a CSV file, mean that the user has laid out the data: published tables are not looked for.
         columns: Names of a CSV's columns, where they are not the usual ones; other layouts have no use for them.
         options: What is taken from published data sets.
+        check_files: Check that the files named in a CSV exist; published data sets always are.
 
     Raises:
         UserError: if the layout does not fit what is there, two layouts do, or files or labels are wrong or missing.
@@ -75,7 +77,7 @@ def read_layout(
             if found:
                 logger.info("%s is read as published data, layout %s.", place, found[0])
                 return _read_published(found[0], place, endings, options)
-    return read_manifest(path, suffixes, columns)
+    return read_manifest(path, suffixes, columns, check_files)
 
 
 def _read_published(name: LayoutName, path: Path | str, suffixes: tuple[str, ...], options: LayoutOptions) -> Manifest:

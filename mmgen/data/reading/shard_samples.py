@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple
 
 from mmgen.data.decoded import UnusableFile
+from mmgen.data.reading.tar_members import Member, tar_members
 from mmgen.data.table import USUAL_NAMES, Columns, is_clean, shown
-from mmgen.data.tar_members import Member, tar_members
 
 _LARGEST_TEXT = 1 << 20
 _LABEL_FILES = ("json", "cls", "txt")  # the first that has a label counts

@@ -15,10 +15,10 @@ import soundfile
 from PIL import Image
 from small import SETTINGS, SOUND, digests, run
 
-from mmgen.data import writer as module
 from mmgen.data.images import ImageSettings
-from mmgen.data.unfinished import INCOMPLETE, prepare_folder
-from mmgen.data.writer import FolderWriter, SyntheticSample, safe_names, sha256
+from mmgen.data.writing import writer as module
+from mmgen.data.writing.unfinished import INCOMPLETE, prepare_folder
+from mmgen.data.writing.writer import FolderWriter, SyntheticSample, safe_names, sha256
 from mmgen.errors import UserError
 
 LABELS = ("covid", "healthy")

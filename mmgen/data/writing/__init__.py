@@ -1,0 +1,1 @@
+"""Synthetic data sets on disk: written without loss, taken up again, verified, read back."""
