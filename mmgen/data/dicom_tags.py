@@ -23,7 +23,6 @@ _MAX_VALUE = 1_000_000  # bytes
 class _Place(NamedTuple):
     start: int
     length: int
-    implicit: bool
 
 
 class Tags:
@@ -43,25 +42,24 @@ class Tags:
     """
 
     def __init__(self, file: BinaryIO, order: str, implicit: bool, stop: int = 1 << 32, end: float = math.inf) -> None:
-        self._file, self.order = file, order
+        self._file, self.order, self._implicit = file, order, implicit
         self._places: dict[int, _Place] = {}
         self.stopped = (0, "", 0)
-        outer: list[bool] = []  # of the open sequences and items that stand around a tag: whether kinds are left out
+        depth = 0  # of open sequences and items around a tag
         while (here := file.tell()) < end and len(head := file.read(8)) == 8:
             tag, kind, length = self._parse(head, implicit)
-            if not outer and stop <= tag < _ITEM:
+            if not depth and stop <= tag < _ITEM:
                 self.stopped = tag, kind.decode("ascii"), file.tell()
                 break
             if tag in (_ITEM_END, _SEQUENCE_END):
-                if not outer:
+                depth -= 1
+                if depth < 0:
                     break
-                implicit = outer.pop()
                 continue
-            if not outer:
-                self._places.setdefault(tag, _Place(file.tell(), length, implicit))
+            if not depth:
+                self._places.setdefault(tag, _Place(file.tell(), length))
             if length == _OPEN:
-                outer.append(implicit)
-                implicit = implicit or kind == b"UN"
+                depth += 1
             else:
                 file.seek(length, io.SEEK_CUR)
         self.behind = here
@@ -70,7 +68,7 @@ class Tags:
         """Tag, kind and length of the value; the file stands at the value afterwards."""
         group, element, length = struct.unpack(self.order + "HHL", head)
         tag, kind = group << 16 | element, head[4:6]
-        if implicit or group == _ITEM >> 16 or not is_kind(kind):
+        if implicit or group == _ITEM >> 16 or not is_kind(kind):  # some writers leave it out now and then
             return tag, b"", length
         if kind not in _LONG:
             return tag, kind, struct.unpack(self.order + "H", head[6:])[0]
@@ -83,7 +81,7 @@ class Tags:
         """A value as it stands in the file, empty if there is none."""
         if tag not in self._places:
             return b""
-        start, length, _ = self._places[tag]
+        start, length = self._places[tag]
         if length > _MAX_VALUE:
             raise UnusableFile(DAMAGED)
         self._file.seek(start)
@@ -112,15 +110,15 @@ class Tags:
         """The first item of a sequence, None if there is none."""
         if tag not in self._places:
             return None
-        start, _, implicit = self._places[tag]
+        start = self._places[tag].start
         self._file.seek(start)
         head = self._file.read(8)
         if len(head) < 8:
             return None
-        mark, _, length = self._parse(head, implicit)
+        mark, _, length = self._parse(head, self._implicit)
         if mark != _ITEM:
             return None
-        return Tags(self._file, self.order, implicit, end=math.inf if length == _OPEN else start + 8 + length)
+        return Tags(self._file, self.order, self._implicit, end=math.inf if length == _OPEN else start + 8 + length)
 
 
 def is_kind(kind: bytes) -> bool:

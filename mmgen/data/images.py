@@ -5,10 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import warnings
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from typing import BinaryIO, Literal
 
 import numpy as np
@@ -17,13 +14,10 @@ from PIL import Image
 from mmgen.data.bounded import open_picture
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
 from mmgen.data.dicom import is_dicom, read_dicom
-from mmgen.data.manifest import Manifest
-from mmgen.data.progress import progress_bar
-from mmgen.errors import UserError, first_few
+from mmgen.errors import UserError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm", ".dicom"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm", ".dicom"})
 _FULL_SCALES = (255, 4095, 65535)  # 8, 12 and 16 bits
-_FILES_PER_JOB = 32
 # Decoders may shrink a picture as they decode it, and large pictures are shrunk roughly before they are resized, to no
 # less than this many times the final size: three times faster, and at most one grey level off in X-rays.
 _MARGIN = 3
@@ -117,48 +111,6 @@ def read_image(path: str | os.PathLike[str], settings: ImageSettings) -> np.ndar
         raise UserError(
             f"{os.fspath(path)} cannot be read as an image ({reason}); repair it or remove it from the data."
         ) from reason
-
-
-def read_images(
-    manifest: Manifest, settings: ImageSettings, workers: int | None = None, progress: bool = True
-) -> np.ndarray:
-    """Read all images of a manifest as uint8 (n, C, H, W), values 0..255, in the manifest's order.
-
-    Args:
-        manifest: The images.
-        settings: Their size and channels.
-        workers: Number of threads, by default as many as concurrent.futures chooses for the machine.
-        progress: Show a progress bar.
-
-    Raises:
-        UserError: naming the unreadable files together, after all have been tried.
-    """
-    images = np.empty((len(manifest), *settings.shape), dtype=np.uint8)
-
-    def read_rows(rows: Iterable[int]) -> list[str | None]:
-        """Fill these rows; for each, None or what is wrong with its file."""
-        problems: list[str | None] = []
-        for row in rows:
-            try:
-                images[row] = read_image(manifest.name(row), settings)
-                problems.append(None)
-            except UserError as error:
-                problems.append(f"{manifest.paths[row]} ({error.__cause__ or error})")
-        return problems
-
-    n = len(manifest)
-    # Several files a job: the pool queues all jobs at once, and there may be a million files.
-    jobs = [range(start, min(start + _FILES_PER_JOB, n)) for start in range(0, n, _FILES_PER_JOB)]
-    with ThreadPoolExecutor(workers) as pool:
-        results = chain.from_iterable(pool.map(read_rows, jobs))
-        results = progress_bar(results, total=n, description="decoding images", quiet=not progress)
-        unreadable = [problem for problem in results if problem]
-    if unreadable:
-        raise UserError(
-            f"{len(unreadable)} of {n} images in {manifest.files} cannot be read: {first_few(unreadable)}; "
-            "repair them or remove them from the data."
-        )
-    return images
 
 
 def _to_size(image: Image.Image, settings: ImageSettings) -> tuple[np.ndarray, bool]:

@@ -3,9 +3,7 @@ from __future__ import annotations
 import io
 import logging
 import struct
-import sys
 import warnings
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,69 +11,21 @@ from PIL import Image
 
 from mmgen.data.decoded import Remark, UnusableFile
 from mmgen.data.images import ImageSettings, decode_image
-from mmgen.data.phantoms import phantom_xray
 
 pytest.importorskip("pydicom")
 
+from dicom_files import NAME, NUMBER, compressed, dataset, dicom, encoded, written
 from pydicom import uid
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
 
-NAME, NUMBER = "Müstermann^Erika", "PID-4711-X"
 GREY, COLOUR = ImageSettings(32, 1), ImageSettings(32, 3)
 RAMP = np.tile(np.linspace(0, 1, 32), (32, 1))  # (32, 32), 0 at the left, 1 at the right
 RAMP_8_BIT = np.rint(RAMP * 255).astype(np.uint8)
 RAMP_12_BIT = np.rint(RAMP * 4095).astype(np.uint16)
 RGB = np.stack([RAMP_8_BIT, RAMP_8_BIT.T, 255 - RAMP_8_BIT], axis=-1)
-
-
-def dataset(values: np.ndarray, colours: str = "MONOCHROME2", stored: int | None = None, **tags: object) -> Dataset:
-    """A file's tags with pixels (H, W) or (H, W, 3); further tags by name."""
-    data = Dataset()
-    data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-    data.SOPClassUID, data.SOPInstanceUID = uid.SecondaryCaptureImageStorage, uid.generate_uid()
-    data.SpecificCharacterSet = "ISO_IR 192"
-    data.PatientName, data.PatientID, data.PatientBirthDate = NAME, NUMBER, "19560812"
-    data.SamplesPerPixel, data.PhotometricInterpretation = (3 if values.ndim == 3 else 1), colours
-    if values.ndim == 3:
-        data.PlanarConfiguration = 0
-    data.Rows, data.Columns = values.shape[:2]
-    data.BitsAllocated = 8 * values.itemsize
-    data.BitsStored = stored or data.BitsAllocated
-    data.HighBit = data.BitsStored - 1
-    data.PixelRepresentation = int(values.dtype.kind == "i")
-    for name, value in tags.items():
-        setattr(data, name, value)
-    data.PixelData = values.tobytes() + b"\0" * (values.nbytes % 2)
-    data["PixelData"].VR = "OB" if values.itemsize == 1 else "OW"
-    return data
-
-
-def written(data: Dataset) -> bytes:
-    file = io.BytesIO()
-    data.save_as(file, enforce_file_format=True)
-    return file.getvalue()
-
-
-def dicom(values: np.ndarray, *args: object, **tags: object) -> bytes:
-    return written(dataset(values, *args, **tags))
-
-
-def compressed(frame: bytes, syntax: str, values: np.ndarray, *args: object, **tags: object) -> bytes:
-    data = dataset(values, *args, **tags)
-    data.file_meta.TransferSyntaxUID = syntax
-    data.PixelData = encapsulate([frame])
-    data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
-    return written(data)
-
-
-def encoded(values: np.ndarray, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(values).save(file, kind, **options)
-    return file.getvalue()
 
 
 def decode(content: bytes, settings: ImageSettings = GREY) -> np.ndarray:
@@ -162,6 +112,11 @@ class TestGreyScale:
         )
         assert (decode(short) == np.where(RAMP_12_BIT > 2048, 255, 0)).all()
 
+    def test_table_that_begins_below_zero(self):
+        values = (RAMP_12_BIT.astype(int) - 2048).astype(np.int16)
+        table = lookup_table(np.arange(4096)[::-1] * 16, 65536 - 2048, 16)
+        assert difference(decode(dicom(values, "MONOCHROME2", 12, VOILUTSequence=table)), 255 - RAMP_8_BIT) <= 1
+
     def test_modality_table(self):
         table = lookup_table(np.arange(4096)[::-1] * 16, 0, 16)
         levels = decode(dicom(RAMP_12_BIT, "MONOCHROME2", 12, ModalityLUTSequence=table))
@@ -225,169 +180,6 @@ class TestColour:
             setattr(data, f"{name}PaletteColorLookupTableData", entries.tobytes())
         wanted = np.tile(np.stack(list(table.values()), -1), (32, 1, 1))
         assert (decode(written(data), COLOUR) == wanted).all()
-
-
-class TestCompression:
-    XRAY = phantom_xray(0, np.random.default_rng(0), 96)[:, 3:96]  # of an odd width
-    DEEP = XRAY.astype(np.uint16) << 4
-    SETTINGS = ImageSettings(93)
-
-    def wanted(self, values: np.ndarray, *args: object) -> np.ndarray:
-        return decode(dicom(values, *args), self.SETTINGS)
-
-    @pytest.mark.parametrize("values", [XRAY, DEEP], ids=["8 bits", "12 bits"])
-    def test_run_lengths(self, values):
-        stored = 12 if values.itemsize == 2 else 8
-        data = dataset(values, "MONOCHROME2", stored)
-        data.compress(uid.RLELossless)
-        assert (decode(written(data), self.SETTINGS) == self.wanted(values, "MONOCHROME2", stored)).all()
-
-    def test_run_lengths_across_lines(self):
-        frame = struct.pack("<16L", 1, 64, *[0] * 14) + b"\x81\x07" * 8  # 128 times 7, four lines each
-        values = np.full((32, 32), 7, np.uint8)
-        assert (decode(compressed(frame, uid.RLELossless, values)) == 7).all()
-
-    def test_run_lengths_in_colour(self):
-        data = dataset(RGB, "RGB")
-        data.compress(uid.RLELossless)
-        assert (decode(written(data), COLOUR) == RGB).all()
-
-    def test_jpeg(self):
-        content = compressed(encoded(self.XRAY, "JPEG", quality=98), uid.JPEGBaseline8Bit, self.XRAY, "MONOCHROME1")
-        assert difference(decode(content, self.SETTINGS), self.wanted(self.XRAY, "MONOCHROME1")) <= 4
-
-    @pytest.mark.parametrize("colours", ["YBR_FULL_422", "RGB"])
-    def test_jpeg_in_colour(self, colours):
-        flat = np.full_like(RGB, (200, 100, 50))
-        frame = encoded(flat, "JPEG", quality=98)  # says that it is YCbCr, which goes before what DICOM says
-        assert difference(decode(compressed(frame, uid.JPEGBaseline8Bit, flat, colours), COLOUR), flat) <= 3
-
-    def test_jpeg_of_rgb_that_does_not_say_so(self):
-        flat = np.full_like(RGB, (200, 100, 50))
-        frame = encoded(flat, "JPEG", quality=98, keep_rgb=True)
-        start = frame.index(b"\xff\xee")  # Adobe's mark, which says that it is RGB
-        frame = frame[:start] + frame[start + 16 :]
-        for name, number in zip((b"R\x11", b"G\x11", b"B\x11"), (b"\1\x11", b"\2\x11", b"\3\x11"), strict=True):
-            frame = frame.replace(name, number)  # in the frame's header
-        for name, number in zip((b"R\0", b"G\0", b"B\0"), (b"\1\0", b"\2\0", b"\3\0"), strict=True):
-            frame = frame.replace(name, number)  # in the scan's
-        assert difference(decode(compressed(frame, uid.JPEGBaseline8Bit, flat, "RGB"), COLOUR), flat) <= 3
-
-    @pytest.mark.parametrize("size", [93, 24])
-    def test_jpeg2000(self, size):
-        frame = encoded(self.DEEP << 4, "JPEG2000", no_jp2=True)
-        content = compressed(frame, uid.JPEG2000Lossless, self.DEEP << 4, "MONOCHROME2", 16)
-        wanted = decode(dicom(self.DEEP << 4, "MONOCHROME2", 16), ImageSettings(size))
-        assert np.abs(decode(content, ImageSettings(size)).astype(int) - wanted).mean() <= (0 if size == 93 else 1)
-
-    def test_signed_jpeg2000(self):
-        values = (self.DEEP << 4).astype(int) - 32768
-        typed = values.astype(np.int16)
-        frame = encoded(typed.view(np.uint16), "JPEG2000", no_jp2=True)  # the bits, which JPEG 2000 takes for unsigned
-        content = compressed(frame, uid.JPEG2000Lossless, typed, "MONOCHROME2", 16)
-        assert (decode(content, self.SETTINGS) == self.wanted(typed, "MONOCHROME2", 16)).all()
-
-    def test_large_jpeg2000_is_halved(self):
-        large = np.kron(RAMP_8_BIT, np.ones((20, 20), np.uint8))
-        frame = encoded(large, "JPEG2000", no_jp2=True)
-        content = compressed(frame, uid.JPEG2000, large)
-        assert np.abs(decode(content).astype(int) - decode(dicom(large))).mean() < 1
-
-    def test_jpeg2000_in_colour(self):
-        frame = encoded(RGB, "JPEG2000", no_jp2=True, mct=1)
-        assert difference(decode(compressed(frame, uid.JPEG2000Lossless, RGB, "YBR_RCT"), COLOUR), RGB) == 0
-
-    @pytest.mark.parametrize(("values", "stored"), [(XRAY, 8), (DEEP, 12)], ids=["8 bits", "12 bits"])
-    @pytest.mark.parametrize("signed", [False, True])
-    def test_lossless_jpeg(self, values, stored, signed):
-        pytest.importorskip("av")
-        frame = lossless_jpeg(values)
-        typed = values.astype(f"i{values.itemsize}") if signed else values
-        content = compressed(frame, uid.JPEGLosslessSV1, typed, "MONOCHROME2", stored)
-        if signed:  # two's complement of the stored bits
-            whole = values.astype(int)
-            typed = np.where(whole < 1 << stored - 1, whole, whole - (1 << stored)).astype(typed.dtype)
-        assert (decode(content, self.SETTINGS) == self.wanted(typed, "MONOCHROME2", stored)).all()
-
-    @pytest.mark.parametrize("colours", ["RGB", "YBR_FULL"])
-    def test_lossless_jpeg_in_colour(self, colours):
-        pytest.importorskip("av")
-        content = compressed(lossless_jpeg(RGB), uid.JPEGLossless, RGB, colours)
-        assert (decode(content, COLOUR) == decode(dicom(RGB, colours), COLOUR)).all()
-
-    def test_lossless_jpeg_whose_first_pixel_is_black(self):
-        pytest.importorskip("av")
-        for black in (0, 0x7FFF):  # no other values begin with the largest difference, or with the next to it
-            values = self.DEEP.copy()
-            values[0, 0] = black
-            for length in (5, 8, 12):
-                frame = lossless_jpeg(values, length)
-                content = compressed(frame, uid.JPEGLosslessSV1, values, "MONOCHROME2", 16)
-                assert (decode(content, self.SETTINGS) == self.wanted(values, "MONOCHROME2", 16)).all()
-
-    def test_jpeg_ls(self):
-        av = pytest.importorskip("av")
-        encoder = av.CodecContext.create("jpegls", "w")
-        encoder.width, encoder.height, encoder.pix_fmt = 93, 96, "gray16le"
-        encoder.time_base = Fraction(1)
-        picture = av.VideoFrame.from_ndarray(self.DEEP << 4, "gray16le")
-        [packet] = [*encoder.encode(picture), *encoder.encode(None)]
-        content = compressed(bytes(packet), uid.JPEGLSLossless, self.DEEP << 4, "MONOCHROME2", 16)
-        assert (decode(content, self.SETTINGS) == self.wanted(self.DEEP << 4, "MONOCHROME2", 16)).all()
-
-    def test_damage_to_lossless_jpeg_gives_no_half_of_a_picture(self):
-        pytest.importorskip("av")
-        frame = lossless_jpeg(self.XRAY)
-        assert refusal(compressed(frame[: len(frame) // 2], uid.JPEGLosslessSV1, self.XRAY)) == "damaged DICOM file"
-
-    def test_what_cannot_be_read_says_what_to_install(self, monkeypatch):
-        content = compressed(lossless_jpeg(self.XRAY), uid.JPEGLosslessSV1, self.XRAY)
-        monkeypatch.setitem(sys.modules, "av", None)
-        assert refusal(content).startswith("it is compressed as JPEG Lossless")
-        assert refusal(content).endswith("which needs PyAV: pip install 'mmgen[dicom]'")
-        monkeypatch.setitem(sys.modules, "pydicom", None)
-        assert refusal(content) == "DICOM needs pydicom: pip install 'mmgen[dicom]'"
-
-    @pytest.mark.parametrize(
-        ("syntax", "reason"),
-        [
-            (uid.MPEG4HP41, "it is compressed as MPEG-4 AVC"),
-            (uid.HTJ2KLossless, "it is compressed as High-Throughput JPEG 2000"),
-            (uid.JPEGExtended12Bit, "it is compressed as 12-bit JPEG, which cannot be read: save it uncompressed"),
-        ],
-    )
-    def test_what_nothing_reads(self, syntax, reason):
-        frame = bytearray(encoded(self.XRAY, "JPEG"))
-        frame[frame.index(b"\xff\xc0") + 4] = 12  # bits
-        assert refusal(compressed(bytes(frame), syntax, self.XRAY)).startswith(reason)
-
-
-def lossless_jpeg(values: np.ndarray, length: int = 5) -> bytes:
-    """Every value's difference to its left neighbour: a code of ``length`` bits for its number of digits, and these."""
-    bits, values = 8 * values.itemsize, values.reshape(*values.shape[:2], -1)
-    height, width, channels = values.shape
-    left = np.concatenate([np.zeros((height, 1, channels), int), values[:, :-1].astype(int)], axis=1)
-    left[1:, 0], left[0, 0] = values[:-1, 0], 1 << bits - 1
-    code = []
-    for change in (values.astype(int) - left).ravel().tolist():
-        digits = abs(change).bit_length()
-        code.append(f"{digits:0{length}b}")
-        if 0 < digits < 16:
-            code.append(f"{change if change > 0 else change + (1 << digits) - 1:0{digits}b}")
-    text = "".join(code)
-    text += "1" * (-len(text) % 8)
-    data = int(text, 2).to_bytes(len(text) // 8, "big").replace(b"\xff", b"\xff\0")
-    counts = [17 if n == length else 0 for n in range(1, 17)]
-    segments = (
-        (b"\xc4", bytes([0, *counts, *range(17)])),
-        (
-            b"\xc3",
-            struct.pack(">BHHB", bits, height, width, channels) + b"".join(bytes([n, 17, 0]) for n in range(channels)),
-        ),
-        (b"\xda", bytes([channels, *(byte for n in range(channels) for byte in (n, 0)), 1, 0, 0])),
-    )
-    head = b"".join(b"\xff" + kind + struct.pack(">H", len(body) + 2) + body for kind, body in segments)
-    return b"\xff\xd8" + head + data + b"\xff\xd9"
 
 
 class TestFile:

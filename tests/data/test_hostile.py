@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import resource
 import subprocess
 import sys
 import time
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -18,38 +16,6 @@ import pytest
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".webm")
 SECONDS = 2.0  # for a file, of one core
 MEMORY = 1024  # MiB at most in the whole process, with everything that it imports
-
-
-def dicom(pixels: np.ndarray, path: Path, syntax: str = "1.2.840.10008.1.2.1", compressed: bytes = b"") -> None:
-    from pydicom import uid
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.encaps import encapsulate
-
-    data = Dataset()
-    data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = syntax
-    data.SOPClassUID, data.SOPInstanceUID = uid.SecondaryCaptureImageStorage, uid.generate_uid(entropy_srcs=["x"])
-    data.PatientName = "Doe^Jane"
-    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME1"
-    data.Rows, data.Columns = pixels.shape
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
-    data.WindowCenter, data.WindowWidth, data.RescaleSlope, data.RescaleIntercept = 2048, 3000, 1, -10
-    data.PixelData = encapsulate([compressed]) if compressed else pixels.tobytes()
-    data["PixelData"].VR = "OB" if compressed else "OW"
-    if syntax == uid.RLELossless:
-        data.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-        data.compress(uid.RLELossless)
-    data.save_as(path, enforce_file_format=True)
-
-
-def jpeg_ls(pixels: np.ndarray) -> bytes:
-    import av
-
-    encoder = av.CodecContext.create("jpegls", "w")
-    encoder.height, encoder.width = pixels.shape
-    encoder.pix_fmt, encoder.time_base = "gray16le", Fraction(1)
-    picture = av.VideoFrame.from_ndarray(pixels, "gray16le")
-    return b"".join(map(bytes, [*encoder.encode(picture), *encoder.encode(None)]))
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +45,7 @@ def originals(tmp_path_factory) -> list[Path]:
     colour.save(folder / "exact.webp", lossless=True)
     colour.save(folder / "colour.bmp")
     if _has("pydicom"):
-        codestream = io.BytesIO()
-        Image.fromarray(deep).save(codestream, "JPEG2000", no_jp2=True)
-        dicom(deep, folder / "raw.dcm")
-        dicom(deep, folder / "run lengths.dcm", "1.2.840.10008.1.2.5")
-        dicom(deep, folder / "jpeg2000.dcm", "1.2.840.10008.1.2.4.90", codestream.getvalue())
-    if _has("pydicom") and _has("av"):
-        dicom(deep, folder / "jpegls.dcm", "1.2.840.10008.1.2.4.80", jpeg_ls(deep))
+        write_dicoms(deep, folder)
     wave = phantom_cough(0, rng, SAMPLE_RATE)
     soundfile.write(folder / "a.wav", wave, SAMPLE_RATE, "PCM_16")
     soundfile.write(folder / "float stereo.wav", np.stack([wave, -wave], 1), 44_100, "FLOAT")
@@ -96,6 +56,23 @@ def originals(tmp_path_factory) -> list[Path]:
     if _has("av"):
         webm(wave, folder / "a.webm")
     return sorted(folder.iterdir())
+
+
+def write_dicoms(pixels: np.ndarray, folder: Path) -> None:
+    from dicom_files import compressed, dataset, encoded, jpeg_ls, lossless_jpeg, written
+    from pydicom import uid
+
+    window = {"WindowCenter": 2048, "WindowWidth": 3000, "RescaleSlope": 1, "RescaleIntercept": -10}
+    data = dataset(pixels, "MONOCHROME1", 12, **window)
+    (folder / "raw.dcm").write_bytes(written(data))
+    data.compress(uid.RLELossless, generate_instance_uid=False)
+    (folder / "run lengths.dcm").write_bytes(written(data))
+    frames = {uid.JPEG2000Lossless: encoded(pixels, "JPEG2000", no_jp2=True)}
+    if _has("av"):
+        frames |= {uid.JPEGLosslessSV1: lossless_jpeg(pixels), uid.JPEGLSLossless: jpeg_ls(pixels)}
+    for syntax, frame in frames.items():
+        content = compressed(frame, syntax, pixels, "MONOCHROME1", 12, **window)
+        (folder / f"{syntax.keyword}.dcm").write_bytes(content)
 
 
 def webm(wave: np.ndarray, path: Path) -> None:
