@@ -29,13 +29,15 @@ if TYPE_CHECKING:
 # How often a training with a validation part looks at it.
 VALIDATIONS = 10
 
-# Networks from scratch: the MMAE paper's (section IV-A). The MedSynth paper gives 0.01 for its ViT with LoRA and no
-# optimiser.
+# Networks from scratch: the MMAE paper's (section IV-A). For the ViT with LoRA the MedSynth paper gives 0.01 and no
+# optimiser. On phantom X-rays (three labels, batch 32, 150 updates, a ViT that a masked autoencoder had trained) AdamW
+# reached accuracy 0.94, 0.96 and 0.97 at 0.001, 0.003 and 0.01 and stayed at chance at 0.03; SGD reached 0.71 at 0.01
+# and 0.89 at 0.1. So it is AdamW, not too near the edge.
 LEARNING_RATES: dict[ClassifierName, float] = {
     "resnet18": 1e-3,
     "densenet121": 1e-3,
     "convnet": 1e-3,
-    "vit_lora": 1e-3,
+    "vit_lora": 3e-3,
 }
 
 

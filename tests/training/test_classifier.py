@@ -248,21 +248,21 @@ def encoder() -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("name", "updates", "lr"),
+    ("name", "updates"),
     [
-        ("convnet", 25, None),
-        ("vit_lora", 100, 1e-2),
-        pytest.param("resnet18", 45, None, marks=pytest.mark.slow),
-        pytest.param("densenet121", 20, None, marks=pytest.mark.slow),
+        ("convnet", 25),
+        ("vit_lora", 100),
+        pytest.param("resnet18", 45, marks=pytest.mark.slow),
+        pytest.param("densenet121", 20, marks=pytest.mark.slow),
     ],
 )
 def test_every_classifier_learns_a_planted_difference(
-    name: ClassifierName, updates: int, lr: float | None, accelerator: Accelerator
+    name: ClassifierName, updates: int, accelerator: Accelerator
 ) -> None:
     torch.manual_seed(0)
     model = build_classifier(name, SQUARE.shape, 2, encoder() if name == "vit_lora" else None)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    config = ClassifierConfig(updates=updates, batch_size=16, lr=lr or LEARNING_RATES[name])
+    config = ClassifierConfig(updates=updates, batch_size=16, lr=LEARNING_RATES[name])
     model = train_classifier(model, SQUARE, pictures(128, seed=0), config, accelerator)
     test = pictures(64, seed=1)
     assert (predict(model, SQUARE, test, accelerator).argmax(1) == test.labels).mean() > 0.8
