@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 # when torch is loaded, so this helps where mmgen is imported first; a value of the user's own is kept.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Pillow's pieces of a large picture would otherwise stay with the thread that decoded it; larger ones go back to the
+# system. Read when Pillow is loaded.
+os.environ.setdefault("PILLOW_BLOCK_SIZE", "128m")
+
 __version__ = version("mmgen")
 
 # Imported on first use, so that `import mmgen` does not wait for torch.

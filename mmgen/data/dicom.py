@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from mmgen.data.bounded import Metered, check_size
+from mmgen.data.bounded import Metered, check_size, room_for
 from mmgen.data.decoded import Remark, UnusableFile
 from mmgen.data.dicom_frames import RGB, YBR, Layout, first_frame
 from mmgen.data.dicom_tags import DAMAGED, Tags, is_kind
@@ -53,7 +53,8 @@ def read_dicom(file: BinaryIO, side: int) -> tuple[Image.Image, Remark]:
         raise UnusableFile("DICOM needs pydicom: pip install 'mmgen[dicom]'") from error
     try:
         tags, layout = _read_header(file)
-        picture = _shown(first_frame(file, layout, side), tags, layout)
+        with room_for(layout.columns * layout.rows):
+            picture = _shown(first_frame(file, layout, side), tags, layout)
         return picture, Remark.BURNT_IN if tags.text(_BURNED_IN).upper() == "YES" else Remark.NONE
     except UnusableFile as error:
         reason = str(error)

@@ -11,7 +11,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 from PIL import Image
 
-from mmgen.data.bounded import open_picture
+from mmgen.data.bounded import open_picture, room_for
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
 from mmgen.data.dicom import is_dicom, read_dicom
 from mmgen.errors import UserError
@@ -88,7 +88,7 @@ def decode_image(file: BinaryIO, settings: ImageSettings) -> Decoded:
             image = open_picture(file)
             if image.format == "JPEG":
                 image.draft("L" if settings.channels == 1 else None, (_MARGIN * settings.size,) * 2)
-        with image:
+        with image, room_for(image.width * image.height):
             pixels, blank = _to_size(image, settings)
     except UnusableFile:
         raise

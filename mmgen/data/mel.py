@@ -82,11 +82,14 @@ def mel_to_waveform(log_mels: Tensor, settings: AudioSettings) -> Tensor:
     Three steps: magnitudes of the FFT bins that give the bands, none negative; phases by fast Griffin-Lim [Perraudin et
     al. 2013] from the guess that every peak of the spectrum is a sine; a few rounds that change phases and magnitudes
     until the bands of the sound are the given ones, which also restores its level. There is no chance in it, and on a
-    CPU every spectrogram is worked on by itself, so equal spectrograms give equal sound whatever else is in the batch.
+    CPU every spectrogram is worked on by itself in one thread, so equal spectrograms give equal sound to the bit.
     """
     flat = log_mels.reshape(-1, *log_mels.shape[-2:]).float()
-    batches = flat.split(1) if flat.device.type == "cpu" else [flat]
-    wave = torch.cat([_invert(batch, settings) for batch in batches])
+    if flat.device.type == "cpu":
+        with one_thread():  # more would be slower, too: the arrays are small
+            wave = torch.cat([_invert(single, settings) for single in flat.split(1)])
+    else:
+        wave = _invert(flat, settings)
     return wave.clamp_(-1.0, 1.0).reshape(*log_mels.shape[:-2], -1)
 
 

@@ -16,6 +16,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 import numpy as np
 
 from mmgen.data.decoded import UnusableFile
+from mmgen.data.sound_headers import find_samples, mp3_tells_length
 
 _RATES = range(1_000, 768_001)  # Hz
 _MOST_CHANNELS = 32
@@ -27,12 +28,6 @@ _LARGEST = 1e12
 # Formats for PyAV: ffmpeg's name of the one demuxer that may open the file. Free to choose, ffmpeg would also follow
 # playlists to other files and addresses.
 _AV_FORMATS = {b"\x1a\x45\xdf\xa3": ("webm", "matroska"), b"ftyp": ("m4a", "mov")}
-
-# Formats that are chunks of (name, size): byte order of the size, and the name of the chunk that holds the samples.
-_CHUNKED = {b"RIFF": ("<", b"data"), b"RIFX": (">", b"data"), b"RF64": ("<", b"data"), b"FORM": (">", b"SSND")}
-_MOST_CHUNKS = 1_000
-# What programs write that cannot know the size yet: ffmpeg, sox, arecord.
-_UNKNOWN_SIZES = {0, 0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF, 0x80000000}
 
 
 class Sound(NamedTuple):
@@ -60,11 +55,15 @@ def read_sound(file: BinaryIO, seconds: float | None = None) -> Sound:
         if reader.rate not in _RATES:
             raise UnusableFile(f"its sampling rate is said to be {reader.rate} Hz")
         if not 1 <= reader.channels <= _MOST_CHANNELS:
-            raise UnusableFile(f"it has {reader.channels} channels, more than {_MOST_CHANNELS}")
+            raise UnusableFile(f"it has {reader.channels} channels, not 1 to {_MOST_CHANNELS}")
         wanted = math.inf if seconds is None else math.ceil(seconds * reader.rate)
         blocks, clipped, samples = [], np.zeros(reader.channels), 0
         while samples < wanted and len(block := reader.read(int(min(_BLOCK, wanted - samples)))):
-            blocks.append(_mono(block))
+            block = block[: int(min(len(block), wanted - samples))]
+            with np.errstate(invalid="ignore"):
+                if not np.abs(block).max() < _LARGEST:  # false for NaN too
+                    raise UnusableFile("it holds samples that are not numbers")
+            blocks.append(block.mean(axis=1) if reader.channels > 1 else block[:, 0])
             clipped += [_clipped(channel) for channel in block.T]
             samples += len(block)
         held = min(reader.held, samples / reader.rate if samples < wanted else math.inf)
@@ -72,18 +71,7 @@ def read_sound(file: BinaryIO, seconds: float | None = None) -> Sound:
             raise UnusableFile(f"its header promises {reader.promised:.1f} s of sound, the file holds {held:.1f} s")
     if not samples:
         raise UnusableFile("it holds no samples")
-    mono = np.concatenate(blocks)[: int(min(samples, wanted))]
-    if not np.abs(mono).max() < _LARGEST:  # false for NaN too
-        raise UnusableFile("it holds samples that are not numbers")
-    return Sound(mono, reader.rate, float(clipped.max()) / samples)
-
-
-def _mono(block: np.ndarray) -> np.ndarray:
-    """(frames, channels) -> (frames,)."""
-    if block.shape[1] == 1:
-        return block[:, 0]
-    with np.errstate(invalid="ignore", over="ignore"):  # infinite samples are found later
-        return block.mean(axis=1)
+    return Sound(np.concatenate(blocks), reader.rate, float(clipped.max()) / samples)
 
 
 def _clipped(channel: np.ndarray) -> int:
@@ -97,8 +85,8 @@ def _clipped(channel: np.ndarray) -> int:
     count = 0
     for wave in (channel, -channel):
         # The first and last sample have a neighbour that is no jump.
-        top = np.concatenate([[False], wave >= 0.999, [False]])
-        level = np.concatenate([[1.0], wave, [1.0]])
+        top = np.pad(wave >= 0.999, 1)
+        level = np.pad(wave, 1, constant_values=1.0)
         edges = np.flatnonzero(top[1:] != top[:-1])
         starts, ends = edges[0::2] + 1, edges[1::2] + 1
         lengths = ends - starts
@@ -141,16 +129,20 @@ class _SoundfileReader:
         import soundfile
 
         self._failure = soundfile.SoundFileError
-        chunk, told = _find_samples(file), _mp3_tells_length(file)
-        if chunk and chunk.streamed:
-            file = _Patched(file, chunk.size_at, struct.pack(chunk.order + "I", 0xFFFFFFFF))
+        chunk, told = find_samples(file), mp3_tells_length(file)
         file.seek(0)
-        self._descriptor, self._position = _descriptor(file)
+        self._virtual = _Virtual(file)
+        self._descriptor, self._position = None, 0
+        if chunk and chunk.streamed:
+            self._virtual.patch(chunk.size_at, struct.pack(chunk.order + "I", 0xFFFFFFFF))
+        else:
+            self._descriptor, self._position = _descriptor(file)
+        source = self._virtual if self._descriptor is None else self._descriptor
         try:
-            self._file = soundfile.SoundFile(file if self._descriptor is None else self._descriptor, closefd=False)
-        except (soundfile.SoundFileError, TypeError) as error:  # TypeError: the name says that the file is raw
+            self._file = soundfile.SoundFile(source, closefd=False)
+        except soundfile.SoundFileError as error:
             self._restore()
-            raise UnusableFile(_complaint(error)) from error
+            raise UnusableFile(_complaint(self._virtual.error or error)) from error
         # Otherwise soundfile seeks after every block, which takes time and fails where a FLAC's length is not known.
         self._file.seekable = lambda: False
         self.rate, self.channels = self._file.samplerate, self._file.channels
@@ -163,9 +155,12 @@ class _SoundfileReader:
 
     def read(self, frames: int) -> np.ndarray:
         try:
-            return self._file.read(frames, dtype="float32", always_2d=True)
+            block = self._file.read(frames, dtype="float32", always_2d=True)
         except self._failure as error:
             raise UnusableFile(_complaint(error)) from error
+        if self._virtual.error:
+            raise UnusableFile(_complaint(self._virtual.error))
+        return block
 
     def close(self) -> None:
         self._file.close()
@@ -193,7 +188,7 @@ def _descriptor(file: BinaryIO) -> tuple[int | None, int]:
 def _complaint(error: Exception) -> str:
     """What soundfile or PyAV says, as half a sentence."""
     code = getattr(error, "code", 0)
-    if isinstance(error, TypeError) or code == 1:
+    if code == 1:
         return "it is in no sound format that is known"
     if code == 24:  # what libsndfile says is about its own inside
         return "its header names an impossible sampling rate, length or number of channels"
@@ -201,75 +196,36 @@ def _complaint(error: Exception) -> str:
     return f"it is damaged or of an unusual kind: {text.removeprefix('Error : ').strip().rstrip('.').lower()}"
 
 
-class _Samples(NamedTuple):
-    """The chunk of a file that holds its samples: bytes by its header, bytes that are there, and where the size is."""
+class _Virtual:
+    """A file object for libsndfile, which cannot be told of exceptions; Python would print and forget them.
 
-    size: int
-    held: int
-    size_at: int
-    order: str
-    streamed: bool
-    """The size was not known when the header was written, and libsndfile must be told so."""
-
-
-def _find_samples(file: BinaryIO) -> _Samples | None:
-    """For WAV, RF64, AIFF and AU, whose sizes libsndfile corrects without a word; None for other formats.
-
-    Raises UnusableFile if there are no samples among very many chunks.
+    Attributes:
+        error: why the file could not be read, if so.
     """
-    end = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    magic, whole, _ = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
-    if magic == b".snd":
-        file.seek(4)
-        offset, size = struct.unpack(">II", file.read(8))
-        held = max(0, end - offset)
-        return _Samples(held if size in _UNKNOWN_SIZES else size, held, 8, ">", False)
-    if magic not in _CHUNKED:
-        return None
-    order, wanted = _CHUNKED[magic]
-    long_size, position = 0, 12
-    for _ in range(_MOST_CHUNKS):
-        file.seek(position)
-        header = file.read(24)
-        if len(header) < 8:
-            return None
-        name, size = struct.unpack(order + "4sI", header[:8])
-        if name == b"ds64" and len(header) == 24:
-            long_size = struct.unpack("<Q", header[16:])[0]
-        if name == wanted:
-            held = end - position - 8
-            # A file may also truly hold nothing; then the size of the whole is right.
-            streamed = magic == b"RIFF" and size == 0 < held and whole + 8 < end
-            size = long_size if magic == b"RF64" and size == 0xFFFFFFFF else size
-            known = size not in _UNKNOWN_SIZES or (size == 0 and not streamed)
-            return _Samples(size if known else held, held, position + 4, order, streamed)
-        position += 8 + size + size % 2
-    raise UnusableFile("it is damaged: it has very many parts before its samples")
 
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.tell = file.tell
+        self.error: OSError | None = None
+        self._position, self._value = 0, b""
 
-def _mp3_tells_length(file: BinaryIO) -> bool:
-    """Whether an MP3 file says how long it is; otherwise libsndfile guesses from the first frame's bit rate."""
-    file.seek(0)
-    start = file.read(10)
-    tag = 0
-    if start[:3] == b"ID3" and len(start) == 10:  # 7 bits of each of the last four bytes
-        tag = 10 + sum(byte << shift for byte, shift in zip(start[6:], (21, 14, 7, 0), strict=True))
-    file.seek(tag)
-    frame = file.read(256)
-    return any(name in frame for name in (b"Xing", b"Info", b"VBRI"))
+    def patch(self, position: int, value: bytes) -> None:
+        """Let the bytes at a position read as others."""
+        self._position, self._value = position, value
 
-
-class _Patched:
-    """A file of which some bytes read as others."""
-
-    def __init__(self, file: BinaryIO, position: int, value: bytes) -> None:
-        self._file, self._position, self._value = file, position, value
-        self.seek, self.tell = file.seek, file.tell
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):  # before the beginning: libsndfile sees that the position is the old one
+            return self._file.tell()
 
     def read(self, count: int = -1) -> bytes:
-        start = self._file.tell()
-        data = bytearray(self._file.read(count))
+        try:
+            start = self._file.tell()
+            data = bytearray(self._file.read(count))
+        except OSError as error:
+            self.error = error
+            return b""
         for place, byte in enumerate(self._value, self._position - start):
             if 0 <= place < len(data):
                 data[place] = byte
@@ -312,9 +268,9 @@ class _AvReader:
         except self._failures as error:
             raise UnusableFile(_complaint(error)) from error
         self._stream = next(iter(self._container.streams.audio), None)
-        if self._stream is None:
+        if self._stream is None or self._stream.codec_context is None:
             self._container.close()
-            raise UnusableFile("it holds no sound")
+            raise UnusableFile("it holds no sound that can be decoded")
         self.rate, self.channels = self._stream.rate, self._stream.channels
         self.promised = self._promise()
         self._frames = self._container.decode(self._stream)

@@ -110,7 +110,8 @@ def pretrained(name: str) -> nn.Module:
         raise
     except Exception as error:
         raise UserError(
-            f"The weights of {name!r} cannot be had from the hub ({error}); download them and give the file's path."
+            f"The weights of {name!r} cannot be had from the hub ({_first_line(error)}); "
+            "download them and give the file's path."
         ) from error
 
 
@@ -125,7 +126,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return dict(state.get("model", state.get("state_dict", state)))
     except Exception as error:
-        raise UserError(f"The weights {path} cannot be read ({error}).") from error
+        raise UserError(f"The weights {path} cannot be read ({_first_line(error)}).") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _create(name: str, pretrained: bool) -> nn.Module:

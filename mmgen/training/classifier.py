@@ -162,6 +162,8 @@ class ClassifierTask:
     def _augmented(self, x: Tensor, position: Position) -> Tensor:
         if self.config.augmentation == "none":
             return x
+        # One change a sample: on 845 dermoscopic images of 32 px (ConvNet, 400 updates, two seeds) macro AUC was 0.85,
+        # with all changes at once 0.82, without any 0.815.
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + position.update)
         return augment(x, draw(self.config.augmentation, generator, len(x)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import time
 import zlib
 
@@ -12,7 +13,7 @@ import pytest
 from mutate import deflated_zeros, png, png_bombs, png_chunk
 from PIL import Image
 
-from mmgen.data.bounded import MAX_PIXELS, Metered, jpeg_segments, open_jpeg, open_picture
+from mmgen.data.bounded import MAX_PIXELS, PIXELS_AT_ONCE, Metered, jpeg_segments, open_jpeg, open_picture, room_for
 from mmgen.data.decoded import UnusableFile
 from mmgen.data.images import ImageSettings, decode_image
 
@@ -201,3 +202,29 @@ class TestMetered:
 
         with pytest.raises(UnusableFile):
             Metered(Endless(), size=100).read(10**9)
+
+
+def test_threads_together_decode_no_more_than_one_large_picture():
+    together, most = [], []
+
+    def decode(pixels: int) -> None:
+        with room_for(pixels):
+            together.append(pixels)
+            most.append(sum(together))
+            time.sleep(0.01)
+            together.remove(pixels)
+
+    sizes = [PIXELS_AT_ONCE // 3, MAX_PIXELS, PIXELS_AT_ONCE // 2, 10] * 5
+    threads = [threading.Thread(target=decode, args=(pixels,)) for pixels in sizes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(most) == len(sizes) and max(most) == MAX_PIXELS
+    assert all(total <= PIXELS_AT_ONCE or total == MAX_PIXELS for total in most)
+
+
+def test_room_is_given_back_by_a_picture_that_fails():
+    for _ in range(3):
+        with pytest.raises(ValueError, match="broken"), room_for(MAX_PIXELS):
+            raise ValueError("broken")

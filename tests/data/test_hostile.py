@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from mmgen.data.images import IMAGE_SUFFIXES
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".webm")
 SECONDS = 2.0  # for a file, of one core
@@ -118,6 +121,58 @@ def test_no_file_can_do_harm(originals, tmp_path, kind, count):
     assert decoded == [path for path in originals if (path.suffix in SOUNDS) == (kind == "sound")]
 
 
+@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.slow)])
+def test_the_check_names_what_training_cannot_use(originals, tmp_path, count):
+    from mutate import mutations
+
+    kinds = {"images": IMAGE_SUFFIXES, "audio": frozenset(SOUNDS)}
+    for label in ("covid", "healthy"):
+        broken = mutations(originals, tmp_path / "broken" / label, count // 2, seed=len(label))
+        for folder, suffixes in kinds.items():
+            (tmp_path / folder / label).mkdir(parents=True)
+            for path in [*originals, *broken]:
+                if path.suffix in suffixes:
+                    shutil.copy(path, tmp_path / folder / label)
+    folders = [argument for folder in kinds for argument in (f"--{folder}", str(tmp_path / folder))]
+    command = [sys.executable, __file__, "check", *folders]
+    files = [path for folder in kinds for path in (tmp_path / folder).rglob("*.*")]
+    start = time.monotonic()
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60 + len(files) * SECONDS)
+    assert time.monotonic() - start < 30 + len(files) * SECONDS
+    lines = run.stdout.splitlines()
+    assert lines[-2] == "Training would fail.", run.stderr[-2000:]
+    assert float(lines[-1]) <= MEMORY
+    named = {line[len("  unusable: ") :].split(" (")[0] for line in lines if line.startswith("  unusable: ")}
+    assert named == {str(path) for path in files if not can_be_decoded(path)} != set()
+
+
+def can_be_decoded(path: Path) -> bool:
+    from mmgen.data.audio import AudioSettings, decode_sound
+    from mmgen.data.decoded import UnusableFile
+    from mmgen.data.images import ImageSettings, decode_image
+
+    try:
+        with path.open("rb") as file:
+            if path.suffix in SOUNDS:
+                decode_sound(file, AudioSettings())
+            else:
+                decode_image(file, ImageSettings())
+    except UnusableFile:
+        return False
+    return True
+
+
+def check_all() -> None:
+    """``mmgen check`` with this process's arguments, and at last the peak memory in MiB."""
+    from mmgen.cli import main
+
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code == 1
+    print(peak_memory())
+
+
 def decode_all(kind: str) -> None:
     """Decode the files named on the standard input; a line of JSON on each, and at last the peak memory in MiB."""
     from mmgen.data.decoded import UnusableFile
@@ -155,4 +210,4 @@ def peak_memory() -> float:
 
 
 if __name__ == "__main__":
-    decode_all(sys.argv[1])
+    check_all() if sys.argv[1] == "check" else decode_all(sys.argv[1])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mmgen.data.audio import AudioSettings
-from mmgen.data.mel import join_segments, log_mel, mel_filterbank, mel_to_waveform
+from mmgen.data.mel import join_segments, log_mel, mel_filterbank, mel_to_waveform, one_thread
 from mmgen.data.phantoms import phantom_cough
 from mmgen.errors import UserError
 
@@ -168,11 +168,19 @@ def test_other_sizes_go_both_ways(options):
     assert (log_mel(back, settings) - mel).abs().mean() < 0.1
 
 
-def test_a_waveform_does_not_depend_on_its_batch_or_on_chance():
+def test_a_waveform_does_not_depend_on_its_batch_on_threads_or_on_chance():
     mel = torch.stack([mel_of(wave) for wave in sounds().values()])
     torch.manual_seed(0)
-    together = mel_to_waveform(mel, SETTINGS)
+    with one_thread():
+        together = mel_to_waveform(mel, SETTINGS)
     torch.manual_seed(1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert torch.equal(mel_to_waveform(mel, SETTINGS), together)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
     assert all(torch.equal(mel_to_waveform(mel[i], SETTINGS), together[i]) for i in range(3))
     assert torch.equal(mel_to_waveform(mel[:, None], SETTINGS), together[:, None])
 
