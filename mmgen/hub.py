@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from mmgen.errors import UserError
 from mmgen.models.cross_modal_mae import CrossModalMAE
-from mmgen.models.timm_bridge import load_stream
+from mmgen.models.timm_bridge import load_stream, pretrained, read_weights
 
 
 def load_model(path_or_id: str | Path) -> CrossModalMAE:
@@ -24,15 +21,26 @@ def load_model(path_or_id: str | Path) -> CrossModalMAE:
         UserError: nothing is there, or it is not a model of this library.
     """
     folder = Path(path_or_id)
-    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
+    if (
+        not (folder / "config.json").is_file()
+        and (folder / "model" / "config.json").is_file()
+    ):
         folder = folder / "model"
     local = (folder / "config.json").is_file()
     # A mistyped runs/name has the form of an id too; the folder runs/ beside it gives it away.
-    is_id = isinstance(path_or_id, str) and path_or_id.count("/") == 1 and not path_or_id.startswith((".", "/", "~"))
+    is_id = (
+        isinstance(path_or_id, str)
+        and path_or_id.count("/") == 1
+        and not path_or_id.startswith((".", "/", "~"))
+    )
     if not local and (not is_id or folder.exists() or folder.parent.is_dir()):
-        raise UserError(f"There is no model in {path_or_id}: config.json is missing; give the model/ folder of a run.")
+        raise UserError(
+            f"There is no model in {path_or_id}: config.json is missing; give the model/ folder of a run."
+        )
     try:
-        return CrossModalMAE.from_pretrained(folder if local else str(path_or_id), strict=True).eval()
+        return CrossModalMAE.from_pretrained(
+            folder if local else str(path_or_id), strict=True
+        ).eval()
     except UserError:
         raise
     except Exception as error:
@@ -41,7 +49,9 @@ def load_model(path_or_id: str | Path) -> CrossModalMAE:
         ) from error
 
 
-def save_model(model: CrossModalMAE, folder: Path, counts: Mapping[str, Mapping[str, int]]) -> None:
+def save_model(
+    model: CrossModalMAE, folder: Path, counts: Mapping[str, Mapping[str, int]]
+) -> None:
     """Write ``model.safetensors``, ``config.json`` and a card that describes the data by counts only.
 
     ``counts`` are training files by modality and label.
@@ -57,7 +67,9 @@ def write_card(
     measures: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the model card ``README.md``, with short results by name where there are any."""
-    (folder / "README.md").write_text(_card(model, counts, measures or {}), encoding="utf-8")
+    (folder / "README.md").write_text(
+        _card(model, counts, measures or {}), encoding="utf-8"
+    )
 
 
 def start_from_timm(model: CrossModalMAE, modality: str, name_or_file: str) -> None:
@@ -69,35 +81,10 @@ def start_from_timm(model: CrossModalMAE, modality: str, name_or_file: str) -> N
         UserError: neither can be had, or the sizes differ.
     """
     path = Path(name_or_file)
-    weights = _read_weights(path) if path.is_file() else _timm_weights(name_or_file)
+    weights = (
+        read_weights(path) if path.is_file() else pretrained(name_or_file).state_dict()
+    )
     load_stream(model.streams[modality], model.modalities[modality], weights)
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(f"The weights {path} cannot be read ({error}).") from error
-    return state.get("model", state.get("state_dict", state))
-
-
-def _timm_weights(name: str) -> dict[str, Tensor]:
-    import timm
-
-    if not timm.is_model(name.partition(".")[0]):
-        raise UserError(
-            f"{name!r} is neither a file nor a timm model; give a file or a name such as vit_base_patch16_224.mae."
-        )
-    try:
-        return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
-    except Exception as error:
-        raise UserError(
-            f"The weights of {name!r} cannot be had from the hub ({error}); download them and give the file's path."
-        ) from error
 
 
 _CARD = """---
@@ -134,14 +121,26 @@ Not audited. A masked autoencoder can remember its training data: do not share i
 """
 
 
-def _card(model: CrossModalMAE, counts: Mapping[str, Mapping[str, int]], measures: Mapping[str, Any]) -> str:
-    rows = [f"| {name} | {label} | {count} |" for name, by_label in counts.items() for label, count in by_label.items()]
+def _card(
+    model: CrossModalMAE,
+    counts: Mapping[str, Mapping[str, int]],
+    measures: Mapping[str, Any],
+) -> str:
+    rows = [
+        f"| {name} | {label} | {count} |"
+        for name, by_label in counts.items()
+        for label, count in by_label.items()
+    ]
     return _CARD.format(
         size=sum(p.numel() for p in model.parameters()) / 1e6,
         labels=", ".join(model.labels) or "not recorded",
-        modalities="\n".join(f"| {m.name} | {m.shape} | {m.patch} | {m.tokens} |" for m in model.modalities.values()),
+        modalities="\n".join(
+            f"| {m.name} | {m.shape} | {m.patch} | {m.tokens} |"
+            for m in model.modalities.values()
+        ),
         counts="\n".join(rows),
-        measures="\n".join(f"* {name}: {value}" for name, value in measures.items()) or "Nothing yet.",
+        measures="\n".join(f"* {name}: {value}" for name, value in measures.items())
+        or "Nothing yet.",
     )
 
 
