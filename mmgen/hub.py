@@ -21,26 +21,15 @@ def load_model(path_or_id: str | Path) -> CrossModalMAE:
         UserError: nothing is there, or it is not a model of this library.
     """
     folder = Path(path_or_id)
-    if (
-        not (folder / "config.json").is_file()
-        and (folder / "model" / "config.json").is_file()
-    ):
+    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
         folder = folder / "model"
     local = (folder / "config.json").is_file()
     # A mistyped runs/name has the form of an id too; the folder runs/ beside it gives it away.
-    is_id = (
-        isinstance(path_or_id, str)
-        and path_or_id.count("/") == 1
-        and not path_or_id.startswith((".", "/", "~"))
-    )
+    is_id = isinstance(path_or_id, str) and path_or_id.count("/") == 1 and not path_or_id.startswith((".", "/", "~"))
     if not local and (not is_id or folder.exists() or folder.parent.is_dir()):
-        raise UserError(
-            f"There is no model in {path_or_id}: config.json is missing; give the model/ folder of a run."
-        )
+        raise UserError(f"There is no model in {path_or_id}: config.json is missing; give the model/ folder of a run.")
     try:
-        return CrossModalMAE.from_pretrained(
-            folder if local else str(path_or_id), strict=True
-        ).eval()
+        return CrossModalMAE.from_pretrained(folder if local else str(path_or_id), strict=True).eval()
     except UserError:
         raise
     except Exception as error:
@@ -49,9 +38,7 @@ def load_model(path_or_id: str | Path) -> CrossModalMAE:
         ) from error
 
 
-def save_model(
-    model: CrossModalMAE, folder: Path, counts: Mapping[str, Mapping[str, int]]
-) -> None:
+def save_model(model: CrossModalMAE, folder: Path, counts: Mapping[str, Mapping[str, int]]) -> None:
     """Write ``model.safetensors``, ``config.json`` and a card that describes the data by counts only.
 
     ``counts`` are training files by modality and label.
@@ -67,9 +54,7 @@ def write_card(
     measures: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the model card ``README.md``, with short results by name where there are any."""
-    (folder / "README.md").write_text(
-        _card(model, counts, measures or {}), encoding="utf-8"
-    )
+    (folder / "README.md").write_text(_card(model, counts, measures or {}), encoding="utf-8")
 
 
 def start_from_timm(model: CrossModalMAE, modality: str, name_or_file: str) -> None:
@@ -81,9 +66,7 @@ def start_from_timm(model: CrossModalMAE, modality: str, name_or_file: str) -> N
         UserError: neither can be had, or the sizes differ.
     """
     path = Path(name_or_file)
-    weights = (
-        read_weights(path) if path.is_file() else pretrained(name_or_file).state_dict()
-    )
+    weights = read_weights(path) if path.is_file() else pretrained(name_or_file).state_dict()
     load_stream(model.streams[modality], model.modalities[modality], weights)
 
 
@@ -126,21 +109,13 @@ def _card(
     counts: Mapping[str, Mapping[str, int]],
     measures: Mapping[str, Any],
 ) -> str:
-    rows = [
-        f"| {name} | {label} | {count} |"
-        for name, by_label in counts.items()
-        for label, count in by_label.items()
-    ]
+    rows = [f"| {name} | {label} | {count} |" for name, by_label in counts.items() for label, count in by_label.items()]
     return _CARD.format(
         size=sum(p.numel() for p in model.parameters()) / 1e6,
         labels=", ".join(model.labels) or "not recorded",
-        modalities="\n".join(
-            f"| {m.name} | {m.shape} | {m.patch} | {m.tokens} |"
-            for m in model.modalities.values()
-        ),
+        modalities="\n".join(f"| {m.name} | {m.shape} | {m.patch} | {m.tokens} |" for m in model.modalities.values()),
         counts="\n".join(rows),
-        measures="\n".join(f"* {name}: {value}" for name, value in measures.items())
-        or "Nothing yet.",
+        measures="\n".join(f"* {name}: {value}" for name, value in measures.items()) or "Nothing yet.",
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -12,13 +11,12 @@ import numpy as np
 import torch
 
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
+from mmgen.data.formats.sound_files import Sound, read_sound
 from mmgen.data.mel import log_mel
-from mmgen.data.progress import progress_bar
-from mmgen.data.sound_files import Sound, read_sound
 from mmgen.errors import UserError
 
 if TYPE_CHECKING:
-    from mmgen.data.manifest import Manifest
+    pass
 
 AUDIO_SUFFIXES: Collection[str] = frozenset(
     {".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".au", ".webm", ".m4a"}
@@ -76,10 +74,10 @@ def decode_sound(file: BinaryIO, settings: AudioSettings) -> Decoded:
     """Log-mel segments, float16 (S, 1, n_mels, segment_frames), of the first ``settings.frames`` frames of a recording.
 
     Remarks: SILENT below 1e-4 of full scale (-80 dB) throughout, SHORT below 0.1 seconds, CLIPPED where at least 0.1 %
-    of the samples are cut off at full scale (see :func:`mmgen.data.sound_files.read_sound`).
+    of the samples are cut off at full scale (see :func:`mmgen.data.formats.sound_files.read_sound`).
 
     Raises:
-        UnusableFile: see :func:`mmgen.data.sound_files.read_sound`.
+        UnusableFile: see :func:`mmgen.data.formats.sound_files.read_sound`.
     """
     sound = read_sound(file, settings.frames * settings.hop_length / settings.sample_rate)
     remarks = Remark.NONE
@@ -132,32 +130,3 @@ def log_mel_segments(wave: np.ndarray, settings: AudioSettings) -> np.ndarray:
     mel = log_mel(torch.from_numpy(padded), settings).numpy().astype(np.float16)
     cut = mel.reshape(1, settings.n_mels, segments, settings.segment_frames).transpose(2, 0, 1, 3)
     return np.ascontiguousarray(cut)
-
-
-def read_segments(
-    manifest: Manifest, settings: AudioSettings, workers: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Decode every clip once: segments float16 (N, 1, n_mels, segment_frames) and the manifest row of each (N,).
-
-    Raises UserError that names all unreadable files together.
-    """
-    seconds = settings.frames * settings.hop_length / settings.sample_rate
-
-    def decode(index: int) -> np.ndarray | UserError:
-        try:
-            return log_mel_segments(read_audio(manifest.name(index), settings, seconds), settings)
-        except UserError as error:
-            return error
-
-    with ThreadPoolExecutor(workers) as pool:
-        results = list(
-            progress_bar(pool.map(decode, range(len(manifest))), total=len(manifest), description="decoding sound")
-        )
-    failures = [str(result) for result in results if isinstance(result, UserError)]
-    if failures:
-        raise UserError(
-            f"{len(failures)} sound files cannot be used: {' | '.join(failures[:5])}"
-            f"{' ...' if len(failures) > 5 else ''}"
-        )
-    rows = np.repeat(np.arange(len(results)), [len(result) for result in results])
-    return np.concatenate(results), rows

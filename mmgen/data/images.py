@@ -11,9 +11,9 @@ from typing import BinaryIO, Literal
 import numpy as np
 from PIL import Image
 
-from mmgen.data.bounded import open_picture, room_for
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
-from mmgen.data.dicom import is_dicom, read_dicom
+from mmgen.data.formats.bounded import open_picture, room_for
+from mmgen.data.formats.dicom import is_dicom, read_dicom
 from mmgen.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm", ".dicom"})
@@ -69,8 +69,8 @@ def decode_image(file: BinaryIO, settings: ImageSettings) -> Decoded:
     first frame, transparency is laid on black, a TIFF whose zero is white is inverted. More than 8 bits are brought to
     8 by a full scale, never by the image's own extremes: 65535, but 4095 or 255 where no pixel is brighter (12-bit
     sensors stored in 16 bits), and 1 for floats in 0..1; DICOM says how it is to be displayed
-    (:mod:`mmgen.data.dicom`). The shorter side is resized to the settings' size with antialiasing, and the centre is
-    kept.
+    (:mod:`mmgen.data.formats.dicom`). The shorter side is resized to the settings' size with antialiasing, and the
+    centre is kept.
 
     Takes at most a gigabyte of memory and, on one core, two seconds, whatever the file is made to be.
 

@@ -15,12 +15,12 @@ from mmgen.data.audio import (
     decode_sound,
     log_mel_segments,
     read_audio,
-    read_segments,
 )
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
 from mmgen.data.manifest import read_manifest
 from mmgen.data.mel import log_mel, mel_filterbank
 from mmgen.data.phantoms import phantom_cough
+from mmgen.data.samples import load_samples
 from mmgen.errors import UserError
 
 SETTINGS = AudioSettings()
@@ -266,18 +266,17 @@ def test_bad_files_are_listed_together(tmp_path):
     bad = broken_files(tmp_path / "sick")
     write(tmp_path / "sick" / "good.wav", sine(0.5))
     manifest = read_manifest(tmp_path, AUDIO_SUFFIXES)
-    with pytest.raises(UserError, match="5 sound files cannot be used") as error:
-        read_segments(manifest, SETTINGS)
+    with pytest.raises(UserError, match="5 files cannot be used") as error:
+        load_samples(manifest, SETTINGS)
     assert all(path.name in str(error.value) for path in bad.values() if path.is_file())
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-def test_segments_know_the_row_they_come_from(tmp_path, workers):
+def test_segments_know_the_row_they_come_from(tmp_path):
     lengths = {"a": 0.2, "b": 2.2, "c": 9.0}
     for name, seconds in lengths.items():
         (tmp_path / "label").mkdir(exist_ok=True)
         write(tmp_path / "label" / f"{name}.wav", sine(seconds))
-    segments, rows = read_segments(read_manifest(tmp_path, AUDIO_SUFFIXES), SETTINGS, workers)
-    assert rows.tolist() == [0, 1, 1, 2, 2, 2, 2]
-    assert segments.shape == (7, 1, 100, 100)
-    assert segments.dtype == np.float16
+    samples = load_samples(read_manifest(tmp_path, AUDIO_SUFFIXES), SETTINGS)
+    assert samples.rows.tolist() == [0, 1, 1, 2, 2, 2, 2]
+    assert samples.values.shape == (7, 1, 100, 100)
+    assert samples.values[:].dtype == np.float16

@@ -15,10 +15,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from mmgen.data.bounded import Metered, check_size, room_for
 from mmgen.data.decoded import Remark, UnusableFile
-from mmgen.data.dicom_frames import RGB, YBR, Layout, first_frame
-from mmgen.data.dicom_tags import DAMAGED, Tags, is_kind
+from mmgen.data.formats.bounded import Metered, check_size, room_for
+from mmgen.data.formats.dicom_frames import RGB, YBR, Layout, first_frame
+from mmgen.data.formats.dicom_tags import DAMAGED, Tags, is_kind
 
 _SYNTAX = 0x00020010
 _SAMPLES, _COLOURS, _PLANAR, _FRAMES, _ROWS, _COLUMNS = (0x00280000 + n for n in (2, 4, 6, 8, 0x10, 0x11))

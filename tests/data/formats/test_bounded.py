@@ -13,8 +13,16 @@ import pytest
 from mutate import deflated_zeros, png, png_bombs, png_chunk
 from PIL import Image
 
-from mmgen.data.bounded import MAX_PIXELS, PIXELS_AT_ONCE, Metered, jpeg_segments, open_jpeg, open_picture, room_for
 from mmgen.data.decoded import UnusableFile
+from mmgen.data.formats.bounded import (
+    MAX_PIXELS,
+    PIXELS_AT_ONCE,
+    Metered,
+    jpeg_segments,
+    open_jpeg,
+    open_picture,
+    room_for,
+)
 from mmgen.data.images import ImageSettings, decode_image
 
 

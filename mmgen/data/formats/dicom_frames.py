@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from PIL import Image, Jpeg2KImagePlugin
 
-from mmgen.data.bounded import Metered, check_size, jpeg_segments, open_jpeg
 from mmgen.data.decoded import UnusableFile
-from mmgen.data.dicom_tags import DAMAGED
+from mmgen.data.formats.bounded import Metered, check_size, jpeg_segments, open_jpeg
+from mmgen.data.formats.dicom_tags import DAMAGED
 
 if TYPE_CHECKING:
     from pydicom.uid import UID

@@ -15,8 +15,8 @@ import pytest
 import soundfile
 
 from mmgen.data.decoded import UnusableFile
+from mmgen.data.formats.sound_files import Sound, read_sound
 from mmgen.data.phantoms import phantom_cough
-from mmgen.data.sound_files import Sound, read_sound
 
 RATE = 16_000
 
