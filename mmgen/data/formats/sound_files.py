@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 import numpy as np
 
 from mmgen.data.decoded import UnusableFile
-from mmgen.data.sound_headers import find_samples, mp3_tells_length
+from mmgen.data.formats.sound_headers import find_samples, mp3_tells_length
 
 _RATES = range(1_000, 768_001)  # Hz
 _MOST_CHANNELS = 32
