@@ -90,8 +90,8 @@ class DecodedFiles:
         """
         fresh: dict[int, np.ndarray] = {}
         if not self._ready[rows].all():
-            todo = np.unique(rows[~self._ready[rows]]).tolist()
-            fresh = {row: values for row, values in in_threads(self._fetch, todo) if values is not None}
+            todo = [row for row in np.unique(rows[~self._ready[rows]]).tolist() if not self._in_store(row)]
+            fresh = dict(in_threads(self._fetch, todo))
         if not fresh:
             assert self._store is not None
             return self._store.values[self._slots[rows], parts]
@@ -110,13 +110,20 @@ class DecodedFiles:
             self._ready[row] = self._store.put(int(self._slots[row]), stamp, decoded)
         return len(decoded.values), decoded.remarks
 
-    def _fetch(self, row: int) -> tuple[int, np.ndarray | None]:
-        """Values (S, C, H, W) of a file that cannot be had from the store; None for one that now can."""
+    def _in_store(self, row: int) -> bool:
+        """Whether the store has a file's values whole; looked at once, and so quick that threads would cost more."""
+        if self._store is None:
+            return False
+        try:
+            self._ready[row] = self._store.holds(self._slots[row], self._stamp(row))
+        except UnusableFile:  # decoding says why
+            return False
+        return bool(self._ready[row])
+
+    def _fetch(self, row: int) -> tuple[int, np.ndarray]:
+        """The row, and values (S, C, H, W) of its file."""
         try:
             stamp = self._stamp(row)
-            if self._store is not None and self._store.holds(self._slots[row], stamp):
-                self._ready[row] = True
-                return row, None
             decoded = self._decode(row)
         except UnusableFile as error:
             raise UserError(unusable([f"{self.files.name(self.paths[row])} ({error})"])) from error
