@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from mmgen.config import refuse_repeats
 from mmgen.errors import UserError
 from mmgen.flags import CachedDataFlags, DataFlags
 
@@ -178,6 +179,7 @@ def main() -> None:
     """Entry point of the ``mmgen`` command."""
 
     def command() -> None:
+        refuse_repeats(sys.argv[1:], Generate, Check)
         options = tyro.cli(
             Annotated[Generate, tyro.conf.subcommand("generate")]
             | Annotated[Check, tyro.conf.subcommand("check")]

@@ -23,10 +23,21 @@ def parse_config(cls: type[T], arguments: Sequence[str] | None = None, descripti
     import tyro
 
     rest = list(sys.argv[1:] if arguments is None else arguments)
+    refuse_repeats(rest, cls)
     values, rest = _take_config_file(cls, rest)
     # tyro parses values of a file as it parses flags, so both are checked against the same types.
     from_file = [token for name, value in values.items() for token in _as_flags(name, value)]
     return tyro.cli(cls, args=[*from_file, *rest], description=description)
+
+
+def refuse_repeats(arguments: Sequence[str], *classes: type[Any]) -> None:
+    """Raise UserError for a flag of several values that is given twice: the first values would be lost in silence."""
+    for cls in classes:
+        for field in dataclasses.fields(cls):
+            flag = "--" + field.name.replace("_", "-")
+            times = sum(argument.partition("=")[0].replace("_", "-") == flag for argument in arguments)
+            if times > 1 and str(field.type).startswith("tuple"):
+                raise UserError(f"{flag} is given {times} times; give all its values after one: {flag} VALUE VALUE.")
 
 
 def _take_config_file(cls: type[Any], arguments: list[str]) -> tuple[dict[str, Any], list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from mmgen.data.prepare import Preparation, decode_files
 from mmgen.data.samples import Samples, samples_of
 from mmgen.data.settings import Settings
 from mmgen.data.writing.shard_writer import ShardWriter
-from mmgen.data.writing.unfinished import prepare_folder
+from mmgen.data.writing.unfinished import alone_in, prepare_folder
 from mmgen.data.writing.writer import DatasetFormat, FolderWriter, SyntheticSample
 from mmgen.errors import UserError, first_few
 from mmgen.hub import load_model
@@ -106,6 +107,9 @@ def read_sources(
     unknown_labels = [name for name in present if label_key(name) not in map(label_key, known)]
     if unknown_labels:
         logger.warning("Left out, because the model was not trained on them: %s.", first_few(unknown_labels))
+    absent = [name for name in model.labels if label_key(name) not in map(label_key, present)]
+    if absent:
+        logger.warning("Not made, because the data have no samples of them: %s.", first_few(absent))
     if not known:
         raise UserError(f"The model was trained on the labels {model.labels}; the data have {list(present)}.")
     samples = {}
@@ -157,26 +161,26 @@ def write_dataset(
     piece = -(-piece // batch_size) * batch_size
     describe = partial(describe_sample, plan, samples, source_ids=source_ids, model_name=model_name)
     writer = kind(folder, settings, plan.label_names, plan.per_class, piece, describe)
-    if state.is_main_process:
-        run = describe_run(model, plan, samples) | {
-            "format": format,
-            "batch size": batch_size,
-            "shard size": piece if format == "webdataset" else None,
-            "source ids": source_ids,
-            "model name": model_name,
-            "device": state.device.type,
-        }
-        if prepare_folder(folder, overwrite, run):
+    run = describe_run(model, plan, samples) | {
+        "format": format,
+        "batch size": batch_size,
+        "shard size": piece if format == "webdataset" else None,
+        "source ids": source_ids,
+        "model name": model_name,
+        "device": state.device.type,
+    }
+    with alone_in(folder) if state.is_main_process else nullcontext():
+        if state.is_main_process and prepare_folder(folder, overwrite, run):
             there = sum(map(writer.present, writer.pieces()))
             logger.info("%s: going on, %d of %d samples are there", folder, there, len(plan))
-    state.wait_for_everyone()
-    share = writer.pieces()[state.process_index :: state.num_processes]
-    missing = [batch for part in share if writer.present(part) < len(part) for batch in cut(part, batch_size)]
-    writer.write(_one_by_one(run_batches(model, plan, samples, missing, state.device), settings))
-    state.wait_for_everyone()
-    if state.is_main_process:
-        writer.finish(describe_plan(plan, model_name))
-    state.wait_for_everyone()
+        state.wait_for_everyone()
+        share = writer.pieces()[state.process_index :: state.num_processes]
+        missing = [batch for part in share if writer.present(part) < len(part) for batch in cut(part, batch_size)]
+        writer.write(_one_by_one(run_batches(model, plan, samples, missing, state.device), settings))
+        state.wait_for_everyone()
+        if state.is_main_process:
+            writer.finish(describe_plan(plan, model_name))
+        state.wait_for_everyone()
     return folder
 
 

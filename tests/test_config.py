@@ -94,3 +94,16 @@ def test_values_of_a_file_are_checked_as_flags_are(tmp_path, value, capsys):
         parse_config(Flags, ["--config", write(tmp_path, value)])
     assert stop.value.code == 2
     assert capsys.readouterr().err
+
+
+def test_a_flag_of_several_values_is_given_once():
+    @dataclass(frozen=True)
+    class Flags:
+        names: tuple[str, ...] = ()
+        size: int = 1
+
+    assert parse_config(Flags, ["--names", "a", "b"]).names == ("a", "b")
+    assert parse_config(Flags, ["--size", "1", "--size", "2"]).size == 2
+    for repeated in (["--names", "a", "--names", "b"], ["--names", "a", "--names=b"]):
+        with pytest.raises(UserError, match="--names is given 2 times; give all its values after one"):
+            parse_config(Flags, repeated)

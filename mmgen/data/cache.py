@@ -63,14 +63,27 @@ class Cache:
         described = json.dumps(about, sort_keys=True)
         folder = self.folder / hashlib.sha256(described.encode()).hexdigest()[:32]
         slot_bytes = int(np.prod(shape)) * dtype.itemsize
+        hashes = _hashes(paths)
         with self._lock():
+            room = self.limit - self._make_room(folder, len(paths) * slot_bytes)
+            if _outgrown(folder, hashes, room // slot_bytes) and _unused(folder):
+                _remove(folder)
             folder.mkdir(mode=0o700, exist_ok=True)
             held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(held, fcntl.LOCK_SH)
-            (folder / "about.json").write_text(described, encoding="utf-8")
-            room = self.limit - self._make_room(folder, len(paths) * slot_bytes)
-            slots = _allocate(folder, _hashes(paths), slot_bytes, room // slot_bytes)
-        return Store(folder, held, shape, dtype), slots
+            try:
+                fcntl.flock(held, fcntl.LOCK_SH)
+                (folder / "about.json").write_text(described, encoding="utf-8")
+                slots = _allocate(folder, hashes, slot_bytes, room // slot_bytes)
+                return Store(folder, held, shape, dtype), slots
+            except OSError:
+                os.close(held)  # or nobody could remove the store while this process lives
+                raise
+
+    def remove_unused(self) -> None:
+        """Remove all stores that no process has open."""
+        if self.folder.is_dir():
+            with self._lock():
+                self._make_room(self.folder, self.limit + 1)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -83,13 +96,13 @@ class Cache:
 
     def _make_room(self, wanted: Path, needed: int) -> int:
         """Bytes that other stores keep, after removing unused ones until ``needed`` bytes fit, or none is left."""
-        others = [path for path in self.folder.iterdir() if (path / "about.json").is_file() and path != wanted]
+        others = [path for path in self.folder.iterdir() if (path / "lock").is_file() and path != wanted]
         sizes = {path: _size(path / "values.bin") for path in others}
-        for path in sorted(others, key=lambda path: (path / "about.json").stat().st_mtime):
+        for path in sorted(others, key=_last_use):
             if sum(sizes.values()) + needed <= self.limit:
                 break
             if _unused(path):
-                shutil.rmtree(path)
+                _remove(path)
                 del sizes[path]
         return sum(sizes.values())
 
@@ -190,8 +203,32 @@ def _hashes(paths: Sequence[str]) -> np.ndarray:
     return np.frombuffer(digests, dtype="u8")
 
 
+def _outgrown(folder: Path, paths: np.ndarray, capacity: int) -> bool:
+    """Whether a store is larger than it may be, or too full of files that are gone to take those that are there."""
+    known = _size(folder / "index.bin") // _RECORD.itemsize
+    if 0 < known <= capacity < known + len(paths):
+        kept = np.fromfile(folder / "index.bin", _RECORD, count=known)["path"]
+        return known + len(np.setdiff1d(paths, kept)) > capacity and bool(len(np.setdiff1d(kept, paths)))
+    return known > capacity
+
+
+def _remove(folder: Path) -> None:
+    """Remove a store; its lock goes last, so that one whose removal was cut off is still known for a store."""
+    for path in folder.iterdir():
+        if path.name != "lock":
+            path.unlink()
+    shutil.rmtree(folder)
+
+
+def _last_use(folder: Path) -> float:
+    about = folder / "about.json"
+    return about.stat().st_mtime if about.is_file() else 0.0
+
+
 def _unused(folder: Path) -> bool:
     """Whether no process holds the store; the caller keeps others from opening it."""
+    if not folder.is_dir():
+        return False
     with (folder / "lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

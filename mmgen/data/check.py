@@ -6,15 +6,17 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from mmgen.data.decoded import WORTHLESS, Remark
 from mmgen.data.decoding import DecodedFiles, in_threads, remark_text, unusable
-from mmgen.data.manifest import Manifest
+from mmgen.data.manifest import CSV_IN_FOLDER, Manifest, read_manifest
 from mmgen.data.overview import Overview, Source, count_lines, look, missing_labels
 from mmgen.data.progress import progress_bar
-from mmgen.data.settings import Settings
+from mmgen.data.settings import Settings, suffixes_of
+from mmgen.errors import UserError, first_few
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def check_data(
     """
     findings = Findings(look(sources, label_map, refuse_unpaired, seed=seed, check_files=False))
     overview = findings.overview
+    overview.warnings.extend(sentence for source in sources.values() for sentence in _unlisted(source))
     for name, manifest in overview.manifests.items():
         inspection = findings.inspections[name] = inspect_files(manifest, sources[name].settings)
         overview.warnings.extend(_crossing_duplicates(name, manifest, inspection.duplicates))
@@ -82,7 +85,7 @@ def check_data(
             names = [f"{manifest.name(row)} ({reason})" for row, reason in inspection.unusable.items()]
             overview.problems.append(unusable(names))
         bad = {*inspection.unusable, *(row for row, remarks in inspection.remarks.items() if remarks & WORTHLESS)}
-        if bad and skip_bad and manifest.splits is not None:
+        if bad and skip_bad and overview.split:
             kept = manifest.select(~np.isin(np.arange(len(manifest)), list(bad)))
             overview.problems.extend(missing_labels(name, kept))
     return findings
@@ -112,6 +115,26 @@ def find_duplicates(manifest: Manifest) -> list[list[int]]:
         if digest:
             groups[digest].append(row)
     return sorted(sorted(rows) for rows in groups.values() if len(rows) > 1)
+
+
+def _unlisted(source: Source) -> list[str]:
+    """A sentence on files that lie in a folder and are missing from its ``manifest.csv``."""
+    folder = Path(source.path).expanduser()
+    if not (folder / CSV_IN_FOLDER).is_file():
+        return []
+    suffixes = tuple(suffixes_of(source.settings))
+    try:
+        listed = set(read_manifest(folder, suffixes, source.columns, check_files=False).paths)
+    except UserError:  # the first look says so
+        return []
+    places = (path for path in folder.rglob("*") if path.name.lower().endswith(suffixes) and path.is_file())
+    others = [path for path in places if path.relative_to(folder).as_posix() not in listed and str(path) not in listed]
+    if not others:
+        return []
+    return [
+        f"{len(others)} files in {folder} are not in its {CSV_IN_FOLDER} and are not used "
+        f"({first_few((path.relative_to(folder) for path in sorted(others)), 3)})."
+    ]
 
 
 def _digest(manifest: Manifest, row: int) -> bytes:

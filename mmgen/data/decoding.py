@@ -209,12 +209,15 @@ def _open_store(
 ) -> tuple[Store | None, np.ndarray]:
     """The store, if there may be one, and each path's slot in it (n,)."""
     nowhere = np.full(len(paths), -1)
-    if cache is None or cache.limit <= 0 or not len(paths):
+    if cache is None or not len(paths):
+        return None, nowhere
+    if cache.limit <= 0:
+        cache.remove_unused()
         return None, nowhere
     place = os.path.abspath(str(files)) if isinstance(files, LocalFiles) else str(files)
     about = {"place": place, "settings": settings_to_dict(settings), "version": DECODER_VERSION}
     try:
-        return cache.open(about, paths, slot_shape(settings), value_dtype(settings))
+        store, slots = cache.open(about, paths, slot_shape(settings), value_dtype(settings))
     except OSError as error:
         logger.warning(
             "Decoded files are not kept, because %s cannot be used (%s); files are decoded each time they are read. "
@@ -223,6 +226,13 @@ def _open_store(
             error.strerror or error,
         )
         return None, nowhere
+    if (slots < 0).any():
+        logger.warning(
+            "Decoded copies of %d of %d files do not fit into --cache-limit; these are decoded each time.",
+            (slots < 0).sum(),
+            len(slots),
+        )
+    return store, slots
 
 
 def in_threads(function: Callable[[int], T], rows: Sequence[int]) -> Iterator[T]:

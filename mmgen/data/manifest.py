@@ -16,7 +16,7 @@ from mmgen.errors import UserError
 
 __all__ = ["SPLITS", "Columns", "Manifest", "label_key", "read_manifest"]
 
-_CSV_IN_FOLDER = "manifest.csv"
+CSV_IN_FOLDER = "manifest.csv"
 _SHARDS_IN_FOLDER = "shards"
 _CSV_ENDINGS = (".csv", ".tsv", ".txt")
 
@@ -66,8 +66,8 @@ def read_manifest(
             f"{place} does not exist; give a folder with one folder per class, a CSV file, or .tar shards "
             "(a folder of them, or a pattern such as shards/{000..099}.tar)."
         )
-    if (place / _CSV_IN_FOLDER).is_file():
-        return read_csv(LocalFiles(place), _CSV_IN_FOLDER, suffixes, columns, check_files, trusted=False)
+    if (place / CSV_IN_FOLDER).is_file():
+        return read_csv(LocalFiles(place), CSV_IN_FOLDER, suffixes, columns, check_files, trusted=False)
     tree = LocalTree(place)
     shards = _shard_folder(tree)
     return read_shards(place / shards, suffixes, columns) if shards is not None else _classes(tree, suffixes, columns)
@@ -82,11 +82,11 @@ def _read_remote(url: str, suffixes: tuple[str, ...], columns: Columns, check_fi
         return read_csv(RemoteFiles(folder), name + mark + query, suffixes, columns, check_files)
     files = RemoteFiles(url)
     try:
-        has_csv = not files.missing([_CSV_IN_FOLDER])
+        has_csv = not files.missing([CSV_IN_FOLDER])
     except OSError as error:
         raise UserError(f"{error}; check the URL, and whether you may read it.") from None
     if has_csv:
-        return read_csv(files, _CSV_IN_FOLDER, suffixes, columns, check_files, trusted=False)
+        return read_csv(files, CSV_IN_FOLDER, suffixes, columns, check_files, trusted=False)
     tree = RemoteTree(files)
     shards = _shard_folder(tree)
     if shards is not None:
@@ -106,7 +106,7 @@ def _shard_folder(tree: Tree) -> str | None:
 def _classes(tree: Tree, suffixes: tuple[str, ...], columns: Columns) -> Manifest:
     if columns != Columns():
         raise UserError(
-            f"{tree.files} holds no {_CSV_IN_FOLDER}, so column names mean nothing there; "
+            f"{tree.files} holds no {CSV_IN_FOLDER}, so column names mean nothing there; "
             "leave them out or give a CSV file."
         )
     return read_folder(tree, suffixes)

@@ -39,12 +39,14 @@ class Overview:
         left_out: labels that were left out and the modalities that lack them.
         problems: sentences on what makes training fail.
         warnings: sentences on what makes its results worse than they look.
+        split: whether it came to the point that every modality has its three splits.
     """
 
     manifests: dict[str, Manifest] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    split: bool = False
 
     def attempt(self, step: Callable[[], T]) -> T | None:
         """The result of ``step``; its UserError becomes a problem."""
@@ -96,7 +98,8 @@ def look(
             found.manifests[name] = split
             found.problems.extend(missing_labels(name, split))
             _warn_of_shared_subjects(found, name, split)
-    if not found.problems and len(found.manifests) > 1:
+    found.split = not found.problems
+    if found.split and len(found.manifests) > 1:
         _warn_of_crossing_subjects(found)
     return found
 

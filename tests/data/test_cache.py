@@ -223,6 +223,41 @@ class TestLimit:
         np.testing.assert_array_equal(read_all(other), values_of(tmp_path / "b", paths))
         assert decoder.calls == 2, "two of the second set's files had room"
 
+    def test_a_lower_limit_holds_for_what_is_there(self, tmp_path: Path, decoder: CountingDecoder):
+        paths = write_files(tmp_path / "a", 10)
+        opened(tmp_path / "a", paths, Cache(tmp_path / "cache", 10 * SLOT)).fill(progress=False)
+        files = opened(tmp_path / "a", paths, Cache(tmp_path / "cache", 4 * SLOT))
+        np.testing.assert_array_equal(read_all(files), values_of(tmp_path / "a", paths))
+        assert sum(path.stat().st_size for path in (tmp_path / "cache").glob("*/values.bin")) == 4 * SLOT
+        del files
+        opened(tmp_path / "a", paths, Cache(tmp_path / "cache", 0))
+        assert not list((tmp_path / "cache").glob("*/values.bin")), "a limit of 0 removes what is there"
+
+    def test_files_that_are_gone_make_room(self, tmp_path: Path, decoder: CountingDecoder):
+        cache = Cache(tmp_path / "cache", 6 * SLOT)
+        opened(tmp_path / "a", write_files(tmp_path / "a", 6), cache).fill(progress=False)
+        for number in range(6):
+            (tmp_path / "a" / f"{number}.png").rename(tmp_path / "a" / f"new {number}.png")
+        paths = [f"new {number}.png" for number in range(6)]
+        opened(tmp_path / "a", paths, cache).fill(progress=False)
+        decoder.calls = 0
+        np.testing.assert_array_equal(read_all(opened(tmp_path / "a", paths, cache)), values_of(tmp_path / "a", paths))
+        assert decoder.calls == 0
+
+    def test_what_does_not_fit_is_said(
+        self, tmp_path: Path, decoder: CountingDecoder, caplog: pytest.LogCaptureFixture
+    ):
+        opened(tmp_path / "a", write_files(tmp_path / "a", 10), Cache(tmp_path / "cache", 4 * SLOT))
+        assert "6 of 10 files do not fit into --cache-limit" in caplog.text
+
+    def test_a_removal_that_was_cut_off_is_finished(self, tmp_path: Path, decoder: CountingDecoder):
+        cache = Cache(tmp_path / "cache", 10 * SLOT)
+        opened(tmp_path / "a", write_files(tmp_path / "a", 8), cache).fill(progress=False)
+        next((tmp_path / "cache").glob("*/about.json")).unlink()
+        paths = write_files(tmp_path / "b", 8, seed=1)
+        opened(tmp_path / "b", paths, cache).fill(progress=False)
+        assert [path.stat().st_size for path in (tmp_path / "cache").glob("*/values.bin")] == [8 * SLOT]
+
     def test_no_limit_no_cache(self, tmp_path: Path, decoder: CountingDecoder):
         paths = write_files(tmp_path / "a")
         np.testing.assert_array_equal(

@@ -118,6 +118,19 @@ def test_unreadable_labels_do_not_hide_bad_files(data: dict[str, Path]):
     assert "does not exist" in lines and "  unusable: " in lines
 
 
+def test_files_that_a_table_leaves_out_are_warned_of(data: dict[str, Path]):
+    shutil.copy(files(data["image"], "covid")[0], data["image"] / "train" / "covid" / "new.png")
+    (warning,) = [warning for warning in check(data).overview.warnings if "not in its manifest.csv" in warning]
+    assert warning.startswith("1 files in ") and "train/covid/new.png" in warning
+
+
+def test_what_cannot_be_split_is_not_blamed_on_bad_files(data: dict[str, Path]):
+    files(data["audio"], "covid")[0].write_bytes(b"RIFF")
+    shutil.rmtree(data["image"])
+    findings = check(data, skip_bad=True)
+    assert not any("no sample of the label" in problem for problem in findings.overview.problems)
+
+
 def test_duplicates_are_files_of_equal_bytes(tmp_path: Path):
     (tmp_path / "a").mkdir()
     for name, content in {"1": b"xy", "2": b"xz", "3": b"xy", "4": b"x", "5": b"xy"}.items():

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from mmgen.data import decoding
 from mmgen.data.cache import Cache
 from mmgen.data.images import ImageSettings
 from mmgen.data.manifest import read_manifest
@@ -50,25 +48,6 @@ def test_files_give_the_batches_that_arrays_give(tmp_path: Path, pictures: Path,
     order = positions(9, files)
     for position in [*order, order[2], order[7], order[7], *order[4:]]:  # a resumed run starts anywhere
         assert torch.equal(files.batch(position)["x"], arrays.batch(position)["x"])
-
-
-def test_the_next_batch_is_read_while_the_model_learns(pictures: Path, monkeypatch: pytest.MonkeyPatch):
-    read = threading.Event()
-    decode = decoding.decode
-    batches = PairedBatches({"x": unread(pictures)}, 4, seed=0)
-    first, second = positions(2, batches)
-    batches.batch(first)
-    assert batches._ahead is not None
-    batches._ahead[1].result()
-
-    def notice(*arguments):
-        read.set()
-        return decode(*arguments)
-
-    monkeypatch.setattr(decoding, "decode", notice)
-    values = batches._ahead[1]
-    assert batches.batch(second)["x"] is values.result()["x"], "nothing is read twice"
-    assert read.wait(10), "the third batch is being read by now"
 
 
 def test_a_file_that_breaks_in_training_is_named(pictures: Path):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,33 @@ logger = logging.getLogger(__name__)
 
 INCOMPLETE = "INCOMPLETE"
 _NOTE = "This data set is still being written, or was interrupted: run the same command again, and it goes on."
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Make the folder and keep other runs from writing to it meanwhile; a killed process keeps nobody out.
+
+    Raises:
+        UserError: another run is writing to it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder; choose another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(held, folder)
+        yield
+    finally:
+        os.close(held)
+
+
+def _lock(held: int, folder: Path) -> None:
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(f"Another run is writing to {folder}; wait for its end, or choose another --out.") from error
+    except OSError as error:  # some network disks lock no folders
+        logger.warning("%s cannot be locked (%s): let no other run write to it.", folder, error.strerror)
 
 
 def prepare_folder(folder: Path, overwrite: bool, run: Mapping[str, Any]) -> bool:
@@ -33,8 +63,6 @@ def prepare_folder(folder: Path, overwrite: bool, run: Mapping[str, Any]) -> boo
         UserError: the folder holds something, and ``overwrite`` is off or it is no synthetic data set.
     """
     run = json.loads(json.dumps(run))
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file, not a folder; choose another --out.")
     # A process that was killed before it had marked the folder leaves the temporary name of the mark.
     if folder.is_dir() and any(not is_temporary(child.name) for child in folder.iterdir()):
         mark = _read_mark(folder)

@@ -8,7 +8,7 @@ import pytest
 from small import digests
 
 from mmgen.data.writing import unfinished as module
-from mmgen.data.writing.unfinished import INCOMPLETE, prepare_folder
+from mmgen.data.writing.unfinished import INCOMPLETE, alone_in, prepare_folder
 from mmgen.errors import UserError
 
 RUN = {"seed": 3, "labels": ["covid", "肺炎"], "mask ratio": {"image": 0.75}, "batch size": 32}
@@ -140,5 +140,16 @@ def test_overwrite_deletes_nothing_that_is_no_data_set(files: dict[str, str], tm
 
 def test_a_file_in_the_way_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "set").write_text("mine")
-    with pytest.raises(UserError, match="is a file"):
-        prepare_folder(tmp_path / "set", True, RUN)
+    with pytest.raises(UserError, match="is a file"), alone_in(tmp_path / "set"):
+        pass
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path):
+    with (
+        alone_in(tmp_path / "set"),
+        pytest.raises(UserError, match=r"Another run is writing to .*set; wait"),
+        alone_in(tmp_path / "set"),
+    ):
+        pass
+    with alone_in(tmp_path / "set"):
+        pass

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from mmgen.data.files import RemoteFiles
-from mmgen.data.manifest import read_manifest
+from mmgen.data.manifest import CSV_IN_FOLDER, read_manifest
 from mmgen.data.reading.folders import LocalTree, RemoteTree, read_folder
 from mmgen.data.reading.layouts import coronahack, coswara, coughvid, isic2019
 from mmgen.data.reading.layouts.published import Kind, LayoutOptions, Published
@@ -21,7 +21,7 @@ __all__ = ["LayoutName", "LayoutOptions", "choose_layout", "read_layout"]
 logger = logging.getLogger(__name__)
 
 LayoutName = Literal["auto", "folders", "csv", "coronahack", "coughvid", "coswara", "isic2019"]
-_OWN_TABLE = "manifest.csv"  # in a folder that a user has laid out
+
 _PUBLISHED: dict[LayoutName, Published] = {
     "coronahack": coronahack.LAYOUT,
     "coughvid": coughvid.LAYOUT,
@@ -67,9 +67,11 @@ def read_layout(
             raise UserError(f"{place} is no folder; the layout 'folders' expects FOLDER/LABEL/FILE.")
         return read_folder(LocalTree(place) if isinstance(place, Path) else RemoteTree(RemoteFiles(place)), endings)
     if isinstance(place, Path):
-        own_table = (place / _OWN_TABLE).is_file()
+        own_table = (place / CSV_IN_FOLDER).is_file()
         if name == "csv" and place.is_dir() and not own_table:
-            raise UserError(f"{place} holds no {_OWN_TABLE}; the layout 'csv' expects one, or the path of a CSV file.")
+            raise UserError(
+                f"{place} holds no {CSV_IN_FOLDER}; the layout 'csv' expects one, or the path of a CSV file."
+            )
         if name == "auto" and not own_table and not (place.is_file() and columns != Columns()):
             found = [known for known, layout in _PUBLISHED.items() if layout.kind == kind and layout.find(place)]
             if len(found) > 1:
