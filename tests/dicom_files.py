@@ -1,4 +1,4 @@
-"""DICOM files made of arrays, for tests; needs pydicom."""
+"""DICOM files made of arrays, and how tests decode them; needs pydicom."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ import struct
 from fractions import Fraction
 
 import numpy as np
+import pytest
 from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
+from mmgen.data.decoded import UnusableFile
+from mmgen.data.images import ImageSettings, decode_image
+
+GREY, COLOUR = ImageSettings(32, 1), ImageSettings(32, 3)
+RAMP = np.tile(np.linspace(0, 1, 32), (32, 1))  # (32, 32), 0 at the left, 1 at the right
+RAMP_8_BIT = np.rint(RAMP * 255).astype(np.uint8)
+RGB = np.stack([RAMP_8_BIT, RAMP_8_BIT.T, 255 - RAMP_8_BIT], axis=-1)
 NAME, NUMBER = "Müstermann^Erika", "PID-4711-X"  # of the patient
 
 
@@ -99,3 +107,19 @@ def jpeg_ls(pixels: np.ndarray) -> bytes:
     encoder.pix_fmt, encoder.time_base = "gray16le", Fraction(1)
     picture = av.VideoFrame.from_ndarray(pixels, "gray16le")
     return b"".join(map(bytes, [*encoder.encode(picture), *encoder.encode(None)]))
+
+
+def decode(content: bytes, settings: ImageSettings = GREY) -> np.ndarray:
+    """(H, W), or (H, W, 3) of colour."""
+    values = decode_image(io.BytesIO(content), settings).values[0]
+    return values[0] if settings.channels == 1 else values.transpose(1, 2, 0)
+
+
+def refusal(content: bytes) -> str:
+    with pytest.raises(UnusableFile) as error:
+        decode_image(io.BytesIO(content), GREY)
+    return str(error.value)
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> int:
+    return int(np.abs(a.astype(int) - b).max())

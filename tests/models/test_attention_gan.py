@@ -162,6 +162,8 @@ def test_two_forward_passes_before_one_backward():
     generator = make_generator()
     made = [generator(images(seed=seed), labels()).s for seed in (0, 1)]
     (made[0].mean() - made[1].mean()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in generator.parameters() if p.grad is not None)
+    assert any(p.grad is not None and p.grad.any() for p in generator.parameters())
 
 
 @pytest.mark.parametrize("make", [make_generator, make_critic])

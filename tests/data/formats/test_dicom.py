@@ -10,38 +10,34 @@ import pytest
 from PIL import Image
 
 from mmgen.data.decoded import Remark, UnusableFile
-from mmgen.data.images import ImageSettings, decode_image
+from mmgen.data.images import decode_image
 
 pytest.importorskip("pydicom")
 
-from dicom_files import NAME, NUMBER, compressed, dataset, dicom, encoded, written
+from dicom_files import (
+    COLOUR,
+    GREY,
+    NAME,
+    NUMBER,
+    RAMP,
+    RAMP_8_BIT,
+    RGB,
+    compressed,
+    dataset,
+    decode,
+    dicom,
+    difference,
+    encoded,
+    refusal,
+    written,
+)
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
 
-GREY, COLOUR = ImageSettings(32, 1), ImageSettings(32, 3)
-RAMP = np.tile(np.linspace(0, 1, 32), (32, 1))  # (32, 32), 0 at the left, 1 at the right
-RAMP_8_BIT = np.rint(RAMP * 255).astype(np.uint8)
 RAMP_12_BIT = np.rint(RAMP * 4095).astype(np.uint16)
-RGB = np.stack([RAMP_8_BIT, RAMP_8_BIT.T, 255 - RAMP_8_BIT], axis=-1)
-
-
-def decode(content: bytes, settings: ImageSettings = GREY) -> np.ndarray:
-    """(H, W), or (H, W, 3) of colour."""
-    values = decode_image(io.BytesIO(content), settings).values[0]
-    return values[0] if settings.channels == 1 else values.transpose(1, 2, 0)
-
-
-def refusal(content: bytes) -> str:
-    with pytest.raises(UnusableFile) as error:
-        decode_image(io.BytesIO(content), GREY)
-    return str(error.value)
-
-
-def difference(a: np.ndarray, b: np.ndarray) -> int:
-    return int(np.abs(a.astype(int) - b).max())
 
 
 def lookup_table(entries: list[int] | np.ndarray, first: int, bits: int) -> Sequence:
