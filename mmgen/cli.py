@@ -75,10 +75,12 @@ class Check(DataFlags):
 
 @dataclass(frozen=True)
 class Phantoms:
-    """Write phantom X-rays and coughs, the embedded data of the recipes."""
+    """Write phantom data, the embedded data of the recipes."""
 
     out: Path
-    """Folder to write images/ and audio/ into."""
+    """Folder to write images/ and audio/ into, or the data set itself if it is of one modality."""
+    kind: Literal["xrays-and-coughs", "lesions", "brains"] = "xrays-and-coughs"
+    """What to draw: both modalities of one recipe, or the pictures of another."""
     subjects_per_class: int = 60
     """Phantom subjects of each label and modality."""
     image_size: int = 128
@@ -142,10 +144,14 @@ def check(options: Check) -> None:
 
 def phantoms(options: Phantoms) -> None:
     """Run ``mmgen phantoms``."""
-    from mmgen.data.phantoms import write_phantoms
+    from mmgen.data.phantoms import write_phantom_images, write_phantoms
 
-    images, audio = write_phantoms(options.out, options.subjects_per_class, options.seed, options.image_size)
-    logger.info("Phantom data are in %s and %s", images, audio)
+    amount = (options.subjects_per_class, options.seed, options.image_size)
+    if options.kind == "xrays-and-coughs":
+        folders = write_phantoms(options.out, *amount)
+    else:
+        folders = (write_phantom_images(options.out, options.kind, *amount),)
+    logger.info("Phantom data are in %s", " and ".join(map(str, folders)))
 
 
 def run_command(command: Callable[[], None]) -> None:

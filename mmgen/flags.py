@@ -34,6 +34,8 @@ class DataFlags:
     """Column of subjects, for CSV files; no subject is on two sides of a split."""
     split_column: str | None = None
     """Column of splits, for CSV files."""
+    subset_column: str | None = None
+    """Column that marks the rows to use by 1, true or yes, for CSV files; all rows are used if absent."""
     cough_detected: float = 0.8
     """Least probability of a cough, for coughvid."""
     skip_bad: bool = False
@@ -46,7 +48,9 @@ class DataFlags:
 
     def source(self, path: Path, settings: Settings) -> Source:
         """One modality, read as the flags say."""
-        columns = Columns(self.path_column, self.label_column, self.subject_column, self.split_column)
+        columns = Columns(
+            self.path_column, self.label_column, self.subject_column, self.split_column, self.subset_column
+        )
         return Source(path, settings, columns, self.layout, LayoutOptions(cough_detected=self.cough_detected))
 
 

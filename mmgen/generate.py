@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +15,11 @@ from mmgen.data.overview import Source, read_matched
 from mmgen.data.prepare import Preparation, decode_files
 from mmgen.data.samples import Samples, samples_of
 from mmgen.data.settings import Settings
-from mmgen.data.writing.shard_writer import ShardWriter
-from mmgen.data.writing.unfinished import alone_in, prepare_folder
-from mmgen.data.writing.writer import DatasetFormat, FolderWriter, SyntheticSample
+from mmgen.data.writing.writer import SyntheticSample
 from mmgen.errors import UserError, first_few
 from mmgen.hub import load_model
 from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio
+from mmgen.output import OutputOptions, write_samples
 from mmgen.plan import Plan, describe_plan, describe_run, describe_sample, make_plan
 from mmgen.synthesis import SyntheticBatch, cut, model_settings, run_batches
 
@@ -64,8 +61,10 @@ def generate_pairs(
     Raises:
         UserError: see :func:`make_plan` and :func:`mmgen.hub.load_model`.
     """
-    if not isinstance(model, CrossModalMAE):
+    if isinstance(model, str | Path):
         model = load_model(model)
+    if not isinstance(model, CrossModalMAE):
+        raise UserError("This model makes images without real ones; call its sample(images_per_class, seed).")
     decoded = {name: value for name, value in samples.items() if isinstance(value, Samples)}
     paths = {name: Path(value) for name, value in samples.items() if not isinstance(value, Samples)}
     if paths:
@@ -127,61 +126,32 @@ def write_dataset(
     plan: Plan,
     samples: Mapping[str, Samples],
     folder: Path,
-    batch_size: int = 32,
-    overwrite: bool = False,
+    how: OutputOptions | None = None,
     source_ids: bool = True,
     model_name: str = "",
-    format: DatasetFormat = "folder",
-    shard_size: int = 1000,
 ) -> Path:
-    """Carry out a plan and write it as a data set; under a launcher every process writes its share.
-
-    Where the folder holds the same data set unfinished, what is missing is made: the bytes are those of a run that was
-    not interrupted.
+    """Carry out a plan and write it as a data set; see :func:`mmgen.output.write_samples`.
 
     Args:
-        overwrite: replace a finished data set, or an unfinished other one, in the folder.
         source_ids: keep the row numbers of the real samples in the metadata (they never are names).
         model_name: what to call the model in the metadata.
-        format: files in folders by label, or WebDataset shards.
-        shard_size: samples a shard, rounded up to whole batches. Processes share out whole shards.
-
-    Raises:
-        UserError: the folder holds something else and may not be overwritten, or the disk is full.
     """
-    from accelerate import PartialState
-
-    for what, value in (("batch size", batch_size), ("shard size", shard_size)):
-        if value < 1:
-            raise UserError(f"The {what} must be at least 1, got {value}.")
-    # The others wait for the first process while it makes checksums.
-    state = PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(hours=6))
     settings = model_settings(model)
-    kind, piece = (FolderWriter, batch_size) if format == "folder" else (ShardWriter, shard_size)
-    piece = -(-piece // batch_size) * batch_size
-    describe = partial(describe_sample, plan, samples, source_ids=source_ids, model_name=model_name)
-    writer = kind(folder, settings, plan.label_names, plan.per_class, piece, describe)
-    run = describe_run(model, plan, samples) | {
-        "format": format,
-        "batch size": batch_size,
-        "shard size": piece if format == "webdataset" else None,
-        "source ids": source_ids,
-        "model name": model_name,
-        "device": state.device.type,
-    }
-    with alone_in(folder) if state.is_main_process else nullcontext():
-        if state.is_main_process and prepare_folder(folder, overwrite, run):
-            there = sum(map(writer.present, writer.pieces()))
-            logger.info("%s: going on, %d of %d samples are there", folder, there, len(plan))
-        state.wait_for_everyone()
-        share = writer.pieces()[state.process_index :: state.num_processes]
-        missing = [batch for part in share if writer.present(part) < len(part) for batch in cut(part, batch_size)]
-        writer.write(_one_by_one(run_batches(model, plan, samples, missing, state.device), settings))
-        state.wait_for_everyone()
-        if state.is_main_process:
-            writer.finish(describe_plan(plan, model_name))
-        state.wait_for_everyone()
-    return folder
+
+    def make(batches: Sequence[range], device: torch.device) -> Iterator[SyntheticSample]:
+        return _one_by_one(run_batches(model, plan, samples, batches, device), settings)
+
+    return write_samples(
+        folder,
+        settings,
+        plan.label_names,
+        plan.per_class,
+        make,
+        partial(describe_sample, plan, samples, source_ids=source_ids, model_name=model_name),
+        describe_plan(plan, model_name),
+        describe_run(model, plan, samples) | {"source ids": source_ids, "model name": model_name},
+        how or OutputOptions(),
+    )
 
 
 def _one_by_one(batches: Iterable[SyntheticBatch], settings: Mapping[str, Settings]) -> Iterator[SyntheticSample]:

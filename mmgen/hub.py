@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from mmgen.cards import Counts, mae_card, medsynth_card
 from mmgen.errors import UserError
 from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.models.timm_bridge import load_stream, pretrained, read_weights
 
+Model = CrossModalMAE | MedSynthGenerator
 
-def load_model(path_or_id: str | Path) -> CrossModalMAE:
+
+def load_model(path_or_id: str | Path) -> Model:
     """A trained model from a folder (or a run's folder), or from a hub id such as ``organisation/name``.
 
     Only a name of that form that is no local path reaches for the network.
@@ -29,7 +36,8 @@ def load_model(path_or_id: str | Path) -> CrossModalMAE:
     if not local and (not is_id or folder.exists() or folder.parent.is_dir()):
         raise UserError(f"There is no model in {path_or_id}: config.json is missing; give the model/ folder of a run.")
     try:
-        return CrossModalMAE.from_pretrained(folder if local else str(path_or_id), strict=True).eval()
+        kind = _kind_of(folder / "config.json" if local else _downloaded_config(str(path_or_id)))
+        return kind.from_pretrained(folder if local else str(path_or_id), strict=True).eval()
     except UserError:
         raise
     except Exception as error:
@@ -38,7 +46,19 @@ def load_model(path_or_id: str | Path) -> CrossModalMAE:
         ) from error
 
 
-def save_model(model: CrossModalMAE, folder: Path, counts: Mapping[str, Mapping[str, int]]) -> None:
+def _downloaded_config(hub_id: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(hub_id, "config.json"))
+
+
+def _kind_of(config: Path) -> type[Model]:
+    """Which of the library's models a configuration belongs to."""
+    keys = json.loads(config.read_text(encoding="utf-8"))
+    return MedSynthGenerator if "class_names" in keys else CrossModalMAE
+
+
+def save_model(model: CrossModalMAE, folder: Path, counts: Counts) -> None:
     """Write ``model.safetensors``, ``config.json`` and a card that describes the data by counts only.
 
     ``counts`` are training files by modality and label.
@@ -47,14 +67,49 @@ def save_model(model: CrossModalMAE, folder: Path, counts: Mapping[str, Mapping[
     write_card(model, folder, counts)
 
 
-def write_card(
-    model: CrossModalMAE,
-    folder: Path,
-    counts: Mapping[str, Mapping[str, int]],
-    measures: Mapping[str, Any] | None = None,
-) -> None:
+def write_card(model: CrossModalMAE, folder: Path, counts: Counts, measures: Mapping[str, Any] | None = None) -> None:
     """Write the model card ``README.md``, with short results by name where there are any."""
-    (folder / "README.md").write_text(_card(model, counts, measures or {}), encoding="utf-8")
+    (folder / "README.md").write_text(mae_card(model, counts, measures or {}), encoding="utf-8")
+
+
+def save_generator(
+    model: MedSynthGenerator,
+    folder: Path,
+    counts: Counts,
+    subjects: int | None = None,
+    sizes: Mapping[str, Any] | None = None,
+    measures: Mapping[str, Any] | None = None,
+    utility: Mapping[str, Any] | None = None,
+) -> None:
+    """Write everything that a receiver gets of a MedSynth generator.
+
+    ``model.safetensors`` and ``config.json`` (class names and prior are in them), ``preview.png`` (synthetic images
+    only), ``README.md`` (card), ``privacy.json`` and, where there is any, ``utility.json``.
+
+    Args:
+        counts: training files by modality and label; nothing else is said of the data.
+        subjects: number of people in the training data, None if unknown.
+        sizes, measures: short results by name, for the card.
+        utility: section ``utility`` of the report.
+    """
+    from PIL import Image
+
+    model.save_pretrained(folder)
+    (folder / "README.md").write_text(
+        medsynth_card(model, counts, subjects, sizes or {}, measures or {}), encoding="utf-8"
+    )
+    if model.prior is not None:
+        Image.fromarray(_preview(model)).save(folder / "preview.png")
+    (folder / "privacy.json").write_text('{"audited": false}\n', encoding="utf-8")
+    if utility:
+        (folder / "utility.json").write_text(json.dumps(utility, indent=2) + "\n", encoding="utf-8")
+
+
+def _preview(model: MedSynthGenerator, per_class: int = 8) -> Any:
+    """A uint8 picture (H, W, 3): a row of synthetic images a class."""
+    made = model.sample(per_class).images
+    rows = made.unflatten(0, (len(model.class_names), per_class)).expand(-1, -1, 3, -1, -1)
+    return rows.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2).numpy()
 
 
 def start_from_timm(model: CrossModalMAE, modality: str, name_or_file: str) -> None:
@@ -70,56 +125,7 @@ def start_from_timm(model: CrossModalMAE, modality: str, name_or_file: str) -> N
     load_stream(model.streams[modality], model.modalities[modality], weights)
 
 
-_CARD = """---
-library_name: mmgen
-tags: [synthetic-data, masked-autoencoder, medical]
----
-
-# Cross-modal masked autoencoder
-
-{size:.1f} million parameters; labels: {labels}.
-
-| modality | sample (C, H, W) | patch | tokens |
-|---|---|---|---|
-{modalities}
-
-## Training data
-
-| modality | label | files |
-|---|---|---|
-{counts}
-
-## Measured
-
-{measures}
-
-## Use
-
-Makes labelled synthetic samples from real ones of which a part is shown to it; it needs real inputs. For developing
-software and methods, not for diagnosis.
-
-## Privacy
-
-Not audited. A masked autoencoder can remember its training data: do not share it before an audit.
-"""
-
-
-def _card(
-    model: CrossModalMAE,
-    counts: Mapping[str, Mapping[str, int]],
-    measures: Mapping[str, Any],
-) -> str:
-    rows = [f"| {name} | {label} | {count} |" for name, by_label in counts.items() for label, count in by_label.items()]
-    return _CARD.format(
-        size=sum(p.numel() for p in model.parameters()) / 1e6,
-        labels=", ".join(model.labels) or "not recorded",
-        modalities="\n".join(f"| {m.name} | {m.shape} | {m.patch} | {m.tokens} |" for m in model.modalities.values()),
-        counts="\n".join(rows),
-        measures="\n".join(f"* {name}: {value}" for name, value in measures.items()) or "Nothing yet.",
-    )
-
-
-def model_digest(model: CrossModalMAE) -> str:
+def model_digest(model: nn.Module) -> str:
     """Twelve hexadecimal digits that name these weights, whatever the folder they lie in."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):

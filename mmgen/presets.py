@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
 import torch
 
 from mmgen.data.audio import AudioSettings
 from mmgen.data.images import ImageSettings
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings, settings_to_dict
+from mmgen.data.statistics import channel_statistics
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.fusion import FusionQuery
@@ -126,16 +126,3 @@ def _modality(name: str, preset: Preset, settings: Settings, train: Samples) -> 
     # bound that only faults reach.
     loudest = max(float(values[i : i + 1024].max()) for i in range(0, len(values), 1024)) + 3.0
     return Modality(name, settings.shape, (preset.audio_patch,) * 2, mean, std, padded, (settings.log_floor, loudest))
-
-
-def channel_statistics(values: np.ndarray, chunk: int = 1024) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each channel of (N, C, H, W), in float64, without a float copy of the whole array."""
-    count, total, squares = 0, 0.0, 0.0
-    for start in range(0, len(values), chunk):
-        part = values[start : start + chunk].astype(np.float64)
-        count += part.shape[0] * part.shape[2] * part.shape[3]
-        total = total + part.sum(axis=(0, 2, 3))
-        squares = squares + (part**2).sum(axis=(0, 2, 3))
-    mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
-    return tuple(mean.tolist()), tuple(deviation.tolist())

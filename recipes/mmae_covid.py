@@ -32,6 +32,7 @@ from mmgen.generate import make_plan, model_settings, write_dataset
 from mmgen.hub import model_digest, save_model, start_from_timm, write_card
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.fusion import FusionQuery
+from mmgen.output import OutputOptions
 from mmgen.presets import PRESETS, Preset, PresetName, build_mae
 from mmgen.provenance import Costs, config_to_dict, write_config
 from mmgen.training.batches import PairedBatches
@@ -199,7 +200,9 @@ def main() -> None:
     with costs.phase("generate"):
         real = data.splits["train"]
         plan = make_plan(model, real, config.per_class, config.mask_ratio, config.seed)
-        folder = write_dataset(model, plan, real, out / "synthetic", overwrite=True, model_name=model_digest(model))
+        folder = write_dataset(
+            model, plan, real, out / "synthetic", OutputOptions(overwrite=True), model_name=model_digest(model)
+        )
     part_ways()
     if not accelerator.is_main_process:
         return

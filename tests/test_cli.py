@@ -184,6 +184,18 @@ def test_phantoms_writes_both_modalities(command: Command, tmp_path: Path) -> No
     assert (tmp_path / "images" / "manifest.csv").is_file() and (tmp_path / "audio" / "manifest.csv").is_file()
 
 
+@pytest.mark.parametrize(("kind", "label"), [("lesions", "melanoma"), ("brains", "moderate")])
+def test_phantoms_writes_pictures_of_one_kind(
+    command: Command, tmp_path: Path, caplog: Any, kind: str, label: str
+) -> None:
+    out = tmp_path / "новые снимки"
+    caplog.set_level("INFO")
+    flags = ["--kind", kind, "--subjects-per-class", 2, "--image-size", 16]
+    assert command("phantoms", "--out", out, *flags) == 0
+    assert caplog.messages[-1] == f"Phantom data are in {out}"
+    assert (out / "manifest.csv").is_file() and len(list((out / "train" / label).glob("*.png"))) in (1, 2)
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["generate", "--help"], ["phantoms", "--help"]])
 def test_help_describes_flags(command: Command, arguments: list[str], capsys: Any) -> None:
     assert command(*arguments) == 0

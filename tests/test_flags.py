@@ -38,6 +38,10 @@ def test_flags_become_sources_and_preparation(tmp_path: Path):
     source = options.source(tmp_path, ImageSettings(8))
     assert (source.path, source.settings, source.layouts) == (tmp_path, ImageSettings(8), ("csv",))
     assert source.columns == Columns(label="verdict")
+    named = ["--path-column", "a", "--label-column", "b", "--subject-column", "c", "--split-column", "d"]
+    options = parse_config(Command, ["--out", "runs/x", *named, "--subset-column", "e"])
+    assert options.source(tmp_path, ImageSettings(8)).columns == Columns("a", "b", "c", "d", subset="e")
+    options = parse_config(Command, arguments)
     assert source.layout_options.cough_detected == 0.5
     how = options.preparation(options.out, seed=3)
     assert how.label_map == {"Normal": "healthy", "COVID-19": "covid"} and how.skip_bad and how.seed == 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from mmgen.data.decoded import WORTHLESS, Remark
 from mmgen.data.decoding import DecodedFiles, in_threads, remark_text, unusable
 from mmgen.data.manifest import CSV_IN_FOLDER, Manifest, read_manifest
-from mmgen.data.overview import Overview, Source, count_lines, look, missing_labels
+from mmgen.data.overview import Overview, Source, count_lines, look
 from mmgen.data.progress import progress_bar
 from mmgen.data.settings import Settings, suffixes_of
 from mmgen.errors import UserError, first_few
@@ -87,7 +87,7 @@ def check_data(
         bad = {*inspection.unusable, *(row for row, remarks in inspection.remarks.items() if remarks & WORTHLESS)}
         if bad and skip_bad and overview.split:
             kept = manifest.select(~np.isin(np.arange(len(manifest)), list(bad)))
-            overview.problems.extend(missing_labels(name, kept))
+            overview.note_missing_labels(name, kept)
     return findings
 
 
@@ -124,8 +124,9 @@ def _unlisted(source: Source) -> list[str]:
         return []
     suffixes = tuple(suffixes_of(source.settings))
     try:
-        listed = set(read_manifest(folder, suffixes, source.columns, check_files=False).paths)
-    except UserError:  # the first look says so
+        every_row = replace(source.columns, subset=None)
+        listed = set(read_manifest(folder, suffixes, every_row, check_files=False).paths)
+    except UserError:  # the first look says so, unless it is in rows outside the subset
         return []
     places = (path for path in folder.rglob("*") if path.name.lower().endswith(suffixes) and path.is_file())
     others = [path for path in places if path.relative_to(folder).as_posix() not in listed and str(path) not in listed]

@@ -56,6 +56,17 @@ class Overview:
             self.problems.append(str(error))
             return None
 
+    def note_missing_labels(self, name: str, manifest: Manifest) -> list[str]:
+        """Add a sentence for every label that a split of a modality lacks, and return those that are new warnings.
+
+        It is a problem, but for a label that only "val" lacks while there is one modality: then a warning.
+        """
+        problems, warnings = _missing_labels(name, manifest, alone=len(self.manifests) == 1)
+        self.problems.extend(problems)
+        fresh = [warning for warning in warnings if warning not in self.warnings]
+        self.warnings.extend(fresh)
+        return fresh
+
     def log_warnings(self) -> None:
         """Log each warning."""
         for warning in self.warnings:
@@ -96,7 +107,7 @@ def look(
         split = found.attempt(lambda m=manifest: with_validation(m, validation_fraction, seed))
         if split is not None:
             found.manifests[name] = split
-            found.problems.extend(missing_labels(name, split))
+            found.note_missing_labels(name, split)
             _warn_of_shared_subjects(found, name, split)
     found.split = not found.problems
     if found.split and len(found.manifests) > 1:
@@ -118,19 +129,6 @@ def read_matched(
     found.log_warnings()
     found.refuse_problems()
     return found.manifests
-
-
-def missing_labels(name: str, manifest: Manifest) -> list[str]:
-    """A sentence for every label that a split of a modality lacks."""
-    sentences = []
-    for label, counts in manifest.counts().items():
-        lacking = [split for split in SPLITS if not counts.get(split)]
-        if lacking:
-            sentences.append(
-                f"The {' and '.join(lacking)} split of '{name}' has no sample of the label '{label}' (it has "
-                f"{sum(counts.values())} in all); add files, move some over, or leave it out: --label-map '{label}='."
-            )
-    return sentences
 
 
 def count_lines(name: str, manifest: Manifest) -> Iterator[str]:
@@ -185,6 +183,26 @@ def _match(found: Overview, refuse_unpaired: bool) -> None:
 def _files_of(manifest: Manifest, label: str) -> int:
     keys = [label_key(name) for name in manifest.label_names]
     return int((manifest.labels == keys.index(label_key(label))).sum()) if label_key(label) in keys else 0
+
+
+def _missing_labels(name: str, manifest: Manifest, alone: bool) -> tuple[list[str], list[str]]:
+    """Problems and warnings; without any "val" no weights could be chosen, so that is a problem ``alone``, too."""
+    problems, warnings = [], []
+    counts_of = manifest.counts()
+    may_lack_val = alone and any(counts.get("val") for counts in counts_of.values())
+    for label, counts in counts_of.items():
+        lacking = [split for split in SPLITS if not counts.get(split)]
+        if lacking == ["val"] and may_lack_val:
+            warnings.append(
+                f"The val split of '{name}' has no sample of the label '{label}': it is trained and tested on, but not "
+                "used for choosing weights."
+            )
+        elif lacking:
+            problems.append(
+                f"The {' and '.join(lacking)} split of '{name}' has no sample of the label '{label}' (it has "
+                f"{sum(counts.values())} in all); add files, move some over, or leave it out: --label-map '{label}='."
+            )
+    return problems, warnings
 
 
 def _warn_of_shared_subjects(found: Overview, name: str, manifest: Manifest) -> None:

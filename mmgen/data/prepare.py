@@ -18,7 +18,7 @@ from mmgen.data.decoded import WORTHLESS, Remark
 from mmgen.data.decoding import DecodedFiles, remark_text, unusable
 from mmgen.data.images import ImageSettings
 from mmgen.data.manifest import SPLITS, Manifest
-from mmgen.data.overview import Overview, Source, count_lines, look, missing_labels
+from mmgen.data.overview import Overview, Source, count_lines, look
 from mmgen.data.samples import ENOUGH, Samples, samples_of
 from mmgen.data.settings import Settings
 from mmgen.data.splits import shared_subjects
@@ -217,5 +217,6 @@ def _decode(
         return None, []
     found.manifests[name], files, skipped = result
     if skipped:
-        found.problems.extend(missing_labels(name, found.manifests[name]))
+        for warning in found.note_missing_labels(name, found.manifests[name]):
+            logger.warning("%s", warning)
     return files, skipped

@@ -72,3 +72,13 @@ def load_samples(manifest: Manifest, settings: Settings, cache: Cache | None = N
     if problems:
         raise UserError(unusable([f"{manifest.name(row)} ({reason})" for row, reason in problems.items()]))
     return samples_of(manifest, files)
+
+
+def people_in(samples: Samples, manifest: Manifest) -> np.ndarray | None:
+    """(N,) int64: whose sample each is, any number but the same for the same subject of the manifest that the samples
+    come from; None where subjects are unknown."""
+    if manifest.subjects is None:
+        return None
+    _, codes = np.unique(manifest.subjects.astype(str), return_inverse=True)
+    order = np.argsort(manifest.origins)
+    return codes[order[np.searchsorted(manifest.origins[order], samples.rows)]].astype(np.int64)

@@ -35,6 +35,11 @@ USUAL_NAMES = {
     "label": ("label", "class", "diagnosis"),
     "subject": ("subject", "subject_id", "patient", "patient_id", "participant", "participant_id", "lesion_id"),
     "split": ("split",),
+    "subset": (),  # counts only where it is named
+}
+SUBSET_SPELLINGS = {
+    **dict.fromkeys(("1", "true", "yes"), True),
+    **dict.fromkeys(("0", "false", "no", ""), False),
 }
 _LONGEST_LABEL = 200
 _LONGEST_SHOWN = 200
@@ -44,13 +49,15 @@ _LONGEST_SHOWN = 200
 class Columns:
     """Names of a CSV's columns, or of the values in a shard's .json; None looks for the usual ones, in any case.
 
-    Usual are path, file, filename, image, audio; label, class, diagnosis; subject, patient, participant; split.
+    Usual are path, file, filename, image, audio; label, class, diagnosis; subject, patient, participant; split. The
+    subset has no usual name: without one every row is used, with one the rows that say 1, true or yes there.
     """
 
     path: str | None = None
     label: str | None = None
     subject: str | None = None
     split: str | None = None
+    subset: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +209,14 @@ def encode_splits(where: str, texts: Iterable[str], codes: np.ndarray) -> np.nda
             f"{where} has values other than train, val and test ({listed}); correct them or name another split column."
         )
     return np.array(spellings, dtype=object)[codes]
+
+
+def subset_mark(text: str) -> bool | None:
+    """Whether a row with this text in its subset column is used (1, true, yes) or left out (0, false, no, empty).
+
+    Case and surrounding space do not matter. None: the text says neither.
+    """
+    return SUBSET_SPELLINGS.get(text.strip().casefold())
 
 
 def splits_from_paths(paths: Collection[str]) -> np.ndarray | None:

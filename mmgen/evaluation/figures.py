@@ -61,8 +61,8 @@ def variance_curve(
     def draw(axes: Axes, modality: str) -> None:
         for i, (variant, values) in enumerate(curves[modality].items()):
             colour, marker = LINES[i % len(LINES)]
-            axes.plot(ratios, np.asarray(values, float), color=colour, marker=marker, label=_plain(variant))
-        if _finite(real.get(modality)):
+            axes.plot(ratios, np.asarray(values, float), color=colour, marker=marker, label=plain(variant))
+        if finite(real.get(modality)):
             axes.axhline(real[modality], color=REAL, linestyle="--", label="real data")
         axes.set(xlabel="masking ratio", ylabel="variance")
 
@@ -79,10 +79,10 @@ def training_curves(history: Sequence[Mapping[str, float]], baseline: Mapping[st
     """
 
     def draw(axes: Axes, modality: str) -> None:
-        points = [(row["epoch"], row[modality]) for row in history if _finite(row.get(modality))]
+        points = [(row["epoch"], row[modality]) for row in history if finite(row.get(modality))]
         if points:
             axes.plot(*zip(*points, strict=True), color=SYNTHETIC, marker="o", label="model")
-        if _finite(baseline[modality]):
+        if finite(baseline[modality]):
             axes.axhline(baseline[modality], color=INK, linestyle="--", label="mean patch")
         axes.set(xlabel="epoch", ylabel="error on hidden patches")
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -110,7 +110,7 @@ def histograms(real: np.ndarray, synthetic: np.ndarray, name: str, bins: int = 6
                 axes.stairs(density, edges, color=colour, alpha=0.22, fill=True)
                 line = "-" if label == "real" else "--"
                 axes.stairs(density, edges, color=colour, linewidth=1.5, linestyle=line, label=label)
-        axes.set(xlabel=_plain(name), ylabel="share of values per unit")
+        axes.set(xlabel=plain(name), ylabel="share of values per unit")
 
     return _panels([""], draw, width=7.0)
 
@@ -143,8 +143,8 @@ def reconstruction_grid(rows: Sequence[Sequence[np.ndarray | None]], column_titl
                     shown = spectrogram(cell, low, high) if cell.ndim == 2 else picture(cell).convert("RGB")
                     axes.imshow(shown)
         for axes, title in zip(grid[0], column_titles, strict=True):
-            axes.set_title(_plain(title))
-        return _png(figure)
+            axes.set_title(plain(title))
+        return png_bytes(figure)
 
 
 def picture(image: np.ndarray) -> Image.Image:
@@ -196,10 +196,10 @@ def _panels(names: Sequence[str], draw: Callable[[Axes, str], None], width: floa
             draw(axes, name)
             axes.autoscale(axis="y")
             axes.set_ylim(bottom=0)
-            axes.set_title(_plain(name_of(name)))
+            axes.set_title(plain(name_of(name)))
             if axes.get_legend_handles_labels()[0]:
                 axes.legend()
-        return _png(figure)
+        return png_bytes(figure)
 
 
 def _bin_edges(values: np.ndarray, bins: int, whole: bool) -> np.ndarray:
@@ -212,16 +212,18 @@ def _bin_edges(values: np.ndarray, bins: int, whole: bool) -> np.ndarray:
     return np.linspace(low, high, bins + 1) if high > low else np.array([low - 0.5, low + 0.5])
 
 
-def _finite(value: object) -> bool:
+def finite(value: object) -> bool:
+    """Whether a value is a number that can be drawn."""
     return isinstance(value, int | float | np.number) and bool(np.isfinite(value))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text without meaning to matplotlib: a dollar sign would start a formula."""
     return text.replace("$", r"\$")
 
 
-def _png(figure: Figure) -> bytes:
+def png_bytes(figure: Figure) -> bytes:
+    """The file of a finished figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=128, facecolor="white")
     return buffer.getvalue()

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mmgen.evaluation import report_view as view
+from mmgen.evaluation.report_utility import utility_tables
 
 if TYPE_CHECKING:
     from PIL import Image
 
-SECTIONS = ("config", "data", "utility", "fidelity", "privacy", "cost")
+SECTIONS = ("config", "data", "condensation", "utility", "fidelity", "privacy", "cost")
 SOURCES = ("real", "synthetic")
 
 
@@ -158,7 +159,8 @@ def _html(report: dict[str, Any], media: ReportMedia) -> str:
         warnings=view.warnings(report, shows_real),
         summary=view.summary(report),
         data=view.data_tables(report["data"]),
-        utility=view.utility_tables(report["utility"], report["data"]),
+        condensation=view.condensation_tables(report["condensation"]),
+        utility=utility_tables(report["utility"], report["data"]),
         fidelity=view.fidelity_tables(report["fidelity"], report["data"]),
         privacy=view.privacy_tables(report["privacy"]),
         cost=view.cost_tables(report["cost"]),

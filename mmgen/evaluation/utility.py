@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -117,7 +117,7 @@ def train_and_test(
 
 def utility(
     modality: Modality,
-    training_sets: Mapping[str, Samples],
+    training_sets: Mapping[str, Samples | Sequence[Samples]],
     test: Samples,
     config: UtilityConfig,
     accelerator: Accelerator,
@@ -125,23 +125,30 @@ def utility(
 ) -> dict[str, dict[str, Any]]:
     """Scores of a classifier for each training set, mean and deviation over seeds.
 
-    ``backbone`` is what "vit_lora" starts from, see :func:`build_classifier`.
+    Args:
+        training_sets: by name; a set that is drawn at random may come as one draw a seed, so that the deviation holds
+            the chance of the draw too.
+        backbone: what "vit_lora" starts from, see :func:`build_classifier`.
 
     Returns:
         {training set: {"accuracy": {"mean", "std"}, "balanced_accuracy": ..., "auc": ..., "seeds", "n_train",
         "n_test", "updates", "max_side"}}
     """
-    training_sets = {name: reduced(samples, config.max_side) for name, samples in training_sets.items()}
+    draws = {
+        name: [reduced(drawn, config.max_side) for drawn in ([sets] if isinstance(sets, Samples) else sets)]
+        for name, sets in training_sets.items()
+    }
     test = reduced(test, config.max_side)
-    jobs = [(name, seed) for name in training_sets for seed in range(config.seeds)]
-    scores: dict[str, list[dict[str, float]]] = {name: [] for name in training_sets}
-    for name, seed in progress_bar(jobs, total=len(jobs), description=f"classifiers on {modality.name}"):
-        scores[name].append(train_and_test(modality, training_sets[name], test, config, accelerator, seed, backbone))
+    jobs = [(name, seed) for name in draws for seed in range(config.seeds)]
+    scores: dict[str, list[dict[str, float]]] = {name: [] for name in draws}
+    for name, seed in progress_bar(jobs, total=len(jobs), description=f"{config.classifier} on {modality.name}"):
+        train = draws[name][seed % len(draws[name])]
+        scores[name].append(train_and_test(modality, train, test, config, accelerator, seed, backbone))
     return {
         name: {
             **{key: _spread([row[key] for row in rows]) for key in rows[0]},
             "seeds": config.seeds,
-            "n_train": len(training_sets[name]),
+            "n_train": len(draws[name][0]),
             "n_test": len(test),
             "updates": config.updates,
             "max_side": min(config.max_side, max(modality.shape[1:])),

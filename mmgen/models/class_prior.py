@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgen.errors import UserError, first_few
 from mmgen.models.attention_gan import check_images
+
+logger = logging.getLogger(__name__)
 
 GRID = 8
 """Side of the reduced images whose statistics are stored."""
@@ -35,10 +40,16 @@ class ClassPrior(nn.Module):
     * ``remainder`` (K, C, 8, 8): standard deviation of every reduced pixel in what the directions leave.
     * ``texture`` (K, C, 8, 8): root mean square of the detail above that size, around every reduced pixel.
 
+    For a class in ``pooled`` all but ``counts`` are the statistics of all classes together, the same for every such
+    class: it has images of fewer than ``floor`` people, and its own mean could be one person's. Its draws do not tell
+    it from other pooled classes. Where the pooled classes have fewer than ``floor`` people between them, "all classes"
+    are all the others, since the difference between the whole and the others would be those few people's mean.
+
     All but ``counts`` and ``texture`` are measured on at most 4096 images of a class, chosen at random.
 
     No coefficient of any image is stored. What keeps one person out of these numbers: every class needs ``floor``
-    people, and has at most one direction for ``floor`` people. An image further from the middle (the median image) than
+    images, what is measured comes from ``floor`` people at least (each image counts as a person where people are not
+    known), with at most one direction for ``floor`` people. An image further from the middle (the median image) than
     twice the median distance is moved up to there before anything but ``texture`` is measured; otherwise a single odd
     image would pull the mean and show in a direction. A direction of whose variance one person makes up more than a
     fifth is dropped, since it would be little else than that person's reduced image; its variance goes to the
@@ -50,15 +61,22 @@ class ClassPrior(nn.Module):
         image_size: side of the images in pixels, a multiple of 16 from 32 to 256.
         channels: 1 or 3.
         class_names: names of the labels.
-        floor: least people in a class.
+        floor: least images in a class, and least people behind its statistics.
         directions: D, the most principal directions a class may have.
+        pooled: those of ``class_names`` that have the statistics of all classes together.
 
     Raises:
         UserError: settings that are not offered.
     """
 
     def __init__(
-        self, image_size: int, channels: int, class_names: Sequence[str], floor: int = 10, directions: int = 8
+        self,
+        image_size: int,
+        channels: int,
+        class_names: Sequence[str],
+        floor: int = 10,
+        directions: int = 8,
+        pooled: Sequence[str] = (),
     ) -> None:
         super().__init__()
         check_images(image_size, channels)
@@ -70,6 +88,7 @@ class ClassPrior(nn.Module):
             "class_names": list(class_names),
             "floor": floor,
             "directions": directions,
+            "pooled": list(pooled),
         }
         classes, grid = len(class_names), (channels, GRID, GRID)
         self.register_buffer("counts", torch.zeros(classes, dtype=torch.long))
@@ -79,6 +98,11 @@ class ClassPrior(nn.Module):
         self.register_buffer("remainder", torch.zeros(classes, *grid))
         self.register_buffer("texture", torch.zeros(classes, *grid))
         self.register_buffer("pink", _pink_filter(image_size), persistent=False)
+
+    @property
+    def pooled(self) -> list[str]:
+        """Names of the classes that have the statistics of all classes together."""
+        return self.config["pooled"]
 
     @classmethod
     def fit(
@@ -97,15 +121,16 @@ class ClassPrior(nn.Module):
                 0..255.
             labels: classes (N,), 0 to K - 1.
             class_names: K names.
-            floor: least people in a class.
+            floor: least images in a class, and least people behind its statistics.
             directions: the most principal directions a class may have.
-            people: whose image it is, any integers (N,). None counts every image as another person, which several
-                images of one person would make untrue.
+            people: whose image it is, any integers (N,). A class of fewer than ``floor`` people is pooled (a warning
+                names it). None counts every image as another person, which several images of one person would make
+                untrue.
 
         Raises:
-            UserError: a class with too few people; or images, labels and names that do not fit together.
+            UserError: a class with too few images, or too few people in all; or images, labels and names that do not
+                fit together.
         """
-        counted = "images" if people is None else "people"
         labels = labels.cpu()
         people = torch.arange(len(labels)) if people is None else people.cpu()
         if len(people) != len(labels):
@@ -131,9 +156,10 @@ class ClassPrior(nn.Module):
                 tallies[label].add(reduced[own], detail[own], people[rows][own], keys[own])
         if prior is None or done != len(labels):
             raise UserError(f"There are {len(labels)} labels for another number of images; give one for every image.")
-        prior._check_floor([len(tally.people) for tally in tallies], counted)
-        for label, tally in enumerate(tallies):
-            prior._store(label, tally)
+        prior._check_floor([tally.count for tally in tallies])
+        for label, (tally, source) in enumerate(zip(tallies, prior._pool(tallies), strict=True)):
+            prior.counts[label] = tally.count
+            prior._store(label, source)
         return prior
 
     @torch.no_grad()
@@ -148,12 +174,27 @@ class ClassPrior(nn.Module):
         def noise(*shape: int) -> Tensor:
             return torch.randn(len(labels), *shape, generator=generator).to(device)
 
-        size, (channels, *grid) = self.config["image_size"], self.mean.shape[1:]
+        channels, *grid = self.mean.shape[1:]
         along = noise(self.deviations.shape[1]) * self.deviations[labels].float()
         coarse = (along[..., None, None, None] * self.directions[labels].float()).sum(1)
         coarse += self.mean[labels].float()
         coarse += noise(channels, *grid) * self.remainder[labels].float()
-        pink = torch.fft.irfft2(torch.fft.rfft2(noise(channels, size, size)) * self.pink.float(), s=(size, size))
+        return self._with_noise(coarse, labels, generator)
+
+    @torch.no_grad()
+    def conceal(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """What a draw would be if its coarse part were that of these images: (B, C, H, W) in [-1, 1] -> the same.
+
+        A generator that learns to restore the images from it knows what to make of a draw.
+        """
+        images, labels = images.to(self.mean.device), labels.to(self.mean.device)
+        return self._with_noise(F.adaptive_avg_pool2d(images.float(), GRID), labels, generator)
+
+    def _with_noise(self, coarse: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Enlarged (B, C, 8, 8), plus pink noise as strong as the detail of its class."""
+        size = self.config["image_size"]
+        white = torch.randn(len(coarse), coarse.shape[1], size, size, generator=generator).to(coarse.device)
+        pink = torch.fft.irfft2(torch.fft.rfft2(white) * self.pink.float(), s=(size, size))
         return (self._enlarge(coarse) + self._enlarge(self.texture[labels].float()) * pink).clamp(-1.0, 1.0)
 
     def _enlarge(self, coarse: Tensor) -> Tensor:
@@ -172,17 +213,42 @@ class ClassPrior(nn.Module):
         detail = F.adaptive_avg_pool2d((images - self._enlarge(reduced)).square(), GRID)
         return reduced.cpu().double(), detail.cpu().double()
 
-    def _check_floor(self, counts: Sequence[int], counted: str) -> None:
+    def _check_floor(self, counts: Sequence[int]) -> None:
         floor, names = self.config["floor"], self.config["class_names"]
         few = [f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < floor]
         if few:
             raise UserError(
-                f"Some classes have fewer than {floor} {counted}, too few to hide any of them in: {first_few(few)}; "
+                f"Some classes have fewer than {floor} images, too few to hide any of them in: {first_few(few)}; "
                 "add images, merge labels, or lower the floor knowingly."
             )
 
+    def _pool(self, tallies: Sequence[_Tally]) -> list[_Tally]:
+        """What each class's statistics come from: its own images, or, with too few people, all that may be pooled."""
+        floor = self.config["floor"]
+        few = {name: t for name, t in zip(self.config["class_names"], tallies, strict=True) if len(t.people) < floor}
+        if not few:
+            return list(tallies)
+        n_people = len(set().union(*(tally.people for tally in tallies)))
+        if n_people < floor:
+            raise UserError(
+                f"All images together are of only {n_people} people, fewer than {floor}, too few to hide any of them "
+                "in; add images of other people, or lower the floor knowingly."
+            )
+        self.config["pooled"] = list(few)
+        for name, tally in few.items():
+            logger.warning(
+                "The class '%s' has images of only %d people, fewer than %d: it starts from the statistics of all "
+                "classes together.",
+                name,
+                len(tally.people),
+                floor,
+            )
+        # The statistics of the other classes are stored, too: the whole less these must not be a few people's.
+        all_count = len(set().union(*(tally.people for tally in few.values()))) >= floor
+        whole = _Tally.merged(tally for tally in tallies if all_count or len(tally.people) >= floor)
+        return [whole if len(tally.people) < floor else tally for tally in tallies]
+
     def _store(self, label: int, tally: _Tally) -> None:
-        self.counts[label] = tally.count
         self.texture[label] = (tally.detail / tally.count).sqrt()
         limit = min(self.directions.shape[1], len(tally.people) // self.config["floor"])
         mean, directions, deviations, remainder = tally.principal_directions(limit)
@@ -192,35 +258,48 @@ class ClassPrior(nn.Module):
         self.remainder[label] = remainder.view_as(self.remainder[label])
 
 
+class ImageArray(Protocol):
+    """Images (N, C, H, W) of bytes that are read when they are indexed."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (n,) int64 -> (n, C, H, W) uint8."""
+        ...
+
+
 class RealImages(nn.Module):
     """The same draws from the real images themselves, as the paper has it: only who holds the data can run it.
 
     The images are no part of the state dict, so nothing of them is saved with a model.
 
     Args:
-        images: (N, C, H, W), float in [-1, 1], or uint8 for 0..255.
+        images: (N, C, H, W), float in [-1, 1], or uint8 for 0..255; or an array of uint8 that is read when integers
+            index it, so that not all images need to be in memory.
         labels: classes (N,).
+        device: where sampled images go. None: the tensor's own device, the CPU for an array.
 
     Raises:
         UserError: another number of labels than of images.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
+    def __init__(self, images: Tensor | ImageArray, labels: Tensor, device: torch.device | str | None = None) -> None:
         super().__init__()
         if len(images) != len(labels):
             raise UserError(f"There are {len(labels)} labels for {len(images)} images; give one for every image.")
         self._images = images
+        self._device = device or (images.device if isinstance(images, Tensor) else "cpu")
         self._rows = labels.cpu().argsort(stable=True)
         self._counts = torch.bincount(labels.cpu())
         self._starts = self._counts.cumsum(0) - self._counts
 
     def sample(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """A random image of each class in ``labels`` (B,), float32 (B, C, H, W) in [-1, 1], on the images' device.
+        """A random image of each class in ``labels`` (B,), float32 (B, C, H, W) in [-1, 1], on ``device``.
 
         ``generator`` lives on the CPU; the choice is a function of its state.
 
         Raises:
-            UserError: a class without images.
+            UserError: a class without images, or an array that holds no bytes.
         """
         labels = labels.cpu()
         known = set(self._counts.nonzero().flatten().tolist())
@@ -229,7 +308,15 @@ class RealImages(nn.Module):
             raise UserError(f"There is no real image of class {first_few(missing)} to draw; there are {sorted(known)}.")
         chance = torch.rand(len(labels), generator=generator, dtype=torch.float64)
         rows = self._rows[self._starts[labels] + (chance * self._counts[labels]).long()]
-        return to_unit_range(self._images[rows.to(self._images.device)])
+        return to_unit_range(self._read(rows).to(self._device))
+
+    def _read(self, rows: Tensor) -> Tensor:
+        if isinstance(self._images, Tensor):
+            return self._images[rows.to(self._images.device)]
+        images = self._images[rows.numpy()]
+        if images.dtype != np.uint8:  # log-mel values, for example, would be no images
+            raise UserError(f"Real images that are read from an array must be uint8, not {images.dtype}.")
+        return torch.from_numpy(images)
 
 
 def to_unit_range(images: Tensor) -> Tensor:
@@ -249,12 +336,26 @@ class _Tally:
         self.people: set[int] = set()
         self._sample: tuple[Tensor, ...] | None = None
 
+    @classmethod
+    def merged(cls, tallies: Iterable[_Tally]) -> _Tally:
+        """What one tally would know that had seen all images of several: as random a sample of them, too."""
+        whole = cls()
+        for tally in tallies:
+            whole.count += tally.count
+            whole.detail = whole.detail + tally.detail
+            whole.people |= tally.people
+            whole._hold(tally._sample)
+        return whole
+
     def add(self, reduced: Tensor, detail: Tensor, people: Tensor, keys: Tensor) -> None:
         """Reduced images and mean squares of detail (n, C, 8, 8), whose they are (n,), and random numbers (n,)."""
         self.count += len(reduced)
         self.detail = self.detail + detail.sum(0)
         self.people.update(people.tolist())
-        held = (reduced.flatten(1), people, keys)
+        self._hold((reduced.flatten(1), people, keys))
+
+    def _hold(self, held: tuple[Tensor, ...]) -> None:
+        """Add to the sample, of which those with the least random numbers stay."""
         if self._sample is not None:
             held = tuple(torch.cat(parts) for parts in zip(self._sample, held, strict=True))
         chosen = held[2].argsort()[:_SAMPLE].sort().values

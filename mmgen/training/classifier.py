@@ -19,6 +19,7 @@ from mmgen.errors import UserError
 from mmgen.models.classifiers import ClassifierName
 from mmgen.models.modality import Modality
 from mmgen.training.augmentation import AugmentationName, augment, draw
+from mmgen.training.batches import LabelledBatches
 from mmgen.training.engine import choose_attention
 from mmgen.training.gradients import LossStepper
 from mmgen.training.loop import Loop, LoopConfig, Position
@@ -70,54 +71,6 @@ class ClassifierConfig:
     def __post_init__(self) -> None:
         if self.updates < 1 or self.batch_size < 1:
             raise UserError(f"A classifier needs updates and a batch, got {self.updates} and {self.batch_size}.")
-
-
-class LabelledBatches:
-    """Batches of ``x`` (B, C, H, W) in raw units and ``label`` (B,), as one endless stream of rounds.
-
-    No sample is seen again before all have been seen, and what an update gets depends on seed and update alone. One
-    process trains a classifier, so every batch is a whole one.
-
-    Args:
-        samples: training samples; what has to be read from files is read when it is needed.
-        batch_size: at most all samples.
-        steps: updates in one epoch of the loop.
-        seed: of the order.
-        balanced: a round has every class equally often, in turns, and smaller classes come again.
-    """
-
-    def __init__(self, samples: Samples, batch_size: int, steps: int, seed: int, balanced: bool = False) -> None:
-        self.values, self.labels = samples.values, samples.labels
-        self.batch_size = min(batch_size, len(samples))
-        self.steps_per_epoch = steps
-        self.seed = seed
-        self._members = [np.flatnonzero(samples.labels == c) for c in np.unique(samples.labels)] if balanced else None
-        self._round_size = len(samples)
-        if self._members is not None:
-            self._round_size = len(self._members) * max(map(len, self._members))
-        self._rounds: dict[int, np.ndarray] = {}
-
-    def batch(self, position: Position) -> dict[str, Tensor]:
-        """The batch of an update."""
-        places = position.update * self.batch_size + np.arange(self.batch_size)
-        index = np.array([self._round(place // self._round_size)[place % self._round_size] for place in places])
-        return {"x": torch.from_numpy(self.values[index]), "label": torch.from_numpy(self.labels[index])}
-
-    def _round(self, number: int) -> np.ndarray:
-        if number not in self._rounds:
-            kept = {n: order for n, order in self._rounds.items() if n == number - 1}  # a batch may straddle two
-            self._rounds = kept | {number: self._draw(np.random.default_rng([self.seed, number]))}
-        return self._rounds[number]
-
-    def _draw(self, rng: np.random.Generator) -> np.ndarray:
-        if self._members is None:
-            return rng.permutation(self._round_size)
-        most = max(map(len, self._members))
-        columns = []
-        for members in self._members:
-            times = [rng.permutation(members) for _ in range(-(-most // len(members)))]
-            columns.append(np.concatenate(times)[:most])
-        return rng.permuted(np.stack(columns, 1), axis=1).ravel()
 
 
 class ClassifierTask:

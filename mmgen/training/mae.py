@@ -183,7 +183,7 @@ def train_mae(
     data_fingerprints: Mapping[str, str] | None = None,
     updates: int | None = None,
 ) -> CrossModalMAE:
-    """Train a model on the modalities it has, validating on the "val" split.
+    """Train a model on the modalities it has, validating on the "val" split if there is one.
 
     ``updates`` replaces ``loop.epochs`` by the number of epochs that comes nearest to so many updates, for comparisons
     at equal budget between modalities with unequal numbers of samples.
@@ -192,7 +192,7 @@ def train_mae(
     and ``data_fingerprints`` (by modality). See :class:`Loop` for ``folder``, ``resume`` and what is raised.
     """
     train = {name: splits["train"][name] for name in model.modalities}
-    validation = {name: splits["val"][name] for name in model.modalities}
+    validation = {name: held for name, held in splits.get("val", {}).items() if name in model.modalities}
     task = MAETask(model, config, accelerator, batch_size, train, validation)
     batches = PairedBatches(train, batch_size, config.seed)
     if updates is not None:

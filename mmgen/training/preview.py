@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmgen.models.attention_gan import AttentionGenerator
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.masking import mask_from_order, shuffle, visible_count
 from mmgen.models.modality import Modality
@@ -51,3 +52,14 @@ def to_picture(x: Tensor, modality: Modality, low: float, high: float) -> np.nda
     if picture.shape[0] == 3:
         return picture.transpose(1, 2, 0)
     return picture[0] if modality.value_range == (0.0, 255.0) else picture[0, ::-1]
+
+
+@torch.no_grad()
+def generation_grid(generator: AttentionGenerator, x: Tensor, labels: Tensor) -> np.ndarray:
+    """A uint8 picture (H, W, 3): a row an image, columns input x, mask a, generated g, synthetic s."""
+    made = generator(x, labels.to(x.device))
+    colour = (3, *x.shape[2:])
+    columns = [x, 2.0 * made.a - 1.0, made.g, made.s]
+    rows = torch.cat([column.float().expand(-1, *colour) for column in columns], dim=3)
+    picture = torch.cat(list(rows), dim=1).permute(1, 2, 0)
+    return ((picture + 1.0) * 127.5).round().clamp(0, 255).byte().cpu().numpy()

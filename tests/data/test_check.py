@@ -11,7 +11,7 @@ from PIL import Image
 from mmgen.data.audio import AudioSettings
 from mmgen.data.check import Findings, check_data, find_duplicates
 from mmgen.data.images import ImageSettings
-from mmgen.data.manifest import read_manifest
+from mmgen.data.manifest import Columns, read_manifest
 from mmgen.data.overview import Source
 
 
@@ -92,6 +92,32 @@ def test_skipping_bad_files_fails_where_too_few_are_left(data: dict[str, Path]):
         file.write_bytes(b"no picture")
     findings = check(data, skip_bad=True)
     assert any("The test split of 'image' has no sample of the label 'covid'" in p for p in findings.overview.problems)
+
+
+def test_one_modality_needs_no_validation_file_of_every_label(data: dict[str, Path]):
+    for manifest in check(data).overview.manifests.values():
+        lost = (manifest.splits == "val") & (manifest.labels == manifest.label_names.index("covid"))
+        for row in np.flatnonzero(lost).tolist():
+            Path(manifest.name(row)).write_bytes(b"nothing")
+    findings = check(data, skip_bad=True)
+    assert [problem.split(" has")[0] for problem in findings.overview.problems] == [
+        "The val split of 'image'",
+        "The val split of 'audio'",
+    ]
+    findings = check({"image": data["image"]}, skip_bad=True)
+    assert findings.ok
+    assert "The val split of 'image' has no sample of the label 'covid': it is trained" in text(findings)
+
+
+def test_files_outside_the_subset_are_in_the_table(data: dict[str, Path]):
+    table = data["image"] / "manifest.csv"
+    header, *lines = table.read_text(encoding="utf-8").splitlines()
+    marked = [f"{line},{'1' if '/covid/' in line else '0'}" for line in lines]
+    table.write_text("\n".join([f"{header},small", *marked]) + "\n", encoding="utf-8")
+    source = Source(data["image"], ImageSettings(32), Columns(subset="small"))
+    findings = check_data({"image": source})
+    assert findings.overview.manifests["image"].label_names == ("covid",)
+    assert not any("not in its manifest.csv" in warning for warning in findings.overview.warnings)
 
 
 def test_equal_files_in_two_splits_or_under_two_labels_are_warned_of(data: dict[str, Path]):

@@ -247,6 +247,76 @@ class TestCsv:
         assert manifest.origins.tolist() == list(range(1000))
 
 
+class TestSubset:
+    SUBSET = Columns(subset="klein ?")
+
+    def read(self, root: Path, rows: str, columns: Columns = SUBSET, **options: bool) -> Manifest:
+        table = make_csv(root, "path,label,subject,klein ?\n" + rows, "Tabelle β.csv")
+        return read_manifest(table, PNG, columns, **options)
+
+    def test_marked_rows_are_used_and_keep_their_numbers(self, tmp_path, caplog):
+        marks = ["1", "0", " TRUE ", "false", "Yes", "no", "", " ", "true"]
+        rows = "".join(f"{i}.png,{'ab'[i % 2]},p{i},{mark}\n\n" for i, mark in enumerate(marks))
+        with caplog.at_level(logging.INFO):
+            manifest = self.read(tmp_path, rows + "9.png,b\n", check_files=False)
+        assert manifest.paths == ["0.png", "2.png", "4.png", "8.png"]
+        assert manifest.subjects.tolist() == ["p0", "p2", "p4", "p8"]
+        assert manifest.origins.tolist() == [0, 2, 4, 8]
+        assert manifest.select([1, 3]).origins.tolist() == [2, 8]
+        assert manifest.label_names == ("a",), "a label of other rows alone is no label"
+        assert "4 of 10 rows are used, as column 'klein ?' says" in caplog.text
+
+    def test_other_rows_are_not_looked_at(self, tmp_path):
+        make_files(tmp_path, "1.png", "2.png")
+        rows = "1.png,a,p,1\n2.png,b,p,1\n1.png,b,p,0\ngone.png,a,p,0\n,a,p,0\nx.gif,,p,\n1.png,a,p,1\n"
+        manifest = self.read(tmp_path, rows)
+        assert manifest.paths == ["1.png", "2.png"] and manifest.origins.tolist() == [0, 1]
+        with pytest.raises(UserError):
+            self.read(tmp_path, rows, Columns())
+
+    def test_the_column_counts_only_where_it_is_named(self, tmp_path):
+        table = make_csv(tmp_path, "path,label,subset,small\n1.png,a,0,maybe\n2.png,b,1,\n")
+        manifest = read_manifest(table, PNG, check_files=False)
+        assert len(manifest) == 2 and manifest.origins.tolist() == [0, 1]
+
+    def test_rows_of_large_tables(self, tmp_path):
+        marks = np.random.default_rng(0).integers(0, 2, 3000)
+        rows = [f"{i}.png,a,p{i},{mark}\n" for i, mark in enumerate(marks.tolist())]
+        manifest = self.read(tmp_path, "".join(rows), check_files=False)
+        assert manifest.origins.tolist() == np.flatnonzero(marks).tolist()
+        assert manifest.paths == [f"{i}.png" for i in np.flatnonzero(marks)]
+        rows[2500] = "2500.png,,p,1\n"
+        with pytest.raises(UserError, match=r"'label' of .* is empty in data rows 2501;"):
+            self.read(tmp_path, "".join(rows), check_files=False)
+        rows[2600] = "2600.png,a,p,vielleicht\n"
+        with pytest.raises(
+            UserError, match=r"'klein \?' of .*β\.csv is 'vielleicht' in data row 2601, neither 1, true"
+        ):
+            self.read(tmp_path, "".join(rows), check_files=False)
+
+    @pytest.mark.parametrize(
+        ("rows", "columns", "message"),
+        [
+            ("1.png,a,p,1\n2.png,a,p,2\n", SUBSET, "'klein .* is '2' in data row 2, neither .*; correct it"),
+            ("1.png,a,p,1.0\n", SUBSET, r"is '1\.0' in data row 1"),
+            ("1.png,a,p,\x1b[31m\n", SUBSET, r"is '\\x1b\[31m' in data row 1"),
+            ("1.png,a,p,0\n2.png,a,p,\n", SUBSET, "'klein .*' of .* marks no row; write 1 in the rows to use"),
+            ("1.png,a,p,1\n", Columns(subset="Klein ?"), r"no column 'Klein \?' for the subset; its columns are path"),
+            ("", SUBSET, "header but no rows"),
+        ],
+    )
+    def test_faults_are_named(self, tmp_path, rows, columns, message):
+        with pytest.raises(UserError, match=message):
+            self.read(tmp_path, rows, columns, check_files=False)
+
+    def test_folders_without_a_table_have_no_subset(self, tmp_path):
+        make_files(tmp_path, "a/1.png")
+        with pytest.raises(UserError, match=r"holds no manifest\.csv, so column names mean nothing there"):
+            read_manifest(tmp_path, PNG, self.SUBSET)
+        make_csv(tmp_path, "path,label,klein ?\na/1.png,a,yes\na/2.png,a,no\n", "manifest.csv")
+        assert read_manifest(tmp_path, PNG, self.SUBSET).paths == ["a/1.png"]
+
+
 class TestDirt:
     """What tables and folders from elsewhere hold; each gets a sentence that names it, or is read as it is meant."""
 

@@ -99,6 +99,50 @@ def test_every_label_that_a_split_lacks_is_named(tmp_path: Path):
     assert look(sources(images), {"covid": "", "rare": ""}).problems == []
 
 
+def without_validation(label: str, table: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    return [row for row in table if row[1:4:2] != (label, "val")]
+
+
+def test_a_label_that_validation_alone_lacks_is_a_warning_in_one_modality(tmp_path: Path):
+    table = rows({"covid": 6, "healthy": 6, "rare": 6}, ".png")
+    images = write_table(tmp_path / "α", without_validation("rare", table))
+    found = look(sources(images))
+    assert found.problems == [] and found.split
+    assert found.warnings == [
+        "The val split of 'image' has no sample of the label 'rare': it is trained and tested on, but not used for "
+        "choosing weights."
+    ]
+    audio = write_table(tmp_path / "β", rows({"covid": 6, "healthy": 6, "rare": 6}, ".wav", "other"))
+    found = look(sources(images, audio))
+    (problem,) = found.problems
+    assert problem.startswith("The val split of 'image' has no sample of the label 'rare' (it has 4 in all)")
+    assert not found.warnings and not found.split
+
+
+def test_other_lacks_of_one_modality_stay_problems(tmp_path: Path):
+    table = rows({"covid": 6, "healthy": 6}, ".png")
+    for split in ("train", "test"):
+        images = write_table(tmp_path / split, [row for row in table if row[1:4:2] != ("covid", split)])
+        (problem,) = look(sources(images)).problems
+        assert problem.startswith(f"The {split} split of 'image' has no sample of the label 'covid'")
+
+
+def test_no_validation_at_all_is_a_problem(tmp_path: Path):
+    found = look(sources(write_table(tmp_path / "x", rows({"a": 6, "b": 6}, ".png"))))
+    manifest = found.manifests["image"]
+    assert found.note_missing_labels("image", manifest.select(manifest.splits != "val")) == []
+    assert len(found.problems) == 2 and found.warnings == []
+
+
+def test_a_warning_is_not_repeated(tmp_path: Path):
+    table = rows({"a": 6, "b": 6, "c": 6}, ".png")
+    found = look(sources(write_table(tmp_path / "x", without_validation("a", table))))
+    manifest = found.manifests["image"]
+    fewer = manifest.select((manifest.splits != "val") | (manifest.labels != 1))
+    (fresh,) = found.note_missing_labels("image", fewer)
+    assert "'b'" in fresh and len(found.warnings) == 2
+
+
 def test_one_label_is_a_warning(tmp_path: Path):
     (warning,) = look(sources(write_table(tmp_path / "one", rows({"covid": 3}, ".png")))).warnings
     assert "'covid' is the only label" in warning

@@ -154,6 +154,16 @@ class TestBadFiles:
         with pytest.raises(UserError, match=r"split of 'image' has no sample of the label 'healthy'.*--label-map"):
             prepare(sources(*folders), Preparation(skip_bad=True))
 
+    def test_of_one_modality_validation_may_lose_a_label(self, folders: tuple[Path, Path], caplog):
+        source = {"image": Source(folders[0], ImageSettings(8))}
+        manifest = prepare(source, Preparation(seed=1)).manifests["image"]
+        for row in np.flatnonzero((manifest.splits == "val") & (manifest.labels == 1)).tolist():
+            Path(manifest.name(row)).write_bytes(b"broken")
+        caplog.clear()
+        data = prepare(source, Preparation(seed=1, skip_bad=True))
+        assert data.skipped and 1 not in data.splits["val"]["image"].labels
+        assert caplog.text.count(f"has no sample of the label '{data.label_names[1]}': it is trained") == 1
+
 
 def decoded_alone(manifest: Manifest, name: str, split: str) -> np.ndarray:
     settings = {"image": ImageSettings(8), "audio": AudioSettings()}[name]

@@ -20,7 +20,7 @@ from PIL import Image
 from mmgen.evaluation import figures
 from mmgen.evaluation.report import Figure, ReportMedia, Sample, to_json, write_report
 
-KEYS = ["run", "created", "config", "data", "utility", "fidelity", "privacy", "cost"]
+KEYS = ["run", "created", "config", "data", "condensation", "utility", "fidelity", "privacy", "cost"]
 HOSTILE = '<script>alert("x")</script> & \' ${{ 7 * 7 }}'
 
 
@@ -195,7 +195,7 @@ def test_page_stands_alone(page: Page) -> None:
 def test_page_can_be_read_without_seeing_it(page: Page) -> None:
     assert page.all("html")[0]["lang"] == "en"
     assert all(image["alt"] for image in page.all("img"))
-    assert all(header.get("scope") in ("row", "col") for header in page.all("th"))
+    assert all(header.get("scope") in ("row", "col", "rowgroup") for header in page.all("th"))
     assert len(page.all("caption")) == len(page.all("table")) > 0
     assert all(sound["aria-label"] and "controls" in sound for sound in page.all("audio"))
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
@@ -289,3 +289,23 @@ def test_audited_privacy_is_reported_instead_of_the_warning(tmp_path: Path) -> N
     assert "not been audited" not in page.text
     assert "the strongest attack is Logan with an AUC of 0.61 (0.50: chance)" in page.text
     assert "0.550 to 0.660" in page.text
+
+
+def test_condensed_sets_have_a_section_and_grouped_rows(tmp_path: Path) -> None:
+    sets = {"real": scores(0.8), "random_subset@10": scores(0.6), "synthetic@10": scores(0.5)}
+    report = {
+        "condensation": {"method": "medsynth", "real_images": 845, "ipc": {"10": {"images": 70, "ratio": 0.083}}},
+        "utility": {"image": {"resnet18": sets, HOSTILE: sets}},
+    }
+    page = Page(write_report(tmp_path, report, ReportMedia()))
+    assert list(json.loads((tmp_path / "report.json").read_text())) == KEYS
+    groups = [header for header in page.all("th") if header["scope"] == "rowgroup"]
+    assert len(groups) == 2 and len(page.all("tbody")) == 3
+    columns = [header for header in page.all("th") if header["scope"] == "col"]
+    assert {int(group["colspan"]) for group in groups} == {len(columns) - 5}
+    assert "Condensed, 10 a class" in page.text and "8.3 %" in page.text and HOSTILE in page.text
+    assert {"href": "#condensation"} in page.all("a") and not page.all("script")
+
+
+def test_other_reports_have_no_section_on_condensation(page: Page) -> None:
+    assert "Condens" not in page.text

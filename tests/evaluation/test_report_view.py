@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from mmgen.evaluation import report_view
-from mmgen.evaluation.report_view import NOTHING
-
-
-@pytest.mark.parametrize(("seeds", "words"), [(1, "(1 seed: a rough figure)"), (3, "(mean of 3 seeds)")])
-def test_few_seeds_are_named(seeds: int, words: str) -> None:
-    report = {section: {} for section in ("data", "utility", "fidelity", "privacy", "cost")}
-    report["utility"] = {"image": {"convnet": {"synthetic": {"accuracy": {"mean": 0.7}, "seeds": seeds}}}}
-    assert report_view.summary(report) == [
-        f"Images: a ConvNet trained on synthetic data reaches 0.70 accuracy on real test data {words}."
-    ]
+from mmgen.evaluation.report_text import NOTHING
 
 
 def test_data_table_has_totals_in_split_order() -> None:
@@ -44,27 +33,53 @@ def test_fidelity_table_shows_reference_and_direction() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, NOTHING),
-        (0, "0"),
-        (0.0, "0"),
-        (True, "True"),
-        (12345, "12,345"),
-        (1234.5, "1,234"),
-        (0.25, "0.25"),
-        (-0.00012, "-1.2 \u00d7 10⁻⁴"),
-        ({"mean": 0.5, "std": 0.1}, "0.5 ± 0.1"),
-        ({"mean": None}, NOTHING),
-    ],
-)
-def test_numbers_as_text(value: object, text: str) -> None:
-    assert report_view.number(value) == text
+def test_size_table_sets_condensed_sets_and_generator_beside_the_real_images() -> None:
+    (table,) = report_view.condensation_tables(
+        {
+            "method": "medsynth",
+            "input_prior": "class",
+            "real_images": 845,
+            "data_bytes": 10_000_000,
+            "generator_bytes": 25_000_000,
+            "ipc": {"10": {"images": 70, "ratio": 70 / 845}, "50": {"images": 350, "ratio": None}},
+            "mean_attention": 0.21,
+            "parameters": 2_450_123,
+        }
+    )
+    assert [len(row) for row in table.rows] == [len(table.columns)] * 4
+    assert table.rows == [
+        ["Real training images", "845", NOTHING, "10.0 MB", NOTHING],
+        ["Condensed, 10 a class", "70", "8.28 %", NOTHING, NOTHING],
+        ["Condensed, 50 a class", "350", NOTHING, NOTHING, NOTHING],
+        ["Generator", NOTHING, NOTHING, "25.0 MB", "250 %"],
+    ]
+    method, attention = table.notes
+    assert method.startswith("Method: MedSynth.") and "class statistics" in method and "2,450,123" in method
+    assert attention.startswith("Mean attention: 0.21")
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(4.21, "4.2 s"), (60, "1 min 00 s"), (185.4, "3 min 05 s"), (7800, "2 h 10 min")]
-)
-def test_durations_as_text(seconds: float, text: str) -> None:
-    assert report_view.duration(seconds) == text
+def test_size_table_of_an_incomplete_section() -> None:
+    assert report_view.condensation_tables({}) == []
+    assert report_view.condensation_tables({"method": "medsynth"}) == []
+    (table,) = report_view.condensation_tables({"generator_bytes": 500, "data_bytes": 0, "ipc": [1]})
+    assert table.rows == [["Generator", NOTHING, NOTHING, "500 B", NOTHING]] and table.notes == []
+
+
+def test_copies_of_training_images_are_warned_of() -> None:
+    def warned(copies: int) -> list[str]:
+        entry = {"value": 30.0, "real_vs_real": 28.0, "better": None, "exact_copies": copies}
+        fidelity = {"image": {"nearest_training_distance": entry}}
+        return report_view.warnings({"privacy": {"a": {}}, "data": {}, "fidelity": fidelity}, shows_real=False)
+
+    assert warned(0) == []
+    assert warned(2) == [
+        "Images: copies of training samples are among the synthetic ones (2 found): they must not be shared."
+    ]
+
+
+def test_distance_to_training_images_has_no_better_direction() -> None:
+    entry = {"value": 30.0, "real_vs_real": 28.0, "better": None, "exact_copies": 0}
+    (table,) = report_view.fidelity_tables({"image": {"nearest_training_distance": entry}}, {})
+    assert table.rows == [
+        ["Distance to the nearest training image", "30", "28", "exact copies of training images 0", NOTHING]
+    ]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -200,10 +201,81 @@ def test_classes_below_the_floor_are_refused_with_names_counts_and_the_way_out()
         ClassPrior.fit(noise(30), torch.zeros(30, dtype=torch.long), ["full", "empty"])
 
 
-def test_the_floor_counts_people_where_they_are_known():
+def test_images_of_too_few_people_in_all_are_refused():
     people = torch.arange(32) // 8  # 32 images of 4 people
-    with pytest.raises(UserError, match=r"fewer than 10 people.*: a \(4\)"):
+    with pytest.raises(UserError, match=r"of only 4 people, fewer than 10, .*; add images of other people"):
         ClassPrior.fit(noise(32), torch.zeros(32, dtype=torch.long), ["a"], people=people)
+    with pytest.raises(UserError, match=r"fewer than 10 images.*: b \(2\)"):
+        ClassPrior.fit(noise(32), torch.tensor([0] * 30 + [1] * 2), ["a", "b"], people=torch.arange(32))
+
+
+def assert_same_statistics(one: ClassPrior, label: int, other: ClassPrior, its_label: int) -> None:
+    for key in ("mean", "directions", "deviations", "remainder", "texture"):
+        torch.testing.assert_close(
+            states(one)[key][label], states(other)[key][its_label], atol=1e-6, rtol=0, msg=lambda m, key=key: key + m
+        )
+
+
+def test_classes_of_few_people_have_the_statistics_of_all_together(caplog):
+    images, labels = planted(90), torch.tensor([0] * 40 + [1] * 30 + [2] * 20)
+    images[40:] += 0.2
+    people = torch.cat([torch.arange(40), 100 + torch.arange(30) % 6, 200 + torch.arange(20) % 7])
+    names = ["viele", "λίγοι", "wenige"]
+    prior = ClassPrior.fit(images.clamp(-1, 1).split(11), labels, names, people=people)
+    assert prior.pooled == prior.config["pooled"] == ["λίγοι", "wenige"]
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert "'λίγοι' has images of only 6 people" in caplog.text
+    assert "'wenige' has images of only 7 people" in caplog.text
+    assert prior.counts.tolist() == [40, 30, 20]
+    images = images.clamp(-1, 1)
+    whole = ClassPrior.fit(images, torch.zeros(90, dtype=torch.long), ["all"], people=people)
+    alone = ClassPrior.fit(images[:40], labels[:40], names[:1], people=people[:40])
+    assert_same_statistics(prior, 0, alone, 0)
+    assert_same_statistics(prior, 1, whole, 0)
+    assert_same_statistics(prior, 2, whole, 0)
+    again = ClassPrior(**json.loads(json.dumps(prior.config)))
+    again.load_state_dict(prior.state_dict())
+    assert again.pooled == prior.pooled and again.config == prior.config
+
+
+def test_nothing_of_a_single_person_can_be_told_from_the_whole_and_the_others():
+    labels, people = torch.tensor([0] * 40 + [1] * 20), torch.arange(60).clamp(max=40)  # 20 images of one person
+    images = planted(60)
+    images[40:] = 0.05 * noise(20) + torch.nn.functional.interpolate(noise(1, 8, seed=9), size=32) / 2
+    priors = [ClassPrior.fit(x, labels, NAMES, people=people) for x in (images, torch.cat([images[:40], noise(20)]))]
+    assert priors[0].pooled == NAMES[1:] and priors[0].counts.tolist() == [40, 20]
+    assert_same_statistics(priors[0], 1, priors[1], 1)
+    assert_same_statistics(priors[0], 1, priors[0], 0)
+
+
+def test_classes_of_few_people_may_be_many_together():
+    labels, people = alternating(40), torch.arange(40) // 4 * 2 + alternating(40)
+    prior = ClassPrior.fit(planted(40), labels, NAMES, floor=15, people=people)
+    whole = ClassPrior.fit(planted(40), torch.zeros(40, dtype=torch.long), ["all"], floor=15, people=people)
+    assert prior.pooled == NAMES and prior.counts.tolist() == [20, 20]
+    assert_same_statistics(prior, 0, whole, 0)
+    assert_same_statistics(prior, 1, whole, 0)
+
+
+def test_nothing_is_pooled_where_people_are_enough_or_unknown(caplog):
+    assert ClassPrior.fit(planted(40), alternating(40), NAMES).pooled == []
+    assert ClassPrior.fit(planted(40), alternating(40), NAMES, people=torch.arange(40)).pooled == []
+    assert not caplog.records
+
+
+def test_a_bounded_sample_of_all_classes_is_as_random(monkeypatch):
+    images, people = planted(300), torch.arange(300) // 30
+    whole = ClassPrior.fit(images, torch.zeros(300, dtype=torch.long), ["all"], people=people)
+    monkeypatch.setattr(class_prior, "_SAMPLE", 60)
+    some = ClassPrior.fit(images, torch.zeros(300, dtype=torch.long), ["all"], people=people)
+    pooled = ClassPrior.fit(images, torch.arange(300) // 100, ["a", *NAMES], people=people)
+    assert pooled.pooled == ["a", *NAMES]
+    assert_same_statistics(pooled, 0, some, 0)  # the very same images
+    torch.testing.assert_close(pooled.texture[0], whole.texture[0])
+
+
+def test_few_people_allow_few_directions():
+    people = torch.arange(32) // 8
     prior = ClassPrior.fit(planted(32), torch.zeros(32, dtype=torch.long), ["a"], floor=4, people=people)
     assert prior.deviations.count_nonzero() <= 1
 
@@ -318,6 +390,43 @@ def test_real_images_may_be_bytes():
     images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(-1, 1, 32, 32)
     drawn = RealImages(images, torch.tensor([0, 1])).sample(torch.tensor([0, 1]), seeded())
     assert drawn.dtype == torch.float32 and drawn[:, 0, 0, 0].tolist() == [-1.0, 1.0]
+
+
+class Unread:
+    """Images that are read when integers index them."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.asked = values, []
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        assert isinstance(rows, np.ndarray) and rows.dtype == np.int64
+        self.asked.append(rows)
+        return self.values[rows]
+
+
+def test_real_images_may_be_read_when_they_are_drawn():
+    values = np.random.default_rng(0).integers(0, 256, (12, 3, 32, 32), dtype=np.uint8)
+    labels, wanted = torch.tensor([2, 0] * 6), torch.tensor([0, 2] * 20)
+    unread = Unread(values)
+    real = RealImages(unread, labels)
+    assert not unread.asked
+    drawn = real.sample(wanted, seeded())
+    assert len(unread.asked) == 1 and labels[unread.asked[0]].equal(wanted)
+    assert drawn.dtype == torch.float32 and drawn.device.type == "cpu"
+    assert torch.equal(drawn, RealImages(torch.from_numpy(values), labels).sample(wanted, seeded()))
+    with pytest.raises(UserError, match="must be uint8, not float16"):
+        RealImages(Unread(values.astype(np.float16)), labels).sample(wanted, seeded())
+    with pytest.raises(UserError, match="5 labels for 12 images"):
+        RealImages(unread, labels[:5])
+
+
+@pytest.mark.parametrize("images", [torch.zeros(4, 1, 32, 32), Unread(np.zeros((4, 1, 32, 32), np.uint8))])
+def test_real_images_go_to_the_device_that_is_named(images):
+    real = RealImages(images, alternating(4), device="meta")
+    assert real.sample(alternating(4), seeded()).device.type == "meta"
 
 
 def test_a_class_without_real_images_is_named():

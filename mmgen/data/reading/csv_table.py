@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import logging
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import TextIOWrapper
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from typing import BinaryIO
 
 import numpy as np
@@ -24,6 +24,7 @@ from mmgen.data.table import (
     shown,
     splits_from_paths,
     subjects_or_paths,
+    subset_mark,
 )
 from mmgen.data.urls import is_url, same_protocol, without_secrets
 from mmgen.errors import UserError
@@ -38,9 +39,10 @@ _WAY_OUT = "save it as a CSV in UTF-8 with a header line"
 
 @dataclass
 class _Rows:
-    """Columns of a CSV as they are read; labels and splits are few, so each is kept once and numbered."""
+    """Columns of the used rows as they are read; labels and splits are few, so each is kept once and numbered."""
 
     used: dict[str, str]
+    origins: Sequence[int] = range(0)
     paths: list[str] = field(default_factory=list)
     subjects: list[str] = field(default_factory=list)
     labels: Distinct = field(default_factory=Distinct)
@@ -59,7 +61,8 @@ def read_csv(
 ) -> Manifest:
     """Read a CSV with a header line; commas, semicolons or tabs separate its columns.
 
-    Rows that repeat another row's path, label, subject and split are left out (a warning names them).
+    Rows that repeat another row's path, label, subject and split are left out (a warning names them). Rows that the
+    subset column, if one is named, leaves out are not looked at any further: their files and labels need not be there.
 
     Args:
         files: the folder that the CSV is in.
@@ -85,15 +88,17 @@ def read_csv(
         raise UserError(f"{told}; make it readable for you.") from None
     paths = rows.paths = [_tidy(path) if "./" in path or "//" in path else path for path in rows.paths]
     column = {role: f"Column '{used}' of {where}" for role, used in rows.used.items()}
-    _check_paths(column["path"], paths, suffixes, trusted and isinstance(files, LocalFiles))
+    _check_paths(column["path"], paths, rows.origins, suffixes, trusted and isinstance(files, LocalFiles))
     labels, label_names = encode_labels(column["label"], rows.labels, np.array(rows.label_codes, dtype=np.int64))
-    _refuse_empty(column["label"], labels < 0)
+    _refuse_empty(column["label"], labels < 0, rows.origins)
     subjects = subjects_or_paths(rows.subjects, paths) if "subject" in column else None
     if "split" in column:
         splits = encode_splits(column["split"], rows.splits, np.array(rows.split_codes, dtype=np.int64))
     else:
         splits = splits_from_paths(paths)
-    manifest = Manifest(_files_of(column["path"], files, paths, trusted), paths, labels, label_names, subjects, splits)
+    files = _files_of(column["path"], files, paths, trusted)
+    origins = np.array(rows.origins, dtype=np.int64) if "subset" in column else None
+    manifest = Manifest(files, paths, labels, label_names, subjects, splits, origins)
     manifest = _without_repetitions(manifest, where)
     if check_files:
         _check_files(manifest, where)
@@ -121,7 +126,13 @@ def _collect(reader: Iterator[list[str]], where: str, columns: Columns) -> _Rows
     position = _find_columns(where, [name.strip() for name in header], columns)
     rows = _Rows({role: header[index].strip() for role, index in position.items()})
     known: dict[str, str] = {}
+    used, n_rows = [], 0
     for values in _chunks(reader, len(header), where):
+        first, n_rows = n_rows, n_rows + len(values[0])
+        if "subset" in position:
+            marks = _marks(values[position["subset"]], first, f"Column '{rows.used['subset']}' of {where}")
+            used.extend(compress(range(first, n_rows), marks))
+            values = [tuple(compress(column, marks)) for column in values]
         rows.paths.extend(map(str.strip, values[position["path"]]))
         rows.label_codes.extend(map(rows.labels.__getitem__, values[position["label"]]))
         if "split" in position:
@@ -129,9 +140,27 @@ def _collect(reader: Iterator[list[str]], where: str, columns: Columns) -> _Rows
         if "subject" in position:
             subjects = list(map(str.strip, values[position["subject"]]))
             rows.subjects.extend(map(known.setdefault, subjects, subjects))  # each name is in memory once
-    if not rows.paths:
+    if not n_rows:
         raise UserError(f"{where} has a header but no rows; give a CSV with one row per file.")
+    if not rows.paths:
+        raise UserError(f"Column '{rows.used['subset']}' of {where} marks no row; write 1 in the rows to use.")
+    rows.origins = range(n_rows)
+    if "subset" in position:
+        rows.origins = used
+        logger.info("%s: %d of %d rows are used, as column '%s' says.", where, len(used), n_rows, rows.used["subset"])
     return rows
+
+
+def _marks(texts: tuple[str, ...], first: int, column: str) -> list[bool]:
+    """Whether each row is used, of rows whose first is the ``first`` of the CSV, counted from 0."""
+    marks = list(map(subset_mark, texts))
+    if None in marks:
+        row = marks.index(None)
+        raise UserError(
+            f"{column} is '{shown([texts[row].strip()])}' in data row {first + row + 1}, neither 1, true or yes nor 0, "
+            "false, no or empty; correct it or name another subset column."
+        )
+    return marks
 
 
 def _chunks(rows: Iterator[list[str]], width: int, where: str) -> Iterator[list[tuple[str, ...]]]:
@@ -152,7 +181,7 @@ def _chunks(rows: Iterator[list[str]], width: int, where: str) -> Iterator[list[
 
 
 def _find_columns(where: str, header: list[str], columns: Columns) -> dict[str, int]:
-    """Position of each role (path, label, subject, split) that the CSV has."""
+    """Position of each role (path, label, subject, split, subset) that the CSV has."""
     folded = [name.casefold() for name in header]
     present = f"its columns are {shown(header, limit=20)}"
     position = {}
@@ -171,11 +200,10 @@ def _find_columns(where: str, header: list[str], columns: Columns) -> dict[str, 
     return position
 
 
-def _refuse_empty(column: str, empty: np.ndarray) -> None:
+def _refuse_empty(column: str, empty: np.ndarray, origins: Sequence[int]) -> None:
     if empty.any():
-        raise UserError(
-            f"{column} is empty in data rows {shown(np.flatnonzero(empty) + 1)}; fill it in or remove the rows."
-        )
+        numbers = [origins[row] + 1 for row in np.flatnonzero(empty).tolist()]
+        raise UserError(f"{column} is empty in data rows {shown(numbers)}; fill it in or remove the rows.")
 
 
 def _tidy(path: str) -> str:
@@ -185,8 +213,10 @@ def _tidy(path: str) -> str:
     return ("/" if path.startswith("/") else "") + "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
-def _check_paths(column: str, paths: list[str], suffixes: tuple[str, ...], may_leave: bool) -> None:
-    _refuse_empty(column, np.array([not path for path in paths]))
+def _check_paths(
+    column: str, paths: list[str], origins: Sequence[int], suffixes: tuple[str, ...], may_leave: bool
+) -> None:
+    _refuse_empty(column, np.array([not path for path in paths]), origins)
     unlike = [path for path in paths if not path.endswith(suffixes)]  # in capitals perhaps, or a URL with a query
     unlike = [without_secrets(path) if is_url(path) else path for path in unlike]
     wrong = [path for path in unlike if not path.lower().endswith(suffixes)]

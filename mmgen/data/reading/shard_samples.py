@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from mmgen.data.decoded import UnusableFile
 from mmgen.data.reading.tar_members import Member, tar_members
-from mmgen.data.table import USUAL_NAMES, Columns, is_clean, shown
+from mmgen.data.table import USUAL_NAMES, Columns, is_clean, shown, subset_mark
 
 _LARGEST_TEXT = 1 << 20
 _LABEL_FILES = ("json", "cls", "txt")  # the first that has a label counts
@@ -21,15 +21,16 @@ class About(NamedTuple):
     label: str = ""
     subject: str = ""
     split: str = ""
+    subset: str = ""
 
 
 class Sample(NamedTuple):
-    """One file of a modality: ``size`` bytes from ``offset`` on, and what is said of it."""
+    """One file of a modality: ``size`` bytes from ``offset`` on, and what is said of it; None: it is left out."""
 
     name: str
     offset: int
     size: int
-    about: About
+    about: About | None
 
 
 @dataclass(slots=True)
@@ -52,7 +53,8 @@ def read_shard(
         columns: names of the values in the .json files.
 
     Returns:
-        The samples that have an accepted file, in the archive's order, and what is wrong with others.
+        The samples that have an accepted file, in the archive's order, with those that the subset leaves out; and what
+        is wrong with others.
 
     Raises:
         UnusableFile: the archive cannot be used.
@@ -93,16 +95,31 @@ def _only_file(key: str, files: list[Member], suffixes: Collection[str]) -> Memb
     return chosen[0]
 
 
-def _about(key: str, texts: dict[str, About | str], columns: Columns) -> About:
+def _about(key: str, texts: dict[str, About | str], columns: Columns) -> About | None:
+    """What is said of a sample, None if it is not in the subset."""
     for problem in texts.values():
         if isinstance(problem, str):
             raise UnusableFile(problem)
+    if columns.subset is not None and not _in_subset(key, texts.get("json"), columns.subset):
+        return None
     abouts = [texts[kind] for kind in _LABEL_FILES if kind in texts]
     label = next((about.label for about in abouts if about.label), "")
     if not label:
         wanted = columns.label or '" or "'.join(USUAL_NAMES["label"])
         raise UnusableFile(f'{shown([key])} has no label: no .json with "{wanted}", no .cls and no .txt')
     return abouts[0]._replace(label=label)
+
+
+def _in_subset(key: str, about: About | None, subset: str) -> bool:
+    if about is None:
+        raise UnusableFile(f'{shown([key])} has no .json with "{subset}" for the subset')
+    mark = subset_mark(about.subset)
+    if mark is None:
+        raise UnusableFile(
+            f"{shown([key])}.json holds '{shown([about.subset])}' as \"{subset}\", neither 1, true or yes nor 0, "
+            "false, no or empty"
+        )
+    return mark
 
 
 def _read_text(file: BinaryIO, member: Member, kind: str, columns: Columns) -> About | str:
@@ -131,14 +148,14 @@ def _from_json(text: str, columns: Columns) -> About:
 
 
 def _value(values: dict[str, Any], folded: dict[str, str], role: str, wanted: str | None) -> str:
-    """A label, subject or split as text, empty where there is none."""
+    """A label, subject, split or mark of the subset as text, empty where there is none."""
     if wanted is not None and wanted not in values:
         raise UnusableFile(f'has no "{wanted}" for the {role}')
     key = wanted if wanted is not None else next((folded[name] for name in USUAL_NAMES[role] if name in folded), None)
     value = None if key is None else values[key]
     if value is None:
         return ""
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if (isinstance(value, bool) and role != "subset") or not isinstance(value, str | int):
         raise UnusableFile(f"holds a {role} that is neither text nor a whole number")
     try:
         text = str(value).strip()

@@ -19,7 +19,7 @@ from mmgen.data.decoded import UnusableFile
 from mmgen.data.files import LocalFiles, RemoteFiles
 from mmgen.data.progress import progress_bar
 from mmgen.data.reading.shard_patterns import find_shards
-from mmgen.data.reading.shard_samples import About, Sample, read_shard
+from mmgen.data.reading.shard_samples import Sample, read_shard
 from mmgen.data.table import (
     Columns,
     Distinct,
@@ -35,6 +35,7 @@ from mmgen.errors import UserError
 
 _LARGEST_FILE = 1 << 30
 _WORKERS = 4
+_ROLES = ("label", "subject", "split")
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ def read_shards(
         where: one .tar archive, a folder of them, or a pattern such as ``shards/{000..099}.tar``, ``shards/*.tar`` or
             ``s3://bucket/{train,test}/{00..09}.tar``.
         suffixes: file name endings to accept, with the dot: what the modality can decode.
-        columns: names of the values in the .json, where they are not the usual ones.
+        columns: names of the values in the .json, where they are not the usual ones. A sample that its subset leaves
+            out needs no label.
         progress: show a progress bar.
 
     Returns:
@@ -142,8 +144,10 @@ def read_shards(
     except OSError as error:
         raise UserError(f"{what} cannot be looked up ({error}); check it, and whether you may read it.") from None
     listed = _list(source, shard_paths, what, accepted, columns, progress)
-    if not listed.paths:
+    if not listed.n_samples:
         raise UserError(f"{what} holds no files that end in {', '.join(accepted)}; give shards of this modality.")
+    if not listed.paths:
+        raise UserError(f'"{columns.subset}" marks no sample of {what}; write 1 or true in the .json of those to use.')
     labels, label_names = encode_labels(what, *listed.column("label"))
     subjects, subject_codes = listed.column("subject")
     splits, split_codes = listed.column("split")
@@ -154,23 +158,32 @@ def read_shards(
         label_names,
         subjects_or_paths([subjects[code] for code in subject_codes], listed.paths) if any(subjects) else None,
         encode_splits(f"The split in {what}", splits, split_codes) if any(splits) else splits_from_paths(listed.paths),
+        np.array(listed.origins, dtype=np.int64),
     )
 
 
 @dataclass
 class _Listed:
-    """The samples of all shards, as columns; a text that many samples share is in memory once."""
+    """The used samples of all shards, as columns; a text that many samples share is in memory once.
+
+    ``n_samples`` counts those that are left out, too, and ``origins`` are places among all of them.
+    """
 
     shards: list[Shard] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     places: list[np.ndarray] = field(default_factory=list)  # of each shard (n, 3): its number, offsets, sizes
-    texts: dict[str, Distinct] = field(default_factory=lambda: {role: Distinct() for role in About._fields})
-    codes: dict[str, list[int]] = field(default_factory=lambda: {role: [] for role in About._fields})
+    texts: dict[str, Distinct] = field(default_factory=lambda: {role: Distinct() for role in _ROLES})
+    codes: dict[str, list[int]] = field(default_factory=lambda: {role: [] for role in _ROLES})
+    origins: list[int] = field(default_factory=list)
+    n_samples: int = 0
 
     def add(self, shard: Shard, samples: list[Sample]) -> None:
         """Append a shard."""
         number = len(self.shards)
         self.shards.append(shard)
+        self.origins.extend(n for n, sample in enumerate(samples, self.n_samples) if sample.about is not None)
+        self.n_samples += len(samples)
+        samples = [sample for sample in samples if sample.about is not None]
         self.paths.extend(f"{shard.name}/{sample.name}" for sample in samples)
         places = [(number, sample.offset, sample.size) for sample in samples]
         self.places.append(np.array(places, dtype=np.int64).reshape(-1, 3))

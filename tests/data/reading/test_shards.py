@@ -135,6 +135,39 @@ class TestSamples:
         with pytest.raises(UserError, match="no path column"):
             read_manifest(shard, PNG, Columns(path="picture"))
 
+    def test_a_subset_by_its_name(self, tmp_path):
+        marks = [1, True, " Yes", 0, False, "no", None, "", "true"]
+        about = [{"label": "ab"[n % 2], "små": mark, "subject": f"p{n}"} for n, mark in enumerate(marks)]
+        del about[3]["label"]
+        shards = [
+            write(tmp_path / f"{n // 5}.tar", *(sample(str(i), about[i], png=b"%d" % i) for i in range(n, n + size)))
+            for n, size in ((0, 5), (5, 4))
+        ]
+        manifest = read_manifest(tmp_path, PNG, Columns(subset="små"))
+        assert manifest.paths == ["0.tar/0.png", "0.tar/1.png", "0.tar/2.png", "1.tar/8.png"]
+        assert manifest.origins.tolist() == [0, 1, 2, 8]
+        assert names_of(manifest) == ["a", "b", "a", "a"] and manifest.subjects.tolist() == ["p0", "p1", "p2", "p8"]
+        assert contents(manifest) == [b"0", b"1", b"2", b"8"]
+        about[3]["label"] = "a"
+        write(shards[0], *(sample(str(i), about[i], png=b"") for i in range(5)))
+        whole = read_manifest(tmp_path, PNG)
+        assert len(whole) == 9 and whole.origins.tolist() == list(range(9))
+
+    @pytest.mark.parametrize(
+        ("samples", "message"),
+        [
+            ([sample("0", {"label": "a"}, png=b"")], r'0\.json has no "s" for the subset'),
+            ([sample("0", {"label": "a", "s": 2}, png=b"")], r"0\.json holds '2' as \"s\", neither 1, true"),
+            ([sample("0", {"label": "a", "s": [1]}, png=b"")], "holds a subset that is neither text nor a whole"),
+            ([sample("0", png=b"", cls=b"a")], r'0 has no \.json with "s" for the subset'),
+            ([sample("0", {"label": "a", "s": 0}, png=b"")], '"s" marks no sample of .*; write 1 or true'),
+            ([sample("0", {"label": "a", "s": 0}, flac=b"")], "holds no files that end in"),
+        ],
+    )
+    def test_what_is_wrong_with_a_subset_is_named(self, tmp_path, samples, message):
+        with pytest.raises(UserError, match=message):
+            read_manifest(write(tmp_path / "x.tar", *samples), PNG, Columns(subset="s"))
+
     def test_labels_in_texts_beside_the_files(self, tmp_path):
         shard = write(
             tmp_path / "x.tar",

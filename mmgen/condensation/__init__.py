@@ -1,0 +1,1 @@
+"""Methods that make a small set out of a large one."""

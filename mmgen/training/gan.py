@@ -1,0 +1,259 @@
+"""MedSynth's two trainings of a generator: against a critic (phase I), then also against a tuned ViT (phase II)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from mmgen.data.samples import Samples
+from mmgen.errors import UserError
+from mmgen.models.attention_gan import AttentionGenerator, Critic, critic_loss, generator_loss, gradient_penalty
+from mmgen.models.class_prior import to_unit_range
+from mmgen.models.modality import Modality
+from mmgen.training.augmentation import AugmentationName, augment, draw
+from mmgen.training.batches import LabelledBatches
+from mmgen.training.engine import synchronise_parameters
+from mmgen.training.gradients import LossStepper
+from mmgen.training.loop import Loop, LoopConfig, Position
+from mmgen.training.preview import generation_grid
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+MatchingForm = Literal["log_softmax", "logits"]
+
+
+class Prior(Protocol):
+    """Where the generator's input images come from: a class prior, or real images."""
+
+    def sample(self, labels: Tensor, generator: Generator) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] of the classes (B,)."""
+
+
+class GAN(nn.Module):
+    """A generator and its critic, which are trained and checkpointed together."""
+
+    def __init__(self, generator: AttentionGenerator, critic: Critic) -> None:
+        super().__init__()
+        self.generator, self.critic = generator, critic
+
+
+@dataclass(frozen=True)
+class GANConfig:
+    """How generator and critic learn.
+
+    Attributes:
+        batch_size: images in one update over all processes.
+        lr, critic_lr: of the generator's and the critic's Adam; 1e-4 in the paper.
+        betas: of both. The paper prints a momentum of 0.9, i.e. (0.9, 0.999); (0, 0.9) is WGAN-GP's.
+        critic_steps: steps of the critic for one of the generator, each on a batch of its own.
+        penalty_weight: lambda_GP.
+        class_weight: weight of the critic's classification of real (critic) and synthetic images (generator).
+        mask_weight: weight of mean(a) in the generator's loss; above 0 the input is relied on less.
+        gan_weight: lambda, weight of the GAN's loss beside the matching loss in phase II (equation 5).
+        matching: what is compared in phase II: log-probabilities, or logits as printed (equation 4).
+        augmentation: strategy of the changes made alike to real and synthetic images before matching.
+        ema_decay: of the moving average of weights that is kept.
+        seed: of draws, order and augmentation.
+    """
+
+    batch_size: int = 32
+    lr: float = 1e-4
+    critic_lr: float = 1e-4
+    betas: tuple[float, float] = (0.0, 0.9)
+    critic_steps: int = 1
+    penalty_weight: float = 10.0
+    class_weight: float = 0.3
+    mask_weight: float = 0.0
+    gan_weight: float = 1.0
+    matching: MatchingForm = "log_softmax"
+    augmentation: AugmentationName = "none"
+    ema_decay: float = 0.995
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UserError(f"The batch size must be at least 1, got {self.batch_size}.")
+        if self.matching not in ("log_softmax", "logits"):
+            raise UserError(f"Matching compares log_softmax or logits, not {self.matching!r}.")
+
+
+class GANTask:
+    """One update: the critic learns to tell real from synthetic, then the generator from the critic.
+
+    With a ``matcher`` this is phase II: the generator also learns to make images that the frozen classifier sees as it
+    sees real ones of the same class, both changed alike at random.
+
+    Args:
+        gan: already holds its initial weights; it is moved to the accelerator's device.
+        prior: where input images come from.
+        config: how to learn.
+        accelerator: engine of this process.
+        modality: normalisation of the matcher's input.
+        matcher: (B, C, H, W) of normalised input -> logits (B, classes).
+
+    Raises:
+        UserError: the batch cannot be shared out evenly.
+    """
+
+    def __init__(
+        self,
+        gan: GAN,
+        prior: Prior,
+        config: GANConfig,
+        accelerator: Accelerator,
+        modality: Modality,
+        matcher: nn.Module | None = None,
+    ) -> None:
+        if config.batch_size % accelerator.num_processes:
+            raise UserError(
+                f"The batch size ({config.batch_size}) must be a multiple of the processes "
+                f"({accelerator.num_processes})."
+            )
+        device = accelerator.device
+        self.model = gan.to(device, memory_format=torch.channels_last)
+        self.prior, self.config, self.accelerator, self.modality = prior, config, accelerator, modality
+        self.matcher = matcher.to(device).eval().requires_grad_(False) if matcher is not None else None
+        synchronise_parameters(gan)
+        self._steppers = {
+            name: LossStepper({name: list(part.parameters())}, lr, 0.0, config.betas, clip_norm=None)
+            for name, part, lr in (
+                ("critic", gan.critic, config.critic_lr),
+                ("generator", gan.generator, config.lr),
+            )
+        }
+        self.optimizers = {name: stepper.optimizers[name] for name, stepper in self._steppers.items()}
+
+    def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
+        """Steps of the critic and one of the generator on raw (critic_steps * B, C, H, W) images and their labels."""
+        chance = torch.Generator().manual_seed(self.config.seed * 1_000_003 + position.update)
+        scalars: dict[str, Tensor] = {}
+        parts = list(
+            zip(batch["x"].chunk(self.config.critic_steps), batch["label"].chunk(self.config.critic_steps), strict=True)
+        )
+        for number, (raw, labels) in enumerate(parts, 1):
+            epsilon, x = self._draws(labels, chance, position)
+            last = number == len(parts)
+            # The last images serve both players: the critic's step changes no weight of the generator.
+            with self.accelerator.autocast(), torch.set_grad_enabled(last):
+                made = self.model.generator(x, labels)
+            scalars = self._teach_critic(to_unit_range(raw), made.s.detach(), labels, epsilon)
+        losses = self._generator_losses(made.s, labels)
+        if self.matcher is not None:
+            losses = {name: self.config.gan_weight * loss for name, loss in losses.items()}
+            losses["match"] = self._matching_loss(raw, made.s, chance)
+        mean_attention = made.a.mean()
+        losses["attention"] = self.config.mask_weight * mean_attention
+        norm = self._step("generator", torch.stack(list(losses.values())).sum())
+        shown = {f"loss/{name}": loss.detach() for name, loss in losses.items() if name != "attention"}
+        return scalars | shown | {"mean_attention": mean_attention.detach(), "gradient_norm/generator": norm}
+
+    def _draws(self, labels: Tensor, chance: Generator, position: Position) -> tuple[Tensor, Tensor]:
+        """This process's share of epsilon and input images; all draw for the whole batch, so that any number of
+        processes gives the same ones."""
+        share = slice(position.rank * len(labels), (position.rank + 1) * len(labels))
+        epsilon = torch.rand(position.world * len(labels), generator=chance)[share]
+        x = self.prior.sample(from_all(labels).cpu(), chance)[share]
+        return epsilon.to(labels.device), x.to(labels.device)
+
+    def _teach_critic(self, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor) -> dict[str, Tensor]:
+        critic = self.model.critic
+        on_real, on_fake = critic(real), critic(fake)
+        penalty = gradient_penalty(critic, real, fake, epsilon)
+        loss = critic_loss(on_real.score, on_fake.score, penalty, self.config.penalty_weight)
+        known = F.cross_entropy(on_real.logits, labels)
+        norm = self._step("critic", loss + self.config.class_weight * known)
+        return {
+            "loss/critic": loss.detach(),
+            "loss/critic_class": known.detach(),
+            "critic_gap": (on_real.score.mean() - on_fake.score.mean()).detach(),
+            "penalty": penalty.detach(),
+            "gradient_norm/critic": norm,
+        }
+
+    def _generator_losses(self, made: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        seen = self.model.critic(made)
+        known = F.cross_entropy(seen.logits, labels)
+        return {"generator": generator_loss(seen.score), "generator_class": self.config.class_weight * known}
+
+    def _matching_loss(self, raw: Tensor, made: Tensor, chance: Generator) -> Tensor:
+        """Equation 4 on label-paired images under one change of the whole batch, as in DSA."""
+        parameters = draw(self.config.augmentation, chance)
+        pair = (self.modality.normalise(raw), self.modality.normalise((made + 1.0) * 127.5))
+        with self.accelerator.autocast():
+            real, synthetic = (self.matcher(augment(x, parameters)).float() for x in pair)
+        if self.config.matching == "log_softmax":
+            real, synthetic = real.log_softmax(-1), synthetic.log_softmax(-1)
+        return F.mse_loss(synthetic, real)
+
+    def _step(self, name: str, loss: Tensor) -> Tensor:
+        stepper = self._steppers[name]
+        stepper.accumulate({name: loss})
+        return stepper.step()[name]
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Nothing: neither loss of a GAN says how good its images are."""
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        """Nothing beyond the scalars."""
+        return {}
+
+    def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
+        """x, a, g and s of two draws of every class."""
+        classes = model.generator.config["classes"]
+        labels = torch.arange(min(classes, 10)).repeat_interleave(2)
+        x = self.prior.sample(labels, torch.Generator().manual_seed(self.config.seed))
+        return {"generated": generation_grid(model.generator, x.to(self.accelerator.device), labels)}
+
+
+def from_all(share: Tensor) -> Tensor:
+    """What all processes hold, in the order of their ranks. Collective."""
+    if not torch.distributed.is_initialized():
+        return share
+    gathered = [torch.empty_like(share) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(gathered, share.contiguous())
+    return torch.cat(gathered)
+
+
+def train_gan(
+    gan: GAN,
+    prior: Prior,
+    train: Samples,
+    modality: Modality,
+    config: GANConfig,
+    loop: LoopConfig,
+    steps: int,
+    accelerator: Accelerator,
+    matcher: nn.Module | None = None,
+    folder: Path | None = None,
+    resume: bool = False,
+) -> GAN:
+    """Phase I, or phase II with a ``matcher``: ``loop.epochs`` of ``steps`` updates on batches of all classes equally.
+
+    Returns the moving average of the weights (in evaluation mode) and leaves the last ones in ``gan``. A
+    run is resumed only with the same settings and labels; see :class:`Loop` for ``folder`` and what is raised.
+    """
+    task = GANTask(gan, prior, config, accelerator, modality, matcher)
+    batches = LabelledBatches(
+        train, config.critic_steps * config.batch_size, steps, config.seed, balanced=True, shared=True
+    )
+    labels = hashlib.sha256(train.labels.tobytes()).hexdigest()
+    identity = {
+        "generator": gan.generator.config,
+        "critic": gan.critic.config,
+        "learning": asdict(config),
+        "loop": asdict(loop),
+        "steps": steps,
+        "labels": labels,
+        "phase": 1 if matcher is None else 2,
+    }
+    return Loop(task, batches, loop, accelerator, folder, identity).run(resume).eval()

@@ -1,0 +1,215 @@
+"""From labelled images to a generator that can be handed on, and condensed sets drawn from it (MedSynth paper).
+
+Without flags: phantom skin lesions, a small generator, a few minutes on two CPU cores. On your own images:
+
+    python recipes/medsynth_isic.py --data PATH --preset small --out runs/mine
+
+--config FILE.yaml takes flags from a file; flags on the command line go on top.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from mmgen.cli import run_command
+from mmgen.condensation.medsynth import STAGES, MedSynth, set_stages_aside
+from mmgen.condense import IMAGE, CondensationFlags, subjects_in_training, training_bytes, write_condensed
+from mmgen.config import parse_config
+from mmgen.data.phantoms import write_phantom_images
+from mmgen.data.prepare import PairedData
+from mmgen.data.samples import ENOUGH
+from mmgen.errors import UserError
+from mmgen.evaluation import condensed
+from mmgen.evaluation.condensed import CondensedSets
+from mmgen.evaluation.report import ReportMedia, write_report
+from mmgen.hub import model_digest, save_generator
+from mmgen.models.classifiers import ClassifierName
+from mmgen.output import OutputOptions
+from mmgen.provenance import Costs, config_to_dict, write_config
+from mmgen.training.engine import make_accelerator, part_ways
+from mmgen.training.runlog import read_metrics
+
+logger = logging.getLogger("mmgen")
+
+PHASES = ("phase1", "phase2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(CondensationFlags):
+    """Condense an image set into a generator, draw condensed sets, measure what they are worth."""
+
+    data: Path | None = None
+    """Folder with a subfolder for each label (or train/ and test/ above them), CSV, published data set, or shards.
+    Phantoms if absent."""
+    out: Path = Path("runs/medsynth_isic")
+    """Run folder."""
+    ipc: tuple[int, ...] | None = None
+    """Images per class of the condensed sets, if not the preset's."""
+    classifiers: tuple[ClassifierName, ...] = ("vit_lora", "resnet18", "densenet121", "convnet")
+    """Networks that measure utility."""
+    utility_seeds: int | None = None
+    """Trainings of each classifier on each set, if not the preset's number."""
+    resume: Literal["latest"] | None = None
+    """Go on from the run folder's last checkpoints."""
+
+    @property
+    def images_per_class(self) -> tuple[int, ...]:
+        """Sizes of the condensed sets, ascending."""
+        return tuple(sorted(set(self.ipc or self.scale.images_per_class)))
+
+
+def check(config: Recipe) -> None:
+    """Refuse before training what would fail after it."""
+    config.images, config.fit  # noqa: B018  # both raise for settings that are not offered
+    if min(config.images_per_class) < 1:
+        raise UserError(f"--ipc must be at least 1, got {min(config.images_per_class)}.")
+    if config.seed < 0 or (config.utility_seeds is not None and config.utility_seeds < 1):
+        raise UserError("--seed must be 0 or more and --utility-seeds at least 1.")
+    begun = any((config.out / stage / "checkpoints").is_dir() for stage in STAGES)
+    if config.resume is not None and not begun:
+        raise UserError(f"There is no checkpoint in {config.out}; start without --resume, or give --out of the run.")
+    if config.resume is None and begun:
+        logger.warning(
+            "%s holds an earlier run, which this one replaces (--resume latest would go on with it).", config.out
+        )
+
+
+def evaluate(
+    config: Recipe, data: PairedData, model: MedSynth, accelerator: Any, generator_bytes: int
+) -> tuple[dict[str, Any], ReportMedia]:
+    """Sections and media of the report."""
+    train, test = (data.splits[split][IMAGE].at_most(ENOUGH) for split in ("train", "test"))
+    sets = CondensedSets(
+        train,
+        test,
+        model.modality,
+        model.sample,
+        config.images_per_class,
+        model.sample_phase1,
+        model.backbone,
+        config.seed,
+    )
+    condensed.refuse_impossible(sets)
+    how = replace(config.scale.utility, augmentation={IMAGE: config.augmentation})
+    how = how if config.utility_seeds is None else replace(how, seeds=config.utility_seeds)
+    made = model.sample(sets.largest, config.seed)
+    history = phase_history(config.out)
+    size = condensed.sizes(
+        sets,
+        "medsynth",
+        config.input_prior,
+        training_bytes(data),
+        generator_bytes,
+        sum(p.numel() for p in model.generator.parameters()),
+    )
+    attention = [row["mean_attention"] for row in history if row.get("mean_attention") is not None]
+    sections = {
+        "data": data.summary(),
+        "condensation": size | {"mean_attention": attention[-1] if attention else None},
+        "utility": condensed.measure_utility(sets, how, config.classifiers, accelerator),
+        "fidelity": condensed.measure_fidelity(sets, made),
+        "privacy": {},
+    }
+    media = ReportMedia(condensed.condensed_figures(sets, made, history), condensed.condensed_samples(sets, made))
+    return sections, media
+
+
+def phase_history(out: Path) -> list[dict[str, Any]]:
+    """Rows of both phases' logs."""
+    return [
+        {**row, "phase": number}
+        for number, phase in enumerate(PHASES, 1)
+        for row in read_metrics(out / phase / "metrics.jsonl")
+    ]
+
+
+def results(sections: dict[str, Any], images_per_class: Sequence[int]) -> dict[str, str]:
+    """Short lines for the model card."""
+    lines = {}
+    for classifier, scores in sections["utility"].get(IMAGE, {}).items():
+        for count in images_per_class:
+            synthetic, random, real = (
+                scores[name]["auc"]["mean"] for name in (f"synthetic@{count}", f"random_subset@{count}", "real")
+            )
+            lines[f"macro AUC on real test images, {classifier}, {count} images a class"] = (
+                f"{synthetic:.3f} condensed, {random:.3f} random real, {real:.3f} all real"
+            )
+    return lines
+
+
+def run(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
+    """The recipe, on the flags' data or on phantoms of this kind."""
+    check(config)
+    accelerator = make_accelerator(config.mixed_precision)
+    costs = Costs(accelerator.device)
+    out, model_folder = config.out, config.out / "model"
+
+    with costs.phase("data"):
+        path = config.data
+        if path is None:
+            with accelerator.main_process_first():
+                path = write_phantom_images(out / "phantoms", phantoms, seed=config.seed)
+            logger.info("Phantom data: %s", path)
+        data = config.read(path, out)
+        model = config.condenser(data, accelerator, out, config.resume is not None)
+    if accelerator.is_main_process:
+        if config.resume is None:
+            write_config(out, config_to_dict(config) | {"fit": config_to_dict(config.fit)}, data.fingerprints)
+            set_stages_aside(out)
+        data.write_skipped(out / "skipped_files.csv")
+    accelerator.wait_for_everyone()
+
+    with costs.phase("pretrain backbone"):
+        model.pretrain()
+    with costs.phase("tune classifier"):
+        model.tune()
+    with costs.phase("phase I"):
+        model.learn_distribution()
+    with costs.phase("phase II"):
+        model.learn_task()
+
+    counts, subjects = data.training_counts(), subjects_in_training(data)
+    if accelerator.is_main_process:
+        save_generator(model.generator, model_folder, counts, subjects)
+    with costs.phase("generate"):
+        for count in config.images_per_class:
+            made = None if model.generator.prior is not None else model.sample(count, config.seed)
+            folder = out / "synthetic" / f"ipc{count}"
+            name = model_digest(model.generator)
+            write_condensed(model.generator, count, config.seed, folder, OutputOptions(overwrite=True), name, made)
+    part_ways()
+    if not accelerator.is_main_process:
+        return
+
+    generator_bytes = (model_folder / "model.safetensors").stat().st_size
+    with costs.phase("evaluate"):
+        sections, media = evaluate(config, data, model, accelerator, generator_bytes)
+    head = {"run": out.name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    page = write_report(
+        out / "report", {**head, "config": config_to_dict(config, whole_paths=False), **sections, "cost": costs}, media
+    )
+    size = sections["condensation"]
+    sizes = {
+        "training images": f"{size['real_images']}, {size['data_bytes'] / 1e6:.1f} MB",
+        "generator": f"{generator_bytes / 1e6:.1f} MB",
+        **{
+            f"condensation ratio at {count} images a class": f"{100 * entry['ratio']:.1f} %"
+            for count, entry in size["ipc"].items()
+        },
+    }
+    measures = results(sections, config.images_per_class)
+    save_generator(model.generator, model_folder, counts, subjects, sizes, measures, sections["utility"])
+    logger.info("Report         %s\nCondensed sets %s\nGenerator      %s", page, out / "synthetic", model_folder)
+
+
+def main() -> None:
+    run(parse_config(Recipe, description=__doc__), "lesions")
+
+
+if __name__ == "__main__":
+    run_command(main)
