@@ -20,20 +20,32 @@ __version__ = version("mmgen")
 # Imported on first use, so that `import mmgen` does not wait for torch.
 _EXPORTS = {
     "CrossModalMAE": "mmgen.models.cross_modal_mae",
+    "MedSynthGenerator": "mmgen.models.medsynth",
     "Modality": "mmgen.models.modality",
     "UserError": "mmgen.errors",
     "generate_pairs": "mmgen.generate",
     "load_model": "mmgen.hub",
+    "write_phantom_images": "mmgen.data.phantoms",
     "write_phantoms": "mmgen.data.phantoms",
 }
-__all__ = ["CrossModalMAE", "Modality", "UserError", "generate_pairs", "load_model", "write_phantoms"]
+__all__ = [
+    "CrossModalMAE",
+    "MedSynthGenerator",
+    "Modality",
+    "UserError",
+    "generate_pairs",
+    "load_model",
+    "write_phantom_images",
+    "write_phantoms",
+]
 
 if TYPE_CHECKING:
-    from mmgen.data.phantoms import write_phantoms
+    from mmgen.data.phantoms import write_phantom_images, write_phantoms
     from mmgen.errors import UserError
     from mmgen.generate import generate_pairs
     from mmgen.hub import load_model
     from mmgen.models.cross_modal_mae import CrossModalMAE
+    from mmgen.models.medsynth import MedSynthGenerator
     from mmgen.models.modality import Modality
 
 

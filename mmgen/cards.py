@@ -64,9 +64,7 @@ tags: [synthetic-data, data-condensation, gan, medical]
 
 {size:.1f} million parameters; makes labelled images of {shape} (channels, height, width): {labels}.
 
-![Synthetic images, a row a class](preview.png)
-
-```python
+{preview}```python
 from mmgen import MedSynthGenerator
 
 generator = MedSynthGenerator.from_pretrained("this folder")
@@ -108,6 +106,7 @@ taken for one.
 A generator can remember what it was trained on: do not share it, or what it makes, before an audit.
 """
 
+_PREVIEW = "![Synthetic images, a row a class](preview.png)\n\n"
 _FROM_CLASS = (
     "images, labels, names = generator.sample(images_per_class=50, seed=0)",
     "Draws labelled images for training and testing classifiers; it needs no real image.",
@@ -142,6 +141,7 @@ def medsynth_card(
         size=_millions(model),
         shape=model.shape,
         labels=", ".join(model.class_names),
+        preview="" if model.prior is None else _PREVIEW,
         call=call,
         use=use,
         counts=_count_rows(counts),

@@ -1,4 +1,5 @@
-"""The command line: ``mmgen generate``, ``check`` and ``phantoms``; also what recipes need to be commands."""
+"""The command line: ``mmgen condense``, ``generate``, ``check`` and ``phantoms``; also what recipes need to be
+commands."""
 
 from __future__ import annotations
 
@@ -6,22 +7,59 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from mmgen.condense import CondensationFlags
 from mmgen.config import refuse_repeats
 from mmgen.errors import UserError
 from mmgen.flags import CachedDataFlags, DataFlags
+
+if TYPE_CHECKING:
+    from mmgen.data.prepare import PairedData
+    from mmgen.models.cross_modal_mae import CrossModalMAE
+    from mmgen.models.medsynth import MedSynthGenerator
+    from mmgen.output import OutputOptions
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Condense(CondensationFlags):
+    """Condense a labelled image set into a generator and a small synthetic data set."""
+
+    data: Annotated[Path, tyro.conf.Positional]
+    """Folder with a subfolder for each label (or train/ and test/ above them), CSV, published data set, or shards; the
+    training split is used."""
+    ipc: int
+    """Images of each class."""
+    out: Path
+    """Folder of the condensed data set."""
+    method: Literal["medsynth"] = "medsynth"
+    """How to condense."""
+    run: Path | None = None
+    """Folder of the trainings and of the generator (model/); OUT_run beside the data set if absent."""
+    resume: Literal["latest"] | None = None
+    """Go on from the run folder's last checkpoints."""
+    format: Literal["folder", "webdataset"] = "folder"
+    """Files in folders by label, or tar shards of the WebDataset form."""
+    shard_size: int = 1000
+    """Samples a shard, rounded up to whole batches; processes share out whole shards."""
+    overwrite: bool = False
+    """Replace an earlier data set in the folder; an interrupted one of the same command goes on without this."""
+
+    @property
+    def run_folder(self) -> Path:
+        """Where trainings and generator go."""
+        return self.run or self.out.with_name(f"{self.out.resolve().name}_run")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Generate(CachedDataFlags):
-    """Make a labelled synthetic data set from a trained model and real samples."""
+    """Make a labelled synthetic data set from a trained model, with real samples where it needs some."""
 
     model: Annotated[str, tyro.conf.Positional]
     """Folder of a model or of a run, or a hub id."""
@@ -30,7 +68,7 @@ class Generate(CachedDataFlags):
     out: Path
     """Folder of the new data set."""
     images: Path | None = None
-    """Folder or CSV of real images; not needed at image mask ratio 1."""
+    """Folder or CSV of real images; not needed at image mask ratio 1, nor by a generator with a class prior."""
     audio: Path | None = None
     """Folder or CSV of real recordings; not needed at audio mask ratio 1."""
     mask_ratio: float = 0.75
@@ -89,12 +127,101 @@ class Phantoms:
     """Seed of everything."""
 
 
+def condense(options: Condense) -> None:
+    """Run ``mmgen condense``."""
+    from mmgen.condensation.medsynth import STAGES, set_stages_aside
+    from mmgen.condense import write_condensed
+    from mmgen.data.mel import one_thread
+    from mmgen.output import OutputOptions, refuse_occupied
+    from mmgen.provenance import config_to_dict, write_config
+    from mmgen.training.engine import make_accelerator
+
+    run, resume, count = options.run_folder, options.resume is not None, options.ipc
+    how = OutputOptions(options.format, shard_size=options.shard_size, overwrite=options.overwrite)
+    if count < 1:
+        raise UserError(f"--ipc must be at least 1, got {count}.")
+    out, taken = options.out.resolve(), [(run / name).resolve() for name in (*STAGES, "model")]
+    if run.resolve().is_relative_to(out) or any(map(out.is_relative_to, taken)):
+        raise UserError(f"{options.out} would hold files of the run in {run} too; choose another --run or --out.")
+    refuse_occupied(options.out, options.overwrite)
+    options.refuse_impossible(run, resume)
+
+    accelerator = make_accelerator(options.mixed_precision)
+    data = options.read(options.data, options.out)
+    model = options.condenser(data, accelerator, run, resume)
+    if accelerator.is_main_process:
+        if not resume:
+            write_config(run, config_to_dict(options) | {"fit": config_to_dict(options.fit)}, data.fingerprints)
+            set_stages_aside(run)
+        data.write_skipped(run / "skipped_files.csv")
+    accelerator.wait_for_everyone()
+    generator = model.fit().generator
+    if accelerator.is_main_process:
+        _save_generator(generator, run / "model", data, count)
+    with one_thread():  # as where a generator makes its images itself
+        made = None if generator.prior is not None else model.sample(count, options.seed)
+    folder = write_condensed(generator, count, options.seed, options.out, how, made=made)
+    logger.info("Generator      %s\nCondensed set  %s", run / "model", folder)
+
+
+def _save_generator(generator: MedSynthGenerator, folder: Path, data: PairedData, images_per_class: int) -> None:
+    from mmgen.condense import IMAGE, subjects_in_training, training_bytes
+    from mmgen.hub import save_generator
+
+    images = len(data.splits["train"][IMAGE])
+    ratio = images_per_class * len(generator.class_names) / images
+    sizes = {
+        "training images": f"{images}, {training_bytes(data) / 1e6:.1f} MB",
+        f"condensation ratio at {images_per_class} images a class": f"{100 * ratio:.1f} %",
+    }
+    save_generator(generator, folder, data.training_counts(), subjects_in_training(data), sizes)
+
+
 def generate(options: Generate) -> None:
     """Run ``mmgen generate``."""
-    from mmgen.generate import make_plan, read_sources, write_dataset
-    from mmgen.hub import load_model, model_digest
+    from mmgen.hub import load_model
+    from mmgen.models.medsynth import MedSynthGenerator
+    from mmgen.output import OutputOptions
 
     model = load_model(options.model)
+    how = OutputOptions(options.format, options.batch_size, options.shard_size, options.overwrite)
+    if isinstance(model, MedSynthGenerator):
+        labels = _generate_images(model, options, how)
+    else:
+        labels = _generate_tuples(model, options, how)
+    logger.info("%d samples of %s are in %s", len(labels) * options.per_class, " and ".join(labels), options.out)
+
+
+def _generate_images(model: MedSynthGenerator, options: Generate, how: OutputOptions) -> tuple[str, ...]:
+    """A set of a MedSynth generator; its labels."""
+    from mmgen.condense import from_real_images, write_condensed
+
+    unused = ["audio", "mask_ratio", "image_mask_ratio", "audio_mask_ratio", "segments", "paste_visible"]
+    unused += ["images"] if model.prior is not None else []
+    defaults = {field.name: field.default for field in fields(Generate)}
+    given = [f"--{name.replace('_', '-')}" for name in unused if getattr(options, name) != defaults[name]]
+    if given:
+        needs = "only --images" if model.prior is None else "no real samples"
+        raise UserError(f"{options.model} is a MedSynth generator, which takes {needs}; leave out {', '.join(given)}.")
+    made = None
+    if model.prior is None:
+        if options.images is None:
+            raise UserError(
+                f"{options.model} is a generator that starts from real images; give --images with some of every class."
+            )
+        how_read = options.preparation(options.out, options.seed)
+        made = from_real_images(
+            model, options.images, options.per_class, options.seed, options.source, how_read, options.split
+        )
+    write_condensed(model, options.per_class, options.seed, options.out, how, made=made)
+    return model.class_names
+
+
+def _generate_tuples(model: CrossModalMAE, options: Generate, how: OutputOptions) -> tuple[str, ...]:
+    """A set of a cross-modal masked autoencoder; its labels."""
+    from mmgen.generate import make_plan, read_sources, write_dataset
+    from mmgen.hub import model_digest
+
     paths = {name: path for name, path in (("image", options.images), ("audio", options.audio)) if path is not None}
     own_ratios = {"image": options.image_mask_ratio, "audio": options.audio_mask_ratio}
     ratios = {name: options.mask_ratio if (own := own_ratios.get(name)) is None else own for name in model.modalities}
@@ -102,19 +229,8 @@ def generate(options: Generate) -> None:
     plan = make_plan(
         model, samples, options.per_class, ratios, options.seed, options.paste_visible, segments=options.segments
     )
-    folder = write_dataset(
-        model,
-        plan,
-        samples,
-        options.out,
-        batch_size=options.batch_size,
-        overwrite=options.overwrite,
-        source_ids=options.source_ids,
-        model_name=model_digest(model),
-        format=options.format,
-        shard_size=options.shard_size,
-    )
-    logger.info("%d samples of %s are in %s", len(plan), " and ".join(plan.label_names), folder)
+    write_dataset(model, plan, samples, options.out, how, options.source_ids, model_digest(model))
+    return plan.label_names
 
 
 def check(options: Check) -> None:
@@ -185,14 +301,17 @@ def main() -> None:
     """Entry point of the ``mmgen`` command."""
 
     def command() -> None:
-        refuse_repeats(sys.argv[1:], Generate, Check)
+        refuse_repeats(sys.argv[1:], Condense, Generate, Check)
         options = tyro.cli(
-            Annotated[Generate, tyro.conf.subcommand("generate")]
+            Annotated[Condense, tyro.conf.subcommand("condense")]
+            | Annotated[Generate, tyro.conf.subcommand("generate")]
             | Annotated[Check, tyro.conf.subcommand("check")]
             | Annotated[Phantoms, tyro.conf.subcommand("phantoms")],
             prog="mmgen",
         )
-        if isinstance(options, Generate):
+        if isinstance(options, Condense):
+            condense(options)
+        elif isinstance(options, Generate):
             generate(options)
         elif isinstance(options, Check):
             check(options)

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 
 from mmgen.condensation.backbone import OWN
-from mmgen.condensation.medsynth import Length, MedSynth, MedSynthConfig, PresetName, preset
+from mmgen.condensation.medsynth import STAGES, Length, MedSynth, MedSynthConfig, PresetName, preset, sample
 from mmgen.data.images import ImageSettings
+from mmgen.data.manifest import label_key
 from mmgen.data.mel import one_thread
-from mmgen.data.prepare import PairedData, prepare
+from mmgen.data.overview import Source
+from mmgen.data.prepare import PairedData, Preparation, prepare
 from mmgen.data.samples import Samples, people_in
+from mmgen.data.settings import Settings
 from mmgen.data.writing.writer import SyntheticSample
-from mmgen.errors import UserError
+from mmgen.errors import UserError, first_few
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.flags import CachedDataFlags
+from mmgen.generate import read_sources
 from mmgen.hub import model_digest
 from mmgen.models.attention_gan import check_images
+from mmgen.models.class_prior import RealImages
 from mmgen.models.medsynth import InputPrior, MedSynthGenerator
 from mmgen.output import OutputOptions, write_samples
 from mmgen.training.augmentation import AugmentationName
@@ -29,6 +37,8 @@ from mmgen.training.gan import MatchingForm
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+logger = logging.getLogger(__name__)
 
 IMAGE = "image"
 """Name of the one modality."""
@@ -117,6 +127,8 @@ class CondensationFlags(CachedDataFlags):
         for name in ("epochs_phase1", "epochs_phase2"):
             if (value := getattr(self, name)) is not None and value < 0:
                 raise UserError(f"--{name.replace('_', '-')} must be 0 or more, got {value}.")
+        if self.backbone_weights is not None and not self.backbone_weights.is_file():
+            raise UserError(f"There is no file {self.backbone_weights} of weights; correct --backbone-weights.")
         base = preset(self.preset, self.augmentation, self.seed)
         gan = {"batch_size": self.batch_size, "gan_weight": self.gan_weight, "betas": self.adam_betas}
         given = {name: value for name, value in gan.items() if value is not None}
@@ -132,6 +144,20 @@ class CondensationFlags(CachedDataFlags):
             phase1=Length(0) if self.skip_phase1 else phase1,
             phase2=phase2,
         )
+
+    def refuse_impossible(self, run: Path, resume: bool) -> None:
+        """Raise UserError, before the data are read, for flags that no training can begin with, or for no run in the
+        folder ``run`` to resume."""
+        self.images, self.fit  # noqa: B018  # both raise for settings that are not offered
+        if self.seed < 0:
+            raise UserError(f"--seed must be 0 or more, got {self.seed}.")
+        begun = any((run / stage / "checkpoints").is_dir() for stage in STAGES)
+        if resume and not begun:
+            raise UserError(f"There is no checkpoint in {run}; start without --resume, or name the folder of the run.")
+        if begun and not resume:
+            logger.warning(
+                "%s holds an earlier run, which this one replaces (--resume latest would go on with it).", run
+            )
 
     def read(self, path: Path, out: Path) -> PairedData:
         """The images of a folder, CSV or published data set, for output in ``out``."""
@@ -158,6 +184,32 @@ def subjects_in_training(data: PairedData) -> int | None:
     return None if subjects is None else len(set(subjects))
 
 
+def from_real_images(
+    generator: MedSynthGenerator,
+    path: Path,
+    images_per_class: int,
+    seed: int,
+    source: Callable[[Path, Settings], Source] = Source,
+    how: Preparation | None = None,
+    split: str | None = "train",
+) -> Samples:
+    """A condensed set of a generator that starts from real images, of random ones of these files; classes are matched
+    by name, see :func:`mmgen.generate.read_sources`.
+
+    Raises:
+        UserError: a class without images, or files that cannot be read.
+    """
+    real = read_sources(generator, {IMAGE: path}, source, how, split)[IMAGE]
+    own = {label_key(name): label for label, name in enumerate(generator.class_names)}
+    classes = np.array([own[label_key(name)] for name in real.label_names])
+    labels = classes[real.labels]
+    without = [name for label, name in enumerate(generator.class_names) if label not in labels]
+    if without:
+        raise UserError(f"{path} has no images of {first_few(without)} to start from; add some of every class.")
+    with one_thread():
+        return sample(generator, images_per_class, seed, RealImages(real.values, torch.from_numpy(labels)))
+
+
 def write_condensed(
     generator: MedSynthGenerator,
     images_per_class: int,
@@ -174,10 +226,12 @@ def write_condensed(
         made: the set, where it was made from real images; otherwise the generator draws it.
 
     Raises:
-        UserError: see :func:`mmgen.output.write_samples`.
+        UserError: no positive number of images, a negative seed, or see :func:`mmgen.output.write_samples`.
     """
     from mmgen import __version__
 
+    if images_per_class < 1 or seed < 0:
+        raise UserError(f"At least 1 image a class is made, from a seed of 0 or more, not {images_per_class}, {seed}.")
     labels = generator.class_names
     channels, size, _ = generator.shape
     model_name = model_name or model_digest(generator)
@@ -204,6 +258,7 @@ def write_condensed(
         "labels": list(labels),
         "model": model_digest(generator),
         "model name": model_name,
+        "real images": None if made is None else hashlib.sha256(made.values[:].tobytes()).hexdigest()[:12],
         "versions": f"mmgen {__version__}, torch {torch.__version__}",
     }
     settings = {IMAGE: ImageSettings(size, channels)}

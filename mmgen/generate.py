@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from mmgen.data.images import ImageSettings
 from mmgen.data.labels import keep_labels
 from mmgen.data.manifest import label_key
 from mmgen.data.overview import Source, read_matched
@@ -17,8 +18,9 @@ from mmgen.data.samples import Samples, samples_of
 from mmgen.data.settings import Settings
 from mmgen.data.writing.writer import SyntheticSample
 from mmgen.errors import UserError, first_few
-from mmgen.hub import load_model
+from mmgen.hub import Model, load_model
 from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio
+from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.output import OutputOptions, write_samples
 from mmgen.plan import Plan, describe_plan, describe_run, describe_sample, make_plan
 from mmgen.synthesis import SyntheticBatch, cut, model_settings, run_batches
@@ -76,7 +78,7 @@ def generate_pairs(
 
 
 def read_sources(
-    model: CrossModalMAE,
+    model: Model,
     paths: Mapping[str, Path],
     source: Callable[[Path, Settings], Source] = Source,
     how: Preparation | None = None,
@@ -92,7 +94,7 @@ def read_sources(
         source: what a path and settings become; says which layout and columns there are.
         how: label names, bad files and cache; splits are not made.
     """
-    settings, how = model_settings(model), how or Preparation()
+    settings, labels, how = *_decoding(model), how or Preparation()
     unknown = [name for name in paths if name not in settings]
     if unknown:
         raise UserError(f"The model has the modalities {list(settings)}, not {unknown}.")
@@ -102,15 +104,15 @@ def read_sources(
         {name: source(path, settings[name]) for name, path in paths.items()}, how.label_map, not how.skip_bad
     )
     present = next(iter(manifests.values())).label_names
-    known = [name for name in model.labels if label_key(name) in map(label_key, present)] if model.labels else present
+    known = [name for name in labels if label_key(name) in map(label_key, present)] if labels else present
     unknown_labels = [name for name in present if label_key(name) not in map(label_key, known)]
     if unknown_labels:
         logger.warning("Left out, because the model was not trained on them: %s.", first_few(unknown_labels))
-    absent = [name for name in model.labels if label_key(name) not in map(label_key, present)]
+    absent = [name for name in labels if label_key(name) not in map(label_key, present)]
     if absent:
         logger.warning("Not made, because the data have no samples of them: %s.", first_few(absent))
     if not known:
-        raise UserError(f"The model was trained on the labels {model.labels}; the data have {list(present)}.")
+        raise UserError(f"The model was trained on the labels {labels}; the data have {list(present)}.")
     samples = {}
     for name, manifest in manifests.items():
         if split is not None and manifest.splits is None:
@@ -119,6 +121,14 @@ def read_sources(
         usable, files, _ = decode_files(name, keep_labels(chosen, known), settings[name], how.cache, how.skip_bad)
         samples[name] = samples_of(usable, files)
     return samples
+
+
+def _decoding(model: Model) -> tuple[dict[str, Settings], list[str]]:
+    """How a model's training files were decoded, by modality, and what their labels were."""
+    if isinstance(model, MedSynthGenerator):
+        channels, size, _ = model.shape
+        return {"image": ImageSettings(size, channels)}, list(model.class_names)
+    return model_settings(model), list(model.labels)
 
 
 def write_dataset(

@@ -42,8 +42,12 @@ def load_model(path_or_id: str | Path) -> Model:
         raise
     except Exception as error:
         raise UserError(
-            f"The model {path_or_id} cannot be loaded ({error}); save it again or check the name."
+            f"The model {path_or_id} cannot be loaded ({_in_one_line(error)}); save it again or check the name."
         ) from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _downloaded_config(hub_id: str) -> Path:
@@ -84,20 +88,23 @@ def save_generator(
     """Write everything that a receiver gets of a MedSynth generator.
 
     ``model.safetensors`` and ``config.json`` (class names and prior are in them), ``preview.png`` (synthetic images
-    only), ``README.md`` (card), ``privacy.json`` and, where there is any, ``utility.json``.
+    only, so not of a generator that starts from real ones), ``README.md`` (card), ``privacy.json`` and, where there is
+    any, ``utility.json``.
 
     Args:
         counts: training files by modality and label; nothing else is said of the data.
         subjects: number of people in the training data, None if unknown.
-        sizes, measures: short results by name, for the card.
+        sizes, measures: short results by name, for the card; the generator's own size is added.
         utility: section ``utility`` of the report.
     """
     from PIL import Image
 
+    for name in ("preview.png", "utility.json"):  # of another generator
+        (folder / name).unlink(missing_ok=True)
     model.save_pretrained(folder)
-    (folder / "README.md").write_text(
-        medsynth_card(model, counts, subjects, sizes or {}, measures or {}), encoding="utf-8"
-    )
+    own_size = {"generator": f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f} MB"}
+    card = medsynth_card(model, counts, subjects, own_size | dict(sizes or {}), measures or {})
+    (folder / "README.md").write_text(card, encoding="utf-8")
     if model.prior is not None:
         Image.fromarray(_preview(model)).save(folder / "preview.png")
     (folder / "privacy.json").write_text('{"audited": false}\n', encoding="utf-8")

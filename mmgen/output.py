@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from mmgen.data.settings import Settings
+from mmgen.data.writing.atomic import is_temporary
 from mmgen.data.writing.shard_writer import ShardWriter
-from mmgen.data.writing.unfinished import alone_in, prepare_folder
+from mmgen.data.writing.unfinished import INCOMPLETE, alone_in, prepare_folder
 from mmgen.data.writing.writer import DatasetFormat, FolderWriter, SyntheticSample
 from mmgen.errors import UserError
 from mmgen.synthesis import cut
@@ -45,6 +46,24 @@ class OutputOptions:
         for what, value in (("batch size", self.batch_size), ("shard size", self.shard_size)):
             if value < 1:
                 raise UserError(f"The {what} must be at least 1, got {value}.")
+
+
+def refuse_occupied(folder: Path, overwrite: bool) -> None:
+    """Raise UserError for a folder that :func:`write_samples` could not use, before samples cost a training.
+
+    Whether an interrupted data set there is the same is known only when there are samples.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder; choose another --out.")
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if INCOMPLETE in there or all(map(is_temporary, there)):
+        return
+    if not overwrite:
+        raise UserError(f"{folder} is not empty; choose another --out, or add --overwrite to replace the data set.")
+    if "dataset.json" not in there:
+        raise UserError(
+            f"{folder} holds files that are no synthetic data set and are not deleted; choose another --out."
+        )
 
 
 def write_samples(

@@ -31,6 +31,9 @@ from mmgen.errors import UserError
 from mmgen.generate import Plan, SyntheticBatch, generate_pairs, make_plan, read_sources, write_dataset
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.masking import visible_count
+from mmgen.output import OutputOptions
+
+TWO_AT_ONCE = OutputOptions(batch_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -217,16 +220,16 @@ def test_only_what_is_missing_is_made_again(
 ) -> None:
     caplog.set_level("INFO")
     model = small_model()
-    plan, options = make_plan(model, samples, 20), {"batch_size": 2, "format": form, "shard_size": 4}
-    write_dataset(model, plan, samples, tmp_path / "whole", **options)
+    plan, how = make_plan(model, samples, 20), OutputOptions(form, batch_size=2, shard_size=4)
+    write_dataset(model, plan, samples, tmp_path / "whole", how)
     with monkeypatch.context() as patch:
         Counted(model, patch, stop_at=17)
         with pytest.raises(KeyboardInterrupt):
-            write_dataset(model, plan, samples, tmp_path / "set", **options)
+            write_dataset(model, plan, samples, tmp_path / "set", how)
     assert "being written, or was interrupted" in verify_dataset(tmp_path / "set")[0]
     with monkeypatch.context() as patch:
         left = Counted(model, patch)
-        write_dataset(model, plan, samples, tmp_path / "set", overwrite=overwrite, **options)
+        write_dataset(model, plan, samples, tmp_path / "set", replace(how, overwrite=overwrite))
     there = int(re.search(r"set: going on, (\d+) of 40 samples are there", caplog.text)[1])  # type: ignore[index]
     assert there > 0 and left.batches == 20 - there // 2
     assert digests(tmp_path / "set") == digests(tmp_path / "whole")
@@ -239,25 +242,27 @@ def test_another_plan_or_changed_data_are_not_mixed_in(
     with monkeypatch.context() as patch:
         Counted(model, patch, stop_at=1)
         with pytest.raises(KeyboardInterrupt):
-            write_dataset(model, make_plan(model, samples, 4), samples, tmp_path / "set", batch_size=2)
+            write_dataset(model, make_plan(model, samples, 4), samples, tmp_path / "set", TWO_AT_ONCE)
     before = digests(tmp_path / "set")
 
-    def refused(words: str, given: dict[str, Samples] = samples, batch_size: int = 2, **options: Any) -> None:
-        made = {name: options.pop(name) for name in ("source_ids", "model_name", "format") if name in options}
+    def refused(
+        words: str, given: dict[str, Samples] = samples, how: OutputOptions = TWO_AT_ONCE, **options: Any
+    ) -> None:
+        made = {name: options.pop(name) for name in ("source_ids", "model_name") if name in options}
         plan = make_plan(model, given, **{"per_class": 4, **options})
         with pytest.raises(UserError, match=f"interrupted data set that differs in .*{words}"):
-            write_dataset(model, plan, given, tmp_path / "set", batch_size, **made)
+            write_dataset(model, plan, given, tmp_path / "set", how, **made)
         assert digests(tmp_path / "set") == before
 
     refused(r"seed \(0, now 1\)", seed=1)
     refused(r"samples per class \(4, now 5\)", per_class=5)
-    refused(r"batch size \(2, now 3\)", batch_size=3)
+    refused(r"batch size \(2, now 3\)", how=OutputOptions(batch_size=3))
     refused("mask ratio", mask_ratio=0.5)
     refused("pasting", paste_visible=True)
     refused("segments", segments=2)
     refused(r"source ids \(true, now false\)", source_ids=False)
     refused(r"model name \(, now another\)", model_name="another")
-    refused(r"format \(folder, now webdataset\)", format="webdataset")
+    refused(r"format \(folder, now webdataset\)", how=OutputOptions("webdataset", batch_size=2))
     image = samples["image"]
     changed = image.values.copy()
     changed[3, 0, 5, 5] ^= 1
@@ -272,7 +277,7 @@ def test_a_full_disk_loses_nothing(
     model: CrossModalMAE, samples: dict[str, Samples], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = make_plan(model, samples, 4)
-    write_dataset(model, plan, samples, tmp_path / "whole", batch_size=2)
+    write_dataset(model, plan, samples, tmp_path / "whole", TWO_AT_ONCE)
     rename = os.replace
 
     def full_after(count: int) -> Any:
@@ -290,11 +295,11 @@ def test_a_full_disk_loses_nothing(
         with monkeypatch.context() as patch:
             patch.setattr(os, "replace", full_after(count))
             with pytest.raises(UserError, match=r"disk is full: .* free space and run the same command again"):
-                write_dataset(model, plan, samples, tmp_path / "set", batch_size=2)
+                write_dataset(model, plan, samples, tmp_path / "set", TWO_AT_ONCE)
         found = digests(tmp_path / "set")
         assert len(found) >= kept and not any(".tmp-" in name for name in found)
         kept = len(found)
-    write_dataset(model, plan, samples, tmp_path / "set", batch_size=2)
+    write_dataset(model, plan, samples, tmp_path / "set", TWO_AT_ONCE)
     assert digests(tmp_path / "set") == digests(tmp_path / "whole")
 
 
@@ -469,7 +474,7 @@ def test_sounds_of_several_segments_are_read_back_as_segments(
 ) -> None:
     given = {**samples, "audio": recordings([3, 2, 1, 3])}
     plan = make_plan(model, given, 3, segments=2)
-    folder = write_dataset(model, plan, given, tmp_path / "set", batch_size=4, format=form, shard_size=4)
+    folder = write_dataset(model, plan, given, tmp_path / "set", OutputOptions(form, batch_size=4, shard_size=4))
     assert verify_dataset(folder) == [] and json.loads((folder / "dataset.json").read_text())["segments"] == 2
     read = read_dataset(folder, SETTINGS)
     lengths = plan.lengths["audio"]

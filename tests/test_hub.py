@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -112,19 +113,37 @@ def test_a_path_object_is_never_a_hub_id(no_network: list[object], monkeypatch: 
 
 
 def test_only_organisation_and_name_is_a_hub_id(
-    no_network: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    no_network: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
     asked = []
 
-    def from_pretrained(name: str, **options: Any) -> None:
-        asked.append(name)
-        raise ConnectionError("no hub in tests")
+    def download(*arguments: str) -> None:
+        asked.append(arguments)
+        raise ConnectionError("no hub in tests.\n  Try again.")
 
-    monkeypatch.setattr(CrossModalMAE, "from_pretrained", from_pretrained)
-    with pytest.raises(UserError, match=r"organisation/name cannot be loaded \(no hub in tests\)"):
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    with pytest.raises(UserError, match=r"organisation/name cannot be loaded \(no hub in tests. Try again\); save"):
         load_model("organisation/name")
-    assert asked == ["organisation/name"]
+    assert asked == [("organisation/name", "config.json")] and not no_network
+
+
+def test_a_hub_that_is_switched_off_is_a_sentence(no_network: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="The model organisation/name cannot be loaded") as caught:
+        load_model("organisation/name")
+    assert "\n" not in str(caught.value) and not no_network
+
+
+@pytest.mark.parametrize("kind", [CrossModalMAE, MedSynthGenerator])
+def test_the_configuration_says_which_model_the_hub_has(
+    kind: type[Any], model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_generator(small_generator(), tmp_path, {})
+    folder = model_folder / "model" if kind is CrossModalMAE else tmp_path
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda name, file: str(folder / file))
+    monkeypatch.setattr(kind, "from_pretrained", lambda name, strict: kind.__new__(kind) if strict else None)
+    monkeypatch.setattr(kind, "eval", lambda self: self)
+    assert type(load_model("organisation/name")) is kind
 
 
 def damaged(folder: Path, **changes: bytes | None) -> Path:

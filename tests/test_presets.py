@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +12,7 @@ from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings, settings_from_dict
 from mmgen.errors import UserError
 from mmgen.models.modality import Modality
-from mmgen.presets import PRESETS, build_mae, channel_statistics
+from mmgen.presets import PRESETS, build_mae
 
 
 def fake_samples(settings: Settings, count: int = 4) -> Samples:
@@ -68,18 +67,6 @@ def test_constant_data_cannot_be_normalised():
     constant = replace(fake_samples(preset.image), values=np.full((4, *preset.image.shape), 7, np.uint8))
     with pytest.raises(UserError, match=r"'image': std must be positive.*constant"):
         build_mae(preset, {"image": preset.image}, {"image": constant})
-
-
-@pytest.mark.parametrize(
-    ("dtype", "channels", "chunk"), list(itertools.product([np.uint8, np.float16], [1, 3], [3, 1024]))
-)
-def test_statistics_are_those_of_the_whole_array(dtype, channels, chunk):
-    values = np.random.default_rng(0).uniform(0, 200, (7, channels, 5, 6)).astype(dtype)
-    mean, std = channel_statistics(values, chunk)
-    exact = values.astype(np.float64)
-    np.testing.assert_allclose(mean, exact.mean(axis=(0, 2, 3)))
-    np.testing.assert_allclose(std, exact.std(axis=(0, 2, 3)))
-    assert len(mean) == channels
 
 
 def test_settings_of_audio_are_shared_by_no_one():

@@ -260,9 +260,7 @@ def _has_content(path: str) -> bool:
 
 
 _SYNTHETIC = "Made by a generative model; no file in it is a recording or picture of a person."
-_PASTED = (
-    "**Parts of real samples are copied into these files** (visible patches were pasted): treat them as real data."
-)
+_PASTED = "**Parts of real samples are, or may be, copied into these files**: treat them as real data."
 _README = """# Synthetic data set
 
 {origin}
