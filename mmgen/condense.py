@@ -100,8 +100,8 @@ class CondensationFlags(CachedDataFlags):
     """Weight lambda of the GAN's loss in phase II, if not the preset's."""
     mask_weight: float = 0.0
     """Weight of a penalty on the share of the input in the output."""
-    matching: MatchingForm = "log_softmax"
-    """What phase II compares: log_softmax, or logits as printed in the paper."""
+    matching: MatchingForm = "energy"
+    """What phase II compares: energy (each class's distribution), log_softmax of pairs, or logits as printed."""
     adam_betas: tuple[float, float] | None = None
     """Betas of Adam for generator and critic, if not the preset's: 0 0.9 is usual, 0.9 0.999 the paper's."""
     seed: int = 0

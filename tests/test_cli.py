@@ -19,6 +19,7 @@ from mmgen.errors import UserError
 from mmgen.training.loop import Interrupted, NonFiniteLoss
 
 Command = Callable[..., int]
+COMMANDS = ("condense", "generate", "check", "phantoms")
 
 
 @pytest.fixture
@@ -196,13 +197,24 @@ def test_phantoms_writes_pictures_of_one_kind(
     assert (out / "manifest.csv").is_file() and len(list((out / "train" / label).glob("*.png"))) in (1, 2)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["generate", "--help"], ["phantoms", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])
 def test_help_describes_flags(command: Command, arguments: list[str], capsys: Any) -> None:
     assert command(*arguments) == 0
-    assert "mmgen" in capsys.readouterr().out
+    help_text = capsys.readouterr().out
+    assert "mmgen" in help_text
+    if arguments == ["--help"]:
+        assert all(name in help_text for name in COMMANDS)
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["generate"], ["phantoms", "--out", "x", "--seed", "one"]])
+def test_values_of_a_flag_given_in_two_places_are_not_lost(command: Command, capsys: Any) -> None:
+    twice = ["--label-map", "a=b", "--label-map", "c=d"]
+    assert command("condense", "data", "--ipc", 1, "--out", "x", *twice) == 2
+    assert "--label-map is given 2 times" in error(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["nonsense"], ["generate"], ["condense", "x"], ["phantoms", "--out", "x", "--seed", "one"]]
+)
 def test_unusable_flags_are_exit_code_2(command: Command, arguments: list[str], capsys: Any) -> None:
     assert command(*arguments) == 2
     assert "Traceback" not in capsys.readouterr().err

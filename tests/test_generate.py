@@ -21,6 +21,7 @@ import psutil
 import pytest
 import torch
 from small import LABELS, PRESET, PROJECT, SETTINGS, TWO_PROCESSES, digests, noise_samples, run, small_model
+from tiny_medsynth import small_generator
 
 from mmgen.cli import Generate, generate
 from mmgen.data.mel import join_segments, log_mel
@@ -625,6 +626,11 @@ def test_fusion_by_the_others_queries_needs_equal_mask_ratios(samples: dict[str,
     assert len(make(model, samples)) == 8
     with pytest.raises(UserError, match="same mask ratio"):
         make_plan(model, samples, 2, {"image": 0.75, "audio": 1.0})
+
+
+def test_a_generator_without_real_samples_makes_no_tuples(samples: dict[str, Samples]) -> None:
+    with pytest.raises(UserError, match=r"makes images without real ones; call its sample"):
+        next(generate_pairs(small_generator(), samples))  # type: ignore[arg-type]
 
 
 def test_unknown_modalities_and_models_without_preprocessing_are_refused(

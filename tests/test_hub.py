@@ -6,17 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from small import noise_samples, small_model
+from tiny_medsynth import LABELS, small_generator, tiny_samples
 from torch import Tensor
 
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.hub import load_model, model_digest, save_model, start_from_timm
+from mmgen.hub import load_model, model_digest, save_generator, save_model, start_from_timm
+from mmgen.models.class_prior import ClassPrior
 from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.medsynth import MedSynthGenerator
 
 
 @pytest.fixture
@@ -90,6 +95,87 @@ def test_a_card_without_measures_says_so(tmp_path: Path) -> None:
     assert "## Measured\n\nNothing yet." in (tmp_path / "README.md").read_text()
 
 
+# -- MedSynth generators
+
+
+def test_a_generator_comes_back_the_same(tmp_path: Path) -> None:
+    model = small_generator()
+    save_generator(model, tmp_path / "run" / "model", {"image": {"gesund": 6, "меланома": 8}}, 11)
+    for folder in (tmp_path / "run", tmp_path / "run" / "model"):
+        loaded = load_model(folder)
+        assert isinstance(loaded, MedSynthGenerator) and not loaded.training
+        assert loaded.class_names == LABELS and model_digest(loaded) == model_digest(model)
+        assert torch.equal(loaded.sample(3, seed=1).images, model.sample(3, seed=1).images)
+
+
+def test_a_shared_generator_says_what_it_is_and_that_nobody_audited_it(tmp_path: Path) -> None:
+    model = small_generator()
+    utility = {"image": {"convnet": {"real": {"auc": {"mean": 0.9}}}}}
+    save_generator(
+        model, tmp_path, {"image": {"gesund": 6, "меланома": 8}}, 11, {"ratio": "14 %"}, {"AUC": "0.8"}, utility
+    )
+    names = {"config.json", "model.safetensors", "README.md", "preview.png", "privacy.json", "utility.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert json.loads((tmp_path / "privacy.json").read_text()) == {"audited": False}
+    assert json.loads((tmp_path / "utility.json").read_text()) == utility
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\nlibrary_name: mmgen\n") and "{" not in card
+    megabytes = (tmp_path / "model.safetensors").stat().st_size / 1e6
+    for line in (
+        "| image | gesund | 6 |",
+        "| image | меланома | 8 |",
+        "Of 11 subjects.",
+        "![Synthetic images, a row a class](preview.png)",
+        "generator.sample(images_per_class=50, seed=0)",
+        f"* generator: {megabytes:.1f} MB",
+        "* ratio: 14 %",
+        "* AUC: 0.8",
+        "* audit: not audited",
+        "* membership inference: not audited",
+    ):
+        assert f"{line}\n" in card
+
+
+def test_the_preview_is_what_the_generator_draws(tmp_path: Path) -> None:
+    for channels in (1, 3):
+        model = small_generator(channels=channels)
+        save_generator(model, tmp_path, {})
+        picture = np.asarray(Image.open(tmp_path / "preview.png"))
+        assert picture.shape == (2 * 32, 8 * 32, 3)
+        drawn = model.sample(8).images.numpy()
+        tile = picture[32:, 5 * 32 : 6 * 32].transpose(2, 0, 1)
+        assert np.array_equal(tile, np.broadcast_to(drawn[8 + 5], tile.shape))
+
+
+def test_a_generator_from_real_images_has_no_picture_and_a_warning(tmp_path: Path) -> None:
+    save_generator(small_generator(), tmp_path, {}, utility={"image": {}})
+    save_generator(small_generator(real=True), tmp_path, {})
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "README.md",
+        "privacy.json",
+    }
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "treat what it makes as real data" in card and "generator.condense(" in card and "preview" not in card
+    assert "Subjects are not known." in card
+    loaded = load_model(tmp_path)
+    assert isinstance(loaded, MedSynthGenerator) and loaded.input_prior == "real"
+
+
+def test_the_card_names_pooled_classes(tmp_path: Path) -> None:
+    samples = tiny_samples((6, 8))
+    images, labels = torch.from_numpy(samples.values), torch.from_numpy(samples.labels)
+    people = torch.tensor([0] * 6 + list(range(1, 9)))
+    prior = ClassPrior.fit(images, labels, LABELS, 4, people=people)
+    model = MedSynthGenerator.build(small_generator().generator, LABELS, prior)
+    save_generator(model, tmp_path, {})
+    text = "so they have that of all images: gesund."
+    assert text in (tmp_path / "README.md").read_text(encoding="utf-8")
+    save_generator(small_generator(), tmp_path, {})
+    assert "Too few people" not in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
 # -- what is no model
 
 
@@ -112,9 +198,7 @@ def test_a_path_object_is_never_a_hub_id(no_network: list[object], monkeypatch: 
     assert not no_network
 
 
-def test_only_organisation_and_name_is_a_hub_id(
-    no_network: list[object], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_organisation_and_name_is_a_hub_id(no_network: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def download(*arguments: str) -> None:

@@ -320,12 +320,12 @@ PRESETS: dict[PresetName, MedSynthConfig] = {
     "small": MedSynthConfig(
         width=32,
         critic_width=16,
-        own_backbone=BackboneConfig(8, 192, 6, 6, 96, 2, 4, updates=500, batch_size=64),
-        classifier_updates=200,
+        own_backbone=BackboneConfig(8, 192, 6, 6, 96, 2, 4, updates=400, batch_size=64),
+        classifier_updates=150,
         gan=GANConfig(batch_size=16, lr=3e-5, critic_lr=3e-4, critic_steps=2, ema_decay=0.98),
-        warmup=400,
-        phase1=Length(160),
-        phase2=Length(120),
+        warmup=300,
+        phase1=Length(120),
+        phase2=Length(80),
         lr_phase2=3e-5,
     ),
     "paper": MedSynthConfig(

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from mmgen.training.preview import generation_grid
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-MatchingForm = Literal["log_softmax", "logits"]
+MatchingForm = Literal["energy", "log_softmax", "logits"]
 
 
 class Prior(Protocol):
@@ -59,7 +59,7 @@ class GANConfig:
         class_weight: weight of the critic's classification of real (critic) and synthetic images (generator).
         mask_weight: weight of mean(a) in the generator's loss; above 0 the input is relied on less.
         gan_weight: lambda, weight of the GAN's loss beside the matching loss in phase II (equation 5).
-        matching: what is compared in phase II: log-probabilities, or logits as printed (equation 4).
+        matching: what is compared in phase II, see :func:`matching_loss`.
         augmentation: strategy of the changes made alike to real and synthetic images before matching.
         ema_decay: of the moving average of weights that is kept.
         seed: of draws, order and augmentation.
@@ -74,7 +74,7 @@ class GANConfig:
     class_weight: float = 0.3
     mask_weight: float = 0.0
     gan_weight: float = 1.0
-    matching: MatchingForm = "log_softmax"
+    matching: MatchingForm = "energy"
     augmentation: AugmentationName = "none"
     ema_decay: float = 0.995
     seed: int = 0
@@ -82,8 +82,8 @@ class GANConfig:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise UserError(f"The batch size must be at least 1, got {self.batch_size}.")
-        if self.matching not in ("log_softmax", "logits"):
-            raise UserError(f"Matching compares log_softmax or logits, not {self.matching!r}.")
+        if self.matching not in get_args(MatchingForm):
+            raise UserError(f"Matching is one of {', '.join(get_args(MatchingForm))}, not {self.matching!r}.")
 
 
 class GANTask:
@@ -149,7 +149,7 @@ class GANTask:
         losses = self._generator_losses(made.s, labels)
         if self.matcher is not None:
             losses = {name: self.config.gan_weight * loss for name, loss in losses.items()}
-            losses["match"] = self._matching_loss(raw, made.s, chance)
+            losses["match"] = self._matching_loss(raw, made.s, labels, chance)
         mean_attention = made.a.mean()
         losses["attention"] = self.config.mask_weight * mean_attention
         norm = self._step("generator", torch.stack(list(losses.values())).sum())
@@ -184,15 +184,13 @@ class GANTask:
         known = F.cross_entropy(seen.logits, labels)
         return {"generator": generator_loss(seen.score), "generator_class": self.config.class_weight * known}
 
-    def _matching_loss(self, raw: Tensor, made: Tensor, chance: Generator) -> Tensor:
+    def _matching_loss(self, raw: Tensor, made: Tensor, labels: Tensor, chance: Generator) -> Tensor:
         """Equation 4 on label-paired images under one change of the whole batch, as in DSA."""
         parameters = draw(self.config.augmentation, chance)
         pair = (self.modality.normalise(raw), self.modality.normalise((made + 1.0) * 127.5))
         with self.accelerator.autocast():
             real, synthetic = (self.matcher(augment(x, parameters)).float() for x in pair)
-        if self.config.matching == "log_softmax":
-            real, synthetic = real.log_softmax(-1), synthetic.log_softmax(-1)
-        return F.mse_loss(synthetic, real)
+        return matching_loss(synthetic, real, labels, self.config.matching)
 
     def _step(self, name: str, loss: Tensor) -> Tensor:
         stepper = self._steppers[name]
@@ -213,6 +211,36 @@ class GANTask:
         labels = torch.arange(min(classes, 10)).repeat_interleave(2)
         x = self.prior.sample(labels, torch.Generator().manual_seed(self.config.seed))
         return {"generated": generation_grid(model.generator, x.to(self.accelerator.device), labels)}
+
+
+def matching_loss(synthetic: Tensor, real: Tensor, labels: Tensor, form: MatchingForm) -> Tensor:
+    """How differently a classifier sees synthetic and real images of the same classes, ().
+
+    "logits" is the mean squared difference of each pair's logits, as printed (equation 4); "log_softmax" that of their
+    log-probabilities (DiM). Partners are different pictures of a class, so both are least where all synthetic images
+    of a class look like its average. "energy" compares each class as a whole: twice the mean distance between synthetic
+    and real log-probabilities, less the mean distances among the synthetic and among the real ones. Its expectation is
+    0 for equal distributions and above 0 for all others, those of less variety too (Szekely and Rizzo 2013).
+
+    Args:
+        synthetic, real: logits (B, classes).
+        labels: classes (B,) of both. For "energy" a class with one image counts only in the distances between the sets.
+    """
+    if form == "logits":
+        return F.mse_loss(synthetic, real)
+    synthetic, real = synthetic.log_softmax(-1), real.log_softmax(-1)
+    if form == "log_softmax":
+        return F.mse_loss(synthetic, real)
+    same = (labels[:, None] == labels).float()
+    others = same - torch.eye(len(labels), device=labels.device)
+
+    def mean_distance(a: Tensor, b: Tensor, pairs: Tensor) -> Tensor:
+        # At zero, on the diagonal, the root has no derivative.
+        distances = ((a[:, None] - b).square().sum(-1) + 1e-12).sqrt()
+        return (distances * pairs).sum() / pairs.sum().clamp_min(1.0)
+
+    within = mean_distance(synthetic, synthetic, others) + mean_distance(real, real, others)
+    return 2.0 * mean_distance(synthetic, real, same) - within
 
 
 def from_all(share: Tensor) -> Tensor:

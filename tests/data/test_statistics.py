@@ -1,14 +1,10 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mmgen.data.images import ImageSettings
-from mmgen.data.manifest import read_manifest
-from mmgen.data.samples import load_samples
 from mmgen.data.statistics import channel_statistics
 
 
@@ -29,5 +25,3 @@ def test_a_constant_channel_has_no_deviation() -> None:
     values[:, 0] = 0.1
     mean, std = channel_statistics(values, 2)
     assert mean == (float(np.float16(0.1)), 0.0) and std[1] == 0.0 and std[0] < 1e-8
-
-

@@ -243,7 +243,7 @@ def test_one_class_and_few_images_are_refused_before_training(
 
 def test_the_configuration_is_resolved(finished: Path) -> None:
     document = yaml.safe_load((finished / "config.yaml").read_text(encoding="utf-8"))
-    assert document["config"]["ipc"] == [3, 2] and document["fit"]["width"] == QUICK.width
+    assert document["config"]["ipc"] == [3, 2] and document["config"]["fit"]["width"] == QUICK.width
     assert document["data_fingerprints"].keys() == {"image"}
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,12 @@ from mmgen.models.classifiers import ClassifierName, build_classifier
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.modality import Modality
 from mmgen.training import classifier as module
+from mmgen.training.batches import LabelledBatches
 from mmgen.training.checkpoint import Checkpoints
 from mmgen.training.classifier import (
     LEARNING_RATES,
     ClassifierConfig,
     ClassifierTask,
-    LabelledBatches,
     class_weights,
     predict,
     smoothed_loss,
@@ -39,11 +38,10 @@ from mmgen.training.loop import Interrupted, Position
 SCAN = Modality("scan", (1, 4, 4), (2, 2), (100.0,), (50.0,))
 
 
-def numbered(count: int = 10, labels: np.ndarray | None = None) -> Samples:
-    """Sample i is the number i everywhere; labels alternate unless they are given."""
+def numbered(count: int = 10) -> Samples:
+    """Sample i is the number i everywhere; labels alternate."""
     values = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 1, 4, 4)).copy()
-    labels = np.arange(count) % 2 if labels is None else labels
-    return Samples(values, labels, tuple("abcdefg"[: labels.max() + 1]), np.arange(count))
+    return Samples(values, np.arange(count) % 2, ("a", "b"), np.arange(count))
 
 
 def noisy(count: int = 64, seed: int = 0, signal: float = 60.0) -> Samples:
@@ -58,68 +56,7 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
 
 
-# -- batches
-
-
-def drawn(source: LabelledBatches, updates: int, **options: int) -> list[list[int]]:
-    positions = [Position(0, update, update, **options) for update in range(updates)]
-    return [source.batch(position)["x"][:, 0, 0, 0].tolist() for position in positions]
-
-
-def batches(count: int = 10, batch_size: int = 4, seed: int = 0, balanced: bool = False) -> LabelledBatches:
-    return LabelledBatches(numbered(count), batch_size, 9, seed, balanced)
-
-
-@pytest.mark.parametrize(("count", "batch_size"), [(12, 4), (10, 4), (7, 7), (5, 3)])
-def test_no_sample_comes_again_before_all_have_come(count: int, batch_size: int) -> None:
-    order = [index for batch in drawn(batches(count, batch_size), 40) for index in batch]
-    rounds = [tuple(order[start : start + count]) for start in range(0, len(order) - count, count)]
-    assert all(sorted(each) == list(range(count)) for each in rounds)
-    assert len(set(rounds)) > len(rounds) // 2 > 0
-
-
-@pytest.mark.parametrize("count", [1, 3, 4, 5, 10, 100])
-def test_length_and_batches_do_not_depend_on_the_number_of_samples(count: int) -> None:
-    source = batches(count, batch_size=4)
-    assert source.steps_per_epoch == 9
-    assert [len(batch) for batch in drawn(source, 9)] == [min(4, count)] * 9
-
-
-@pytest.mark.parametrize("balanced", [False, True])
-def test_labels_stay_with_their_samples(balanced: bool) -> None:
-    source = batches(balanced=balanced)
-    for update in range(20):
-        batch = source.batch(Position(0, update, update))
-        assert batch["x"].dtype == torch.uint8
-        assert torch.equal(batch["x"][:, 0, 0, 0].long() % 2, batch["label"])
-
-
-@pytest.mark.parametrize("balanced", [False, True])
-def test_batches_are_a_function_of_seed_and_update_alone(balanced: bool) -> None:
-    expected = drawn(batches(balanced=balanced), 30)
-    assert expected == drawn(batches(balanced=balanced), 30)
-    assert expected != drawn(batches(balanced=balanced, seed=1), 30)
-    fresh = batches(balanced=balanced)  # begun late, or asked again, or in another epoch of the loop
-    for update in (17, 4, 29, 29, 3):
-        assert fresh.batch(Position(update // 9, update % 9, update))["x"][:, 0, 0, 0].tolist() == expected[update]
-    # The measuring classifier is trained by one process of many, on whole batches.
-    assert drawn(batches(balanced=balanced), 30, rank=1, world=2) == expected
-
-
-def test_balanced_rounds_have_every_class_equally_often() -> None:
-    labels = np.repeat([0, 1, 2], [20, 3, 7])
-    source = LabelledBatches(numbered(30, labels), 4, 15, seed=0, balanced=True)
-    assert source.batch_size * 15 == 3 * 20  # one round
-    order = [index for batch in drawn(source, 30) for index in batch]
-    for start in (0, 60):
-        seen = Counter(order[start : start + 60])
-        assert {c: sum(seen[i] for i in np.flatnonzero(labels == c)) for c in range(3)} == {0: 20, 1: 20, 2: 20}
-        for c in range(3):  # and every sample of a class, as equally as can be
-            times = [seen[i] for i in np.flatnonzero(labels == c)]
-            assert min(times) >= 1 and max(times) - min(times) <= 1
-    for start in range(0, 120, 3):
-        assert sorted(labels[order[start : start + 3]]) == [0, 1, 2]
-    assert len({tuple(labels[order[start : start + 3]]) for start in range(0, 60, 3)}) > 3
+# -- reading
 
 
 class Unread:

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from tiny import same_weights
+from tiny_medsynth import LABELS, TINY, tiny_samples
+from torch import Tensor
+
+from mmgen.condensation.medsynth import PRESETS, STAGES, Length, MedSynth, MedSynthConfig, preset, set_stages_aside
+from mmgen.errors import UserError
+from mmgen.models.class_prior import ClassPrior, RealImages
+from mmgen.training.gan import GANTask
+from mmgen.training.loop import Interrupted
+from mmgen.training.restoration import RestorationTask
+
+# More updates than rows in the log would need, so that an interruption is in the middle.
+LONGER = replace(TINY, warmup=6, phase1=Length(6), phase2=Length(6))
+
+
+def medsynth(config: MedSynthConfig = TINY, folder: Path | None = None, **options: Any) -> MedSynth:
+    return MedSynth(config, Accelerator(cpu=True), options.pop("train", tiny_samples()), folder=folder, **options)
+
+
+def weights(model: MedSynth) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in model.generator.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def fitted() -> MedSynth:
+    """A whole fit without validation images that writes nothing."""
+    return medsynth(LONGER).fit()
+
+
+# -- a fit
+
+
+def test_two_tiny_classes_without_validation_images(fitted: MedSynth) -> None:
+    assert fitted.validation is None and fitted.generator.class_names == LABELS
+    assert not fitted.generator.training and isinstance(fitted.generator.prior, ClassPrior)
+    made = fitted.sample(3, seed=2)
+    assert made.values.shape == (6, 3, 32, 32) and made.values.dtype == np.uint8
+    assert made.labels.tolist() == [0, 0, 0, 1, 1, 1] and made.label_names == LABELS
+    assert made.rows.tolist() == list(range(6))
+    assert np.array_equal(fitted.sample(5, seed=2).values[:3], made.values[:3])
+    assert not np.array_equal(fitted.sample(3, seed=3).values, made.values)
+
+
+def test_validation_images_choose_the_classifier(tmp_path: Path) -> None:
+    model = medsynth(folder=tmp_path, validation=tiny_samples((2, 2), seed=1)).fit()
+    assert (tmp_path / "classifier" / "checkpoints" / "best.pt").is_file() and model.validation is not None
+    empty = tiny_samples().select([])
+    assert medsynth(validation=empty).validation is None
+
+
+def test_the_stages_one_by_one_are_a_fit(fitted: MedSynth) -> None:
+    model = medsynth(LONGER)
+    seen = [weights(model)]
+    model.pretrain()
+    model.tune()
+    assert same_weights(weights(model), seen[0]) and model.sample_phase1 is None
+    model.learn_distribution()
+    seen.append(weights(model))
+    after_phase1 = model.sample(2)
+    model.learn_task()
+    seen.append(weights(model))
+    assert not same_weights(seen[0], seen[1]) and not same_weights(seen[1], seen[2])
+    assert same_weights(seen[2], weights(fitted))
+    assert model.sample_phase1 is not None
+    assert np.array_equal(model.sample_phase1(2, 0).values, after_phase1.values)
+    assert not np.array_equal(model.sample(2).values, after_phase1.values)
+
+
+def test_a_fit_is_a_function_of_the_seed(fitted: MedSynth) -> None:
+    other = medsynth(replace(LONGER, seed=1, gan=replace(LONGER.gan, seed=1))).fit()
+    assert not same_weights(weights(other), weights(fitted))
+
+
+def test_the_tuned_classifier_makes_a_difference(fitted: MedSynth) -> None:
+    model = medsynth(LONGER)
+    model.pretrain()
+    model.tune()
+    model.learn_distribution()
+    with torch.no_grad():
+        for parameter in model.classifier.parameters():
+            parameter.add_(0.3)
+    model.learn_task()
+    assert not same_weights(weights(model), weights(fitted))
+
+
+# -- going on
+
+
+@pytest.mark.parametrize("stage", ["warmup", "phase1", "phase2"])
+def test_an_interrupted_fit_goes_on_to_equal_weights(
+    stage: str, fitted: MedSynth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = RestorationTask if stage == "warmup" else GANTask
+    update = task.update
+
+    def stopping(self: Any, batch: Any, position: Any) -> Any:
+        here = stage == "warmup" or (self.matcher is not None) == (stage == "phase2")
+        if here and position.update == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return update(self, batch, position)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "update", stopping)
+        with pytest.raises(Interrupted, match="after update 4 of 6"):
+            medsynth(LONGER, tmp_path).fit()
+    assert (tmp_path / stage / "checkpoints" / "last.pt").is_file()
+    resumed = medsynth(LONGER, tmp_path, resume=True).fit()
+    assert same_weights(weights(resumed), weights(fitted))
+    again = medsynth(LONGER, tmp_path, resume=True).fit()  # a finished fit is only read
+    assert same_weights(weights(again), weights(fitted))
+    assert np.array_equal(again.sample(3).values, fitted.sample(3).values)
+
+
+def test_a_fit_with_other_settings_is_not_gone_on_with(tmp_path: Path) -> None:
+    medsynth(TINY, tmp_path).fit()
+    for other in (replace(TINY, width=16), replace(TINY, gan=replace(TINY.gan, gan_weight=0.5))):
+        with pytest.raises(UserError, match="other settings or data"):
+            medsynth(other, tmp_path, resume=True).fit()
+
+
+def test_stages_are_set_aside(tmp_path: Path) -> None:
+    medsynth(TINY, tmp_path).fit()
+    set_stages_aside(tmp_path)
+    for stage in STAGES:
+        assert not (tmp_path / stage / "checkpoints").exists()
+        assert (tmp_path / stage / "checkpoints.earlier" / "last.pt").is_file()
+
+
+# -- what is left out
+
+
+def test_phase_two_alone(tmp_path: Path) -> None:
+    model = medsynth(replace(TINY, phase1=Length(0)), tmp_path).fit()
+    assert model.sample_phase1 is None and not (tmp_path / "phase1").exists()
+    assert (tmp_path / "phase2" / "metrics.jsonl").is_file()
+    assert len(model.sample(1)) == 2
+
+
+def test_phase_one_alone(tmp_path: Path) -> None:
+    model = medsynth(replace(TINY, phase2=Length(0), warmup=0), tmp_path).fit()
+    assert model.sample_phase1 is None and {path.name for path in tmp_path.iterdir()} >= {"phase1"}
+    assert not (tmp_path / "phase2").exists() and not (tmp_path / "warmup").exists()
+
+
+def test_real_images_as_input(tmp_path: Path) -> None:
+    model = medsynth(replace(TINY, input_prior="real"), tmp_path).fit()
+    assert isinstance(model.prior, RealImages) and model.generator.prior is None
+    assert not (tmp_path / "warmup").exists()
+    made = model.sample(3, seed=1)
+    assert made.values.shape == (6, 3, 32, 32) and made.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert np.array_equal(made.values, model.sample(3, seed=1).values)
+    assert model.sample_phase1 is not None and len(model.sample_phase1(1, 0)) == 2
+    with pytest.raises(UserError, match="starts from real images"):
+        model.generator.sample(1)
+
+
+# -- people and classes
+
+
+def test_a_class_of_one_person_is_pooled() -> None:
+    train = tiny_samples((6, 8))
+    people = np.array([0] * 6 + list(range(1, 9)))
+    model = medsynth(train=train, people=people)
+    assert model.generator.prior.pooled == [LABELS[0]]
+    assert medsynth(train=train).generator.prior.pooled == []
+    with pytest.raises(UserError, match="only 2 people, fewer than 4"):
+        medsynth(train=train, people=people.clip(max=1))
+
+
+def test_what_cannot_be_fitted_is_refused_at_once() -> None:
+    for train, words in (
+        (tiny_samples((8,)), "at least two labels"),
+        (tiny_samples((3, 8)), rf"fewer than 4 images.*{LABELS[0]} \(3\)"),
+        (replace(tiny_samples(), label_names=(*LABELS, "nobody")), r"nobody \(0\)"),
+        (tiny_samples(size=40), "multiple of 16"),
+        (tiny_samples(channels=2), "1 .*or 3"),
+    ):
+        with pytest.raises(UserError, match=words):
+            medsynth(train=train)
+    for phases in ((0, 0), (-1, 3)):
+        with pytest.raises(UserError, match="at least one of them must be trained"):
+            replace(TINY, phase1=Length(phases[0]), phase2=Length(phases[1]))
+
+
+# -- lengths and presets
+
+
+def test_lengths_become_epochs_and_steps() -> None:
+    assert Length(7, "epochs").in_loop(100, 32) == (7, 4)
+    assert Length(2000).in_loop(100, 32) == (20, 100)
+    assert Length(6).in_loop(100, 32) == (6, 1)
+    epochs, steps = Length(2001).in_loop(100, 32)
+    assert epochs * steps >= 2001
+
+
+def test_a_preset_has_one_seed_and_the_pictures_augmentation() -> None:
+    for name in PRESETS:
+        config = preset(name, "radiograph", seed=7)
+        assert (config.seed, config.gan.seed, config.gan.augmentation) == (7, 7, "radiograph")
+        assert config == replace(PRESETS[name], seed=7, gan=config.gan)
