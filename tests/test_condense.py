@@ -370,12 +370,13 @@ def class_folders(root: Path, shades: dict[str, int]) -> Path:
 
 def test_classes_of_real_images_are_matched_by_name(tmp_path: Path) -> None:
     """Other classes beside them, an order of their own, another case, grey files for a generator of colour."""
-    generator = small_generator(real=True)
+    names = LABELS[::-1]
+    generator = MedSynthGenerator.build(small_generator(real=True).generator, names, None)
     shades = {"Меланома": 200, "aaa": 5, "GESUND": 20}
     made = from_real_images(generator, class_folders(tmp_path / "снимки", shades), 4, seed=1)
-    assert made.label_names == LABELS and made.labels.tolist() == [0] * 4 + [1] * 4
+    assert made.label_names == names and made.labels.tolist() == [0] * 4 + [1] * 4
     for row, label in enumerate(made.labels):
-        shade = 20 if label == 0 else 200
+        shade = 200 if label == 0 else 20
         images = [np.full((1, 3, 32, 32), shade + number, np.uint8) for number in range(3)]
         possible = [generator.condense(torch.from_numpy(x), torch.tensor([label])).images[0] for x in images]
         assert any(np.array_equal(made.values[row], x.numpy()) for x in possible)
@@ -412,7 +413,8 @@ def test_an_interrupted_set_goes_on_to_the_same_bytes(
     generator, how = small_generator(real), OutputOptions(form, batch_size=2, shard_size=2)
     data = class_folders(tmp_path / "data", {LABELS[0]: 20, LABELS[1]: 200})
     made = from_real_images(generator, data, 20, seed=1) if real else None
-    write_condensed(generator, 20, 1, tmp_path / "whole", how, made=made)
+    whole = read_dataset(write_condensed(generator, 20, 1, tmp_path / "whole", how, made=made), IMAGES)["image"]
+    assert np.array_equal(whole.values[:], generator.sample(20, 1).images.numpy() if made is None else made.values)
     images = condense._images
 
     def stopped(*arguments: Any) -> Iterator[Any]:

@@ -114,6 +114,65 @@ def test_a_seed_decides_the_draws_and_no_other_random_numbers_are_touched():
     assert not torch.equal(first[0], first[2])  # two draws of one class
 
 
+# -- what restoring starts from
+
+
+def fitted(channels: int = 1) -> ClassPrior:
+    images = planted(40).repeat(1, channels, 1, 1) + 0.1 * noise(40, channels=channels, seed=3)
+    images[1::2] *= 0.3  # the second class has less detail
+    return ClassPrior.fit(images.clamp(-1, 1), alternating(40), NAMES)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_concealed_images_keep_their_coarse_part_and_nothing_else(channels):
+    prior, labels = fitted(channels), alternating(6)
+    images = 0.5 * noise(6, channels=channels, seed=4)
+    concealed = prior.conceal(images, labels, seeded())
+    assert concealed.shape == images.shape and concealed.dtype == torch.float32
+    # Other detail over the same 8 x 8 image makes no difference: cells of 4 x 4 pixels are mirrored.
+    cells = images.unflatten(2, (8, 4)).unflatten(4, (8, 4))
+    other = cells.flip(3, 5).flatten(4, 5).flatten(2, 3)
+    assert not torch.equal(other, images)
+    torch.testing.assert_close(prior.conceal(other, labels, seeded()), concealed, atol=1e-6, rtol=0)
+    assert not torch.allclose(prior.conceal(-images, labels, seeded()), concealed, atol=0.01)
+    prior.texture.zero_()
+    reduced = torch.nn.functional.adaptive_avg_pool2d(images, 8)
+    enlarged = torch.nn.functional.interpolate(reduced, size=32, mode="bilinear")
+    torch.testing.assert_close(prior.conceal(images, labels, seeded()), enlarged)
+
+
+def test_a_concealed_image_is_the_draw_that_has_its_coarse_part():
+    """Of a class without variety every draw has the same coarse part: that of an image made from the mean."""
+    prior, labels = fitted(), torch.zeros(300, dtype=torch.long)
+    prior.deviations.zero_()
+    prior.remainder.zero_()
+    image = prior.mean[:1].repeat_interleave(4, 2).repeat_interleave(4, 3).expand(300, -1, -1, -1)
+    concealed, drawn = prior.conceal(image, labels, seeded(1)), prior.sample(labels, seeded(2))
+    torch.testing.assert_close(concealed.mean(0), drawn.mean(0), atol=0.04, rtol=0)
+    torch.testing.assert_close(concealed.std(0).mean(), drawn.std(0).mean(), rtol=0.05, atol=0)
+
+
+def test_detail_of_concealed_images_is_that_of_their_class():
+    prior = fitted()
+    blank = torch.zeros(100, 1, 32, 32)
+    strong, weak = (prior.conceal(blank, torch.full((100,), label), seeded()).std() for label in (0, 1))
+    assert strong > 2 * weak > 0
+    torch.testing.assert_close(strong, prior.texture[0].square().mean().sqrt(), rtol=0.1, atol=0)
+
+
+def test_a_seed_decides_what_conceals_and_images_stay_in_range():
+    prior, labels = fitted(), alternating(8)
+    images = noise(8).sign()
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first, second, other = (prior.conceal(images, labels, seeded(seed)) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, second) and not torch.equal(first, other)
+    prior.texture.fill_(3.0)
+    assert prior.conceal(images, labels, seeded()).abs().max() == 1.0
+    assert not prior.conceal(images.requires_grad_(), labels, seeded()).requires_grad
+
+
 # -- what is stored
 
 

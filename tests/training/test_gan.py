@@ -267,7 +267,8 @@ def test_energy_has_a_gradient_where_points_meet_and_where_a_class_has_one_image
 
 RUNS: dict[str, dict[str, Any]] = {
     "phase I": {"kind": "phase I"},
-    "phase II": {"kind": "phase II", "augmentation": "lesion", "matching": "log_softmax"},
+    # In later updates Adam has scaled rounding errors of the smallest gradients up.
+    "phase II": {"kind": "phase II", "augmentation": "lesion", "matching": "log_softmax", "epochs": 1, "steps": 2},
     "warm-up": {"kind": "warm-up"},
 }
 
