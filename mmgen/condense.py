@@ -28,8 +28,8 @@ from mmgen.flags import CachedDataFlags
 from mmgen.generate import read_sources
 from mmgen.hub import model_digest
 from mmgen.models.attention_gan import check_images
-from mmgen.models.class_prior import RealImages
 from mmgen.models.medsynth import InputPrior, MedSynthGenerator
+from mmgen.models.real_images import RealImages
 from mmgen.output import OutputOptions, write_samples
 from mmgen.training.augmentation import AugmentationName
 from mmgen.training.engine import Precision
@@ -78,7 +78,7 @@ class CondensationFlags(CachedDataFlags):
     channels: Literal[1, 3] = 3
     """1 for grey, 3 for colour."""
     augmentation: AugmentationName = "lesion"
-    """What may be changed in these pictures without another meaning: lesion, radiograph (never mirrored) or none."""
+    """What may change in these pictures without another meaning: lesion, radiograph (never mirrored), none ..."""
     input_prior: InputPrior = "class"
     """What generation starts from: statistics of each class, which can be shared, or real images, as in the paper."""
     prior_floor: int = 10

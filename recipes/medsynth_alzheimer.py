@@ -28,7 +28,7 @@ class Alzheimer(Recipe):
     channels: Literal[1, 3] = 1
     """1 for grey, 3 for colour."""
     augmentation: AugmentationName = "radiograph"
-    """What may be changed in these pictures without another meaning: lesion, radiograph (never mirrored) or none."""
+    """What may change in these pictures without another meaning: lesion, radiograph (never mirrored), none ..."""
     out: Path = Path("runs/medsynth_alzheimer")
     """Run folder."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmgen.cli import run_command
-from mmgen.condensation.medsynth import STAGES, MedSynth, set_stages_aside
+from mmgen.condensation.medsynth import MedSynth, set_stages_aside
 from mmgen.condense import IMAGE, CondensationFlags, subjects_in_training, training_bytes, write_condensed
 from mmgen.config import parse_config
 from mmgen.data.phantoms import write_phantom_images
@@ -65,18 +65,11 @@ class Recipe(CondensationFlags):
 
 def check(config: Recipe) -> None:
     """Refuse before training what would fail after it."""
-    config.images, config.fit  # noqa: B018  # both raise for settings that are not offered
+    config.refuse_impossible(config.out, config.resume is not None)
     if min(config.images_per_class) < 1:
         raise UserError(f"--ipc must be at least 1, got {min(config.images_per_class)}.")
-    if config.seed < 0 or (config.utility_seeds is not None and config.utility_seeds < 1):
-        raise UserError("--seed must be 0 or more and --utility-seeds at least 1.")
-    begun = any((config.out / stage / "checkpoints").is_dir() for stage in STAGES)
-    if config.resume is not None and not begun:
-        raise UserError(f"There is no checkpoint in {config.out}; start without --resume, or give --out of the run.")
-    if config.resume is None and begun:
-        logger.warning(
-            "%s holds an earlier run, which this one replaces (--resume latest would go on with it).", config.out
-        )
+    if config.utility_seeds is not None and config.utility_seeds < 1:
+        raise UserError(f"--utility-seeds must be at least 1, got {config.utility_seeds}.")
 
 
 def evaluate(
@@ -94,7 +87,6 @@ def evaluate(
         model.backbone,
         config.seed,
     )
-    condensed.refuse_impossible(sets)
     how = replace(config.scale.utility, augmentation={IMAGE: config.augmentation})
     how = how if config.utility_seeds is None else replace(how, seeds=config.utility_seeds)
     made = model.sample(sets.largest, config.seed)
@@ -196,7 +188,6 @@ def run(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
     size = sections["condensation"]
     sizes = {
         "training images": f"{size['real_images']}, {size['data_bytes'] / 1e6:.1f} MB",
-        "generator": f"{generator_bytes / 1e6:.1f} MB",
         **{
             f"condensation ratio at {count} images a class": f"{100 * entry['ratio']:.1f} %"
             for count, entry in size["ipc"].items()

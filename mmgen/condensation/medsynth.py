@@ -17,12 +17,13 @@ from torch import Tensor
 
 from mmgen.condensation.backbone import OWN, BackboneConfig, image_modality, make_backbone
 from mmgen.data.samples import Samples
-from mmgen.errors import UserError
+from mmgen.errors import UserError, first_few
 from mmgen.models.attention_gan import AttentionGenerator, Critic, check_images
-from mmgen.models.class_prior import ClassPrior, RealImages
+from mmgen.models.class_prior import ClassPrior
 from mmgen.models.classifiers import build_classifier
 from mmgen.models.lora import ViTClassifier
 from mmgen.models.medsynth import InputPrior, LabelledImages, MedSynthGenerator
+from mmgen.models.real_images import RealImages
 from mmgen.training.augmentation import AugmentationName
 from mmgen.training.checkpoint import Checkpoints
 from mmgen.training.classifier import LEARNING_RATES, ClassifierConfig, train_classifier
@@ -136,6 +137,9 @@ class MedSynth:
         check_images(max(height, width), channels)
         if len(train.label_names) < 2:
             raise UserError(f"MedSynth needs at least two labels; the data have {list(train.label_names)} alone.")
+        absent = [label for index, label in enumerate(train.label_names) if not (train.labels == index).any()]
+        if absent:
+            raise UserError(f"There is no training image of {first_few(absent)}; add some or leave the label out.")
         self.config, self.accelerator, self.folder, self.resume = config, accelerator, folder, resume
         self.train = train
         self.validation = validation if validation is not None and len(validation) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,6 @@ import numpy as np
 from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.data.samples import Samples
-from mmgen.errors import UserError
 from mmgen.evaluation import figures_condensation as figures
 from mmgen.evaluation.fidelity import kl_entry, sample_variance
 from mmgen.evaluation.neighbours import nearest, nearest_entry
@@ -22,8 +20,6 @@ from mmgen.models.modality import Modality
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-logger = logging.getLogger(__name__)
 
 # (images per class, seed) -> condensed set
 Draw = Callable[[int, int], Samples]
@@ -196,10 +192,3 @@ def condensed_samples(what: CondensedSets, made: Samples, per_class: int = 4) ->
         for label, name in enumerate(samples.label_names)
         for image in samples.values[np.flatnonzero(samples.labels == label)[:per_class]]
     ]
-
-
-def refuse_impossible(what: CondensedSets) -> None:
-    """Raise UserError where the test images cannot be classified: a label that they lack."""
-    lacking = [n for label, n in enumerate(what.train.label_names) if not (what.test.labels == label).any()]
-    if lacking:
-        raise UserError(f"The test images have none of {', '.join(lacking)}; add some or leave the labels out.")

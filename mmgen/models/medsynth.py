@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from mmgen.errors import UserError, first_few
 from mmgen.models.attention_gan import AttentionGenerator
-from mmgen.models.class_prior import ClassPrior, to_unit_range
+from mmgen.models.class_prior import ClassPrior
+from mmgen.models.real_images import to_unit_range
 
 InputPrior = Literal["class", "real"]
 

@@ -84,10 +84,10 @@ def load_vit(name: str, file: Path | None = None) -> VisionTransformer:
     Raises:
         UserError: timm has no such ViT, the weights cannot be had, or those of the file are another model's.
     """
-    vit = pretrained(name) if file is None else _create(name, pretrained=False)
+    vit = _create(name, pretrained=False)
     if not isinstance(vit, VisionTransformer):
         raise UserError(f"{name!r} is no plain Vision Transformer; take one such as vit_base_patch16_224.")
-    return vit if file is None else _fill(vit, name, file)
+    return pretrained(name) if file is None else _fill(vit, name, file)
 
 
 def fit_vit(vit: VisionTransformer, shape: tuple[int, int, int]) -> VisionTransformer:

@@ -46,6 +46,7 @@ class LabelledBatches:
         seed: of the order.
         balanced: a round has every class equally often, in turns, and smaller classes come again.
         shared: each process gets its share of a batch instead of the whole.
+        parts: a batch consists of so many parts, each of which is shared out by itself.
     """
 
     def __init__(
@@ -56,10 +57,11 @@ class LabelledBatches:
         seed: int,
         balanced: bool = False,
         shared: bool = False,
+        parts: int = 1,
     ) -> None:
         self.values, self.labels = samples.values, samples.labels
         self.batch_size = batch_size if shared else min(batch_size, len(samples))
-        self.shared = shared
+        self.shared, self.parts = shared, parts
         self.steps_per_epoch = steps
         self.seed = seed
         self._members = [np.flatnonzero(samples.labels == c) for c in np.unique(samples.labels)] if balanced else None
@@ -72,8 +74,7 @@ class LabelledBatches:
         """The batch of an update, or this process's share of it."""
         places = position.update * self.batch_size + np.arange(self.batch_size)
         if self.shared:
-            share = self.batch_size // position.world
-            places = places[position.rank * share : (position.rank + 1) * share]
+            places = places.reshape(self.parts, position.world, -1)[:, position.rank].ravel()
         index = np.array([self._round(place // self._round_size)[place % self._round_size] for place in places])
         return {"x": torch.from_numpy(self.values[index]), "label": torch.from_numpy(self.labels[index])}
 

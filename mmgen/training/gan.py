@@ -16,8 +16,8 @@ from torch import Generator, Tensor, nn
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator, Critic, critic_loss, generator_loss, gradient_penalty
-from mmgen.models.class_prior import to_unit_range
 from mmgen.models.modality import Modality
+from mmgen.models.real_images import to_unit_range
 from mmgen.training.augmentation import AugmentationName, augment, draw
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.engine import synchronise_parameters
@@ -190,7 +190,15 @@ class GANTask:
         pair = (self.modality.normalise(raw), self.modality.normalise((made + 1.0) * 127.5))
         with self.accelerator.autocast():
             real, synthetic = (self.matcher(augment(x, parameters)).float() for x in pair)
-        return matching_loss(synthetic, real, labels, self.config.matching)
+        if self.accelerator.num_processes == 1 or self.config.matching != "energy":
+            return matching_loss(synthetic, real, labels, self.config.matching)
+        # Classes are compared as a whole, so the images of all processes belong together. Each process has its images'
+        # part of the gradient; these parts add up, but will be averaged.
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        everyone = list(from_all(synthetic.detach()).chunk(world))
+        everyone[rank] = synthetic
+        loss = matching_loss(torch.cat(everyone), from_all(real), from_all(labels), "energy")
+        return loss.detach() + world * (loss - loss.detach())
 
     def _step(self, name: str, loss: Tensor) -> Tensor:
         stepper = self._steppers[name]
@@ -219,12 +227,13 @@ def matching_loss(synthetic: Tensor, real: Tensor, labels: Tensor, form: Matchin
     "logits" is the mean squared difference of each pair's logits, as printed (equation 4); "log_softmax" that of their
     log-probabilities (DiM). Partners are different pictures of a class, so both are least where all synthetic images
     of a class look like its average. "energy" compares each class as a whole: twice the mean distance between synthetic
-    and real log-probabilities, less the mean distances among the synthetic and among the real ones. Its expectation is
-    0 for equal distributions and above 0 for all others, those of less variety too (Szekely and Rizzo 2013).
+    and real log-probabilities, less the mean distances among the synthetic and among the real ones, averaged over
+    classes. Its expectation is 0 for equal distributions and above 0 for all others, those of less variety too (Szekely
+    and Rizzo 2013).
 
     Args:
         synthetic, real: logits (B, classes).
-        labels: classes (B,) of both. For "energy" a class with one image counts only in the distances between the sets.
+        labels: classes (B,) of both. For "energy", a class with a single image does not count.
     """
     if form == "logits":
         return F.mse_loss(synthetic, real)
@@ -232,15 +241,19 @@ def matching_loss(synthetic: Tensor, real: Tensor, labels: Tensor, form: Matchin
     if form == "log_softmax":
         return F.mse_loss(synthetic, real)
     same = (labels[:, None] == labels).float()
-    others = same - torch.eye(len(labels), device=labels.device)
+    count = same.sum(1)
+    enough = (count > 1).float()
+    # Together, the pairs of each class weigh 1.
+    across = same * (enough / count.square())
+    within = (same - torch.eye(len(labels), device=labels.device)) * (enough / (count * (count - 1.0)).clamp_min(1.0))
+    energy = (2.0 * _distances(synthetic, real) * across).sum()
+    energy = energy - ((_distances(synthetic, synthetic) + _distances(real, real)) * within).sum()
+    return energy / across.sum().clamp_min(1.0)
 
-    def mean_distance(a: Tensor, b: Tensor, pairs: Tensor) -> Tensor:
-        # At zero, on the diagonal, the root has no derivative.
-        distances = ((a[:, None] - b).square().sum(-1) + 1e-12).sqrt()
-        return (distances * pairs).sum() / pairs.sum().clamp_min(1.0)
 
-    within = mean_distance(synthetic, synthetic, others) + mean_distance(real, real, others)
-    return 2.0 * mean_distance(synthetic, real, same) - within
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    """(N, N) Euclidean distances of rows; at zero, on the diagonal, the root alone would have no derivative."""
+    return ((a[:, None] - b).square().sum(-1) + 1e-12).sqrt()
 
 
 def from_all(share: Tensor) -> Tensor:
@@ -271,13 +284,13 @@ def train_gan(
     run is resumed only with the same settings and labels; see :class:`Loop` for ``folder`` and what is raised.
     """
     task = GANTask(gan, prior, config, accelerator, modality, matcher)
-    batches = LabelledBatches(
-        train, config.critic_steps * config.batch_size, steps, config.seed, balanced=True, shared=True
-    )
+    k = config.critic_steps
+    batches = LabelledBatches(train, k * config.batch_size, steps, config.seed, balanced=True, shared=True, parts=k)
     labels = hashlib.sha256(train.labels.tobytes()).hexdigest()
     identity = {
         "generator": gan.generator.config,
         "critic": gan.critic.config,
+        "prior": getattr(prior, "config", None),
         "learning": asdict(config),
         "loop": asdict(loop),
         "steps": steps,

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator
-from mmgen.models.class_prior import ClassPrior, to_unit_range
+from mmgen.models.class_prior import ClassPrior
+from mmgen.models.real_images import to_unit_range
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.engine import synchronise_parameters
 from mmgen.training.gan import from_all

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from mmgen.condensation.medsynth import PRESETS, STAGES, Length, MedSynth, MedSynthConfig, preset, set_stages_aside
 from mmgen.errors import UserError
-from mmgen.models.class_prior import ClassPrior, RealImages
+from mmgen.models.class_prior import ClassPrior
+from mmgen.models.real_images import RealImages
 from mmgen.training.gan import GANTask
 from mmgen.training.loop import Interrupted
 from mmgen.training.restoration import RestorationTask

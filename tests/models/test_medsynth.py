@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator
-from mmgen.models.class_prior import ClassPrior, RealImages
+from mmgen.models.class_prior import ClassPrior
 from mmgen.models.medsynth import BATCH, LabelledImages, MedSynthGenerator
+from mmgen.models.real_images import RealImages
 
 PROJECT = Path(__file__).resolve().parents[2]
 

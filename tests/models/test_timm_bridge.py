@@ -253,7 +253,7 @@ def test_the_hub_is_asked_for_a_name_alone_and_its_absence_is_said(monkeypatch, 
     assert asked == [(NAME, False)]
     with pytest.raises(UserError, match=r"'test_vit' cannot be had .*no hub in tests.*give the file's path") as error:
         load_vit(NAME)
-    assert one_sentence(error) and asked[1:] == [(NAME, True)]
+    assert one_sentence(error) and asked[1:] == [(NAME, False), (NAME, True)]
     with pytest.raises(UserError, match="neither a file nor a timm model 'vit_hug'") as error:
         load_vit("vit_hug")
-    assert one_sentence(error) and len(asked) == 2
+    assert one_sentence(error) and len(asked) == 3
