@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,3 +47,14 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(small_model(), folder / "model", counts)
     write_card(small_model(), folder / "model", counts, {"error": "0.5 of the mean patch's"})
     return folder
+
+
+@pytest.fixture
+def accelerator() -> Iterator[Any]:
+    """One process on the CPU in full precision. Accelerate's state is global, so it is cleared before and after."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield Accelerator(cpu=True, mixed_precision="no")
+    AcceleratorState._reset_state(reset_partial_state=True)

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from small import LABELS, PRESET, SETTINGS, noise_samples, small_model
 
 from mmgen.data.files import LocalFiles
@@ -19,7 +17,6 @@ from mmgen.evaluation.mae import RATIOS, Evaluated, measure_fidelity, measure_ut
 from mmgen.evaluation.report import write_report
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.presets import build_mae
-from mmgen.training.engine import make_accelerator
 
 HISTORY = [
     {"epoch": 0, "validation/error/image": 1.2, "validation/error/audio": 1.1},
@@ -53,13 +50,6 @@ SETTINGS_TYPES = {"image": np.uint8, "audio": np.float32}  # as read back from a
 @pytest.fixture(scope="module")
 def fidelity(what: Evaluated) -> dict[str, Any]:
     return measure_fidelity(what, seed=1)
-
-
-@pytest.fixture
-def accelerator() -> Iterator[Accelerator]:
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield make_accelerator("no")
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_every_measure_stands_beside_its_reference(fidelity: dict[str, Any]) -> None:

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
@@ -28,16 +26,8 @@ from mmgen.evaluation.utility import (
 from mmgen.models.modality import Modality
 from mmgen.training import classifier as training
 from mmgen.training.classifier import ClassifierConfig, ClassifierTask, train_classifier
-from mmgen.training.engine import make_accelerator
 
 SOUND = AudioSettings()
-
-
-@pytest.fixture
-def accelerator() -> Iterator[Accelerator]:
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield make_accelerator("no")
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def coughs(seed: int, per_class: int) -> Samples:
