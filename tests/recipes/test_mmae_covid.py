@@ -110,7 +110,17 @@ def test_the_last_lines_name_report_data_set_and_model(finished: tuple[Path, lis
 def test_the_report_has_its_stable_keys(finished: tuple[Path, list[str]]) -> None:
     out, _ = finished
     report = report_of(out)
-    assert list(report) == ["run", "created", "config", "data", "utility", "fidelity", "privacy", "cost"]
+    assert list(report) == [
+        "run",
+        "created",
+        "config",
+        "data",
+        "condensation",
+        "utility",
+        "fidelity",
+        "privacy",
+        "cost",
+    ]
     assert report["run"] == "run" and report["config"]["seed"] == 0 and report["privacy"] == {}
     assert report["data"].keys() == report["utility"].keys() == report["fidelity"].keys() == {"image", "audio"}
     for name in ("image", "audio"):
