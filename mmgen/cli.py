@@ -134,7 +134,7 @@ def condense(options: Condense) -> None:
     from mmgen.data.mel import one_thread
     from mmgen.output import OutputOptions, refuse_occupied
     from mmgen.provenance import config_to_dict, write_config
-    from mmgen.training.engine import make_accelerator
+    from mmgen.training.engine import make_accelerator, part_ways
 
     run, resume, count = options.run_folder, options.resume is not None, options.ipc
     how = OutputOptions(options.format, shard_size=options.shard_size, overwrite=options.overwrite)
@@ -161,6 +161,7 @@ def condense(options: Condense) -> None:
     with one_thread():  # as where a generator makes its images itself
         made = None if generator.prior is not None else model.sample(count, options.seed)
     folder = write_condensed(generator, count, options.seed, options.out, how, made=made)
+    part_ways()
     logger.info("Generator      %s\nCondensed set  %s", run / "model", folder)
 
 

@@ -20,7 +20,7 @@ from mmgen.data.samples import Samples
 from mmgen.models.attention_gan import AttentionGenerator, Critic
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.modality import Modality
-from mmgen.training.engine import make_accelerator
+from mmgen.training.engine import make_accelerator, part_ways
 from mmgen.training.gan import GAN, GANConfig, train_gan
 from mmgen.training.loop import LoopConfig
 from mmgen.training.restoration import RestorationConfig, warm_up
@@ -93,6 +93,7 @@ def main() -> None:
         weights = train(accelerator=accelerator, **run)
         if accelerator.is_main_process:
             torch.save(weights, out)
+    part_ways()  # a process that ends while another still talks to it may abort
 
 
 if __name__ == "__main__":
