@@ -22,7 +22,6 @@ from mmgen.condense import IMAGE, CondensationFlags, subjects_in_training, train
 from mmgen.config import parse_config
 from mmgen.data.phantoms import write_phantom_images
 from mmgen.data.prepare import PairedData
-from mmgen.data.samples import ENOUGH
 from mmgen.errors import UserError
 from mmgen.evaluation import condensed
 from mmgen.evaluation.condensed import CondensedSets
@@ -76,10 +75,10 @@ def evaluate(
     config: Recipe, data: PairedData, model: MedSynth, accelerator: Any, generator_bytes: int
 ) -> tuple[dict[str, Any], ReportMedia]:
     """Sections and media of the report."""
-    train, test = (data.splits[split][IMAGE].at_most(ENOUGH) for split in ("train", "test"))
+    # All training images: a ratio is one of all of them, and a copy may be of any.
     sets = CondensedSets(
-        train,
-        test,
+        data.splits["train"][IMAGE],
+        data.splits["test"][IMAGE].at_most(),
         model.modality,
         model.sample,
         config.images_per_class,
