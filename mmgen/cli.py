@@ -166,15 +166,10 @@ def condense(options: Condense) -> None:
 
 
 def _save_generator(generator: MedSynthGenerator, folder: Path, data: PairedData, images_per_class: int) -> None:
-    from mmgen.condense import IMAGE, subjects_in_training, training_bytes
+    from mmgen.condense import size_lines, subjects_in_training
     from mmgen.hub import save_generator
 
-    images = len(data.splits["train"][IMAGE])
-    ratio = images_per_class * len(generator.class_names) / images
-    sizes = {
-        "training images": f"{images}, {training_bytes(data) / 1e6:.1f} MB",
-        f"condensation ratio at {images_per_class} images a class": f"{100 * ratio:.1f} %",
-    }
+    sizes = size_lines(data, len(generator.class_names), [images_per_class])
     save_generator(generator, folder, data.training_counts(), subjects_in_training(data), sizes)
 
 

@@ -210,6 +210,15 @@ def from_real_images(
         return sample(generator, images_per_class, seed, RealImages(real.values, torch.from_numpy(labels)))
 
 
+def size_lines(data: PairedData, classes: int, images_per_class: Sequence[int]) -> dict[str, str]:
+    """Sizes of the training images and ratios of condensed sets to them, for a model card."""
+    images = len(data.splits["train"][IMAGE])
+    lines = {"training images": f"{images}, {training_bytes(data) / 1e6:.1f} MB"}
+    for count in images_per_class:
+        lines[f"condensation ratio at {count} images a class"] = f"{100 * count * classes / images:.1f} %"
+    return lines
+
+
 def write_condensed(
     generator: MedSynthGenerator,
     images_per_class: int,

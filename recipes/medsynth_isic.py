@@ -18,7 +18,14 @@ from typing import Any, Literal
 
 from mmgen.cli import run_command
 from mmgen.condensation.medsynth import MedSynth, set_stages_aside
-from mmgen.condense import IMAGE, CondensationFlags, subjects_in_training, training_bytes, write_condensed
+from mmgen.condense import (
+    IMAGE,
+    CondensationFlags,
+    size_lines,
+    subjects_in_training,
+    training_bytes,
+    write_condensed,
+)
 from mmgen.config import parse_config
 from mmgen.data.phantoms import write_phantom_images
 from mmgen.data.prepare import PairedData
@@ -184,14 +191,7 @@ def run(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
     page = write_report(
         out / "report", {**head, "config": config_to_dict(config, whole_paths=False), **sections, "cost": costs}, media
     )
-    size = sections["condensation"]
-    sizes = {
-        "training images": f"{size['real_images']}, {size['data_bytes'] / 1e6:.1f} MB",
-        **{
-            f"condensation ratio at {count} images a class": f"{100 * entry['ratio']:.1f} %"
-            for count, entry in size["ipc"].items()
-        },
-    }
+    sizes = size_lines(data, len(data.label_names), config.images_per_class)
     measures = results(sections, config.images_per_class)
     save_generator(model.generator, model_folder, counts, subjects, sizes, measures, sections["utility"])
     logger.info("Report         %s\nCondensed sets %s\nGenerator      %s", page, out / "synthetic", model_folder)
