@@ -32,7 +32,7 @@ from mmgen.data.prepare import PairedData
 from mmgen.errors import UserError
 from mmgen.evaluation import condensed
 from mmgen.evaluation.condensed import CondensedSets
-from mmgen.evaluation.report import ReportMedia, write_report
+from mmgen.evaluation.report.writing import ReportMedia, write_report
 from mmgen.hub import model_digest, save_generator
 from mmgen.models.classifiers import ClassifierName
 from mmgen.output import OutputOptions

@@ -26,7 +26,7 @@ from mmgen.data.settings import Settings
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.errors import UserError
 from mmgen.evaluation.mae import Evaluated, evaluate_mae
-from mmgen.evaluation.report import write_report
+from mmgen.evaluation.report.writing import write_report
 from mmgen.flags import CachedDataFlags
 from mmgen.generate import make_plan, model_settings, write_dataset
 from mmgen.hub import model_digest, save_model, start_from_timm, write_card

@@ -10,10 +10,11 @@ import numpy as np
 from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.data.samples import Samples
-from mmgen.evaluation import figures_condensation as figures
-from mmgen.evaluation.fidelity import kl_entry, sample_variance
-from mmgen.evaluation.neighbours import nearest, nearest_entry
-from mmgen.evaluation.report import Figure, Sample
+from mmgen.evaluation.fidelity.intensities import kl_entry
+from mmgen.evaluation.fidelity.variance import sample_variance
+from mmgen.evaluation.privacy.neighbours import nearest, nearest_entry
+from mmgen.evaluation.report import figures_condensation as figures
+from mmgen.evaluation.report.writing import Figure, Sample
 from mmgen.evaluation.utility import UtilityConfig, utility
 from mmgen.models.classifiers import ClassifierName
 from mmgen.models.modality import Modality

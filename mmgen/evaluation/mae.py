@@ -15,9 +15,11 @@ from mmgen.data.mel import mel_to_waveform
 from mmgen.data.prepare import PairedData
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
-from mmgen.evaluation import figures
-from mmgen.evaluation.fidelity import kl_entry, sample_variance, variance_curve, waveform_round_trip
-from mmgen.evaluation.report import Figure, ReportMedia, Sample
+from mmgen.evaluation.fidelity.intensities import kl_entry
+from mmgen.evaluation.fidelity.sound import waveform_round_trip
+from mmgen.evaluation.fidelity.variance import sample_variance, variance_curve
+from mmgen.evaluation.report import figures
+from mmgen.evaluation.report.writing import Figure, ReportMedia, Sample
 from mmgen.evaluation.utility import UtilityConfig, utility
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.training.mae_validation import masked_patch_error, mean_patch_error, tuples_around

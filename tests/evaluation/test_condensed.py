@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from mmgen.data.samples import Samples
 from mmgen.evaluation import condensed
 from mmgen.evaluation.condensed import CondensedSets, measure_fidelity, measure_utility, random_subset, sizes
-from mmgen.evaluation.report import ReportMedia, write_report
+from mmgen.evaluation.report.writing import ReportMedia, write_report
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.modality import Modality
 

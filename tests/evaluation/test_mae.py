@@ -14,7 +14,7 @@ from mmgen.data.manifest import Manifest
 from mmgen.data.prepare import PairedData
 from mmgen.data.samples import Samples
 from mmgen.evaluation.mae import RATIOS, Evaluated, measure_fidelity, measure_utility, report_media
-from mmgen.evaluation.report import write_report
+from mmgen.evaluation.report.writing import write_report
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.presets import build_mae
 

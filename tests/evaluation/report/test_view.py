@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mmgen.evaluation import report_view
-from mmgen.evaluation.report_text import NOTHING
+from mmgen.evaluation.report import view as report_view
+from mmgen.evaluation.report.text import NOTHING
 
 
 def test_data_table_has_totals_in_split_order() -> None:

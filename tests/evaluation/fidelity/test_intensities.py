@@ -12,7 +12,9 @@ from mmgen.data.audio import AudioSettings
 from mmgen.data.mel import log_mel
 from mmgen.data.phantoms import phantom_cough, phantom_xray
 from mmgen.data.samples import Samples
-from mmgen.evaluation.fidelity import intensity_kl, kl_entry, sample_variance, variance_curve, waveform_round_trip
+from mmgen.evaluation.fidelity.intensities import intensity_kl, kl_entry
+from mmgen.evaluation.fidelity.sound import waveform_round_trip
+from mmgen.evaluation.fidelity.variance import sample_variance, variance_curve
 from mmgen.models.modality import Modality
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mmgen.evaluation.report_text import Column, Table, as_dict, is_number, mean, name_of, number, percent, score
+from mmgen.evaluation.report.text import Column, Table, as_dict, is_number, mean, name_of, number, percent, score
 
 SCORES = ("auc", "balanced_accuracy", "accuracy")
 # Below this AUC a classifier has learned nothing; and a difference in AUC of less than the second is not called a loss.

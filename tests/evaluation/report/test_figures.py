@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmgen.evaluation import figures
+from mmgen.evaluation.report import figures
 
 
 def size_of(png: bytes) -> tuple[int, int]:

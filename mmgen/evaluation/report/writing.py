@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mmgen.evaluation import report_view as view
-from mmgen.evaluation.report_utility import utility_tables
+from mmgen.evaluation.report import view
+from mmgen.evaluation.report.utility import utility_tables
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -149,7 +149,7 @@ def _html(report: dict[str, Any], media: ReportMedia) -> str:
     # The template's name ends in .j2, so escaping is switched on here and not guessed from the name.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(
-        resources.files("mmgen.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
+        resources.files("mmgen.evaluation.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     )
     shows_real = any(s.source == "real" for s in media.samples) or any(f.shows_real for f in media.figures)
     return template.render(
@@ -174,7 +174,7 @@ def _cards(samples: list[Sample]) -> list[tuple[str, list[tuple[str, list[Card]]
     """Samples as cards: label -> "real" and "synthetic" -> cards, labels in the order of their first sample."""
     if not samples:
         return []
-    from mmgen.evaluation import figures
+    from mmgen.evaluation.report import figures
 
     unknown = {sample.source for sample in samples} - set(SOURCES)
     if unknown:

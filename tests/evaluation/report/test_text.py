@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmgen.evaluation.report_text import NOTHING, byte_size, duration, number, percent
+from mmgen.evaluation.report.text import NOTHING, byte_size, duration, number, percent
 
 
 @pytest.mark.parametrize(

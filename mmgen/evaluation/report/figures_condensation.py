@@ -1,4 +1,4 @@
-"""Figures about condensed image sets and their generator; see :mod:`mmgen.evaluation.figures` for the conventions."""
+"""Figures about condensed sets and their generator; see :mod:`mmgen.evaluation.report.figures` for conventions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mmgen.evaluation.figures import INK, LINES, REAL, STYLE, SYNTHETIC, finite, picture, plain, png_bytes
+from mmgen.evaluation.report.figures import INK, LINES, REAL, STYLE, SYNTHETIC, finite, picture, plain, png_bytes
 
 # Panels of the learning curves: title, and the name of each line by its key.
 PANELS = {

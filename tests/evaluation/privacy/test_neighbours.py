@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from mmgen.evaluation.neighbours import nearest, nearest_entry
+from mmgen.evaluation.privacy.neighbours import nearest, nearest_entry
 
 
 def images(count: int, seed: int, shape: tuple[int, ...] = (3, 24, 20)) -> np.ndarray:

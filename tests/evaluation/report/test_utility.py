@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mmgen.evaluation import report_view
-from mmgen.evaluation.report_text import NOTHING
-from mmgen.evaluation.report_utility import utility_sentences, utility_tables
+from mmgen.evaluation.report import view as report_view
+from mmgen.evaluation.report.text import NOTHING
+from mmgen.evaluation.report.utility import utility_sentences, utility_tables
 
 COUNTS = {"image": {"counts": {"a": {"train": 9}, "b": {"train": 9}, "c": {"train": 9}, "d": {"train": 9}}}}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mmgen.evaluation.report_text import (
+from mmgen.evaluation.report.text import (
     NOTHING,
     Column,
     Table,
@@ -23,7 +23,7 @@ from mmgen.evaluation.report_text import (
     percent,
     score,
 )
-from mmgen.evaluation.report_utility import condensed_name, utility_sentences
+from mmgen.evaluation.report.utility import condensed_name, utility_sentences
 
 SPLITS = ("train", "val", "test", "all")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmgen.evaluation import figures_condensation as figures
+from mmgen.evaluation.report import figures_condensation as figures
 
 
 def pixels(png: bytes) -> np.ndarray:

@@ -17,8 +17,8 @@ import pytest
 import soundfile
 from PIL import Image
 
-from mmgen.evaluation import figures
-from mmgen.evaluation.report import Figure, ReportMedia, Sample, to_json, write_report
+from mmgen.evaluation.report import figures
+from mmgen.evaluation.report.writing import Figure, ReportMedia, Sample, to_json, write_report
 
 KEYS = ["run", "created", "config", "data", "condensation", "utility", "fidelity", "privacy", "cost"]
 HOSTILE = '<script>alert("x")</script> & \' ${{ 7 * 7 }}'
@@ -156,7 +156,7 @@ def test_failed_write_keeps_the_earlier_report(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mmgen.evaluation.report.os.replace", full_disk)
+        patch.setattr("mmgen.evaluation.report.writing.os.replace", full_disk)
         with pytest.raises(OSError, match="No space left"):
             write_report(tmp_path, {"run": "second"}, ReportMedia())
     assert json.loads((tmp_path / "report.json").read_text())["run"] == "first"

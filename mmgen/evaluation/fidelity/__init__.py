@@ -1,0 +1,1 @@
+"""Fidelity: how near synthetic samples are to real ones, and how diverse."""

@@ -1,0 +1,1 @@
+"""Privacy: what a synthetic set or a model tells about the people it was learnt from."""
