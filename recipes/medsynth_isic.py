@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from mmgen.auditing import Subject, audit_run
 from mmgen.cli import run_command
 from mmgen.condensation.medsynth import MedSynth, set_stages_aside
 from mmgen.condense import (
@@ -29,16 +30,22 @@ from mmgen.condense import (
 from mmgen.config import parse_config
 from mmgen.data.phantoms import write_phantom_images
 from mmgen.data.prepare import PairedData
+from mmgen.data.samples import people_in
 from mmgen.errors import UserError
 from mmgen.evaluation import condensed
 from mmgen.evaluation.condensed import CondensedSets
-from mmgen.evaluation.report.writing import ReportMedia, write_report
+from mmgen.evaluation.report.media import ReportMedia
 from mmgen.hub import model_digest, save_generator
+from mmgen.inputs import data_sets_of
 from mmgen.models.classifiers import ClassifierName
 from mmgen.output import OutputOptions
 from mmgen.provenance import Costs, config_to_dict, write_config
+from mmgen.reporting import with_media, write_whole
 from mmgen.training.engine import make_accelerator, part_ways
 from mmgen.training.runlog import read_metrics
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 logger = logging.getLogger("mmgen")
 
@@ -60,6 +67,8 @@ class Recipe(CondensationFlags):
     """Networks that measure utility."""
     utility_seeds: int | None = None
     """Trainings of each classifier on each set, if not the preset's number."""
+    fast: bool = False
+    """Short attacks in the audit; the preset demo always has short ones."""
     resume: Literal["latest"] | None = None
     """Go on from the run folder's last checkpoints."""
 
@@ -79,19 +88,21 @@ def check(config: Recipe) -> None:
 
 
 def evaluate(
-    config: Recipe, data: PairedData, model: MedSynth, accelerator: Any, generator_bytes: int
+    config: Recipe, data: PairedData, model: MedSynth, accelerator: Accelerator, generator_bytes: int
 ) -> tuple[dict[str, Any], ReportMedia]:
     """Sections and media of the report."""
     # All training images: a ratio is one of all of them, and a copy may be of any.
+    test = data.splits["test"][IMAGE].at_most()
     sets = CondensedSets(
         data.splits["train"][IMAGE],
-        data.splits["test"][IMAGE].at_most(),
+        test,
         model.modality,
         model.sample,
         config.images_per_class,
         model.sample_phase1,
         model.backbone,
         config.seed,
+        people_in(test, data.manifests[IMAGE]),
     )
     how = replace(config.scale.utility, augmentation={IMAGE: config.augmentation})
     how = how if config.utility_seeds is None else replace(how, seeds=config.utility_seeds)
@@ -110,8 +121,7 @@ def evaluate(
         "data": data.summary(),
         "condensation": size | {"mean_attention": attention[-1] if attention else None},
         "utility": condensed.measure_utility(sets, how, config.classifiers, accelerator),
-        "fidelity": condensed.measure_fidelity(sets, made),
-        "privacy": {},
+        "fidelity": condensed.fidelity_section(sets, made),
     }
     media = ReportMedia(condensed.condensed_figures(sets, made, history), condensed.condensed_samples(sets, made))
     return sections, media
@@ -162,6 +172,23 @@ def run(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
         data.write_skipped(out / "skipped_files.csv")
     accelerator.wait_for_everyone()
 
+    fit(model, costs)
+    if accelerator.is_main_process:
+        save_generator(model.generator, model_folder, data.training_counts(), subjects_in_training(data))
+    with costs.phase("generate"):
+        for count in config.images_per_class:
+            made = None if model.generator.prior is not None else model.sample(count, config.seed)
+            folder = out / "synthetic" / f"ipc{count}"
+            name = model_digest(model.generator)
+            write_condensed(model.generator, count, config.seed, folder, OutputOptions(overwrite=True), name, made)
+    part_ways()
+    if accelerator.is_main_process:
+        page = judge(config, data, model, accelerator, costs)
+        logger.info("Report         %s\nCondensed sets %s\nGenerator      %s", page, out / "synthetic", model_folder)
+
+
+def fit(model: MedSynth, costs: Costs) -> None:
+    """All trainings."""
     with costs.phase("pretrain backbone"):
         model.pretrain()
     with costs.phase("tune classifier"):
@@ -171,30 +198,25 @@ def run(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
     with costs.phase("phase II"):
         model.learn_task()
 
-    counts, subjects = data.training_counts(), subjects_in_training(data)
-    if accelerator.is_main_process:
-        save_generator(model.generator, model_folder, counts, subjects)
-    with costs.phase("generate"):
-        for count in config.images_per_class:
-            made = None if model.generator.prior is not None else model.sample(count, config.seed)
-            folder = out / "synthetic" / f"ipc{count}"
-            name = model_digest(model.generator)
-            write_condensed(model.generator, count, config.seed, folder, OutputOptions(overwrite=True), name, made)
-    part_ways()
-    if not accelerator.is_main_process:
-        return
 
-    generator_bytes = (model_folder / "model.safetensors").stat().st_size
+def judge(config: Recipe, data: PairedData, model: MedSynth, accelerator: Accelerator, costs: Costs) -> Path:
+    """Measure, audit, and write what was found into the report and the generator's folder; the path of the page."""
+    out, model_folder = config.out, config.out / "model"
     with costs.phase("evaluate"):
+        generator_bytes = (model_folder / "model.safetensors").stat().st_size
         sections, media = evaluate(config, data, model, accelerator, generator_bytes)
-    head = {"run": out.name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-    page = write_report(
-        out / "report", {**head, "config": config_to_dict(config, whole_paths=False), **sections, "cost": costs}, media
-    )
     sizes = size_lines(data, len(data.label_names), config.images_per_class)
     measures = results(sections, config.images_per_class)
+    counts, subjects = data.training_counts(), subjects_in_training(data)
     save_generator(model.generator, model_folder, counts, subjects, sizes, measures, sections["utility"])
-    logger.info("Report         %s\nCondensed sets %s\nGenerator      %s", page, out / "synthetic", model_folder)
+    with costs.phase("audit"):
+        critic = model.gan.critic.cpu().eval()
+        subject = Subject(model.generator, critic, data_sets_of(out), {IMAGE: config.images})
+        fast = config.fast or config.preset == "demo"
+        sections["privacy"], pairs = audit_run(subject, data, out / "audit", fast, config.seed)
+    head = {"run": out.name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    head["config"] = config_to_dict(config, whole_paths=False)
+    return write_whole(out / "report", {**head, **sections, "cost": costs}, with_media(media, pairs))
 
 
 def main() -> None:

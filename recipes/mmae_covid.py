@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
+from mmgen.auditing import Subject, audit_run
 from mmgen.cli import run_command
 from mmgen.config import parse_config
 from mmgen.data.phantoms import write_phantoms
@@ -26,15 +27,16 @@ from mmgen.data.settings import Settings
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.errors import UserError
 from mmgen.evaluation.mae import Evaluated, evaluate_mae
-from mmgen.evaluation.report.writing import write_report
 from mmgen.flags import CachedDataFlags
 from mmgen.generate import make_plan, model_settings, write_dataset
 from mmgen.hub import model_digest, save_model, start_from_timm, write_card
+from mmgen.inputs import data_sets_of
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.fusion import FusionQuery
 from mmgen.output import OutputOptions
 from mmgen.presets import PRESETS, Preset, PresetName, build_mae
 from mmgen.provenance import Costs, config_to_dict, write_config
+from mmgen.reporting import with_media, write_whole
 from mmgen.training.batches import PairedBatches
 from mmgen.training.checkpoint import Checkpoints
 from mmgen.training.engine import Precision, make_accelerator, part_ways
@@ -91,6 +93,8 @@ class Recipe(CachedDataFlags):
     """bf16 where the hardware has it, no, or auto."""
     refuse_unpaired: bool = False
     """Stop where one side lacks a label, instead of leaving the label out."""
+    fast: bool = False
+    """Short attacks in the audit; the preset tiny always has short ones."""
 
     @property
     def sizes(self) -> Preset:
@@ -207,14 +211,17 @@ def main() -> None:
     if not accelerator.is_main_process:
         return
 
+    settings = model_settings(model)
     with costs.phase("evaluate"):
-        settings = model_settings(model)
         what = Evaluated(model, single, data, read_dataset(folder, settings), settings, config.mask_ratio)
         sections, media = evaluate_mae(what, config.sizes.utility, accelerator, history, config.seed)
+    with costs.phase("audit"):
+        subject = Subject(model, None, data_sets_of(out), settings)
+        fast = config.fast or config.preset == "tiny"
+        sections["privacy"], pairs = audit_run(subject, data, out / "audit", fast, config.seed)
     head = {"run": out.name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-    page = write_report(
-        out / "report", {**head, "config": config_to_dict(config, whole_paths=False), **sections, "cost": costs}, media
-    )
+    head["config"] = config_to_dict(config, whole_paths=False)
+    page = write_whole(out / "report", {**head, **sections, "cost": costs}, with_media(media, pairs))
     ratios = {name: measures["masked_patch_error"]["ratio"] for name, measures in sections["fidelity"].items()}
     errors = {f"error on hidden patches, {name}": f"{ratio:.2f} of the mean patch's" for name, ratio in ratios.items()}
     write_card(model, model_folder, data.training_counts(), errors)

@@ -10,12 +10,12 @@ import numpy as np
 from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.data.samples import Samples
-from mmgen.evaluation.fidelity.intensities import kl_entry
-from mmgen.evaluation.fidelity.variance import sample_variance
+from mmgen.evaluation.fidelity.closeness import closeness
 from mmgen.evaluation.privacy.neighbours import nearest, nearest_entry
 from mmgen.evaluation.report import figures_condensation as figures
-from mmgen.evaluation.report.writing import Figure, Sample
-from mmgen.evaluation.utility import UtilityConfig, utility
+from mmgen.evaluation.report.media import Figure, Sample
+from mmgen.evaluation.training_sets import random_subset
+from mmgen.evaluation.utility import UtilityConfig, recovery, utility
 from mmgen.models.classifiers import ClassifierName
 from mmgen.models.modality import Modality
 
@@ -38,6 +38,7 @@ class CondensedSets:
         images_per_class: sizes of the sets that are measured, ascending.
         backbone: what "vit_lora" starts from.
         seed: seed of the first draw, the one that is stored.
+        test_people: (N,) whose image each of ``test`` is; None: every file is another person's.
     """
 
     train: Samples
@@ -48,21 +49,12 @@ class CondensedSets:
     draw_phase1: Draw | None = None
     backbone: VisionTransformer | None = None
     seed: int = 0
+    test_people: np.ndarray | None = None
 
     @property
     def largest(self) -> int:
         """Most images per class."""
         return max(self.images_per_class)
-
-
-def random_subset(samples: Samples, images_per_class: int, seed: int) -> Samples:
-    """So many random samples of each class, or all where there are fewer."""
-    rng = np.random.default_rng(seed)
-    chosen = [
-        rng.permutation(np.flatnonzero(samples.labels == label))[:images_per_class]
-        for label in np.unique(samples.labels)
-    ]
-    return samples.select(np.concatenate(chosen))
 
 
 def measure_utility(
@@ -99,25 +91,18 @@ def measure_utility(
 
 
 def _recovery(scores: Mapping[str, Mapping[str, Any]], name: str) -> float | None:
-    """(AUC - random subset) / (all real - random subset) for a condensed set; None where that says nothing."""
+    """Recovery of a condensed set, beside the random subset of its size; None for other sets."""
     kind, _, count = name.partition("@")
     if not count or kind == "random_subset":
         return None
-    random = scores[f"random_subset@{count}"]["auc"]["mean"]
-    room = scores["real"]["auc"]["mean"] - random
-    return (scores[name]["auc"]["mean"] - random) / room if room > 0.01 else None
+    return recovery(*(scores[key]["auc"]["mean"] for key in ("real", f"random_subset@{count}", name)))
 
 
-def measure_fidelity(what: CondensedSets, made: Samples) -> dict[str, Any]:
-    """Report section ``fidelity`` of a condensed set: intensities, variance, distance to the nearest training image."""
+def fidelity_section(what: CondensedSets, made: Samples) -> dict[str, Any]:
+    """Report section ``fidelity`` of a condensed set: closeness, variety, distance to the nearest training image."""
     return {
         what.modality.name: {
-            "kl_intensity": kl_entry(what.test, made, what.seed),
-            "sample_variance": {
-                "value": sample_variance(what.modality, made.values),
-                "real_vs_real": sample_variance(what.modality, what.test.values),
-                "better": "higher",
-            },
+            **closeness(what.modality, what.test, made, people=what.test_people, seed=what.seed),
             "nearest_training_distance": nearest_entry(made.values, what.train.values, what.test.values),
         }
     }

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 
 from mmgen.data.audio import AudioSettings
-from mmgen.data.mel import mel_to_waveform
 from mmgen.data.prepare import PairedData
-from mmgen.data.samples import Samples
+from mmgen.data.samples import Samples, people_in
 from mmgen.data.settings import Settings
-from mmgen.evaluation.fidelity.intensities import kl_entry
-from mmgen.evaluation.fidelity.sound import waveform_round_trip
+from mmgen.evaluation.fidelity.closeness import closeness
 from mmgen.evaluation.fidelity.variance import sample_variance, variance_curve
 from mmgen.evaluation.report import figures
-from mmgen.evaluation.report.writing import Figure, ReportMedia, Sample
+from mmgen.evaluation.report.media import Figure, ReportMedia
+from mmgen.evaluation.shown import shown_samples, value_figure
+from mmgen.evaluation.training_sets import four_sets
 from mmgen.evaluation.utility import UtilityConfig, utility
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.training.mae_validation import masked_patch_error, mean_patch_error, tuples_around
@@ -57,7 +57,7 @@ class Evaluated:
 def evaluate_mae(
     what: Evaluated, config: UtilityConfig, accelerator: Accelerator, history: list[dict[str, Any]], seed: int = 0
 ) -> tuple[dict[str, Any], ReportMedia]:
-    """Report sections ``data``, ``utility``, ``fidelity`` and ``privacy`` (not audited yet), and the media beside them.
+    """Report sections ``data``, ``utility`` and ``fidelity``, and the media beside them.
 
     ``history`` holds the rows of the training's ``metrics.jsonl``. Sets of more than
     :data:`mmgen.data.samples.ENOUGH` samples are measured on that many.
@@ -65,28 +65,28 @@ def evaluate_mae(
     summary = what.data.summary()
     made = {name: samples.at_most() for name, samples in what.synthetic.items()}
     what = replace(what, data=what.data.at_most(), synthetic=made)
-    fidelity = measure_fidelity(what, seed)
+    fidelity = fidelity_section(what, seed)
     utility_section = measure_utility(what, config, accelerator)
-    sections = {"data": summary, "utility": utility_section, "fidelity": fidelity, "privacy": {}}
+    sections = {"data": summary, "utility": utility_section, "fidelity": fidelity}
     return sections, report_media(what, fidelity, history, seed)
 
 
 def measure_utility(what: Evaluated, config: UtilityConfig, accelerator: Accelerator) -> dict[str, Any]:
-    """Report section ``utility``: trained on real or synthetic, tested on real, by modality."""
+    """Report section ``utility``: trained on real, synthetic, both or a real subset, tested on real, by modality."""
     if len(what.data.label_names) < 2:
         logger.warning("There is one label only: utility for classification cannot be measured.")
         return {}
     section = {}
     for name, modality in what.model.modalities.items():
-        sets = {"real": what.data.splits["train"][name], "synthetic": what.synthetic[name]}
+        sets = four_sets(what.data.splits["train"][name], what.synthetic[name], config)
         section[name] = {
             config.classifier: utility(modality, sets, what.data.splits["test"][name], config, accelerator)
         }
     return section
 
 
-def measure_fidelity(what: Evaluated, seed: int = 0) -> dict[str, Any]:
-    """Report section ``fidelity``: errors on test data, KL of intensities, variance of what is made, by modality."""
+def fidelity_section(what: Evaluated, seed: int = 0) -> dict[str, Any]:
+    """Report section ``fidelity``: errors on test data, closeness and variety of what is made, by modality."""
     test, train = what.data.splits["test"], what.data.splits["train"]
     errors = masked_patch_error(what.model, test, what.mask_ratio, seed)
     curves = {"cross-modal": variance_curve(what.model, test, RATIOS, seed)}
@@ -105,7 +105,14 @@ def measure_fidelity(what: Evaluated, seed: int = 0) -> dict[str, Any]:
                 "mean_sample_baseline": mean_patch_error(modality, train[name], test[name], per_position=True),
                 "better": "lower",
             },
-            "kl_intensity": kl_entry(test[name], what.synthetic[name], seed),
+            **closeness(
+                modality,
+                test[name],
+                what.synthetic[name],
+                what.settings[name],
+                people_in(test[name], what.data.manifests[name]),
+                seed,
+            ),
             "sample_variance": {
                 "value": sample_variance(modality, what.synthetic[name].values),
                 "real_vs_real": sample_variance(modality, test[name].values),
@@ -119,12 +126,6 @@ def measure_fidelity(what: Evaluated, seed: int = 0) -> dict[str, Any]:
         if name in what.single:
             single = masked_patch_error(what.single[name], {name: test[name]}, what.mask_ratio, seed)[name]
             section[name]["masked_patch_error"]["single_modal"] = single
-        if isinstance(settings := what.settings[name], AudioSettings):
-            section[name]["waveform_round_trip_db"] = {
-                "value": waveform_round_trip(what.synthetic[name].values[:64], settings),
-                "real_vs_real": waveform_round_trip(test[name].values[:64], settings),
-                "better": "lower",
-            }
     return section
 
 
@@ -161,17 +162,8 @@ def report_media(
             figures.variance_curve(curves, RATIOS, real),
         )
     )
-    for name in names:
-        real_test, made = what.data.splits["test"][name], what.synthetic[name]
-        media.figures.append(
-            Figure(
-                f"Intensities: {name}",
-                "Distribution of values in real test data and in the synthetic set.",
-                f"Histograms of {name} values, real and synthetic, one over the other.",
-                figures.histograms(*(samples.at_most(500).values[:] for samples in (real_test, made)), name),
-            )
-        )
-    media.samples.extend(_samples(what, per_label=4))
+    media.figures.extend(value_figure(name, what.data.splits["test"][name], what.synthetic[name]) for name in names)
+    media.samples.extend(shown_samples(what.data.splits["test"], what.synthetic, what.settings))
     return media
 
 
@@ -204,29 +196,3 @@ def _cell(x: torch.Tensor, settings: Settings) -> np.ndarray:
     if isinstance(settings, AudioSettings):
         return x[0].numpy()
     return x.nan_to_num(128.0).round().clamp(0, 255).byte().numpy()
-
-
-def _samples(what: Evaluated, per_label: int) -> list[Sample]:
-    chosen = []
-    for source, sets in (("real", what.data.splits["test"]), ("synthetic", what.synthetic)):
-        for label, label_name in enumerate(what.data.label_names):
-            picked = {}
-            for name, samples in sets.items():
-                members = np.flatnonzero(samples.labels == label)
-                # Partners in a synthetic set stand in the same row; real ones are unpaired anyway.
-                picked[name] = samples.values[members[np.linspace(0, len(members) - 1, per_label).astype(int)]]
-            chosen += [
-                _sample(source, label_name, {n: v[i] for n, v in picked.items()}, what.settings)
-                for i in range(per_label)
-            ]
-    return chosen
-
-
-def _sample(source: str, label: str, values: Mapping[str, np.ndarray], settings: Mapping[str, Settings]) -> Sample:
-    image = next((values[name] for name, s in settings.items() if not isinstance(s, AudioSettings)), None)
-    sound = next(((values[name], s) for name, s in settings.items() if isinstance(s, AudioSettings)), None)
-    if sound is None:
-        return Sample(label, source, image, None, None)
-    log_mel = sound[0][0].astype(np.float32)
-    waveform = mel_to_waveform(torch.from_numpy(log_mel), sound[1]).numpy()
-    return Sample(label, source, image, log_mel, waveform, sound[1].sample_rate)

@@ -13,7 +13,7 @@ from mmgen.data.files import LocalFiles
 from mmgen.data.manifest import Manifest
 from mmgen.data.prepare import PairedData
 from mmgen.data.samples import Samples
-from mmgen.evaluation.mae import RATIOS, Evaluated, measure_fidelity, measure_utility, report_media
+from mmgen.evaluation.mae import RATIOS, Evaluated, fidelity_section, measure_utility, report_media
 from mmgen.evaluation.report.writing import write_report
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.presets import build_mae
@@ -49,7 +49,7 @@ SETTINGS_TYPES = {"image": np.uint8, "audio": np.float32}  # as read back from a
 
 @pytest.fixture(scope="module")
 def fidelity(what: Evaluated) -> dict[str, Any]:
-    return measure_fidelity(what, seed=1)
+    return fidelity_section(what, seed=1)
 
 
 def test_every_measure_stands_beside_its_reference(fidelity: dict[str, Any]) -> None:
@@ -78,13 +78,13 @@ def test_noise_has_known_errors(fidelity: dict[str, Any]) -> None:
 
 def test_without_single_modal_models_their_columns_are_left_out(what: Evaluated, data: PairedData) -> None:
     alone = Evaluated(what.model, {}, data, what.synthetic, SETTINGS)
-    section = measure_fidelity(alone, seed=1)["image"]
+    section = fidelity_section(alone, seed=1)["image"]
     assert "single_modal" not in section["masked_patch_error"]
     assert section["variance_by_mask_ratio"].keys() == {"mask_ratios", "cross-modal"}
 
 
 def test_measuring_again_gives_the_same(what: Evaluated, fidelity: dict[str, Any]) -> None:
-    assert measure_fidelity(what, seed=1) == fidelity
+    assert fidelity_section(what, seed=1) == fidelity
 
 
 def test_utility_is_measured_on_the_test_split(what: Evaluated, accelerator: Accelerator) -> None:
@@ -93,7 +93,7 @@ def test_utility_is_measured_on_the_test_split(what: Evaluated, accelerator: Acc
     for name, by_classifier in section.items():
         assert list(by_classifier) == ["resnet18"]
         sets = by_classifier["resnet18"]
-        assert list(sets) == ["real", "synthetic"]
+        assert list(sets) == ["real", "synthetic", "real+synthetic", "random_subset"]
         assert sets["real"]["n_train"] == len(what.data.splits["train"][name])
         assert sets["synthetic"]["n_train"] == 16
 
@@ -121,5 +121,5 @@ def test_pictures_and_samples_make_a_report(what: Evaluated, fidelity: dict[str,
 def test_one_sample_of_a_label_is_enough(what: Evaluated, data: PairedData) -> None:
     few = {split: noise_samples((1, 1), (1, 1), seed=3) for split in ("train", "val", "test")}
     little = Evaluated(what.model, {}, PairedData(data.manifests, few, {}), few["test"], SETTINGS)
-    media = report_media(little, measure_fidelity(little), [])
+    media = report_media(little, fidelity_section(little), [])
     assert media.samples and media.figures

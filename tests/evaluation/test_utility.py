@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+from scipy import stats
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, recall_score, roc_auc_score
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -16,10 +17,15 @@ from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.evaluation import utility as module
 from mmgen.evaluation.utility import (
+    Outcome,
     UtilityConfig,
     classification_scores,
     hold_out,
+    recovery,
     reduced,
+    spread,
+    summary,
+    train_and_predict,
     train_and_test,
     utility,
 )
@@ -121,7 +127,7 @@ def check_shuffled(
     assert found["real"]["balanced_accuracy"]["mean"] > 0.65
     assert 0.35 < np.mean([found[name]["auc"]["mean"] for name in others]) < 0.65
     assert 0.4 < np.mean([found[name]["balanced_accuracy"]["mean"] for name in others]) < 0.6
-    conditions = {"seeds", "n_train", "n_test", "updates", "max_side"}
+    conditions = {"recall", "confusion", "seeds", "n_train", "n_test", "updates", "max_side"}
     for entry in found.values():
         assert entry.keys() == {"accuracy", "balanced_accuracy", "auc"} | conditions
         assert entry["seeds"] == config.seeds and entry["n_train"] == len(train)
@@ -175,8 +181,78 @@ def test_a_result_is_a_function_of_the_seed(
     assert first == again
     aucs = [train_and_test(modality, train, test, config, accelerator, seed)["auc"] for seed in range(3)]
     assert len(set(aucs)) == 3
-    assert first["auc"] == pytest.approx({"mean": np.mean(aucs), "std": np.std(aucs, ddof=1)})
-    assert utility(modality, {"a": train}, test, UtilityConfig(updates=2, seeds=1), accelerator)["a"]["auc"]["std"] == 0
+    assert first["auc"]["mean"] == pytest.approx(np.mean(aucs))
+    assert first["auc"]["std"] == pytest.approx(np.std(aucs, ddof=1))
+    assert first["auc"]["ci95"] == pytest.approx(interval(aucs))
+    alone = utility(modality, {"a": train}, test, UtilityConfig(updates=2, seeds=1), accelerator)["a"]["auc"]
+    assert alone.keys() == {"mean", "std"} and alone["std"] == 0
+
+
+def interval(values: list[float]) -> list[float]:
+    """Student's, by scipy."""
+    return list(stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values)))
+
+
+def test_intervals_are_students_and_end_at_the_scale() -> None:
+    assert spread([0.5, 0.6, 0.7])["ci95"] == pytest.approx(interval([0.5, 0.6, 0.7]))
+    assert spread([0.9, 1.0])["ci95"][1] == 1.0 and spread([0.0, 0.1])["ci95"][0] == 0.0
+    assert spread([0.7]) == {"mean": 0.7, "std": 0.0}
+
+
+@pytest.mark.usefixtures("linear")
+def test_recalls_and_confusions_are_those_of_sklearn(
+    modality: Modality, train: Samples, test: Samples, accelerator: Accelerator
+) -> None:
+    config = UtilityConfig(updates=5, seeds=2)
+    entry = utility(modality, {"real": train}, test, config, accelerator)["real"]
+    tested = [train_and_predict(modality, train, test, config, accelerator, seed) for seed in range(2)]
+    predicted = [t.probabilities.argmax(1) for t in tested]
+    counts = sum(confusion_matrix(test.labels, p) for p in predicted)
+    assert entry["confusion"] == {"labels": ["covid", "healthy"], "counts": counts.tolist()}
+    assert np.sum(entry["confusion"]["counts"]) == 2 * len(test)
+    recalls = np.array([recall_score(test.labels, p, average=None) for p in predicted])
+    assert [entry["recall"][name]["mean"] for name in test.label_names] == pytest.approx(recalls.mean(0))
+    assert [entry["recall"][name]["std"] for name in test.label_names] == pytest.approx(recalls.std(0, ddof=1))
+
+
+def test_rows_of_a_confusion_are_true_labels() -> None:
+    tested = Outcome(np.eye(3)[[1, 1, 2, 0]], np.array([0, 0, 2, 1]))
+    entry = summary([[tested, tested]], ("a", "b", "c"))
+    assert entry["confusion"]["counts"] == [[0, 4, 0], [2, 0, 0], [0, 0, 2]]
+    assert {name: recall["mean"] for name, recall in entry["recall"].items()} == {"a": 0, "b": 0, "c": 1}
+
+
+def test_what_is_trained_several_times_in_one_run_counts_by_its_mean() -> None:
+    right, wrong = (Outcome(np.eye(2)[predicted], np.array([0, 1])) for predicted in ([0, 1], [1, 0]))
+    entry = summary([[right, wrong], [right, right]], ("a", "b"))
+    assert entry["accuracy"]["mean"] == 0.75 and entry["accuracy"]["std"] == pytest.approx(np.std([0.5, 1], ddof=1))
+    assert entry["recall"]["a"]["mean"] == 0.75
+
+
+def test_recovery_is_the_share_of_the_way() -> None:
+    assert recovery(0.9, 0.6, 0.75) == pytest.approx(0.5)
+    assert recovery(0.9, 0.6, 0.5) == pytest.approx(-1 / 3)
+    assert recovery(0.9, 0.9, 0.95) is None and recovery(0.6, 0.7, 0.8) is None
+
+
+@pytest.mark.usefixtures("linear")
+def test_recovery_stands_with_the_synthetic_set(
+    modality: Modality, train: Samples, test: Samples, accelerator: Accelerator
+) -> None:
+    config = UtilityConfig(updates=40, seeds=1)
+    few = train.select([0, 100])
+    entries = utility(modality, {"real": train, "random_subset": few, "synthetic": few}, test, config, accelerator)
+    assert entries["synthetic"]["recovery"] == 0.0  # the same two samples, by the same seed
+    assert all("recovery" not in entries[name] for name in ("real", "random_subset"))
+    assert "recovery" not in utility(modality, {"real": few, "synthetic": few}, test, config, accelerator)["synthetic"]
+
+
+@pytest.mark.usefixtures("linear")
+def test_a_label_that_is_never_tested_is_refused(
+    modality: Modality, train: Samples, test: Samples, accelerator: Accelerator
+) -> None:
+    with pytest.raises(UserError, match="no test sample of covid"):
+        train_and_test(modality, train, test.select(test.labels == 1), UtilityConfig(updates=1), accelerator, 0)
 
 
 @pytest.mark.usefixtures("linear")
@@ -231,7 +307,9 @@ def test_a_backbone_reaches_the_network(
         utility(modality, {"real": train}, test, config, accelerator)
 
 
-@pytest.mark.parametrize("options", [{"max_side": 16}, {"validation_share": 1.0}, {"validation_share": -0.1}])
+@pytest.mark.parametrize(
+    "options", [{"max_side": 16}, {"validation_share": 1.0}, {"validation_share": -0.1}, {"folds": 1}, {"folds": -2}]
+)
 def test_settings_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UserError):
         UtilityConfig(**options)

@@ -20,7 +20,7 @@ import numpy as np
 from mmgen.data.audio import AudioSettings
 from mmgen.data.images import ImageSettings
 from mmgen.data.progress import progress_bar
-from mmgen.data.settings import Settings
+from mmgen.data.settings import Settings, settings_to_dict
 from mmgen.data.threads import in_order
 from mmgen.data.writing.atomic import new_file, remove_temporaries
 from mmgen.data.writing.unfinished import INCOMPLETE
@@ -115,7 +115,9 @@ class DatasetWriter(ABC):
         tables = [*self.tables(), "README.md"]
         with new_file(self.folder / "README.md") as file:
             file.write(_readme(counts, about, self.usage()).encode())
-        head = {"synthetic": True, "format": self.format, "licence": None, "counts": counts, **about}
+        reading = {name: settings_to_dict(settings) for name, settings in self.settings.items()}
+        head = {"synthetic": True, "format": self.format, "licence": None, "counts": counts}
+        head |= {"preprocessing": reading, **about}
         total = len(tables) + sum(1 for _ in self.names())
         checksums = progress_bar(in_order(self._checksum, chain(tables, self.names())), total, "checksums")
         with new_file(self.folder / "dataset.json", sync=True) as file:

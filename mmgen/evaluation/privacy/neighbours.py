@@ -1,13 +1,21 @@
-"""Nearest neighbours among training samples: does a synthetic set hold copies?"""
+"""Exact search for the nearest record: whose copy is a synthetic sample, and which real records lie close to one."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import functools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 
-# Integers of up to 2^7 give sums of this many products that float32 holds exactly, in whatever order they are added.
-_BLOCK = 1024
+from mmgen.data.progress import progress_bar
+
+CHUNK = 1024
+# Sums of this many products of bytes fit into 32 bits; of the second number, into what float32 holds exactly.
+_INTEGER_BLOCK, _FLOAT_BLOCK = 1 << 16, 1024
 COPY_DISTANCE = 1.0
 
 
@@ -23,13 +31,20 @@ class Sliceable(Protocol):
     def __getitem__(self, part: slice) -> np.ndarray: ...
 
 
+class Nearest(NamedTuple):
+    """Of every record of one side, the distance to the nearest of the other, (N,) float32, and its row, (N,) int64."""
+
+    distances: np.ndarray
+    rows: np.ndarray
+
+
 def nearest(
-    queries: Sliceable, references: Sliceable, count: int = 1, chunk: int = 512, mirrored: bool = False
+    queries: Sliceable, references: Sliceable, count: int = 1, chunk: int = CHUNK, mirrored: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """The nearest references of every query, nearest first; of equally near ones the first.
 
-    The search is exact. Arrays of bytes are multiplied in float32 without rounding, others in float64; the distances of
-    those found are computed from the differences, so that a sample that is the same has distance 0.
+    The search is exact. Bytes are multiplied without rounding, other numbers in float64, where the distances of those
+    found are computed again from the differences, so that a sample that is the same has distance 0.
 
     Args:
         queries: (N, ...) samples, any number type.
@@ -45,15 +60,61 @@ def nearest(
     Raises:
         ValueError: samples of different shapes, or fewer references than ``count``.
     """
-    if queries.shape[1:] != references.shape[1:]:
-        raise ValueError(f"Samples of shape {queries.shape[1:]} cannot be compared with {references.shape[1:]}.")
-    if not 1 <= count <= references.shape[0]:
-        raise ValueError(f"There are {references.shape[0]} references, too few for {count} neighbours.")
-    distances, rows = (np.empty((queries.shape[0], count), kind) for kind in (np.float32, np.int64))
-    for start in range(0, queries.shape[0], chunk):
-        part = slice(start, start + chunk)
-        distances[part], rows[part] = _nearest_of(np.asarray(queries[part]), references, count, chunk, mirrored)
-    return distances, rows
+    _check(queries, references, count)
+    squares = np.full((queries.shape[0], count), np.inf)
+    rows = np.zeros((queries.shape[0], count), np.int64)
+    for block in _blocks(queries, references, chunk, mirrored):
+        best = np.concatenate([squares[block.queries], block.squares], 1)
+        numbers = np.broadcast_to(np.arange(block.references.start, block.references.stop), block.squares.shape)
+        numbers = np.concatenate([rows[block.queries], numbers], 1)
+        # A stable order keeps the earlier of two equally near references, whatever the chunks are.
+        order = best.argmin(1)[:, None] if count == 1 else best.argsort(1, kind="stable")[:, :count]
+        squares[block.queries] = np.take_along_axis(best, order, 1)
+        rows[block.queries] = np.take_along_axis(numbers, order, 1)
+    distances = _distances(queries, references, squares, rows, mirrored)
+    order = np.argsort(distances, axis=1, kind="stable")
+    return np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
+
+
+def nearest_both(
+    first: Sliceable, second: Sliceable, chunk: int = CHUNK, mirrored: bool = False, description: str = ""
+) -> tuple[Nearest, Nearest]:
+    """The nearest record of ``second`` for every one of ``first``, and the other way round, in one pass.
+
+    Arguments and exactness as for :func:`nearest`; with a ``description`` there is a progress bar.
+    """
+    _check(first, second, 1)
+    found = [(np.full(side.shape[0], np.inf), np.zeros(side.shape[0], np.int64)) for side in (first, second)]
+    for block in _blocks(first, second, chunk, mirrored, description):
+        sides = ((block.queries, block.references, block.squares), (block.references, block.queries, block.squares.T))
+        for (squares, rows), (here, there, between) in zip(found, sides, strict=True):
+            best = between.argmin(1)
+            least = between[np.arange(len(best)), best]
+            nearer = least < squares[here]
+            squares[here] = np.where(nearer, least, squares[here])
+            rows[here] = np.where(nearer, best + there.start, rows[here])
+    pairs = ((first, second), (second, first))
+    return tuple(
+        Nearest(_distances(mine, other, squares[:, None], rows[:, None], mirrored)[:, 0], rows)
+        for (mine, other), (squares, rows) in zip(pairs, found, strict=True)
+    )
+
+
+def nearest_other(records: Sliceable, chunk: int = CHUNK, mirrored: bool = False) -> Nearest:
+    """The nearest other record of the same set, for every one; raises ValueError for fewer than two records."""
+    if records.shape[0] < 2:
+        raise ValueError("There must be at least two records for one to have a nearest other.")
+    squares, rows = np.full(records.shape[0], np.inf), np.zeros(records.shape[0], np.int64)
+    for block in _blocks(records, records, chunk, mirrored):
+        between = block.squares
+        own = np.arange(block.queries.start, block.queries.stop)
+        between[own[:, None] == np.arange(block.references.start, block.references.stop)] = np.inf
+        best = between.argmin(1)
+        least = between[np.arange(len(best)), best]
+        nearer = least < squares[block.queries]
+        squares[block.queries] = np.where(nearer, least, squares[block.queries])
+        rows[block.queries] = np.where(nearer, best + block.references.start, rows[block.queries])
+    return Nearest(_distances(records, records, squares[:, None], rows[:, None], mirrored)[:, 0], rows)
 
 
 def nearest_entry(synthetic: Sliceable, train: Sliceable, test: Sliceable) -> dict[str, Any]:
@@ -72,40 +133,108 @@ def nearest_entry(synthetic: Sliceable, train: Sliceable, test: Sliceable) -> di
     }
 
 
-def _nearest_of(
-    queries: np.ndarray, references: Sliceable, count: int, chunk: int, mirrored: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    variants = [queries, queries[..., ::-1]] if mirrored else [queries]
-    squares = np.empty((len(queries), 0))
-    rows = np.empty((len(queries), 0), np.int64)
-    for start in range(0, references.shape[0], chunk):
-        part = np.asarray(references[start : start + chunk])
-        found = np.minimum.reduce([_squared_distances(variant, part) for variant in variants])
-        numbers = np.broadcast_to(np.arange(start, start + len(part)), found.shape)
-        squares, rows = np.concatenate([squares, found], 1), np.concatenate([rows, numbers], 1)
-        # A stable order keeps the earlier of two equally near references, whatever the chunks are.
-        best = np.argsort(squares, axis=1, kind="stable")[:, :count]
-        squares, rows = np.take_along_axis(squares, best, 1), np.take_along_axis(rows, best, 1)
+@dataclass(frozen=True)
+class _Block:
+    """Sums of squared differences (q, r), float64, between a slice of the queries and one of the references."""
+
+    queries: slice
+    references: slice
+    squares: np.ndarray
+
+
+def _check(queries: Sliceable, references: Sliceable, count: int) -> None:
+    if queries.shape[1:] != references.shape[1:]:
+        raise ValueError(f"Samples of shape {queries.shape[1:]} cannot be compared with {references.shape[1:]}.")
+    if not 1 <= count <= references.shape[0]:
+        raise ValueError(f"There are {references.shape[0]} references, too few for {count} neighbours.")
+
+
+def _blocks(
+    queries: Sliceable, references: Sliceable, chunk: int, mirrored: bool, description: str = ""
+) -> Iterator[_Block]:
+    whole = queries.dtype == references.dtype == np.uint8
+    prepare, multiply = (_bytes, _byte_products()) if whole else (_floats, _float_products)
+    starts = range(0, queries.shape[0], chunk)
+    for start in progress_bar(starts, len(starts), description, quiet=not description):
+        part = np.asarray(queries[start : start + chunk])
+        variants = [prepare(part), prepare(part[..., ::-1])] if mirrored else [prepare(part)]
+        for other in range(0, references.shape[0], chunk):
+            reference, lengths = prepare(np.asarray(references[other : other + chunk]))
+            # Both variants have the same length; the larger product is the smaller distance.
+            products = [multiply(variant, reference) for variant, _ in variants]
+            product = products[0] if len(products) == 1 else np.maximum(*products)
+            squares = variants[0][1][:, None] + lengths - 2.0 * product
+            yield _Block(slice(start, start + len(part)), slice(other, other + len(reference)), squares)
+
+
+def _bytes(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bytes less 128 as int8 (N, D), and the sum of their squares (N,) float64."""
+    flat = (np.ascontiguousarray(samples).reshape(len(samples), -1) ^ 0x80).view(np.int8)
+    return flat, np.einsum("nd,nd->n", flat, flat, dtype=np.int64).astype(np.float64)
+
+
+def _floats(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    flat = samples.reshape(len(samples), -1).astype(np.float64)
+    return flat, np.einsum("nd,nd->n", flat, flat)
+
+
+def _float_products(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
+    return queries @ references.T
+
+
+Multiply = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@functools.cache
+def _byte_products() -> Multiply:
+    """The faster of two exact ways to multiply bytes on this machine.
+
+    Integer products need a processor that adds them up in 32 bits: others saturate at 16, which the trial shows.
+    """
+    rng = np.random.default_rng(0)
+    extremes = rng.choice(np.array([-128, -127, 127], np.int8), (256, 2048))
+    exact = extremes.astype(np.float64) @ extremes.astype(np.float64).T
+    times = {}
+    for multiply in (_through_floats, _through_integers):
+        try:
+            correct = np.array_equal(multiply(extremes, extremes), exact)
+            start = time.perf_counter()
+            multiply(extremes, extremes)
+        except (AttributeError, RuntimeError):  # not built for this processor
+            continue
+        if correct:
+            times[multiply] = time.perf_counter() - start
+    return min(times, key=times.__getitem__)
+
+
+def _through_integers(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
+    total = np.zeros((len(queries), len(references)))
+    for start in range(0, queries.shape[1], _INTEGER_BLOCK):
+        q, r = (torch.from_numpy(x[:, start : start + _INTEGER_BLOCK]) for x in (queries, references))
+        total += torch._int_mm(q, r.t()).numpy()
+    return total
+
+
+def _through_floats(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
+    total = np.zeros((len(queries), len(references)))
+    for start in range(0, queries.shape[1], _FLOAT_BLOCK):
+        q, r = (x[:, start : start + _FLOAT_BLOCK].astype(np.float32) for x in (queries, references))
+        total += q @ r.T
+    return total
+
+
+def _distances(
+    queries: Sliceable, references: Sliceable, squares: np.ndarray, rows: np.ndarray, mirrored: bool
+) -> np.ndarray:
+    """(N, count) float32 root mean squared differences of the pairs found."""
+    if queries.dtype == references.dtype == np.uint8:
+        return np.sqrt(squares / np.prod(queries.shape[1:])).astype(np.float32)
     distances = np.empty(rows.shape, np.float32)
     for place, row in np.ndenumerate(rows):
-        reference = np.asarray(references[row : row + 1])[0]
-        distances[place] = min(_distance(variant[place[0]], reference) for variant in variants)
-    order = np.argsort(distances, axis=1, kind="stable")
-    return np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
-
-
-def _squared_distances(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """Sums of squared differences (N, M) in float64, by the expanded square |q|^2 + |r|^2 - 2 qr."""
-    whole = queries.dtype == references.dtype == np.uint8
-    kind, shift = (np.float32, 128) if whole else (np.float64, 0)
-    queries, references = queries.reshape(len(queries), -1), references.reshape(len(references), -1)
-    total = np.zeros((len(queries), len(references)))
-    for start in range(0, queries.shape[1], _BLOCK):
-        q, r = (x[:, start : start + _BLOCK].astype(kind) - kind(shift) for x in (queries, references))
-        total -= 2 * (q @ r.T)
-        total += (q * q).sum(1).astype(np.float64)[:, None]
-        total += (r * r).sum(1).astype(np.float64)
-    return total
+        query, reference = queries[place[0] : place[0] + 1], references[row : row + 1]
+        variants = [query, query[..., ::-1]] if mirrored else [query]
+        distances[place] = min(_distance(variant, reference) for variant in variants)
+    return distances
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mmgen.evaluation.report.view import name_of
+from mmgen.evaluation.report.text import name_of
 
 REAL, SYNTHETIC, INK, GRID = "#1f5f8b", "#b45309", "#33383d", "#d9dde1"
 LINES = ((SYNTHETIC, "o"), ("#4d7c0f", "s"), ("#7e22ce", "^"))

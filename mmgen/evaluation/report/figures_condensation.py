@@ -51,8 +51,8 @@ def neighbour_grid(
         grid = figure.subplots(len(rows), len(columns), squeeze=False)
         for line, cells, label, beside in zip(grid, rows, labels, distances, strict=True):
             for place, (axes, cell) in enumerate(zip(line, cells, strict=True)):
-                _show(axes, cell)
-                _frame(axes, REAL if place else SYNTHETIC, "-" if place else "--")
+                show(axes, cell)
+                frame(axes, REAL if place else SYNTHETIC, "-" if place else "--")
                 if place:
                     axes.set_xlabel(f"{beside[place - 1]:.1f}", labelpad=2)
             _name_row(line[0], label)
@@ -83,7 +83,7 @@ def class_grid(images: Mapping[str, np.ndarray], title: str = "") -> bytes:
         for axes, (name, strip) in zip(
             figure.subplots(len(strips), 1, squeeze=False)[:, 0], strips.items(), strict=True
         ):
-            _show(axes, strip)
+            show(axes, strip)
             axes.spines[:].set_visible(False)
             _name_row(axes, name)
         figure.suptitle(plain(title), fontsize=STYLE["axes.titlesize"])
@@ -169,13 +169,15 @@ def _strip(pictures: np.ndarray, places: int) -> np.ndarray:
     return strip
 
 
-def _show(axes: Axes, cell: np.ndarray) -> None:
+def show(axes: Axes, cell: np.ndarray) -> None:
+    """A picture uint8 (C, H, W) without ticks."""
     axes.imshow(picture(cell).convert("RGB"))
     axes.grid(False)
     axes.set(xticks=[], yticks=[])
 
 
-def _frame(axes: Axes, colour: str, line: str) -> None:
+def frame(axes: Axes, colour: str, line: str) -> None:
+    """A frame around a picture."""
     axes.spines[:].set_visible(True)
     axes.spines[:].set(color=colour, linestyle=line, linewidth=1.6)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 NOTHING = "\u2013"  # en dash
 NAMES = {
     "image": "Images",
     "audio": "Sounds",
+    "joint": "Tuples",
     "resnet18": "ResNet-18",
     "densenet121": "DenseNet-121",
     "convnet": "ConvNet",
@@ -21,6 +22,14 @@ NAMES = {
     "synthetic_fresh": "Fresh synthetic samples",
     "medsynth": "MedSynth",
     "kl_intensity": "KL divergence of intensities",
+    "sample_variance": "Variance over samples (diversity)",
+    "patch_variance": "Variance within patches (sharpness)",
+    "ms_ssim": "Similarity within classes (MS-SSIM)",
+    "frechet": "Fréchet distance",
+    "frechet_within_class": "Fréchet distance within classes",
+    "kernel_distance": "Kernel distance (KID)",
+    "kernel_distance_within_class": "Kernel distance (KID) within classes",
+    "waveform_round_trip_db": "Round trip through sound (dB)",
     "masked_patch_error": "Error on hidden patches",
     "nearest_training_distance": "Distance to the nearest training image",
     "exact_copies": "Exact copies of training images",
@@ -38,6 +47,14 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A light with its word: shape and word say the same as the colour."""
+
+    light: Literal["green", "amber", "red", "none"]
+    word: str
+
+
+@dataclass(frozen=True)
 class Table:
     """A table of finished text; the first cell of a row is its heading.
 
@@ -46,7 +63,7 @@ class Table:
 
     caption: str
     columns: list[Column]
-    rows: list[list[str]]
+    rows: list[list[str | Mark]]
     notes: list[str] = field(default_factory=list)
     groups: dict[int, str] = field(default_factory=dict)
 
@@ -79,6 +96,13 @@ def score(value: Any) -> str:
         middle, std = mean(value), value.get("std")
         return NOTHING if middle is None else f"{middle:.3f}" + (f" ± {std:.3f}" if is_number(std) else "")
     return f"{value:.3f}" if is_number(value) else NOTHING
+
+
+def interval(ends: Any, scale: float = 1.0, digits: int = 3) -> str:
+    """Both ends of an interval as ``0.490 to 0.570``, a dash where there is none."""
+    if not isinstance(ends, list | tuple) or len(ends) != 2 or not all(map(is_number, ends)):
+        return NOTHING
+    return " to ".join(f"{scale * end:.{digits}f}" for end in ends)
 
 
 def percent(share: Any) -> str:

@@ -1,6 +1,6 @@
-"""What the report page says: sentences and tables computed from the content of ``report.json``.
+"""What the report page says of data, condensed sets and cost, computed from the content of ``report.json``.
 
-Input is the cleaned report (plain JSON values, see ``report.py``); nothing here knows HTML. Parts that are missing
+Input is the cleaned report (plain JSON values, see ``writing.py``); nothing here knows HTML. Parts that are missing
 or have another form than expected are left out of the page, never guessed: they remain in ``report.json``.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from mmgen.evaluation.privacy.gate import judge
 from mmgen.evaluation.report.text import (
     NOTHING,
     Column,
@@ -17,13 +18,11 @@ from mmgen.evaluation.report.text import (
     byte_size,
     duration,
     is_number,
-    mean,
     name_of,
     number,
     percent,
-    score,
 )
-from mmgen.evaluation.report.utility import condensed_name, utility_sentences
+from mmgen.evaluation.report.utility import condensed_name
 
 SPLITS = ("train", "val", "test", "all")
 
@@ -31,8 +30,15 @@ SPLITS = ("train", "val", "test", "all")
 def warnings(report: dict, shows_real: bool) -> list[str]:
     """Sentences about what must not happen with this result; ``shows_real``: the page holds real records."""
     sentences = []
-    if not report["privacy"]:
+    verdicts = judge(report["privacy"])
+    closed = [verdict for verdict in verdicts if not verdict.allowed]
+    if all(verdict.attack == "audit" for verdict in verdicts):
         sentences.append("Privacy has not been audited: do not share the synthetic data or the model yet.")
+    elif closed:
+        sentences.append(
+            f"The privacy audit found too much ({len(closed)} of {len(verdicts)} checks): do not share the synthetic "
+            "data or the model."
+        )
     if shows_real:
         sentences.append(
             "This page shows records of the real data (marked “Real”, “original” or “training”): do not pass it on."
@@ -54,16 +60,9 @@ def warnings(report: dict, shows_real: bool) -> list[str]:
     return sentences
 
 
-def summary(report: dict) -> list[str]:
-    """Plain sentences with the main results: utility and fidelity by modality, privacy, cost, labels left out."""
+def remarks(report: dict) -> list[str]:
+    """What the three answers leave open: time, and labels that are left out."""
     data, sentences = report["data"], []
-    for modality in dict.fromkeys([*report["utility"], *report["fidelity"]]):
-        title = name_of(modality, data)
-        classes = len(as_dict(as_dict(data.get(modality)).get("counts")))
-        for classifier, results in as_dict(report["utility"].get(modality)).items():
-            sentences += utility_sentences(title, name_of(classifier), as_dict(results), classes)
-        sentences += _fidelity_sentences(title, as_dict(report["fidelity"].get(modality)))
-    sentences += _privacy_sentences(report["privacy"])
     seconds = [entry["seconds"] for entry in _dicts(report["cost"]) if is_number(entry.get("seconds"))]
     if seconds:
         devices = sorted({str(entry["device"]) for entry in _dicts(report["cost"]) if entry.get("device")})
@@ -138,49 +137,6 @@ def _condensation_notes(condensation: dict) -> list[str]:
     return notes
 
 
-def fidelity_tables(fidelity: dict, data: dict) -> list[Table]:
-    """Per modality: each measure beside the same measure for real data, other references and the better direction."""
-    columns = [Column("Measure", numeric=False), Column("Value"), Column("Real against real")]
-    columns += [Column("Other references", numeric=False), Column("Better", numeric=False)]
-    tables = []
-    for modality, metrics in fidelity.items():
-        rows = [
-            [
-                title,
-                number(entry["value"]),
-                number(entry.get("real_vs_real")),
-                ", ".join(f"{name_of(k).lower()} {number(v)}" for k, v in _references(entry)) or NOTHING,
-                {"lower": "↓ lower", "higher": "↑ higher"}.get(entry.get("better"), number(entry.get("better"))),
-            ]
-            for title, entry in _measures(as_dict(metrics))
-        ]
-        if rows:
-            tables.append(Table(f"{name_of(modality, data)}: closeness to real data", columns, rows))
-    return tables
-
-
-def privacy_tables(privacy: dict) -> list[Table]:
-    """Attacks with their success and their threat model; chance is an AUC of 0.5."""
-    rows = [
-        [
-            name_of(attack),
-            number(entry.get("threat_model")),
-            score(entry.get("auc")),
-            " to ".join(map(score, entry.get("auc_ci") or [None])),
-            score(entry.get("tpr_at_1_fpr")),
-            score(entry.get("tpr_at_01_fpr")),
-            score(entry.get("accuracy")),
-            score(entry.get("chance")),
-            f"{number(entry.get('n_members'))} / {number(entry.get('n_non_members'))}",
-        ]
-        for attack, entry in privacy.items()
-        if isinstance(entry, dict)
-    ]
-    names = ("AUC", "95 % interval", "TPR at 1 % FPR", "TPR at 0.1 % FPR", "Accuracy", "Chance", "Members / others")
-    columns = [Column("Attack", numeric=False), Column("Threat model", numeric=False), *map(Column, names)]
-    return [Table("Attacks on the training data", columns, rows)] if rows else []
-
-
 def cost_tables(cost: dict) -> list[Table]:
     """Time, device, memory and speed of each phase."""
     rows = [
@@ -197,51 +153,6 @@ def cost_tables(cost: dict) -> list[Table]:
     columns = [Column("Phase", numeric=False), Column("Time"), Column("Device", numeric=False)]
     columns += [Column("Peak memory"), Column("Samples per second")]
     return [Table("Time and memory", columns, rows)] if rows else []
-
-
-def _fidelity_sentences(title: str, metrics: dict) -> list[str]:
-    sentences = []
-    ratio = as_dict(metrics.get("masked_patch_error")).get("ratio")
-    if is_number(ratio) and ratio < 1:
-        sentences.append(
-            f"{title}: the model fills in hidden patches with {100 * ratio:.0f} % of the error of predicting "
-            "the mean patch (lower is better)."
-        )
-    elif is_number(ratio):
-        sentences.append(
-            f"{title}: the model fills in hidden patches no better than the mean patch does "
-            f"({ratio:.2f} times its error): train longer or on more data."
-        )
-    kl = as_dict(metrics.get("kl_intensity"))
-    if is_number(kl.get("value")) and is_number(kl.get("real_vs_real")):
-        sentences.append(
-            f"{title}: the intensities of synthetic and real data are {number(kl['value'])} apart (KL divergence, "
-            f"lower is better); two halves of the real data are {number(kl['real_vs_real'])} apart."
-        )
-    return sentences
-
-
-def _privacy_sentences(privacy: dict) -> list[str]:
-    aucs = {name: entry["auc"] for name, entry in privacy.items() if is_number(as_dict(entry).get("auc"))}
-    if not aucs:
-        return []
-    strongest = max(aucs, key=aucs.__getitem__)
-    best = aucs[strongest]
-    return [f"Privacy: the strongest attack is {name_of(strongest)} with an AUC of {best:.2f} (0.50: chance)."]
-
-
-def _measures(metrics: dict) -> list[tuple[str, dict]]:
-    """(name, entry) of every measure; a metric without a value of its own may hold several that have one."""
-    found = []
-    for key, metric in metrics.items():
-        parts = {"": metric} if "value" in as_dict(metric) else {f", {k}": v for k, v in as_dict(metric).items()}
-        found += [(name_of(key) + part, entry) for part, entry in parts.items() if "value" in as_dict(entry)]
-    return found
-
-
-def _references(entry: dict) -> list[tuple[str, Any]]:
-    known = ("value", "real_vs_real", "better")
-    return [(k, v) for k, v in entry.items() if k not in known and (is_number(v) or mean(v) is not None)]
 
 
 def _listed(labels: Any) -> str:

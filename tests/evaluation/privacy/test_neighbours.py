@@ -7,7 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from mmgen.evaluation.privacy.neighbours import nearest, nearest_entry
+from mmgen.evaluation.privacy import neighbours
+from mmgen.evaluation.privacy.neighbours import nearest, nearest_both, nearest_entry, nearest_other
 
 
 def images(count: int, seed: int, shape: tuple[int, ...] = (3, 24, 20)) -> np.ndarray:
@@ -111,3 +112,38 @@ def test_entry_counts_copies_beside_the_distance_of_real_to_real() -> None:
     synthetic[0] = train[4]
     synthetic[5] = np.clip(train[9].astype(int) + (np.arange(20) % 2), 0, 255)  # half a grey level on average
     assert nearest_entry(synthetic, train, test)["exact_copies"] == 2
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float16])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_both_directions_equal_two_searches(kind: type, mirrored: bool) -> None:
+    first, second = images(23, 10).astype(kind), images(17, 11).astype(kind)
+    second[3] = first[20, :, :, ::-1]
+    found = nearest_both(first, second, chunk=5, mirrored=mirrored)
+    for side, one, other in zip(found, (first, second), (second, first), strict=True):
+        distances, rows = nearest(one, other, mirrored=mirrored)
+        np.testing.assert_array_equal(side.distances, distances[:, 0])
+        np.testing.assert_array_equal(side.rows, rows[:, 0])
+    assert (found[0].distances[20] == 0) == mirrored
+
+
+def test_nearest_other_record_is_never_the_record_itself() -> None:
+    records = images(19, 12)
+    records[11] = records[4]
+    expected = brute_force(records, records)
+    np.fill_diagonal(expected, np.inf)
+    found = nearest_other(records, chunk=6)
+    np.testing.assert_array_equal(found.rows, expected.argmin(1))
+    np.testing.assert_allclose(found.distances, expected.min(1), rtol=1e-6)
+    assert found.distances[11] == found.distances[4] == 0
+    with pytest.raises(ValueError, match="at least two"):
+        nearest_other(records[:1])
+
+
+@pytest.mark.parametrize("multiply", [neighbours._through_integers, neighbours._through_floats])
+def test_products_of_bytes_are_exact_at_the_extremes(multiply: neighbours.Multiply) -> None:
+    # 150,528 values of -128: more than 2^31 in sum, so that neither 32 bits nor float32 could hold it at once.
+    extremes = np.full((3, 3 * 224 * 224), -128, np.int8)
+    extremes[1, ::2], extremes[2, 5:] = 127, 1
+    exact = extremes.astype(np.float64) @ extremes.astype(np.float64).T
+    np.testing.assert_array_equal(multiply(extremes, extremes), exact)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mmgen.evaluation.report import view as report_view
 from mmgen.evaluation.report.text import NOTHING
-from mmgen.evaluation.report.utility import utility_sentences, utility_tables
+from mmgen.evaluation.report.utility import label_tables, utility_sentences, utility_tables
 
 COUNTS = {"image": {"counts": {"a": {"train": 9}, "b": {"train": 9}, "c": {"train": 9}, "d": {"train": 9}}}}
 
@@ -30,9 +29,8 @@ def condensed(auc: float, subset: float = 0.74, full: float = 0.83) -> dict:
 
 @pytest.mark.parametrize(("seeds", "words"), [(1, "(1 seed: a rough figure)"), (3, "(mean of 3 seeds)")])
 def test_few_seeds_are_named(seeds: int, words: str) -> None:
-    report = {section: {} for section in ("data", "utility", "fidelity", "privacy", "cost")}
-    report["utility"] = {"image": {"convnet": {"synthetic": {"accuracy": {"mean": 0.7}, "seeds": seeds}}}}
-    assert report_view.summary(report) == [
+    results = {"synthetic": {"accuracy": {"mean": 0.7}, "seeds": seeds}}
+    assert utility_sentences("Images", "ConvNet", results, 2) == [
         f"Images: a ConvNet trained on synthetic data reaches 0.70 accuracy on real test data {words}."
     ]
 
@@ -104,3 +102,35 @@ def test_odd_names_of_sets_break_nothing(key: str) -> None:
     assert utility_sentences("Images", "ConvNet", results, 2) == []
     (table,) = utility_tables({"image": {"convnet": results}}, {})
     assert len(table.rows) == 2
+
+
+def test_synthetic_set_is_compared_by_auc_where_there_is_a_subset() -> None:
+    results = {"real": scores(0.8), "synthetic": scores(0.7), "random_subset": scores(0.6)}
+    assert utility_sentences("Images", "ConvNet", results | {"real+synthetic": scores(0.82)}, 4) == [
+        "Images: a ConvNet trained on synthetic data reaches an AUC of 0.70 on real test data; as many random real "
+        "samples give 0.60; all real data give 0.80; real and synthetic data together 0.82 (mean of 3 seeds)."
+    ]
+
+
+def test_intervals_and_folds_have_columns() -> None:
+    synthetic = scores(0.7) | {"auc": {"mean": 0.7, "std": 0.02, "ci95": [0.65, 0.75]}, "folds": 5}
+    (table,) = utility_tables({"image": {"convnet": {"real": scores(0.8), "synthetic": synthetic}}}, {})
+    names = [column.name for column in table.columns]
+    assert names[1:3] == ["AUC", "95 % interval"] and names[-1] == "Folds × seeds"
+    assert table.rows[1][2] == "0.650 to 0.750" and table.rows[1][-1] == "5 × 3"
+    assert table.rows[0][2] == NOTHING and table.rows[0][-1] == "3"
+    (sentence,) = utility_sentences("Images", "ConvNet", {"synthetic": synthetic}, 4)
+    assert sentence.endswith("(mean of 5 folds).")
+
+
+def test_recall_and_confusion_have_a_table_each() -> None:
+    confusion = {"labels": ["covid", "healthy"], "counts": [[7, 3], [1, 1009]]}
+    synthetic = scores(0.7) | {"recall": {"covid": {"mean": 0.7, "std": 0.1}}, "confusion": confusion}
+    damaged = scores(0.7) | {"confusion": {"labels": ["covid"], "counts": [[1, 2]]}}
+    tables = label_tables({"image": {"convnet": {"real": damaged, "synthetic": synthetic}}, "audio": {}}, {})
+    (recall, counts) = tables.pop("Images")
+    assert not tables
+    assert recall.rows == [["Real", NOTHING], ["Synthetic", "0.700 ± 0.100"]] and recall.groups == {0: "ConvNet"}
+    assert [column.name for column in counts.columns] == ["True label", "Taken for covid", "Taken for healthy"]
+    assert counts.rows == [["covid", "7", "3"], ["healthy", "1", "1,009"]]
+    assert "summed over 3 trainings" in counts.caption

@@ -18,21 +18,6 @@ def test_data_table_has_totals_in_split_order() -> None:
     assert table.notes == ["Subjects: Train 5, Test 2."]
 
 
-def test_fidelity_table_shows_reference_and_direction() -> None:
-    metrics = {
-        "kl_intensity": {"value": 0.42, "real_vs_real": 5e-4, "better": "lower"},
-        "masked_patch_error": {"value": 0.3, "baseline": 0.9, "ratio": 1 / 3, "better": "lower"},
-        "variance": {"cross-modal": {"value": 0.4, "real_vs_real": 0.8, "better": "higher"}, "ratios": [0.5]},
-        "curve": [1, 2, 3],
-    }
-    (table,) = report_view.fidelity_tables({"image": metrics, "audio": {}}, {})
-    assert table.rows == [
-        ["KL divergence of intensities", "0.42", "5.0 \u00d7 10⁻⁴", NOTHING, "↓ lower"],
-        ["Error on hidden patches", "0.3", NOTHING, "baseline 0.9, ratio 0.333", "↓ lower"],
-        ["Variance, cross-modal", "0.4", "0.8", NOTHING, "↑ higher"],
-    ]
-
-
 def test_size_table_sets_condensed_sets_and_generator_beside_the_real_images() -> None:
     (table,) = report_view.condensation_tables(
         {
@@ -69,7 +54,8 @@ def test_copies_of_training_images_are_warned_of() -> None:
     def warned(copies: int) -> list[str]:
         entry = {"value": 30.0, "real_vs_real": 28.0, "better": None, "exact_copies": copies}
         fidelity = {"image": {"nearest_training_distance": entry}}
-        return report_view.warnings({"privacy": {"a": {}}, "data": {}, "fidelity": fidelity}, shows_real=False)
+        privacy = {"pass_through": {"share": 0.0}}
+        return report_view.warnings({"privacy": privacy, "data": {}, "fidelity": fidelity}, shows_real=False)
 
     assert warned(0) == []
     assert warned(2) == [
@@ -77,9 +63,9 @@ def test_copies_of_training_images_are_warned_of() -> None:
     ]
 
 
-def test_distance_to_training_images_has_no_better_direction() -> None:
-    entry = {"value": 30.0, "real_vs_real": 28.0, "better": None, "exact_copies": 0}
-    (table,) = report_view.fidelity_tables({"image": {"nearest_training_distance": entry}}, {})
-    assert table.rows == [
-        ["Distance to the nearest training image", "30", "28", "exact copies of training images 0", NOTHING]
-    ]
+def test_a_closed_gate_is_warned_of() -> None:
+    leak = {"pass_through/image": {"share": 0.1}, "pass_through/audio": {"share": 0.0}}
+    (sentence,) = report_view.warnings({"privacy": leak, "data": {}, "fidelity": {}}, shows_real=False)
+    assert sentence.startswith("The privacy audit found too much (1 of 2 checks)")
+    (sentence,) = report_view.warnings({"privacy": {"refused": "x"}, "data": {}, "fidelity": {}}, shows_real=False)
+    assert "has not been audited" in sentence

@@ -17,8 +17,10 @@ import pytest
 import soundfile
 from PIL import Image
 
+from mmgen.errors import UserError
 from mmgen.evaluation.report import figures
-from mmgen.evaluation.report.writing import Figure, ReportMedia, Sample, to_json, write_report
+from mmgen.evaluation.report.media import Figure, ReportMedia, Sample
+from mmgen.evaluation.report.writing import to_json, write_report
 
 KEYS = ["run", "created", "config", "data", "condensation", "utility", "fidelity", "privacy", "cost"]
 HOSTILE = '<script>alert("x")</script> & \' ${{ 7 * 7 }}'
@@ -31,14 +33,20 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        self.answers: list[str] = []
+        self._in_answer = False
         self.source = path.read_text(encoding="utf-8")
         self.feed(self.source)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        self._in_answer = ("class", "verdict") in attrs or (self._in_answer and tag in ("svg", "use"))
 
     def handle_data(self, data: str) -> None:
         self.text += data
+        if self._in_answer and data.strip():
+            self.answers.append(data.strip())
+            self._in_answer = False
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
@@ -133,7 +141,8 @@ def test_empty_report_is_complete_and_says_so(tmp_path: Path) -> None:
     loaded = json.loads((tmp_path / "new" / "folder" / "report.json").read_text())
     assert loaded == {"run": None, "created": None} | {key: {} for key in KEYS[2:]}
     assert "Privacy has not been audited: do not share" in page.text
-    assert "Nothing has been measured" in page.text and "Utility was not measured." in page.text
+    assert page.answers == ["Not measured", "Not measured", "Not audited"]
+    assert "Utility was not measured." in page.text and not page.all("img")
 
 
 def test_to_json_of_arrays_and_odd_types() -> None:
@@ -156,11 +165,11 @@ def test_failed_write_keeps_the_earlier_report(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mmgen.evaluation.report.writing.os.replace", full_disk)
-        with pytest.raises(OSError, match="No space left"):
+        patch.setattr("os.replace", full_disk)
+        with pytest.raises(UserError, match="full"):
             write_report(tmp_path, {"run": "second"}, ReportMedia())
     assert json.loads((tmp_path / "report.json").read_text())["run"] == "first"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "index.html", "report.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "index.html", "media.json", "report.json"]
 
 
 def test_numbers_survive_a_sample_that_cannot_be_drawn(tmp_path: Path) -> None:
@@ -229,7 +238,11 @@ def test_hostile_names_are_only_text(tmp_path: Path) -> None:
         "data": {HOSTILE: {"counts": {HOSTILE: {HOSTILE: 3}}, "left_out_labels": [HOSTILE]}},
         "utility": {HOSTILE: {HOSTILE: {HOSTILE: scores(0.5), "synthetic": scores(0.5)}}},
         "fidelity": {HOSTILE: {HOSTILE: {"value": 1, "better": HOSTILE}}},
-        "privacy": {HOSTILE: {"auc": 0.6, "threat_model": HOSTILE}},
+        "privacy": {
+            HOSTILE: {"auc": 0.6, "threat_model": HOSTILE},
+            f"copies/{HOSTILE}": {"exact": 1},
+            "refused": HOSTILE,
+        },
         "cost": {HOSTILE: {"seconds": 1, "device": HOSTILE}},
     }
     media = example_media(HOSTILE)
@@ -284,11 +297,12 @@ def test_summary_follows_from_the_numbers(page: Page) -> None:
 
 
 def test_audited_privacy_is_reported_instead_of_the_warning(tmp_path: Path) -> None:
-    attack = {"auc": 0.61, "auc_ci": [0.55, 0.66], "tpr_at_1_fpr": 0.02, "threat_model": "W", "n_members": 100}
-    page = Page(write_report(tmp_path, {"privacy": {"logan": attack, "copies": {"auc": 0.5}}}, ReportMedia()))
-    assert "not been audited" not in page.text
-    assert "the strongest attack is Logan with an AUC of 0.61 (0.50: chance)" in page.text
-    assert "0.550 to 0.660" in page.text
+    attack = {"auc": 0.61, "auc_ci": [0.56, 0.66], "tpr_at_1_fpr": 0.02, "threat_model": "W"}
+    attack |= {"n_members": 100, "n_non_members": 100}
+    page = Page(write_report(tmp_path, {"privacy": {"logan": attack}}, ReportMedia()))
+    assert "not been audited" not in page.text and page.answers[2] == "Yes"
+    assert "The privacy audit found too much (1 of 1 checks): do not share" in page.text
+    assert "0.610 (0.56 to 0.66)" in page.text and "W (white box): the attacker holds the model itself" in page.text
 
 
 def test_condensed_sets_have_a_section_and_grouped_rows(tmp_path: Path) -> None:

@@ -1,0 +1,323 @@
+"""``mmgen.audit``: what a model, a run or any synthetic set tells about the records it was learnt from."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmgen.condensation.medsynth import to_samples
+from mmgen.data.images import ImageSettings
+from mmgen.data.prepare import PairedData
+from mmgen.data.samples import Samples
+from mmgen.data.settings import Settings
+from mmgen.data.writing.atomic import new_file
+from mmgen.errors import UserError
+from mmgen.evaluation.fidelity.features import make_extractor
+from mmgen.evaluation.measured import Measured
+from mmgen.evaluation.privacy.audit import FAST, FULL, Audited, audit_section
+from mmgen.evaluation.privacy.gate import Thresholds, Verdict, judge, opens
+from mmgen.evaluation.privacy.sides import Side, varied
+from mmgen.evaluation.report.media import ReportMedia
+from mmgen.evaluation.shown import pairs_figure
+from mmgen.generate import generate_pairs
+from mmgen.hub import load_model, model_digest
+from mmgen.inputs import (
+    DOCUMENT,
+    Paths,
+    Reading,
+    data_sets_of,
+    joined,
+    modality_of,
+    parse_paths,
+    people_of,
+    read_synthetic,
+    synthetic_settings,
+)
+from mmgen.models.attention_gan import Critic
+from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.medsynth import MedSynthGenerator
+from mmgen.scrubbing.datasets import dataset_digest
+from mmgen.synthesis import model_settings
+from mmgen.training.checkpoint import Checkpoints
+
+logger = logging.getLogger(__name__)
+
+PRIVACY = "privacy.json"
+# Samples that are drawn from a generator for its audit, over all classes.
+DRAWN = 1000
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is audited: a model, synthetic data sets, or both from one run.
+
+    Attributes:
+        model: None for synthetic data alone.
+        critic: of the run that trained the model, if it is there.
+        data_sets: folders of data sets, or one folder or CSV of synthetic files, by name relative to what was given.
+        settings: how files of each modality become arrays.
+    """
+
+    model: CrossModalMAE | MedSynthGenerator | None
+    critic: Critic | None
+    data_sets: Mapping[str, Path]
+    settings: Mapping[str, Settings]
+
+    @classmethod
+    def at(cls, path: str | Path, modalities: Sequence[str] = ()) -> Subject:
+        """The model, run, data set or folder at a path; a hub id works for a model.
+
+        Raises:
+            UserError: there is nothing of this kind.
+        """
+        here = Path(path)
+        if here.is_file() or (here / DOCUMENT).is_file():
+            return cls(None, None, {".": here}, synthetic_settings(here, modalities))
+        holds_model = any((here / name / "config.json").is_file() for name in (".", "model"))
+        if here.is_dir() and not holds_model:
+            sets = data_sets_of(here) or {".": here}
+            return cls(None, None, sets, synthetic_settings(next(iter(sets.values())), modalities))
+        model = load_model(path)
+        known = settings_of(model)
+        if unknown := [name for name in modalities if name not in known]:
+            raise UserError(f"{path} has the modalities {', '.join(known)}, not {', '.join(unknown)}.")
+        settings = {name: known[name] for name in modalities or known}
+        return cls(model, critic_of(here, model), data_sets_of(here), settings)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found.
+
+    Attributes:
+        privacy: section ``privacy`` of a report.
+        verdicts: what each entry means for the release.
+        synthetic, members: the records that were compared.
+    """
+
+    privacy: Mapping[str, Any]
+    verdicts: list[Verdict]
+    synthetic: Mapping[str, Samples] = field(repr=False)
+    members: Side = field(repr=False)
+
+    @property
+    def opens(self) -> bool:
+        """Whether what was audited may be passed on."""
+        return opens(self.verdicts)
+
+    def media(self) -> ReportMedia:
+        """Pictures of the synthetic records that lie nearest to training records, beside these."""
+        found = []
+        for name, made in self.synthetic.items():
+            key = f"copies/{name}" if f"copies/{name}" in self.privacy else "copies"
+            figure = pairs_figure(name, self.privacy.get(key, {}), made.values, self.members.samples[name].values)
+            found += [figure] if figure is not None else []
+        return ReportMedia(found)
+
+
+def audit(
+    what: str | Path,
+    members: Paths,
+    non_members: Paths,
+    out: str | Path | None = None,
+    *,
+    modalities: Sequence[str] = (),
+    features: str = "pixels",
+    fast: bool = False,
+    leave_out_shared: bool = False,
+    seed: int = 0,
+    thresholds: Thresholds | None = None,
+    reading: Reading | None = None,
+    members_split: str = "train",
+    non_members_split: str = "test",
+) -> Audit:
+    """Attack a model, a run, or any synthetic set, and judge what came of it.
+
+        found = mmgen.audit("runs/mine", members="data.csv", non_members="data.csv", out="runs/mine/audit")
+        print(*(verdict.line for verdict in found.verdicts), sep="\\n")
+
+    A second call with the same ``out`` on the same data computes nothing again.
+
+    Args:
+        what: a run, a model, a data set of this library, or a folder by label or CSV of any synthetic files.
+        members: the real data that it was made from: a path, or one for each modality. Of data with splits
+            ``members_split`` is used, see :meth:`Reading.side`.
+        non_members: real data of the same kind that no training has seen; of data with splits ``non_members_split``.
+        out: folder for ``privacy.json``, ``report.json``, ``index.html`` and what is kept of the results.
+        modalities: which ones, all if empty.
+        features: space of the attacks on features, see :func:`make_extractor`.
+        fast: a short black-box attack and fewer resamples.
+        leave_out_shared: leave out non-members that are also members instead of refusing.
+        seed: of all draws; also that of the training, where it held out part of the members for validation.
+        reading: how the real data are read.
+
+    Raises:
+        UserError: what is missing or does not fit, in one sentence.
+    """
+    subject = Subject.at(what, modalities)
+    reading = reading or Reading(seed=seed)
+    names = list(subject.settings)
+    logger.info("Reading members and non-members")
+    sides = [
+        reading.side(parse_paths(paths, names, flag), subject.settings, split)
+        for paths, flag, split in (
+            (members, "--members", members_split),
+            (non_members, "--non-members", non_members_split),
+        )
+    ]
+    folder = None if out is None else Path(out)
+    found = audit_subject(subject, *sides, folder, features, fast, leave_out_shared, seed, thresholds, reading)
+    return found
+
+
+def audit_run(
+    subject: Subject, data: PairedData, folder: Path, fast: bool = False, seed: int = 0
+) -> tuple[dict[str, Any], ReportMedia]:
+    """Audit of what a recipe made, as section ``privacy`` and pictures of a report; writes ``folder/privacy.json``.
+
+    Members are the training samples, non-members the test samples of ``data`` without what both have in common. An
+    audit that is impossible on these data is not an end of the run: the section then says why.
+    """
+    sides = [side_of(data, split) for split in ("train", "test")]
+    try:
+        found = audit_subject(subject, *sides, folder, fast=fast, leave_out_shared=True, seed=seed)
+    except UserError as error:
+        logger.warning("Not audited: %s", error)
+        return {"refused": str(error)}, ReportMedia()
+    if subject.model is not None and (folder.parent / "model").is_dir():
+        write_privacy(folder.parent / "model" / PRIVACY, subject, found.privacy, found.verdicts)
+    for verdict in found.verdicts:
+        logger.info("%s", verdict.line)
+    return dict(found.privacy), found.media()
+
+
+def side_of(data: PairedData, split: str) -> Side:
+    """One split of prepared data with the names of whose samples they are."""
+    samples = data.splits[split]
+    return Side(samples, {name: people_of(samples[name], data.manifests[name]) for name in samples})
+
+
+def audit_subject(
+    subject: Subject,
+    members: Side,
+    others: Side,
+    folder: Path | None = None,
+    features: str = "pixels",
+    fast: bool = False,
+    leave_out_shared: bool = False,
+    seed: int = 0,
+    thresholds: Thresholds | None = None,
+    reading: Reading | None = None,
+) -> Audit:
+    """:func:`audit` of what is read already; writes ``privacy.json``."""
+    model = subject.model
+    made = synthetic_samples(subject, members, seed, reading)
+    # Blank records are left out here, so that the rows of pairs are those of what is shown.
+    synthetic, members = varied(Side(made), "synthetic samples").samples, varied(members, "members")
+    own = model.modalities if isinstance(model, CrossModalMAE) else {}
+    modalities = {
+        name: own.get(name) or modality_of(name, how, members.samples[name]) for name, how in subject.settings.items()
+    }
+    encoder = model if isinstance(model, CrossModalMAE) else None
+    what = Audited(
+        modalities,
+        synthetic,
+        members,
+        others,
+        {name: make_extractor(features, modality, own=encoder) for name, modality in modalities.items()},
+        "G" if isinstance(model, MedSynthGenerator) else "S",
+        encoder,
+        subject.critic,
+        mirrored=tuple(name for name, how in subject.settings.items() if isinstance(how, ImageSettings)),
+    )
+    measured = Measured(None if folder is None else folder / "measured")
+    section = audit_section(what, FAST if fast else FULL, measured, seed, leave_out_shared)
+    if measured.found:
+        logger.info("%d results were there from an earlier audit of the same data.", measured.found)
+    verdicts = judge(section, thresholds)
+    if folder is not None:
+        write_privacy(folder / PRIVACY, subject, section, verdicts)
+    return Audit(section, verdicts, synthetic, members)
+
+
+def write_privacy(path: Path, subject: Subject, section: Mapping[str, Any], verdicts: Sequence[Verdict]) -> None:
+    """Write ``privacy.json``: what was audited, by digests, what was found, and what it means."""
+    content = {
+        "audited": True,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "of": {
+            "model": None if subject.model is None else model_digest(subject.model),
+            "data_sets": {
+                name: dataset_digest(place) for name, place in subject.data_sets.items() if (place / DOCUMENT).is_file()
+            },
+        },
+        "privacy": section,
+        "verdicts": [asdict(verdict) for verdict in verdicts],
+    }
+    with new_file(path) as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())
+
+
+def critic_of(run: Path, model: object) -> Critic | None:
+    """The critic that a MedSynth generator was last trained against, from the run's checkpoints."""
+    for phase in ("phase2", "phase1"):
+        checkpoints = Checkpoints(run / phase / "checkpoints")
+        if isinstance(model, MedSynthGenerator) and checkpoints.last.is_file():
+            saved = checkpoints.load()["model"]
+            weights = {key.removeprefix("critic."): value for key, value in saved.items() if key.startswith("critic.")}
+            channels, size, _ = model.shape
+            critic = Critic(size, channels, len(model.class_names), len(weights["features.0.weight"]))
+            critic.load_state_dict(weights)
+            return critic.eval()
+    return None
+
+
+def settings_of(model: CrossModalMAE | MedSynthGenerator) -> dict[str, Settings]:
+    """How files of a model's modalities become arrays."""
+    if isinstance(model, CrossModalMAE):
+        return model_settings(model)
+    channels, size, _ = model.shape
+    return {"image": ImageSettings(size, channels)}
+
+
+def synthetic_samples(subject: Subject, members: Side, seed: int, reading: Reading | None = None) -> dict[str, Samples]:
+    """What an attacker can have: all stored data sets, and of a generator as many samples more as make 1,000."""
+    label_map = {} if reading is None else reading.how.label_map
+    sets = [read_synthetic(path, subject.settings, label_map) for path in subject.data_sets.values()]
+    stored = len(next(iter(sets[0].values()))) if sets else 0
+    model = subject.model
+    if isinstance(model, MedSynthGenerator) and model.prior is not None:
+        missing = DRAWN - sum(len(s["image"]) for s in sets)
+        per_class = max(-(-missing // len(model.class_names)), 10)
+        # A seed of its own: stored sets begin with what the first seed gives.
+        sets.append({"image": to_samples(model.sample(per_class, seed + 0x5EED))})
+    elif isinstance(model, CrossModalMAE) and not stored:
+        sets.append(_decoded(model, members, seed))
+    if not sets:
+        raise UserError(
+            "There is no synthetic data set to audit, and the generator starts from real images; generate one."
+        )
+    return {name: joined([one[name] for one in sets]) for name in subject.settings}
+
+
+def _decoded(model: CrossModalMAE, members: Side, seed: int) -> dict[str, Samples]:
+    """A set that a masked autoencoder makes from its members."""
+    labels = len(next(iter(members.samples.values())).label_names)
+    batches = list(generate_pairs(model, members.samples, -(-DRAWN // labels), seed=seed))
+    every = np.concatenate([batch.labels for batch in batches])
+    return {
+        name: Samples(
+            np.concatenate([batch.values[name] for batch in batches]),
+            every,
+            tuple(batches[0].label_names),
+            np.arange(len(every)),
+        )
+        for name in model.modalities
+    }

@@ -1,0 +1,95 @@
+"""``mmgen condense``."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from mmgen.condense import CondensationFlags
+from mmgen.errors import UserError
+
+if TYPE_CHECKING:
+    from mmgen.data.prepare import PairedData
+    from mmgen.models.medsynth import MedSynthGenerator
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condense(CondensationFlags):
+    """Condense a labelled image set into a generator and a small synthetic data set."""
+
+    data: Annotated[Path, tyro.conf.Positional]
+    """Folder with a subfolder for each label (or train/ and test/ above them), CSV, published data set, or shards; the
+    training split is used."""
+    ipc: int
+    """Images of each class."""
+    out: Path
+    """Folder of the condensed data set."""
+    method: Literal["medsynth"] = "medsynth"
+    """How to condense."""
+    run: Path | None = None
+    """Folder of the trainings and of the generator (model/); OUT_run beside the data set if absent."""
+    resume: Literal["latest"] | None = None
+    """Go on from the run folder's last checkpoints."""
+    format: Literal["folder", "webdataset"] = "folder"
+    """Files in folders by label, or tar shards of the WebDataset form."""
+    shard_size: int = 1000
+    """Samples a shard, rounded up to whole batches; processes share out whole shards."""
+    overwrite: bool = False
+    """Replace an earlier data set in the folder; an interrupted one of the same command goes on without this."""
+
+    @property
+    def run_folder(self) -> Path:
+        """Where trainings and generator go."""
+        return self.run or self.out.with_name(f"{self.out.resolve().name}_run")
+
+
+def condense(options: Condense) -> None:
+    """Run ``mmgen condense``."""
+    from mmgen.condensation.medsynth import STAGES, set_stages_aside
+    from mmgen.condense import write_condensed
+    from mmgen.data.mel import one_thread
+    from mmgen.output import OutputOptions, refuse_occupied
+    from mmgen.provenance import config_to_dict, write_config
+    from mmgen.training.engine import make_accelerator, part_ways
+
+    run, resume, count = options.run_folder, options.resume is not None, options.ipc
+    how = OutputOptions(options.format, shard_size=options.shard_size, overwrite=options.overwrite)
+    if count < 1:
+        raise UserError(f"--ipc must be at least 1, got {count}.")
+    out, taken = options.out.resolve(), [(run / name).resolve() for name in (*STAGES, "model")]
+    if run.resolve().is_relative_to(out) or any(map(out.is_relative_to, taken)):
+        raise UserError(f"{options.out} would hold files of the run in {run} too; choose another --run or --out.")
+    refuse_occupied(options.out, options.overwrite)
+    options.refuse_impossible(run, resume)
+
+    accelerator = make_accelerator(options.mixed_precision)
+    data = options.read(options.data, options.out)
+    model = options.condenser(data, accelerator, run, resume)
+    if accelerator.is_main_process:
+        if not resume:
+            write_config(run, config_to_dict(options) | {"fit": config_to_dict(options.fit)}, data.fingerprints)
+            set_stages_aside(run)
+        data.write_skipped(run / "skipped_files.csv")
+    accelerator.wait_for_everyone()
+    generator = model.fit().generator
+    if accelerator.is_main_process:
+        _save_generator(generator, run / "model", data, count)
+    with one_thread():  # as where a generator makes its images itself
+        made = None if generator.prior is not None else model.sample(count, options.seed)
+    folder = write_condensed(generator, count, options.seed, options.out, how, made=made)
+    part_ways()
+    logger.info("Generator      %s\nCondensed set  %s", run / "model", folder)
+
+
+def _save_generator(generator: MedSynthGenerator, folder: Path, data: PairedData, images_per_class: int) -> None:
+    from mmgen.condense import size_lines, subjects_in_training
+    from mmgen.hub import save_generator
+
+    sizes = size_lines(data, len(generator.class_names), [images_per_class])
+    save_generator(generator, folder, data.training_counts(), subjects_in_training(data), sizes)

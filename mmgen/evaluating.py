@@ -1,0 +1,263 @@
+"""``mmgen.evaluate``: is a synthetic set useful, and how near is it to real data."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from timm.models.vision_transformer import VisionTransformer
+
+from mmgen.data.samples import Samples
+from mmgen.data.settings import Settings
+from mmgen.errors import UserError, first_few
+from mmgen.evaluation.fidelity.features import OWN, make_extractor
+from mmgen.evaluation.fidelity.measure import measure_fidelity
+from mmgen.evaluation.folds import utility_by_folds
+from mmgen.evaluation.measured import Measured, fingerprint
+from mmgen.evaluation.privacy.sides import Side
+from mmgen.evaluation.report.media import ReportMedia
+from mmgen.evaluation.shown import shown_samples, value_figure
+from mmgen.evaluation.training_sets import align_labels, four_sets
+from mmgen.evaluation.utility import UtilityConfig, utility
+from mmgen.hub import load_model
+from mmgen.inputs import (
+    DOCUMENT,
+    Paths,
+    Reading,
+    data_sets_of,
+    modality_of,
+    parse_paths,
+    read_synthetic,
+    synthetic_settings,
+)
+from mmgen.models.classifiers import ClassifierName
+from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.modality import Modality
+from mmgen.models.timm_bridge import load_vit
+from mmgen.training.engine import make_accelerator
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is measured, and with what.
+
+    Attributes:
+        features: feature space of the fidelity measures, see :func:`make_extractor`; or a folder of a masked
+            autoencoder, whose encoder is taken.
+        classifiers: networks that measure utility.
+        backbone: what "vit_lora" starts from: a timm name, NAME@FILE, or a folder of a masked autoencoder.
+        utility: how they are trained.
+    """
+
+    features: str = "pixels"
+    classifiers: Sequence[ClassifierName] = ("resnet18", "convnet")
+    backbone: str | None = None
+    utility: UtilityConfig = field(default_factory=lambda: UtilityConfig(updates=100, max_side=32, balance="sampling"))
+
+    def __post_init__(self) -> None:
+        if "vit_lora" in self.classifiers and self.backbone is None:
+            raise UserError(
+                "vit_lora adapts a pretrained network and none is named; give --backbone a timm name, NAME@FILE or the "
+                "folder of a masked autoencoder."
+            )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        sections: ``data``, ``utility`` and ``fidelity`` of a report.
+        test, synthetic, settings: what was compared, and how its files became arrays.
+    """
+
+    sections: Mapping[str, Any]
+    test: Side = field(repr=False)
+    synthetic: Mapping[str, Samples] = field(repr=False)
+    settings: Mapping[str, Settings] = field(repr=False)
+
+    def media(self) -> ReportMedia:
+        """Real and synthetic samples of every label, and distributions of values."""
+        like = {name: align_labels(samples, self.test.samples[name]) for name, samples in self.synthetic.items()}
+        return ReportMedia(
+            [value_figure(name, self.test.samples[name], made) for name, made in like.items()],
+            shown_samples(self.test.samples, like, self.settings),
+        )
+
+
+FAST = Measures(classifiers=("resnet18",), utility=UtilityConfig(updates=20, seeds=1, max_side=32, balance="sampling"))
+
+
+def evaluate(
+    synthetic: str | Path,
+    real: Paths,
+    test: Paths,
+    out: str | Path | None = None,
+    *,
+    modalities: Sequence[str] = (),
+    measures: Measures | None = None,
+    seed: int = 0,
+    reading: Reading | None = None,
+    real_split: str = "train",
+    test_split: str = "test",
+) -> Evaluation:
+    """Measure a synthetic set of any origin beside the real data.
+
+        found = mmgen.evaluate("runs/mine/synthetic", real="data.csv", test="data.csv")
+        print(found.sections["fidelity"]["image"]["frechet"])
+
+    Classifiers are trained on real, synthetic, both, and a random real subset as large as the synthetic set, and tested
+    on real samples. Fidelity compares the synthetic set with the real test samples. A second call with the same ``out``
+    on the same data computes nothing again.
+
+    Args:
+        synthetic: a data set of this library, a run that holds some, or a folder by label or CSV of any files.
+        real: real data to train on: a path, or one for each modality. Of data with splits ``real_split`` is used.
+        test: real data to test on; of data with splits ``test_split``.
+        out: folder for what is kept of the results.
+        modalities: which ones, all if empty.
+
+    Raises:
+        UserError: what is missing or does not fit, in one sentence.
+    """
+    reading, measures = reading or Reading(seed=seed), measures or Measures()
+    made, settings = _read_sets(Path(synthetic), modalities, reading)
+    names = list(settings)
+    train, held_out = (
+        reading.side(parse_paths(paths, names, flag), settings, split)
+        for paths, flag, split in ((real, "--real", real_split), (test, "--test", test_split))
+    )
+    measured = Measured(None if out is None else Path(out) / "measured")
+    sections: dict[str, Any] = {"data": {}, "utility": {}, "fidelity": {}}
+    for name, how in settings.items():
+        modality = modality_of(name, how, train.samples[name])
+        what = _Compared(modality, how, train, held_out, made[name], measures, measured, seed)
+        sections["data"][name] = what.counts()
+        sections["utility"][name] = what.utility()
+        sections["fidelity"][name] = what.fidelity()
+    if measured.found:
+        logger.info("%d results were there from an earlier evaluation of the same data.", measured.found)
+    return Evaluation(sections, held_out, made, settings)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """One modality of the synthetic set and both parts of the real data."""
+
+    modality: Modality
+    settings: Settings
+    train: Side
+    test: Side
+    made: Samples
+    measures: Measures
+    measured: Measured
+    seed: int
+
+    def counts(self) -> dict[str, Any]:
+        """Samples by label."""
+        parts = {"train": self._real(self.train), "test": self._real(self.test), "synthetic": self._synthetic()}
+        names = self._real(self.train).label_names
+        return {
+            "counts": {
+                label: {part: int((samples.labels == index).sum()) for part, samples in parts.items()}
+                for index, label in enumerate(names)
+            }
+        }
+
+    def utility(self) -> dict[str, Any]:
+        """Scores of each classifier for each training set."""
+        found, real = {}, self._real(self.train)
+        if len(real.label_names) < 2:
+            logger.warning("There is one label only: utility for classification cannot be measured.")
+            return {}
+        backbone = _backbone(self.measures.backbone, self.modality.name) if self.measures.backbone else None
+        for classifier in self.measures.classifiers:
+            # The ViT's cost is that of its own input size.
+            side = max(self.modality.shape[1:]) if classifier == "vit_lora" else self.measures.utility.max_side
+            how = replace(self.measures.utility, classifier=classifier, max_side=max(side, 32))
+            depends_on = self._content() | {"how": asdict(how), "backbone": self.measures.backbone}
+            found[classifier] = self.measured.once(
+                f"utility/{classifier}/{self.modality.name}",
+                depends_on,
+                lambda how=how, backbone=backbone: self._scores(how, backbone),
+            )
+        return found
+
+    def _scores(self, how: UtilityConfig, backbone: VisionTransformer | None) -> dict[str, Any]:
+        real, made = self._real(self.train), self._synthetic()
+        accelerator = make_accelerator()
+        if how.folds:
+            people = self.train.people.get(self.modality.name)
+            return utility_by_folds(self.modality, real, made, people, how, accelerator, backbone)
+        sets = four_sets(real, made, how, self.seed)
+        return utility(self.modality, sets, self._real(self.test), how, accelerator, backbone)
+
+    def fidelity(self) -> dict[str, Any]:
+        """Measures of closeness and variety, against the test samples."""
+        own = _encoder(self.measures.features)
+        extractor = make_extractor(OWN if own else self.measures.features, self.modality, own=own)
+
+        def run() -> dict[str, Any]:
+            people = self.test.people.get(self.modality.name)
+            test = self._real(self.test)
+            made = self._synthetic()
+            return measure_fidelity(self.modality, test, made, extractor, self.settings, people, self.seed)
+
+        depends_on = self._content() | {"features": extractor.name, "own": self.measures.features if own else None}
+        return self.measured.once(f"fidelity/{self.modality.name}", depends_on, run)
+
+    def _real(self, side: Side) -> Samples:
+        samples = side.samples[self.modality.name]
+        like = self.train.samples[self.modality.name]
+        return samples if samples is like else align_labels(samples, like)
+
+    def _synthetic(self) -> Samples:
+        return align_labels(self.made, self.train.samples[self.modality.name])
+
+    def _content(self) -> dict[str, Any]:
+        name = self.modality.name
+        sides = {
+            side: fingerprint(data.samples[name], data.people.get(name))
+            for side, data in (("train", self.train), ("test", self.test))
+        }
+        return sides | {"synthetic": fingerprint(self.made), "seed": self.seed}
+
+
+def _read_sets(
+    path: Path, modalities: Sequence[str], reading: Reading
+) -> tuple[dict[str, Samples], dict[str, Settings]]:
+    """Samples of a synthetic set; of a run, of its largest."""
+    sets = [path]
+    if path.is_dir() and not (path / DOCUMENT).is_file():
+        sets = list(data_sets_of(path).values()) or [path]
+    settings = synthetic_settings(sets[0], modalities)
+    read = [read_synthetic(folder, settings, reading.how.label_map) for folder in sets]
+    largest = max(read, key=lambda found: len(next(iter(found.values()))))
+    if empty := [name for name, samples in largest.items() if not len(samples)]:
+        raise UserError(f"{path} holds no samples of {first_few(empty)}; nothing can be measured.")
+    return largest, settings
+
+
+def _encoder(features: str) -> CrossModalMAE | None:
+    """The masked autoencoder in a folder, if that is what the features are."""
+    path = Path(features)
+    if not any((path / name / "config.json").is_file() for name in (".", "model")):
+        return None
+    model = load_model(path)
+    if not isinstance(model, CrossModalMAE):
+        raise UserError(f"{features} is no masked autoencoder and has no encoder; name other --features.")
+    return model
+
+
+def _backbone(spec: str, modality: str) -> VisionTransformer:
+    """The ViT that a timm name, NAME@FILE or a folder of a masked autoencoder stands for."""
+    own = _encoder(spec)
+    if own is not None:
+        return own.to_timm(modality)
+    name, _, file = spec.partition("@")
+    return load_vit(name, Path(file) if file else None)

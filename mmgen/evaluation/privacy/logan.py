@@ -1,0 +1,61 @@
+"""LOGAN with the critic at hand: what it learnt as real it calls more real (Hayes et al. 2019, section 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmgen.evaluation.privacy.copies import Records
+from mmgen.evaluation.privacy.membership import Scores
+from mmgen.evaluation.privacy.neighbours import Sliceable
+from mmgen.models.attention_gan import Critique
+from mmgen.models.real_images import to_unit_range
+
+Judge = Callable[[Tensor], Tensor | Critique]
+
+
+@torch.no_grad()
+def critic_scores(critic: Judge, values: Sliceable, batch_size: int = 256) -> np.ndarray:
+    """How real a critic finds samples: (N,) float64 scores before any squashing, higher is more real.
+
+    Scores that a sigmoid has made 1 cannot be told apart; these can.
+
+    Args:
+        critic: (B, C, H, W) in [-1, 1] -> (B,) or :class:`Critique`. A module is asked in evaluation mode, on its
+            device; a function on the CPU.
+        values: (N, C, H, W) uint8, or floats that the critic takes as they are.
+    """
+    module = critic if isinstance(critic, nn.Module) else None
+    parameter = next(module.parameters(), None) if module is not None else None
+    device = torch.device("cpu") if parameter is None else parameter.device
+    training = module is not None and module.training
+    if module is not None:
+        module.eval()
+    scores = []
+    for start in range(0, values.shape[0], batch_size):
+        x = torch.from_numpy(np.ascontiguousarray(values[start : start + batch_size])).to(device)
+        judged = critic(to_unit_range(x))
+        scores.append(judged.score if isinstance(judged, Critique) else judged)
+    if training:
+        module.train()
+    return torch.cat(scores).double().cpu().numpy() if scores else np.zeros(0)
+
+
+def logan_white_box(
+    critic: Judge, members: Records, others: Records, synthetic: Sliceable | None = None, batch_size: int = 256
+) -> dict[str, Scores]:
+    """Scores of the white-box attack (threat model "W"), by name of the attack.
+
+    "logan_white_box" sets members against real samples that were not trained on. "logan_white_box_paper", with a
+    ``synthetic`` set, is the protocol of the LOGAN and MedSynth papers, which take synthetic samples for non-members:
+    it measures how real they look to the critic, not membership.
+    """
+    of_members, of_others = (critic_scores(critic, side.values, batch_size) for side in (members, others))
+    attacks = {"logan_white_box": Scores(of_members, of_others, members.people, others.people)}
+    if synthetic is not None:
+        made = critic_scores(critic, synthetic, batch_size)
+        attacks["logan_white_box_paper"] = Scores(of_members, made, members.people)
+    return attacks

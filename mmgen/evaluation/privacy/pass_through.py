@@ -1,0 +1,62 @@
+"""Pass-through: which share of a synthetic set are patches of real records, taken over unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from mmgen.evaluation.privacy.neighbours import Sliceable
+from mmgen.models.modality import Modality
+
+_CHUNK = 32
+# Patches that vary less than this are flat (a black border, silence) and equal by chance: grey levels, log-mel units.
+_FLAT_GREY_LEVELS, _FLAT_LOG_MEL = 8, 0.5
+
+
+def pass_through(modality: Modality, synthetic: Sliceable, real: Sliceable) -> dict[str, Any]:
+    """Share of the patches of synthetic samples that are equal, value for value, to the patch at the same place of a
+    real sample.
+
+    Flat patches do not count. Log-mels are compared as float16, as they are stored. Cropped, shifted or rescaled real
+    pixels are not found: those are for the search for copies.
+
+    Args:
+        modality: its patches are compared.
+        synthetic, real: (N, C, H, W) and (M, C, H, W) in raw units.
+
+    Returns:
+        {"share": 0..1, 0 is best; "patches": how many patches counted; "how"}.
+    """
+    keys = np.unique(np.concatenate(list(_hashes(modality, real))))
+    found = total = 0
+    for hashes in _hashes(modality, synthetic):
+        total += len(hashes)
+        found += int(np.isin(hashes, keys).sum())
+    how = f"{modality.patch[0]} x {modality.patch[1]} patches equal to a training record's at the same place"
+    return {"share": found / total if total else 0.0, "patches": total, "how": how}
+
+
+def _hashes(modality: Modality, samples: Sliceable) -> Iterator[np.ndarray]:
+    """64-bit hashes of patches that are not flat, together with their place; a chunk of samples at a time."""
+    rng = np.random.default_rng(0)
+    size = modality.shape[0] * modality.patch[0] * modality.patch[1]
+    multipliers = rng.integers(0, 2**63, size, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    flat = _FLAT_GREY_LEVELS if samples.dtype == np.uint8 else _FLAT_LOG_MEL
+    for start in range(0, samples.shape[0], _CHUNK):
+        patches = _patches(modality, np.asarray(samples[start : start + _CHUNK]))
+        varied = patches.max(-1).astype(np.float32) - patches.min(-1) >= flat
+        codes = patches if patches.dtype == np.uint8 else patches.astype(np.float16).view(np.uint16)
+        # Sums of products modulo 2^64; the place is mixed in, so that only the same place is equal.
+        hashes = (codes.astype(np.uint64) * multipliers).sum(-1)
+        hashes += np.arange(hashes.shape[1], dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        yield hashes[varied]
+
+
+def _patches(modality: Modality, samples: np.ndarray) -> np.ndarray:
+    """(B, C, H, W) -> (B, tokens, C * h * w) of the patches that lie wholly inside the sample."""
+    h, w = modality.patch
+    rows, columns = samples.shape[2] // h, samples.shape[3] // w
+    cut = samples[:, :, : rows * h, : columns * w].reshape(len(samples), samples.shape[1], rows, h, columns, w)
+    return cut.transpose(0, 2, 4, 1, 3, 5).reshape(len(samples), rows * columns, -1)

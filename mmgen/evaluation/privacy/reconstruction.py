@@ -1,0 +1,110 @@
+"""Membership by reconstruction: what a masked autoencoder has learnt from, it restores better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from mmgen.data.progress import progress_bar
+from mmgen.data.samples import Samples
+from mmgen.errors import UserError, first_few
+from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio
+from mmgen.models.masking import visible_count
+from mmgen.training.mae_validation import tuples_around
+
+_SIDES = ("members", "others")
+
+
+@torch.no_grad()
+def reconstruction_scores(
+    model: CrossModalMAE,
+    members: Mapping[str, Samples],
+    others: Mapping[str, Samples],
+    mask_ratio: MaskRatio = 0.75,
+    draws: int = 4,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Minus the loss on masked patches, of every sample of both sides; higher is more like a member (threat model "W").
+
+    The loss, in normalised units, is averaged over ``draws`` masks. Every sample gets the same masks, so that none is
+    easier by chance. A modality's samples are seen together with random same-label partners of the other modalities
+    from their own side, as in training.
+
+    Returns:
+        {modality: (scores of members (N,), scores of others (M,))}, and where there are several modalities "joint": of
+        every sample of the first with its partners, minus the sum of the losses of all modalities, each standardised
+        over both sides.
+
+    Raises:
+        UserError: nothing is masked, or a label of one modality that another modality of the same side lacks.
+    """
+    sides = {"members": dict(members), "others": dict(others)}
+    for name, ratio in model.ratios(mask_ratio).items():
+        tokens = model.modalities[name].tokens
+        if visible_count(tokens, ratio) == tokens:
+            raise UserError(f"With mask ratio {ratio} nothing of '{name}' is masked; choose a higher one.")
+    for side, samples in sides.items():
+        _check_partners(samples, side)
+    jobs = [(side, name) for name in members for side in _SIDES]
+    losses = {
+        job: _losses(model, sides[job[0]], job[1], mask_ratio, draws, seed, batch_size)
+        for job in progress_bar(jobs, len(jobs), "reconstruction attack")
+    }
+    scores = {name: tuple(-losses[side, name][name] for side in _SIDES) for name in members}
+    if len(members) > 1:
+        first = next(iter(members))
+        scores["joint"] = _joint(*(losses[side, first] for side in _SIDES))
+    return scores
+
+
+def _losses(
+    model: CrossModalMAE,
+    samples: Mapping[str, Samples],
+    name: str,
+    mask_ratio: MaskRatio,
+    draws: int,
+    seed: int,
+    batch_size: int,
+) -> dict[str, np.ndarray]:
+    """Losses of all modalities in tuples around every sample of ``name``, {modality: (N,)} float64."""
+    device = next(model.parameters()).device
+    rows = tuples_around(samples, name, seed)
+    masks = [model.noise(1, torch.Generator().manual_seed(seed * 1_000_003 + draw)) for draw in range(draws)]
+    found: dict[str, list[torch.Tensor]] = {key: [] for key in samples}
+    for start in range(0, len(rows[name]), batch_size):
+        index = {key: value[start : start + batch_size] for key, value in rows.items()}
+        batch = {key: torch.from_numpy(samples[key].values[i]).to(device) for key, i in index.items()}
+        totals = dict.fromkeys(samples, torch.zeros(1, device=device))
+        for mask in masks:
+            noise = {key: drawn.expand(len(index[name]), -1) for key, drawn in mask.items()}
+            for key, (loss, masked) in model.patch_losses(batch, mask_ratio, noise).items():
+                weight = masked * model.valid(key).mean(-1)
+                totals[key] = totals[key] + (loss * weight).sum(1) / weight.sum(1).clamp_min(1e-8)
+        for key, total in totals.items():
+            found[key].append(total.double().cpu() / draws)
+    return {key: torch.cat(parts).numpy() for key, parts in found.items()}
+
+
+def _joint(members: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    total = 0.0
+    for name, of_members in members.items():
+        both = np.concatenate([of_members, others[name]])
+        # Losses that are all the same say nothing, and are not divided by zero.
+        total = total - (both - both.mean()) / (both.std() or 1.0)
+    count = len(next(iter(members.values())))
+    return total[:count], total[count:]
+
+
+def _check_partners(samples: Mapping[str, Samples], side: str) -> None:
+    labels = {name: set(np.unique(values.labels)) for name, values in samples.items()}
+    for name, known in labels.items():
+        for other, values in samples.items():
+            if missing := sorted(labels[other] - known):
+                names = first_few(values.label_names[label] for label in missing)
+                raise UserError(
+                    f"Among the {side}, '{other}' has samples labelled {names} and '{name}' has none, so that they "
+                    "have no partners; leave out these labels, or attack each modality alone."
+                )

@@ -1,0 +1,119 @@
+"""The two sides of a membership test: records that a model has learnt from, and records it has never seen."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mmgen.data.samples import Samples
+from mmgen.errors import UserError
+from mmgen.evaluation.privacy.copies import Records
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 256
+# Samples of less deviation are blank or silent: they are equal by chance. Grey levels; log-mel units.
+_BLANK = {"u": 1.0, "f": 0.05}
+
+
+@dataclass(frozen=True)
+class Side:
+    """Records of one side.
+
+    Attributes:
+        samples: by modality.
+        people: by modality, (N,) names of whose sample each is; a modality may be absent or None where that is unknown.
+    """
+
+    samples: Mapping[str, Samples]
+    people: Mapping[str, np.ndarray | None] = field(default_factory=dict)
+
+    def records(self, name: str) -> Records:
+        """One modality."""
+        return Records(self.samples[name].values, self.people.get(name))
+
+    def select(self, name: str, keep: np.ndarray) -> Side:
+        """The same with some samples of a modality: indices or a mask."""
+        people = self.people.get(name)
+        return replace(
+            self,
+            samples={**self.samples, name: self.samples[name].select(keep)},
+            people={**self.people, name: None if people is None else people[keep]},
+        )
+
+
+def apart(members: Side, others: Side, leave_out: bool = False) -> Side:
+    """The other side, without what both sides have in common.
+
+    Two records are the same if their decoded values are; blank and silent ones do not count. People are the same if
+    both sides call them alike.
+
+    Args:
+        leave_out: leave such records out, with a warning, instead of refusing.
+
+    Raises:
+        UserError: with the count of common records or people, or because nothing is left.
+    """
+    for name in others.samples:
+        digests = digests_of(members.samples[name])
+        same = np.array([digest != "" and digest in digests for digest in digests_of(others.samples[name])])
+        ours, theirs = members.people.get(name), others.people.get(name)
+        shared = np.zeros(len(same), bool) if ours is None or theirs is None else np.isin(theirs, np.unique(ours))
+        if not (same | shared).any():
+            continue
+        people = 0 if theirs is None else len(np.unique(theirs[shared]))
+        found = " and ".join(
+            [f"{same.sum()} records"] * bool(same.any()) + [f"{shared.sum()} records of {people} people"] * bool(people)
+        )
+        if not leave_out:
+            raise UserError(
+                f"{found} of '{name}' are among both the members and the non-members, so an attack would count them on "
+                "both sides; take them out of one, or let them be left out with --leave-out-shared."
+            )
+        logger.warning("%s of '%s' are on both sides and do not count as non-members.", found, name)
+        if (same | shared).all():
+            raise UserError(f"No non-member of '{name}' is left once those that are also members are taken out.")
+        others = others.select(name, ~(same | shared))
+    return others
+
+
+def varied(side: Side, what: str) -> Side:
+    """The same without blank and silent records, which are equal by chance; raises UserError where nothing is left."""
+    for name, samples in side.samples.items():
+        if not len(samples):
+            raise UserError(f"There are no {what} of '{name}'; nothing can be audited without them.")
+        keep = np.concatenate([_varies(part) for part in _parts(samples)])
+        if keep.all():
+            continue
+        logger.warning("%d blank or silent %s of '%s' are left out.", (~keep).sum(), what, name)
+        if not keep.any():
+            raise UserError(f"All {what} of '{name}' are blank or silent; check the files.")
+        side = side.select(name, keep)
+    return side
+
+
+def digests_of(samples: Samples) -> list[str]:
+    """A digest of the values of each sample; empty for blank ones."""
+    found = []
+    for part in _parts(samples):
+        found += [
+            hashlib.blake2b(np.ascontiguousarray(value).tobytes(), digest_size=16).hexdigest() if varies else ""
+            for value, varies in zip(part, _varies(part), strict=True)
+        ]
+    return found
+
+
+def _parts(samples: Samples) -> Iterator[np.ndarray]:
+    for start in range(0, len(samples), _CHUNK):
+        yield np.asarray(samples.values[start : start + _CHUNK])
+
+
+def _varies(part: np.ndarray) -> np.ndarray:
+    flat = part.reshape(len(part), -1).astype(np.float32)
+    if not np.isfinite(flat).all():
+        raise UserError("Some samples hold values that are not numbers; check the files.")
+    return flat.std(1) >= _BLANK[part.dtype.kind]

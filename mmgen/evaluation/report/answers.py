@@ -1,0 +1,118 @@
+"""The three questions of the report page: is the synthetic data useful, is it faithful, does it leak?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mmgen.evaluation.privacy.gate import Verdict, attack_name, judge, worst
+from mmgen.evaluation.report.fidelity import closeness, fidelity_sentences, measures_of
+from mmgen.evaluation.report.privacy import sentence
+from mmgen.evaluation.report.text import as_dict, is_number, mean, name_of
+from mmgen.evaluation.report.utility import CHANCE_AUC, LOSS, compared_sets, utility_sentences
+
+Light = Literal["green", "amber", "red", "none"]
+# More checks of one light than these are only named, so that the answer stays short.
+MOST_SAID = {"red": 6, "amber": 3, "green": 0}
+# Trainings that a mean is taken over before it counts as more than a rough figure.
+LEAST_REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A sentence, and the light of what it speaks of, "" where it has none of its own."""
+
+    text: str
+    light: Light | Literal[""] = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a question: a light, its word, and the reasons."""
+
+    question: str
+    light: Light
+    word: str
+    reasons: list[Reason] = field(default_factory=list)
+
+
+def answers(report: dict) -> list[Answer]:
+    """The three answers, from the content of ``report.json``."""
+    return [useful(report), faithful(report), leaks(report)]
+
+
+def useful(report: dict) -> Answer:
+    """Is the synthetic data good for training? Yes where it comes near all real data, or beats as many real samples."""
+    question, lights, reasons = "Is it useful?", [], []
+    for modality, classifiers in report["utility"].items():
+        title = name_of(modality, report["data"])
+        classes = len(as_dict(as_dict(report["data"].get(modality)).get("counts")))
+        for classifier, results in as_dict(classifiers).items():
+            reasons += utility_sentences(title, name_of(classifier), as_dict(results), classes)
+            lights.append(_usefulness(as_dict(results)))
+    return _answer(question, [light for light in lights if light], reasons, "Utility was not measured.")
+
+
+def faithful(report: dict) -> Answer:
+    """Does it look like the real data? Yes where every measure is near that of real against real, no where none is."""
+    question, lights, reasons = "Is it faithful?", [], []
+    for modality, metrics in report["fidelity"].items():
+        found = {closeness(entry) for _, entry in measures_of(as_dict(metrics))} - {None}
+        lights += ["amber" if len(found) > 1 else "green" if found == {"near"} else "red"] if found else []
+        reasons += fidelity_sentences(name_of(modality, report["data"]), as_dict(metrics))
+    return _answer(question, lights, reasons, "Fidelity was not measured.")
+
+
+def leaks(report: dict) -> Answer:
+    """Does it tell about the people in the training data? What the gate says, worst first."""
+    verdicts = judge(report["privacy"])
+    starts = {"red": "Leaks were found by", "amber": "Too little is known after", "green": "Nothing was found by"}
+    reasons: list[Reason] = []
+    for light, most in MOST_SAID.items():
+        found = sorted((verdict for verdict in verdicts if verdict.light == light), key=_weight, reverse=True)
+        said = found if len(found) <= most else found[: max(most - 1, 0)]
+        reasons += [Reason(sentence(verdict.line), light) for verdict in said]
+        if named := found[len(said) :]:
+            more = "more " if said else ""
+            checks = f"{len(named)} {more}of {len(verdicts)} check{'s' * (len(verdicts) > 1)}"
+            names = "; ".join(attack_name(verdict.attack) for verdict in named)
+            reasons.append(Reason(f"{starts[light]} {checks}: {names}.", light))
+    not_audited = all(verdict.attack == "audit" for verdict in verdicts)
+    light = worst([verdict.light for verdict in verdicts])
+    word = "Not audited" if not_audited else {"green": "Nothing found", "amber": "Unclear", "red": "Yes"}[light]
+    return Answer("Does it leak?", light, word, reasons)
+
+
+def _answer(question: str, lights: Sequence[Light], reasons: list[str], missing: str) -> Answer:
+    """Yes where all lights are green, no where all are red."""
+    if not lights:
+        return Answer(question, "none", "Not judged" if reasons else "Not measured", _plain(reasons or [missing]))
+    light = lights[0] if len(set(lights)) == 1 else "amber"
+    return Answer(question, light, {"green": "Yes", "amber": "In part", "red": "No"}[light], _plain(reasons))
+
+
+def _weight(verdict: Verdict) -> float:
+    """How much a verdict says: how many times over its threshold it is; what was not measured comes first."""
+    return math.inf if verdict.value is None else verdict.excess / (verdict.threshold or 1)
+
+
+def _plain(sentences: Sequence[str]) -> list[Reason]:
+    return [Reason(text) for text in sentences]
+
+
+def _usefulness(results: dict) -> Light | None:
+    """What one classifier says of the largest synthetic set; None without an AUC."""
+    synthetic, subset = compared_sets(results)
+    auc, random, full = (mean(as_dict(results.get(key)).get("auc")) for key in (synthetic, subset, "real"))
+    if auc is None:
+        return None
+    if full is not None and full <= CHANCE_AUC:
+        return "amber"
+    if auc <= CHANCE_AUC or (random is not None and auc < random - LOSS):
+        return "red"
+    entry = as_dict(results[synthetic])
+    repeats = max((entry[key] for key in ("seeds", "folds") if is_number(entry.get(key))), default=1)
+    good = (full is not None and auc >= full - LOSS) or (random is not None and auc >= random + LOSS)
+    return "green" if good and repeats >= LEAST_REPEATS else "amber"

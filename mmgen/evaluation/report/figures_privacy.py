@@ -1,0 +1,224 @@
+"""Figures about privacy; see :mod:`mmgen.evaluation.report.figures` for conventions."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.lines import Line2D
+from PIL import Image
+
+from mmgen.evaluation.privacy.gate import attack_name
+from mmgen.evaluation.report.figures import (
+    INK,
+    REAL,
+    STYLE,
+    SYNTHETIC,
+    colour_range,
+    finite,
+    picture,
+    plain,
+    png_bytes,
+    spectrogram,
+)
+from mmgen.evaluation.report.figures_condensation import frame
+from mmgen.evaluation.report.media import Figure
+from mmgen.evaluation.report.privacy import attacks
+from mmgen.evaluation.report.text import as_dict, name_of
+
+COLOURS = ("#1f5f8b", "#b45309", "#4d7c0f", "#7e22ce", "#be123c", "#0f766e", "#6b7280", "#854d0e")
+DASHES = ("-", "--", "-.", ":")
+HATCHES = ("", "//", "..", "xx")
+LEAST_RATE = 1e-3
+
+
+def roc_figure(privacy: Mapping[str, Any]) -> bytes:
+    """ROC curves of all attacks, a row of two panels per modality: on linear and on logarithmic axes.
+
+    Attacks that measure realism are thin and dotted. The diagonal is guessing.
+
+    Args:
+        privacy: section "privacy"; of its entries those with ``"roc": {"fpr": [...], "tpr": [...]}`` are drawn.
+
+    Raises:
+        ValueError: there is no curve.
+    """
+    curves = _curves(privacy)
+    if not curves:
+        raise ValueError("There is no ROC curve to draw.")
+    with matplotlib.rc_context(STYLE):
+        figure = Drawing(figsize=(10.4, 3.7 * len(curves)), layout="constrained")
+        grid = figure.subplots(len(curves), 2, squeeze=False)
+        for row, (modality, entries) in zip(grid, curves.items(), strict=True):
+            for axes, scale in zip(row, ("linear", "log"), strict=True):
+                _draw_curves(axes, entries, scale)
+            title = f"{name_of(modality)}: " if modality else ""
+            row[0].set_title(plain(f"{title}linear axes"), loc="left")
+            row[1].set_title(plain(f"{title}logarithmic axes, few false alarms"), loc="left")
+            row[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.5)
+        return png_bytes(figure)
+
+
+def logan_bars(privacy_by_method: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """Accuracy of the LOGAN attacks, a bar per method, each with a line where guessing would be.
+
+    Args:
+        privacy_by_method: readable name of a method -> its section "privacy".
+
+    Raises:
+        ValueError: no section has a LOGAN attack with an accuracy.
+    """
+    found = {method: _logan(privacy) for method, privacy in privacy_by_method.items()}
+    names = list(dict.fromkeys(key for entries in found.values() for key in entries))
+    if not names:
+        raise ValueError("There is no LOGAN attack to draw.")
+    width = 0.8 / len(found)
+    with matplotlib.rc_context(STYLE):
+        figure = Drawing(figsize=(min(max(1.7 * len(names) + 2.0, 5.6), 11.0), 3.6), layout="constrained")
+        axes = figure.subplots()
+        for number, (method, entries) in enumerate(found.items()):
+            for place, key in enumerate(names):
+                if key in entries:
+                    label = plain(method) if key == next(iter(entries)) else None
+                    _draw_bar(axes, place + (number - (len(found) - 1) / 2) * width, width, entries[key], number, label)
+        guess = Line2D([], [], color=INK, linestyle="--", linewidth=1.6, label="guessing")
+        titles = [plain(textwrap.fill(attack_name(key), 17)) for key in names]
+        axes.set(xticks=range(len(names)), xticklabels=titles, ylim=(0, 1.08), ylabel="accuracy")
+        axes.grid(False, axis="x")
+        axes.set_axisbelow(True)
+        bars = axes.get_legend_handles_labels()[0]
+        axes.legend(handles=[*bars, guess], loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        return png_bytes(figure)
+
+
+def pair_grid(
+    synthetic: Sequence[np.ndarray], training: Sequence[np.ndarray], captions: Sequence[str], per_row: int = 3
+) -> bytes:
+    """Synthetic records, each with its nearest training record at its right, the synthetic ones in a dashed frame.
+
+    Args:
+        synthetic, training: records of pairs: pictures uint8 (C, H, W), or log-mels (bands, frames), which share the
+            colours of their pair.
+        captions: under each pair, such as "near copy, 3.1".
+        per_row: pairs beside each other, fewer if there are not as many.
+
+    Raises:
+        ValueError: there is no pair, or the three are not of one length.
+    """
+    count = len(captions)
+    if not count or not len(synthetic) == len(training) == count:
+        raise ValueError("A grid of pairs needs as many synthetic as training records and captions, at least one.")
+    pairs = [_drawn(*pair) for pair in zip(synthetic, training, strict=True)]
+    per_row = min(per_row, count)
+    rows = -(-count // per_row)
+    tall = 1.75 * max(min(image.height / image.width, 2.0) for pair in pairs for image in pair)
+    with matplotlib.rc_context(STYLE):
+        figure = Drawing(figsize=(max(3.8 * per_row, 4.0), (tall + 0.3) * rows + 0.35), layout="compressed")
+        # Every third column is a gap, so that pairs are seen as pairs.
+        grid = figure.subplots(rows, 3 * per_row, squeeze=False, width_ratios=[1, 1, 0.08] * per_row)
+        for axes in grid.ravel():
+            axes.set_axis_off()
+        places = grid.reshape(rows * per_row, 3)
+        for (left, right, _), pair, caption in zip(places, pairs, captions, strict=False):
+            _draw_record(left, pair[0], SYNTHETIC, "--")
+            _draw_record(right, pair[1], REAL, "-")
+            left.set_xlabel(plain(caption), loc="left", labelpad=3)
+        for left, right, _ in places[: min(per_row, count)]:
+            left.set_title("synthetic", color=SYNTHETIC)
+            right.set_title("training", color=REAL)
+        return png_bytes(figure)
+
+
+def privacy_figures(report: Mapping[str, Any]) -> list[Figure]:
+    """Figures of section "privacy" that need ``report.json`` alone: ROC curves and LOGAN bars."""
+    privacy = as_dict(report.get("privacy"))
+    figures = []
+    if curves := _curves(privacy):
+        names = [attack_name(key) for entries in curves.values() for key in entries]
+        figures.append(
+            Figure(
+                "ROC curves of the attacks",
+                "Share of members found against false alarms. On the diagonal an attack guesses. The left end of the "
+                "logarithmic axes shows attacks that are sure of a few people only.",
+                f"ROC curves on linear and logarithmic axes of: {'; '.join(names)}. The table of attacks holds the "
+                "same as numbers.",
+                roc_figure(privacy),
+                section="privacy",
+            )
+        )
+    if accuracies := _logan(privacy):
+        method = as_dict(report.get("condensation")).get("method")
+        method = name_of(str(method)) if method else str(report.get("run") or "this run")
+        said = "; ".join(f"{attack_name(key)} {entry['accuracy']:.2f}" for key, entry in accuracies.items())
+        figures.append(
+            Figure(
+                "Accuracy of the LOGAN attacks",
+                "Share of members among the records with the highest scores, beside what guessing gives.",
+                f"Bars of accuracy: {said}.",
+                logan_bars({method: privacy}),
+                section="privacy",
+            )
+        )
+    return figures
+
+
+def _curves(privacy: Mapping[str, Any]) -> dict[str, dict[str, dict]]:
+    """Modality -> attack -> entry, of those with a curve."""
+    curves: dict[str, dict[str, dict]] = {}
+    for key, entry in attacks(dict(privacy)).items():
+        roc = as_dict(entry.get("roc"))
+        fpr, tpr = roc.get("fpr") or [], roc.get("tpr") or []
+        if len(fpr) == len(tpr) > 1 and all(map(finite, [*fpr, *tpr])):
+            curves.setdefault(key.partition("/")[2], {})[key] = entry
+    return curves
+
+
+def _draw_curves(axes: Axes, entries: Mapping[str, dict], scale: str) -> None:
+    least = LEAST_RATE if scale == "log" else 0.0
+    guess = np.geomspace(LEAST_RATE, 1.0, 50)
+    axes.plot(guess, guess, color=INK, linewidth=1.0, label="guessing (0.50)")
+    for place, (key, entry) in enumerate(entries.items()):
+        realism = entry.get("counts") is False
+        style = {"linestyle": ":", "linewidth": 1.2} if realism else {"linestyle": DASHES[place // 2 % 3]}
+        name = attack_name(key.partition("/")[0]).replace(", as in the paper", ", realism")
+        label = f"{name} ({entry['auc']:.2f})" if finite(entry.get("auc")) else name
+        fpr, tpr = (np.maximum(np.asarray(entry["roc"][rate], float), least) for rate in ("fpr", "tpr"))
+        axes.plot(fpr, tpr, color=COLOURS[place % len(COLOURS)], label=plain(label), **style)
+    axes.set(xscale=scale, yscale=scale, xlim=(least, 1.0), ylim=(least, 1.02))
+    axes.set(xlabel="false alarms (FPR)", ylabel="members found (TPR)")
+
+
+def _logan(privacy: Mapping[str, Any]) -> dict[str, dict]:
+    return {
+        key: entry
+        for key, entry in attacks(dict(privacy)).items()
+        if key.startswith("logan") and finite(entry.get("accuracy"))
+    }
+
+
+def _draw_bar(axes: Axes, place: float, width: float, entry: dict, number: int, label: str | None) -> None:
+    colour, hatch = COLOURS[(number + 1) % len(COLOURS)], HATCHES[number % len(HATCHES)]
+    accuracy = entry["accuracy"]
+    axes.bar(place, accuracy, 0.9 * width, color=colour, hatch=hatch, edgecolor="white", label=label)
+    axes.text(place, accuracy + 0.015, f"{accuracy:.2f}", ha="center", fontsize=8.5)
+    if finite(entry.get("chance")):
+        ends = (place - width / 2, place + width / 2)
+        axes.plot(ends, [entry["chance"]] * 2, color=INK, linestyle="--", linewidth=1.6)
+
+
+def _draw_record(axes: Axes, image: Image.Image, colour: str, line: str) -> None:
+    axes.set_axis_on()
+    axes.imshow(image.convert("RGB"))
+    axes.grid(False)
+    axes.set(xticks=[], yticks=[])
+    frame(axes, colour, line)
+
+
+def _drawn(*pair: np.ndarray) -> list[Image.Image]:
+    low, high = colour_range([record for record in pair if record.ndim == 2])
+    return [spectrogram(record, low, high) if record.ndim == 2 else picture(record) for record in pair]

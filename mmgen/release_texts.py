@@ -1,0 +1,104 @@
+"""What a release says of itself: the privacy section of cards, the README at its top, the audit that goes with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mmgen.evaluation.privacy.gate import Thresholds, Verdict
+
+# What of an audit may be passed on: numbers. Pairs, for one, name rows of the training data.
+_ENTRY = (
+    "auc", "auc_ci", "tpr_at_1_fpr", "tpr_at_1_fpr_ci", "tpr_at_01_fpr", "accuracy", "chance", "threat_model",
+    "n_members", "n_non_members", "counts", "roc", "exact", "near", "of", "limit", "share_closer_to_training",
+    "share_closer_ci", "identifiability", "identifiability_of_others", "distance_to_training", "distance_to_others",
+    "share", "how", "patches", "compared", "features", "real_distance",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Override:
+    """Who releases against the audit, why, and when (ISO date)."""
+
+    name: str
+    because: str
+    date: str
+
+
+def privacy_section(verdicts: Sequence[Verdict], audited: str | None, override: Override | None) -> str:
+    """Markdown for cards: what the audit found, and that it was overridden, if it was.
+
+    Args:
+        audited: ISO time of the audit; None if there was none.
+    """
+    lines = "\n".join(f"* {verdict.light}: {verdict.line}" for verdict in verdicts)
+    when = f"Audited on {audited[:10]}." if audited else "Not audited."
+    text = f"## Privacy\n\n{when}\n\n{lines}\n\nAn audit finds leaks; it cannot prove that there are none.\n"
+    if override is None:
+        return text
+    failed = "\n".join(f"* {verdict.line}" for verdict in verdicts if not verdict.allowed)
+    return (
+        f"{text}\n## Released against the audit\n\nReleased by {override.name} on {override.date}, although the audit "
+        f"did not allow it, because: {override.because}\n\n{failed}\n"
+    )
+
+
+def with_section(card: str, section: str) -> str:
+    """A model card whose section on privacy is ``section``; what it says of stored real pixels is kept."""
+    head, mark, old = card.partition("## Privacy\n")
+    if not mark:
+        return f"{card.rstrip()}\n\n{section}".lstrip()
+    old, *rest = re.split(r"^(?=## )", old, maxsplit=1, flags=re.MULTILINE)
+    kept = [line for line in old.splitlines() if line.startswith("* ") and "not audited" not in line]
+    lines = "\n".join(kept)
+    joined = section.replace("\n\nAn audit finds", f"\n{lines}\n\nAn audit finds", 1) if kept else section
+    return "\n".join([f"{head}{joined}", *rest])
+
+
+def top_readme(model: bool, data_sets: Sequence[str], section: str) -> str:
+    """README at the top of a release.
+
+    Args:
+        data_sets: their folders, relative to the release.
+    """
+    inside = ["* `model/`: the generator, with its card"] if model else []
+    inside += [f"* `{name}/`: a synthetic data set; `{name}/README.md` says how to open it" for name in data_sets]
+    inside += [
+        "* `privacy.json`: the privacy audit in numbers",
+        "* `SHA256SUMS`, `release.json`: every file's checksum",
+    ]
+    listed = "\n".join(inside)
+    return f"# Synthetic release\n\nMade by generative models with mmgen. Check it with `sha256sum -c SHA256SUMS`.\n\n\
+{listed}\n\n{section}"
+
+
+def shared_audit(
+    record: Mapping[str, Any],
+    verdicts: Sequence[Verdict],
+    thresholds: Thresholds,
+    digests: Mapping[str, Any],
+) -> dict[str, Any]:
+    """``privacy.json`` of a release: the audit's numbers, what they were judged by, and nothing of single records.
+
+    Args:
+        record: ``privacy.json`` of the audit, {} if there was none.
+        digests: {"model", "data_sets"} of what is released.
+    """
+    entries = {key: entry for key, entry in record.get("privacy", {}).items() if isinstance(entry, Mapping)}
+    return {
+        "audited": bool(record),
+        "created": record.get("created"),
+        "of": dict(digests),
+        "privacy": {key: {name: entry[name] for name in _ENTRY if name in entry} for key, entry in entries.items()},
+        "thresholds": asdict(thresholds),
+        "verdicts": [asdict(verdict) for verdict in verdicts],
+    }
+
+
+def override_record(verdicts: Sequence[Verdict], override: Override | None) -> dict[str, Any]:
+    """Entry "override" of ``privacy.json``: who, why, when, and against what; None where there was no need."""
+    if override is None:
+        return {"override": None}
+    return {"override": asdict(override) | {"failed": [verdict.line for verdict in verdicts if not verdict.allowed]}}

@@ -1,0 +1,165 @@
+"""What of a sample's file is sample: everything else in it is dropped, and what is left is the same to the bit.
+
+=========  ===================================================================================================
+.png       header, palette, transparency and pixels; every other chunk (text, EXIF, time, profiles) is dropped
+           without encoding the pixels again
+.flac      the waveform, encoded anew, which is without loss, so that no tag, picture or appendix is left
+.wav       format and waveform; every other chunk is dropped
+.npy       a plain array of numbers, version 1.0, with a header that is written anew
+=========  ===================================================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from shutil import copyfileobj
+from typing import Any
+
+import numpy as np
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_WAV_CHUNKS = (b"fmt ", b"fact", b"data")
+
+
+def stripped(suffix: str, content: bytes) -> bytes:
+    """A sample's file of this ending with nothing but the sample in it.
+
+    Raises:
+        ValueError: it is not what its ending says.
+    """
+    return _STRIP[suffix](content)
+
+
+def sample_digest(suffix: str, content: bytes) -> str:
+    """SHA-256 of what :func:`stripped` leaves; of a FLAC's waveform, whose encoding depends on the encoder.
+
+    Raises:
+        ValueError: it is not what its ending says.
+    """
+    if suffix == ".flac":
+        values, rate, subtype = _flac(content)
+        return hashlib.sha256(f"{rate} {subtype} {values.shape}".encode() + values.tobytes()).hexdigest()
+    return hashlib.sha256(stripped(suffix, content)).hexdigest()
+
+
+def copy_tensors(source: Path, target: Path) -> None:
+    """Copy a .safetensors file, of whose notes only the format stays.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    with source.open("rb") as file, target.open("xb") as out:
+        size = int.from_bytes(file.read(8), "little")
+        if not 0 < size <= 100_000_000:
+            raise ValueError("its header has an impossible length")
+        header = json.loads(file.read(size))
+        notes = header.pop("__metadata__", None)
+        kept = {"__metadata__": {"format": notes["format"]}} if notes and "format" in notes else {}
+        entries = {
+            name: {key: entry[key] for key in ("dtype", "shape", "data_offsets")} for name, entry in header.items()
+        }
+        text = json.dumps({**kept, **entries}, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % 8)
+        out.write(len(text).to_bytes(8, "little") + text)
+        copyfileobj(file, out)
+
+
+def _strip_png(content: bytes) -> bytes:
+    kept, pixels = [_PNG], zlib.decompressobj()
+    for name, data in _png_chunks(content):
+        if name not in _PNG_CHUNKS:
+            continue
+        if name == b"IDAT":
+            _inflate(pixels, data)
+        kept.append(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)))
+    if not pixels.eof or pixels.unused_data:
+        raise ValueError("its pixels end too early, or something follows them")
+    return b"".join(kept)
+
+
+def _inflate(pixels: Any, data: bytes) -> None:
+    try:
+        pixels.decompress(data)
+    except zlib.error as error:
+        raise ValueError("its pixels are damaged") from error
+
+
+def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and data of every chunk up to the last of a picture."""
+    if not content.startswith(_PNG):
+        raise ValueError("it is no PNG")
+    place, name = len(_PNG), b""
+    while name != b"IEND":
+        if place + 12 > len(content):
+            raise ValueError("it ends too early")
+        length, name = struct.unpack_from(">I4s", content, place)
+        if place + 12 + length > len(content):
+            raise ValueError("it ends too early")
+        yield name, content[place + 8 : place + 8 + length]
+        place += 12 + length
+
+
+def _flac(content: bytes) -> tuple[np.ndarray, int, str]:
+    """Waveform (samples, channels) as int32, sample rate, and how it is encoded."""
+    import soundfile
+
+    if not content.startswith(b"fLaC"):
+        raise ValueError("it is no FLAC")
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            return file.read(dtype="int32", always_2d=True), file.samplerate, file.subtype
+    except soundfile.SoundFileError as error:
+        raise ValueError(str(error)) from error
+
+
+def _strip_flac(content: bytes) -> bytes:
+    import soundfile
+
+    values, rate, subtype = _flac(content)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, values, rate, format="FLAC", subtype=subtype)
+    return buffer.getvalue()
+
+
+def _strip_wav(content: bytes) -> bytes:
+    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
+        raise ValueError("it is no WAV")
+    kept, place = [], 12
+    while place + 8 <= len(content):
+        name, length = struct.unpack_from("<4sI", content, place)
+        data = content[place + 8 : place + 8 + length]
+        if len(data) < length:
+            raise ValueError("it ends too early")
+        if name in _WAV_CHUNKS:
+            kept.append(struct.pack("<4sI", name, length) + data + b"\0" * (length % 2))
+        place += 8 + length + length % 2
+    body = b"WAVE" + b"".join(kept)
+    return struct.pack("<4sI", b"RIFF", len(body)) + body
+
+
+def _strip_npy(content: bytes) -> bytes:
+    file, out = io.BytesIO(content), io.BytesIO()
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("it is no array of version 1.0")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.kind not in "biufc":
+        raise ValueError(f"it holds {dtype}, not numbers")
+    data = file.read()
+    if len(data) != int(np.prod(shape, dtype=np.int64)) * dtype.itemsize:
+        raise ValueError("it has another length than its header says")
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": fortran, "shape": shape}
+    np.lib.format.write_array_header_1_0(out, header)
+    return out.getvalue() + data
+
+
+_STRIP: dict[str, Callable[[bytes], bytes]] = {
+    ".png": _strip_png, ".flac": _strip_flac, ".wav": _strip_wav, ".npy": _strip_npy,
+}  # fmt: skip
+SAMPLE_SUFFIXES = frozenset(_STRIP)

@@ -1,0 +1,162 @@
+"""The gate: what closes it, what is only said, and what is no evidence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmgen.errors import UserError
+from mmgen.evaluation.privacy.gate import Thresholds, Verdict, judge, opens
+from mmgen.evaluation.privacy.membership import Scores, membership_entry
+
+
+def attack(auc: float, low: float, high: float, **more: Any) -> dict[str, Any]:
+    quiet = {"tpr_at_1_fpr": 0.01, "tpr_at_1_fpr_ci": [0.0, 0.04], "n_members": 100, "n_non_members": 100}
+    return {"auc": auc, "auc_ci": [low, high]} | quiet | more
+
+
+def copies(exact: int = 0, near: int = 0, share: float = 0.5, low: float = 0.44, high: float = 0.56) -> dict[str, Any]:
+    closer = {"share_closer_to_training": share, "share_closer_ci": [low, high]}
+    return {"exact": exact, "near": near, "of": 60} | closer
+
+
+def only(privacy: dict[str, Any], thresholds: Thresholds | None = None) -> Verdict:
+    (verdict,) = judge(privacy, thresholds)
+    return verdict
+
+
+def test_attack_at_chance_is_green_and_says_so() -> None:
+    verdict = only({"logan_white_box": attack(0.53, 0.49, 0.57)})
+    assert verdict.line == "LOGAN, white box: AUC 0.53 (0.49 to 0.57): members cannot be told from others"
+    assert (verdict.light, verdict.allowed, verdict.value, verdict.excess) == ("green", True, 0.49, 0.0)
+    assert opens([verdict])
+
+
+def test_lower_end_of_the_interval_decides() -> None:
+    red = only({"domias/image": attack(0.58, 0.56, 0.60)})
+    amber = only({"domias/image": attack(0.58, 0.55, 0.61)})
+    assert (red.light, amber.light) == ("red", "amber")
+    assert (red.value, red.threshold, red.excess) == (0.56, 0.55, pytest.approx(0.01))
+    assert red.line.startswith("DOMIAS, images: AUC 0.58 (0.56 to 0.60): members can be told from others")
+    assert not opens([amber, red]) and opens([amber])
+
+
+def test_an_attack_without_interval_is_judged_by_its_value() -> None:
+    assert only({"domias": attack(0.56, 0, 1) | {"auc_ci": None}}).light == "red"
+
+
+def test_a_few_members_that_are_found_for_certain_close_the_gate() -> None:
+    found = only({"domias": attack(0.5, 0.46, 0.54, tpr_at_1_fpr=0.2, tpr_at_1_fpr_ci=[0.1, 0.3])})
+    unclear = only({"domias": attack(0.5, 0.46, 0.54, tpr_at_1_fpr=0.05, tpr_at_1_fpr_ci=[0.01, 0.1])})
+    assert (found.light, found.value, found.threshold) == ("red", 0.1, 0.03)
+    assert "at 1 % false alarms 20 % of the members are found (10 to 30 %; allowed: up to 3 %)" in found.line
+    assert (unclear.light, unclear.value) == ("amber", 0.05)
+
+
+def test_members_found_among_few_others_may_be_luck() -> None:
+    found = {"tpr_at_1_fpr": 0.12, "tpr_at_1_fpr_ci": [0.05, 0.2]}
+    lucky = only({"domias": attack(0.5, 0.46, 0.54, n_non_members=30) | found})  # 0.88^30 = 0.02
+    assert lucky.light == "amber" and "may be chance with so few others" in lucky.line
+    assert only({"domias": attack(0.5, 0.46, 0.54, n_non_members=40) | found}).light == "red"  # 0.88^40 = 0.006
+
+
+def test_attacks_that_learn_nothing_seldom_close_the_gate() -> None:
+    rng, closed = np.random.default_rng(0), 0
+    for seed in range(60):
+        scores = Scores(rng.normal(size=40), rng.normal(size=30))
+        closed += not opens(judge({"domias": membership_entry(scores, "S", seed, resamples=200)}))
+    assert closed <= 3
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (attack(0.50, 0.40, 0.66), "the interval is wide"),
+        (attack(0.20, 0.12, 0.28), "the order is reversed"),
+        (attack(0.50, 0.46, 0.54, n_members=29), "too few records for evidence (29, at least 30 are needed)"),
+        (attack(0.50, 0.46, 0.54, n_non_members=None, n_members=2), "too few records for evidence (2,"),
+    ],
+)
+def test_weak_evidence_is_said_but_allowed(entry: dict[str, Any], words: str) -> None:
+    verdict = only({"reconstruction/joint": entry})
+    assert verdict.light == "amber" and verdict.allowed and words in verdict.line
+
+
+def test_too_few_records_do_not_excuse_a_leak() -> None:
+    assert only({"domias": attack(1.0, 0.9, 1.0, n_members=5)}).light == "red"
+
+
+def test_copies_are_counted_per_kind_and_modality() -> None:
+    exact, near, share = judge({"copies/image": copies(exact=12, near=1)})
+    assert exact.line == "copies of images: 12 of 60 synthetic images are exact copies of training images"
+    assert near.line == "near copies of images: 1 of 60 synthetic images is a near copy of training images"
+    assert [v.attack for v in (exact, near)] == ["exact_copies/image", "near_copies/image"]
+    assert (exact.light, exact.excess, near.light, share.light) == ("red", 12, "red", "green")
+    assert share.attack == "share_closer_to_training/image"
+    assert "none of 60 synthetic sounds are exact copies" in judge({"copies/audio": copies()})[0].line
+
+
+@pytest.mark.parametrize(("interval", "light"), [((0.56, 0.74), "red"), ((0.5, 0.74), "amber")])
+def test_share_closer_to_training_is_judged_by_its_interval(interval: tuple[float, float], light: str) -> None:
+    share = judge({"copies": copies(0, 0, 0.65, *interval)})[2]
+    assert share.light == light and "65 % of the synthetic records are closer to a training" in share.line
+
+
+def test_few_synthetic_records_are_weak_evidence() -> None:
+    share = judge({"copies": copies() | {"of": 7}})[2]
+    assert share.light == "amber" and "too few records" in share.line
+
+
+def test_anything_that_is_passed_through_closes_the_gate() -> None:
+    leak = only({"pass_through/image": {"share": 0.003, "how": "paste", "patches": 12}})
+    assert (leak.light, leak.value) == ("red", 0.003)
+    assert leak.line == "pass-through of images: 0.3 % of synthetic images is taken over from training images (paste)"
+    assert only({"pass_through": {"share": 0.0}}).light == "green"
+
+
+def test_thresholds_can_be_overridden_and_stay_visible() -> None:
+    lenient = Thresholds(mia_auc=0.9, exact_copies=2, pass_through=0.5)
+    assert only({"domias": attack(0.92, 0.88, 0.95)}, lenient).light == "amber"
+    assert judge({"copies": copies(exact=2)}, lenient)[0].light == "amber"
+    assert only({"pass_through": {"share": 0.5}}, lenient).light == "amber"
+    assert judge({"copies": copies(exact=3)}, lenient)[0].excess == 1
+
+
+@pytest.mark.parametrize("wrong", [{"mia_auc": 1.5}, {"exact_copies": -1}, {"tpr_at_1_fpr": float("nan")}])
+def test_thresholds_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        Thresholds(**wrong)
+
+
+@pytest.mark.parametrize(
+    "privacy", [{}, {"logan_white_box_paper": attack(0.99, 0.98, 1.0, counts=False)}, {"seconds": 3.0, "copies": None}]
+)
+def test_nothing_audited_is_red(privacy: dict[str, Any]) -> None:
+    verdict = only(privacy)
+    assert (verdict.attack, verdict.light) == ("audit", "red") and verdict.line.startswith("not audited")
+    assert not opens([verdict]) and not opens([])
+
+
+def test_a_refused_audit_is_red_beside_what_was_measured() -> None:
+    refused = only({"refused": "the run keeps no held-out records"})
+    assert refused.line == "not audited: the run keeps no held-out records" and not refused.allowed
+    assert [v.light for v in judge({"domias": attack(0.5, 0.46, 0.54), "refused": "x"})] == ["green", "red"]
+
+
+def test_realism_is_not_judged() -> None:
+    paper = attack(0.99, 0.98, 1.0, counts=False)
+    assert [v.attack for v in judge({"logan_black_box_paper": paper, "domias": attack(0.5, 0.46, 0.54)})] == ["domias"]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_what_could_not_be_measured_is_red(missing: float | None) -> None:
+    assert only({"domias": attack(0.5, 0.4, 0.6) | {"auc": missing}}).light == "red"
+    assert only({"reconstruction": {"n_members": 100}}).light == "red"
+    assert {v.light for v in judge({"copies": {"exact": missing}})} == {"red"}
+    assert only({"pass_through": {"share": missing}}).light == "red"
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    assert only({"domias": attack(np.float32(0.99), np.float32(0.98), np.float64(1.0))}).light == "red"

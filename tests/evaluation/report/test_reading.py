@@ -1,0 +1,83 @@
+"""A report read back gives the same page, and what is missing or damaged is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmgen.errors import UserError
+from mmgen.evaluation.report import figures
+from mmgen.evaluation.report.media import Figure, ReportMedia, Sample
+from mmgen.evaluation.report.reading import read_media, read_report
+from mmgen.evaluation.report.writing import write_report
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    image, log_mel = rng.integers(0, 256, (1, 12, 10), dtype=np.uint8), rng.normal(size=(6, 8))
+    png = figures.histograms(image, image // 2, "pixel value")
+    media = ReportMedia(
+        [Figure("Same", "One.", "A.", png, True, "privacy"), Figure("same", "Two.", "B.", png)],
+        [Sample("a", "real", image, log_mel, 3 * log_mel[0]), Sample("b", "synthetic", image)],
+    )
+    write_report(tmp_path, {"run": "caf\udce9", "privacy": {"pass_through": {"share": 0.2}}}, media)
+    return tmp_path
+
+
+def test_page_is_the_same_when_it_is_drawn_again(folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    write_report(folder, read_report(folder), read_media(folder))
+    assert {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert set(before) == {"index.html", "report.json", "media.json", "same.png", "same-2.png"}
+    assert b"do not pass it on" in before["index.html"]
+
+
+def test_new_numbers_keep_figures_and_samples(folder: Path) -> None:
+    index = write_report(folder, read_report(folder) | {"privacy": {}}, read_media(folder))
+    page = index.read_text()
+    assert "has not been audited" in page and "taken over from" not in page
+    assert page.count("<img") == 5 and page.count("<audio") == 1
+
+
+@pytest.mark.parametrize("read", [read_report, read_media])
+def test_a_missing_report_is_named(tmp_path: Path, read: object) -> None:
+    with pytest.raises(UserError, match=r"There is no report at .*json; evaluate the run first"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[]", b'{"figures": [{}], "samples": []}'])
+def test_damaged_files_are_named(folder: Path, content: bytes) -> None:
+    (folder / "media.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"media.json is damaged"):
+        read_media(folder)
+    (folder / "report.json").write_bytes(content[:2])
+    with pytest.raises(UserError, match=r"report.json is damaged"):
+        read_report(folder)
+
+
+@pytest.mark.parametrize(("key", "value"), [("picture", "https://example.org/x.png"), ("source", "fake"), ("sound", 3)])
+def test_samples_that_the_page_must_not_show_are_refused(folder: Path, key: str, value: object) -> None:
+    media = json.loads((folder / "media.json").read_text())
+    media["samples"][0][key] = value
+    (folder / "media.json").write_text(json.dumps(media))
+    with pytest.raises(UserError, match="damaged"):
+        read_media(folder)
+
+
+def test_figures_are_sought_in_their_folder_only(folder: Path) -> None:
+    media = json.loads((folder / "media.json").read_text())
+    media["figures"][0]["file"] = "../../secret.png"
+    (folder / "media.json").write_text(json.dumps(media))
+    (folder.parent / "secret.png").write_bytes((folder / "figures" / "same.png").read_bytes())
+    with pytest.raises(UserError, match=r"figures.secret.png of the report is missing"):
+        read_media(folder)
+
+
+def test_a_figure_that_is_no_picture_is_named(folder: Path) -> None:
+    (folder / "figures" / "same.png").write_bytes(b"no")
+    with pytest.raises(UserError, match=r"same.png is damaged"):
+        read_media(folder)
