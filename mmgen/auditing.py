@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mmgen.condensation.medsynth import to_samples
 from mmgen.data.images import ImageSettings
@@ -43,6 +44,7 @@ from mmgen.inputs import (
 from mmgen.models.attention_gan import Critic
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.medsynth import MedSynthGenerator
+from mmgen.release_texts import privacy_section, with_section, without_records
 from mmgen.scrubbing.datasets import dataset_digest
 from mmgen.synthesis import model_settings
 from mmgen.training.checkpoint import Checkpoints
@@ -191,8 +193,12 @@ def audit_run(
     except UserError as error:
         logger.warning("Not audited: %s", error)
         return {"refused": str(error)}, ReportMedia()
-    if subject.model is not None and (folder.parent / "model").is_dir():
-        write_privacy(folder.parent / "model" / PRIVACY, subject, found.privacy, found.verdicts)
+    card = folder.parent / "model" / "README.md"
+    if card.is_file():
+        # What may be handed on: numbers, nothing of single records.
+        write_privacy(card.with_name(PRIVACY), subject, without_records(found.privacy), found.verdicts)
+        said = privacy_section(found.verdicts, datetime.now(UTC).isoformat(), None)
+        card.write_text(with_section(card.read_text(encoding="utf-8"), said), encoding="utf-8")
     for verdict in found.verdicts:
         logger.info("%s", verdict.line)
     return dict(found.privacy), found.media()
@@ -225,16 +231,18 @@ def audit_subject(
     modalities = {
         name: own.get(name) or modality_of(name, how, members.samples[name]) for name, how in subject.settings.items()
     }
-    encoder = model if isinstance(model, CrossModalMAE) else None
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    encoder = model.to(device).eval() if isinstance(model, CrossModalMAE) else None
     what = Audited(
         modalities,
         synthetic,
         members,
         others,
-        {name: make_extractor(features, modality, own=encoder) for name, modality in modalities.items()},
+        {name: make_extractor(features, modality, device, encoder) for name, modality in modalities.items()},
         "G" if isinstance(model, MedSynthGenerator) else "S",
         encoder,
-        subject.critic,
+        None if subject.critic is None else subject.critic.to(device),
+        device=device,
         mirrored=tuple(name for name, how in subject.settings.items() if isinstance(how, ImageSettings)),
     )
     measured = Measured(None if folder is None else folder / "measured")

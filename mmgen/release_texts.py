@@ -18,6 +18,10 @@ _ENTRY = (
 )  # fmt: skip
 
 
+# How the line of a card begins that says whether a generator lets real pixels through.
+PIXELS_LINE = "* real pixels"
+
+
 @dataclass(frozen=True)
 class Override:
     """Who releases against the audit, why, and when (ISO date)."""
@@ -51,7 +55,7 @@ def with_section(card: str, section: str) -> str:
     if not mark:
         return f"{card.rstrip()}\n\n{section}".lstrip()
     old, *rest = re.split(r"^(?=## )", old, maxsplit=1, flags=re.MULTILINE)
-    kept = [line for line in old.splitlines() if line.startswith("* ") and "not audited" not in line]
+    kept = [line for line in old.splitlines() if line.startswith(PIXELS_LINE) and "not audited" not in line]
     lines = "\n".join(kept)
     joined = section.replace("\n\nAn audit finds", f"\n{lines}\n\nAn audit finds", 1) if kept else section
     return "\n".join([f"{head}{joined}", *rest])
@@ -74,6 +78,12 @@ def top_readme(model: bool, data_sets: Sequence[str], section: str) -> str:
 {listed}\n\n{section}"
 
 
+def without_records(privacy: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Section ``privacy`` of a report with nothing of single records in it, for what may be handed on."""
+    entries = {key: entry for key, entry in privacy.items() if isinstance(entry, Mapping)}
+    return {key: {name: entry[name] for name in _ENTRY if name in entry} for key, entry in entries.items()}
+
+
 def shared_audit(
     record: Mapping[str, Any],
     verdicts: Sequence[Verdict],
@@ -86,12 +96,11 @@ def shared_audit(
         record: ``privacy.json`` of the audit, {} if there was none.
         digests: {"model", "data_sets"} of what is released.
     """
-    entries = {key: entry for key, entry in record.get("privacy", {}).items() if isinstance(entry, Mapping)}
     return {
         "audited": bool(record),
         "created": record.get("created"),
         "of": dict(digests),
-        "privacy": {key: {name: entry[name] for name in _ENTRY if name in entry} for key, entry in entries.items()},
+        "privacy": without_records(record.get("privacy", {})),
         "thresholds": asdict(thresholds),
         "verdicts": [asdict(verdict) for verdict in verdicts],
     }

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import nn
 
 from mmgen.data.samples import Samples
@@ -66,6 +67,7 @@ class Audited:
         extractors: by modality, the space in which the closest record is sought beside that of raw values.
         mask_ratio: of the reconstructions.
         mirrored: modalities whose mirror images are the same picture.
+        device: where the attacker's GAN is trained; model and critic lie there too.
     """
 
     modalities: Mapping[str, Modality]
@@ -78,6 +80,7 @@ class Audited:
     critic: Critic | None = None
     mask_ratio: float = 0.75
     mirrored: tuple[str, ...] = ("image",)
+    device: torch.device | str = "cpu"
 
 
 def audit_section(
@@ -179,6 +182,7 @@ class _Job:
                 self.effort.gan,
                 self.members.people.get(name),
                 self.others.people.get(name),
+                self.what.device,
             )
             return self.entries(scores, self.what.threat)
 

@@ -33,7 +33,8 @@ class DCGANConfig:
         side: samples are averaged down until their longer side has at most this many pixels; height and width then
             become multiples of 8. The sample's own size is the upper limit.
         updates: steps of the discriminator and of the generator. The more often the discriminator sees a synthetic
-            sample the more of it it remembers: on one core 4,000 of size 32 take one to two minutes.
+            sample the more it remembers: of 1,000 phantom films, all copied, 4,000 updates (two minutes on one core)
+            give an AUC of 0.79; of 64 films, 1,000 updates give 1.00.
         batch_size: synthetic samples a step, and as many of the generator's.
         width: channels after the discriminator's first layer; they double twice.
         lr: of both players' Adam.
@@ -111,8 +112,8 @@ def _prepared(values: Sliceable, modality: Modality, side: int) -> Tensor:
 def _discriminator_logits(train: Tensor, asked: dict[str, Tensor], config: DCGANConfig) -> dict[str, np.ndarray]:
     """Train a GAN on samples; the discriminator's logits {name: (N,)} for others, averaged over its last half.
 
-    Where a discriminator stands at one moment is much chance: on 1,000 phantom films that were copied to the last
-    pixel the average finds members with an AUC of 0.79, the last discriminator alone with 0.74.
+    Where a discriminator stands at one moment is much chance: on 1,000 phantom films that were copied exactly the
+    average finds members with an AUC of 0.79, the last discriminator alone with 0.74.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

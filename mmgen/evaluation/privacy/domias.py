@@ -24,7 +24,7 @@ def domias_scores(
     neighbours: int = 3,
     seed: int = 0,
 ) -> Scores:
-    """log p_synthetic(x) - log p_reference(x), up to constants, of members and other real samples (threat model "S").
+    """log p_synthetic(x) - log p_reference(x), up to scale and shift, of members and others (threat model "S").
 
     Samples are compared in the whitened principal components of synthetic and reference samples together. A density is
     that of the nearest neighbours, p(x) ~ 1 / (n r^d), with the geometric mean of the distances r to the first few. The

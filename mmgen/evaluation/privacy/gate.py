@@ -19,8 +19,9 @@ Light = Literal["green", "amber", "red"]
 LIGHTS: tuple[Light, ...] = ("green", "amber", "red")
 # An interval that reaches this far above the threshold is too wide to rule out a leak.
 TOO_WIDE = 0.1
-# A share of members that chance gives more often than this does not close the gate.
-LUCK = 0.01
+# A share of members that chance gives more often than this does not close the gate: some ten attacks are tried, and
+# hardly one audit of a hundred is to be closed by luck.
+LUCK = 0.001
 ATTACKS = {
     "logan_white_box": "LOGAN, white box",
     "logan_white_box_paper": "LOGAN, white box, as in the paper",
@@ -164,18 +165,23 @@ def _judge_attack(key: str, entry: Mapping[str, Any], thresholds: Thresholds) ->
         findings.append(_Finding("amber", few, findings[0].value, thresholds.mia_auc))
     if _is_number(tpr := entry.get("tpr_at_1_fpr")):
         words = f"at 1 % false alarms {_percent(tpr)} of the members are found{{}}"
-        luck = _by_chance(tpr, entry.get("n_non_members")) > LUCK
+        luck = _by_chance(tpr, entry.get("n_members"), entry.get("n_non_members")) > LUCK
         findings.append(_compared(tpr, entry.get("tpr_at_1_fpr_ci"), thresholds.tpr_at_1_fpr, words, "", luck))
     return _verdict(key, findings, f"{name}: AUC {auc:.2f}{_interval(entry.get('auc_ci'))}: ")
 
 
-def _by_chance(tpr: float, others: Any) -> float:
+def _by_chance(tpr: float, members: Any, others: Any) -> float:
     """How often at least this share of the members is found at 1 % false alarms although nothing leaks.
 
-    One per cent of fewer than 100 others is none of them: the members above all m others are found, at least a share t
-    of many members with probability (1 - t)^m. Resampling does not show that: it never draws a higher other.
+    A share t of n members is above all but k = 1 % of the others where at most k others are among the t n + k highest
+    scores of all: a hypergeometric chance. Resampling does not show it: it never draws a higher other.
     """
-    return (1 - tpr) ** others if _is_number(others) and others < 100 else 0.0
+    from scipy.stats import hypergeom
+
+    if not (_is_number(members) and _is_number(others)):
+        return 0.0
+    allowed = int(0.01 * others)
+    return float(hypergeom.cdf(allowed, members + others, others, round(tpr * members) + allowed))
 
 
 def _judge_difference(key: str, entry: Mapping[str, Any]) -> Verdict:

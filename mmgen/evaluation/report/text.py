@@ -94,7 +94,7 @@ def score(value: Any) -> str:
     """A score in 0..1 with three decimals, ``mean ± std`` where there are several seeds."""
     if isinstance(value, dict):
         middle, std = mean(value), value.get("std")
-        return NOTHING if middle is None else f"{middle:.3f}" + (f" ± {std:.3f}" if is_number(std) else "")
+        return NOTHING if middle is None else f"{middle:.3f}" + (f" ± {std:.3f}" if is_number(std) and std > 0 else "")
     return f"{value:.3f}" if is_number(value) else NOTHING
 
 

@@ -55,11 +55,21 @@ def test_fresh_samples_betray_nobody(films: np.ndarray) -> None:
     assert held >= 9
 
 
+def test_scores_follow_the_ratio_of_densities() -> None:
+    rng = np.random.default_rng(0)
+    points = np.linspace(-1, 2, 61)[:, None]
+    synthetic, reference = rng.normal(size=(4000, 1)), rng.normal(1, 1, (1000, 1))
+    scores = domias_scores(Records(points), Records(points), synthetic, reference, neighbours=50)
+    slope, _ = np.polyfit(points[:, 0], scores.members, 1)
+    assert slope == pytest.approx(-1, abs=0.15)  # log N(x; 0, 1) - log N(x; 1, 1) = 1/2 - x
+    assert np.corrcoef(points[:, 0], scores.members)[0, 1] < -0.95
+
+
 def test_units_and_constant_features_make_no_difference() -> None:
     rng = np.random.default_rng(0)
     sets = rng.normal(size=(4, 40, 5))
     first = attack(*sets)
-    changed = np.concatenate([sets * 1000 + 3, np.full((4, 40, 2), 7.0)], axis=2)
+    changed = np.concatenate([sets * [1, 1000, 0.1, 5, 30] + 3, np.full((4, 40, 2), 7.0)], axis=2)
     second = attack(*changed)
     np.testing.assert_allclose(second.members, first.members, atol=1e-3)
     np.testing.assert_allclose(second.others, first.others, atol=1e-3)

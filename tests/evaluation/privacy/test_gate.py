@@ -57,9 +57,10 @@ def test_a_few_members_that_are_found_for_certain_close_the_gate() -> None:
 
 def test_members_found_among_few_others_may_be_luck() -> None:
     found = {"tpr_at_1_fpr": 0.12, "tpr_at_1_fpr_ci": [0.05, 0.2]}
-    lucky = only({"domias": attack(0.5, 0.46, 0.54, n_non_members=30) | found})  # 0.88^30 = 0.02
+    # 24 of 200 members above every other: for 30 others a chance of 0.03, for 90 one of 0.0001.
+    lucky = only({"domias": attack(0.5, 0.46, 0.54, n_members=200, n_non_members=30) | found})
     assert lucky.light == "amber" and "may be chance with so few others" in lucky.line
-    assert only({"domias": attack(0.5, 0.46, 0.54, n_non_members=40) | found}).light == "red"  # 0.88^40 = 0.006
+    assert only({"domias": attack(0.5, 0.46, 0.54, n_members=200, n_non_members=90) | found}).light == "red"
 
 
 def test_attacks_that_learn_nothing_seldom_close_the_gate() -> None:
