@@ -86,6 +86,8 @@ class Subject:
         if here.is_dir() and not holds_model:
             sets = data_sets_of(here) or {".": here}
             return cls(None, None, sets, synthetic_settings(next(iter(sets.values())), modalities))
+        if not here.exists() and not _is_hub_id(path):
+            raise UserError(f"There is nothing at {path}; give a run, a model, a data set or a folder of files.")
         model = load_model(path)
         known = settings_of(model)
         if unknown := [name for name in modalities if name not in known]:
@@ -152,7 +154,7 @@ def audit(
         members: the real data that it was made from: a path, or one for each modality. Of data with splits
             ``members_split`` is used, see :meth:`Reading.side`.
         non_members: real data of the same kind that no training has seen; of data with splits ``non_members_split``.
-        out: folder for ``privacy.json``, ``report.json``, ``index.html`` and what is kept of the results.
+        out: folder for ``privacy.json`` and what is kept of the results.
         modalities: which ones, all if empty.
         features: space of the attacks on features, see :func:`make_extractor`.
         fast: a short black-box attack and fewer resamples.
@@ -287,6 +289,11 @@ def critic_of(run: Path, model: object) -> Critic | None:
     return None
 
 
+def _is_hub_id(path: str | Path) -> bool:
+    """Whether a path that is not there may be a model's name on a hub; :func:`load_model` decides."""
+    return isinstance(path, str) and path.count("/") == 1 and not path.startswith((".", "/", "~"))
+
+
 def settings_of(model: CrossModalMAE | MedSynthGenerator) -> dict[str, Settings]:
     """How files of a model's modalities become arrays."""
     if isinstance(model, CrossModalMAE):
@@ -297,8 +304,8 @@ def settings_of(model: CrossModalMAE | MedSynthGenerator) -> dict[str, Settings]
 
 def synthetic_samples(subject: Subject, members: Side, seed: int, reading: Reading | None = None) -> dict[str, Samples]:
     """What an attacker can have: all stored data sets, and of a generator as many samples more as make 1,000."""
-    label_map = {} if reading is None else reading.how.label_map
-    sets = [read_synthetic(path, subject.settings, label_map) for path in subject.data_sets.values()]
+    how = (reading or Reading()).how
+    sets = [read_synthetic(path, subject.settings, how.label_map, how.skip_bad) for path in subject.data_sets.values()]
     stored = len(next(iter(sets[0].values()))) if sets else 0
     model = subject.model
     if isinstance(model, MedSynthGenerator) and model.prior is not None:
@@ -317,6 +324,11 @@ def synthetic_samples(subject: Subject, members: Side, seed: int, reading: Readi
 
 def _decoded(model: CrossModalMAE, members: Side, seed: int) -> dict[str, Samples]:
     """A set that a masked autoencoder makes from its members."""
+    if missing := [name for name in model.modalities if name not in members.samples]:
+        raise UserError(
+            f"The model makes samples from real ones of {' and '.join(model.modalities)}, and there is no data set of "
+            f"it yet; audit all modalities ({', '.join(missing)} too), or generate a data set first."
+        )
     labels = len(next(iter(members.samples.values())).label_names)
     batches = list(generate_pairs(model, members.samples, -(-DRAWN // labels), seed=seed))
     every = np.concatenate([batch.labels for batch in batches])

@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from timm.models.vision_transformer import VisionTransformer
 
+from mmgen.data.manifest import label_key
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
 from mmgen.errors import UserError, first_few
-from mmgen.evaluation.fidelity.features import OWN, make_extractor
+from mmgen.evaluation.fidelity.features import OWN, Extractor, make_extractor
 from mmgen.evaluation.fidelity.measure import measure_fidelity
 from mmgen.evaluation.folds import utility_by_folds
 from mmgen.evaluation.measured import Measured, fingerprint
@@ -22,7 +24,7 @@ from mmgen.evaluation.report.media import ReportMedia
 from mmgen.evaluation.shown import shown_samples, value_figure
 from mmgen.evaluation.training_sets import align_labels, four_sets
 from mmgen.evaluation.utility import UtilityConfig, utility
-from mmgen.hub import load_model
+from mmgen.hub import load_model, model_digest
 from mmgen.inputs import (
     DOCUMENT,
     Paths,
@@ -40,6 +42,9 @@ from mmgen.models.timm_bridge import load_vit
 from mmgen.training.engine import make_accelerator
 
 logger = logging.getLogger(__name__)
+
+# Batches of a short training.
+SHORT = 20
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,11 @@ class Measures:
                 "folder of a masked autoencoder."
             )
 
+    def shortened(self) -> Measures:
+        """With one short training of the first classifier alone."""
+        how = replace(self.utility, updates=min(self.utility.updates, SHORT), seeds=1)
+        return replace(self, classifiers=self.classifiers[:1], utility=how)
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -88,9 +98,6 @@ class Evaluation:
             [value_figure(name, self.test.samples[name], made) for name, made in like.items()],
             shown_samples(self.test.samples, like, self.settings),
         )
-
-
-FAST = Measures(classifiers=("resnet18",), utility=UtilityConfig(updates=20, seeds=1, max_side=32, balance="sampling"))
 
 
 def evaluate(
@@ -126,6 +133,7 @@ def evaluate(
         UserError: what is missing or does not fit, in one sentence.
     """
     reading, measures = reading or Reading(seed=seed), measures or Measures()
+    logger.info("Reading synthetic and real data")
     made, settings = _read_sets(Path(synthetic), modalities, reading)
     names = list(settings)
     train, held_out = (
@@ -134,9 +142,14 @@ def evaluate(
     )
     measured = Measured(None if out is None else Path(out) / "measured")
     sections: dict[str, Any] = {"data": {}, "utility": {}, "fidelity": {}}
+    for name in names:
+        _refuse_missing_labels(name, train.samples[name], held_out.samples[name], made[name])
+    own = _encoder(measures.features)
+    spaces = {
+        name: _Space.of(modality_of(name, how, train.samples[name]), measures, own) for name, how in settings.items()
+    }
     for name, how in settings.items():
-        modality = modality_of(name, how, train.samples[name])
-        what = _Compared(modality, how, train, held_out, made[name], measures, measured, seed)
+        what = _Compared(spaces[name], how, train, held_out, made[name], measures, measured, seed)
         sections["data"][name] = what.counts()
         sections["utility"][name] = what.utility()
         sections["fidelity"][name] = what.fidelity()
@@ -146,10 +159,37 @@ def evaluate(
 
 
 @dataclass(frozen=True)
+class _Space:
+    """A modality and the networks that it is looked at with; all of them are had before anything is measured.
+
+    Attributes:
+        extractor: of features.
+        own: digest of the masked autoencoder that is the extractor, None of another one.
+        backbone: what "vit_lora" starts from, with the digest of its weights; None without it.
+    """
+
+    modality: Modality
+    extractor: Extractor
+    own: str | None
+    backbone: VisionTransformer | None
+    backbone_digest: str | None
+
+    @classmethod
+    def of(cls, modality: Modality, measures: Measures, own: CrossModalMAE | None) -> _Space:
+        if own is not None:
+            _refuse_other(own, modality, measures.features)
+        extractor = make_extractor(OWN if own else measures.features, modality, own=own)
+        adapts = "vit_lora" in measures.classifiers and measures.backbone is not None
+        backbone = _backbone(measures.backbone, modality) if adapts else None
+        digests = (None if network is None else model_digest(network) for network in (own, backbone))
+        return cls(modality, extractor, next(digests), backbone, next(digests))
+
+
+@dataclass(frozen=True)
 class _Compared:
     """One modality of the synthetic set and both parts of the real data."""
 
-    modality: Modality
+    space: _Space
     settings: Settings
     train: Side
     test: Side
@@ -157,6 +197,11 @@ class _Compared:
     measures: Measures
     measured: Measured
     seed: int
+
+    @property
+    def modality(self) -> Modality:
+        """Of all the samples."""
+        return self.space.modality
 
     def counts(self) -> dict[str, Any]:
         """Samples by label."""
@@ -175,21 +220,20 @@ class _Compared:
         if len(real.label_names) < 2:
             logger.warning("There is one label only: utility for classification cannot be measured.")
             return {}
-        backbone = _backbone(self.measures.backbone, self.modality.name) if self.measures.backbone else None
         for classifier in self.measures.classifiers:
             # The ViT's cost is that of its own input size.
             side = max(self.modality.shape[1:]) if classifier == "vit_lora" else self.measures.utility.max_side
             how = replace(self.measures.utility, classifier=classifier, max_side=max(side, 32))
-            depends_on = self._content() | {"how": asdict(how), "backbone": self.measures.backbone}
+            started = self.space.backbone_digest if classifier == "vit_lora" else None
             found[classifier] = self.measured.once(
                 f"utility/{classifier}/{self.modality.name}",
-                depends_on,
-                lambda how=how, backbone=backbone: self._scores(how, backbone),
+                self._content() | {"how": asdict(how), "backbone": started},
+                lambda how=how: self._scores(how),
             )
         return found
 
-    def _scores(self, how: UtilityConfig, backbone: VisionTransformer | None) -> dict[str, Any]:
-        real, made = self._real(self.train), self._synthetic()
+    def _scores(self, how: UtilityConfig) -> dict[str, Any]:
+        real, made, backbone = self._real(self.train), self._synthetic(), self.space.backbone
         accelerator = make_accelerator()
         if how.folds:
             people = self.train.people.get(self.modality.name)
@@ -199,8 +243,7 @@ class _Compared:
 
     def fidelity(self) -> dict[str, Any]:
         """Measures of closeness and variety, against the test samples."""
-        own = _encoder(self.measures.features)
-        extractor = make_extractor(OWN if own else self.measures.features, self.modality, own=own)
+        extractor = self.space.extractor
 
         def run() -> dict[str, Any]:
             people = self.test.people.get(self.modality.name)
@@ -208,7 +251,7 @@ class _Compared:
             made = self._synthetic()
             return measure_fidelity(self.modality, test, made, extractor, self.settings, people, self.seed)
 
-        depends_on = self._content() | {"features": extractor.name, "own": self.measures.features if own else None}
+        depends_on = self._content() | {"features": extractor.name, "own": self.space.own}
         return self.measured.once(f"fidelity/{self.modality.name}", depends_on, run)
 
     def _real(self, side: Side) -> Samples:
@@ -236,11 +279,27 @@ def _read_sets(
     if path.is_dir() and not (path / DOCUMENT).is_file():
         sets = list(data_sets_of(path).values()) or [path]
     settings = synthetic_settings(sets[0], modalities)
-    read = [read_synthetic(folder, settings, reading.how.label_map) for folder in sets]
+    read = [read_synthetic(folder, settings, reading.how.label_map, reading.how.skip_bad) for folder in sets]
     largest = max(read, key=lambda found: len(next(iter(found.values()))))
     if empty := [name for name, samples in largest.items() if not len(samples)]:
         raise UserError(f"{path} holds no samples of {first_few(empty)}; nothing can be measured.")
     return largest, settings
+
+
+def _refuse_missing_labels(name: str, train: Samples, test: Samples, made: Samples) -> None:
+    """Raise UserError for a label that not every side has samples of."""
+    sides = {"--real data": train, "--test data": test, "synthetic set": made}
+    held = {
+        side: {label_key(samples.label_names[label]): samples.label_names[label] for label in np.unique(samples.labels)}
+        for side, samples in sides.items()
+    }
+    every = {key: label for labels in held.values() for key, label in labels.items()}
+    for side, labels in held.items():
+        if missing := [label for key, label in every.items() if key not in labels]:
+            raise UserError(
+                f"The {side} has no '{name}' samples of {first_few(missing)}, which others have; give a class that "
+                "has another name there the same one with --label-map OLD=NEW, or leave it out with --label-map OLD=."
+            )
 
 
 def _encoder(features: str) -> CrossModalMAE | None:
@@ -254,10 +313,21 @@ def _encoder(features: str) -> CrossModalMAE | None:
     return model
 
 
-def _backbone(spec: str, modality: str) -> VisionTransformer:
+def _backbone(spec: str, modality: Modality) -> VisionTransformer:
     """The ViT that a timm name, NAME@FILE or a folder of a masked autoencoder stands for."""
     own = _encoder(spec)
     if own is not None:
-        return own.to_timm(modality)
+        _refuse_other(own, modality, spec)
+        return own.to_timm(modality.name)
     name, _, file = spec.partition("@")
     return load_vit(name, Path(file) if file else None)
+
+
+def _refuse_other(own: CrossModalMAE, modality: Modality, folder: str) -> None:
+    """Raise UserError for a masked autoencoder of other samples."""
+    shape = own.modalities[modality.name].shape if modality.name in own.modalities else None
+    if shape != modality.shape:
+        raise UserError(
+            f"The encoder in {folder} has {'no' if shape is None else f'{shape}'} '{modality.name}', and the synthetic "
+            f"set has it in shape {modality.shape}; name other --features or another --backbone."
+        )

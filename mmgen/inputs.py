@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 import numpy as np
 
 from mmgen.data.audio import AUDIO_SUFFIXES, AudioSettings
+from mmgen.data.decoded import UnusableFile
 from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings
-from mmgen.data.manifest import Manifest
+from mmgen.data.labels import apply_label_map, match_labels, rename_labels
+from mmgen.data.manifest import Manifest, label_key, read_manifest
 from mmgen.data.overview import Source, read_matched
 from mmgen.data.prepare import Preparation, decode_files
 from mmgen.data.samples import Samples, samples_of
@@ -20,6 +23,7 @@ from mmgen.data.settings import Settings, settings_from_dict
 from mmgen.data.splits import with_validation
 from mmgen.data.statistics import channel_statistics
 from mmgen.data.writing.synthetic import read_dataset
+from mmgen.data.writing.unfinished import INCOMPLETE
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.sides import Side
 from mmgen.models.modality import Modality
@@ -29,8 +33,8 @@ logger = logging.getLogger(__name__)
 DOCUMENT = "dataset.json"
 # Where phantoms and many collections keep a modality.
 FOLDERS = {"image": "images", "audio": "audio"}
-# Of foreign pictures: larger ones are reduced to this side.
-LARGEST_SIDE = 224
+# Of foreign pictures: larger ones are reduced to this side, smaller ones are refused.
+LARGEST_SIDE, SMALLEST_SIDE = 224, 8
 Paths = str | Path | Mapping[str, str | Path] | Sequence[str]
 
 
@@ -59,7 +63,7 @@ class Reading:
         """
         sources = {name: self.source(path, settings[name]) for name, path in paths.items()}
         samples, people = {}, {}
-        for name, manifest in read_matched(sources, self.how.label_map, not self.how.skip_bad).items():
+        for name, manifest in _read_files(sources, self.how.label_map, not self.how.skip_bad).items():
             chosen = manifest
             if manifest.splits is not None:
                 # A test split alone is enough for a side that nothing was trained on.
@@ -83,7 +87,7 @@ def people_of(samples: Samples, manifest: Manifest) -> np.ndarray | None:
 def parse_paths(paths: Paths, names: Sequence[str], flag: str) -> dict[str, Path]:
     """Paths by modality from a mapping, or from a flag's values: NAME=PATH for each, or one path.
 
-    One path is that of the only modality, or of a folder with images/ and audio/ in it.
+    One path is that of the only modality, or of a folder with both images/ and audio/ in it.
 
     Raises:
         UserError: a modality without a path, or one that is not wanted.
@@ -91,9 +95,8 @@ def parse_paths(paths: Paths, names: Sequence[str], flag: str) -> dict[str, Path
     values = _path_values(paths)
     named = {name: Path(path) for name, mark, path in (str(v).partition("=") for v in values) if mark and name in names}
     if not named and len(values) == 1:
-        whole = Path(values[0])
-        named = {name: whole / FOLDERS.get(name, name) for name in names} if len(names) > 1 else {names[0]: whole}
-        if len(names) > 1 and not all(path.exists() for path in named.values()):
+        named = _places(Path(values[0]), names)
+        if len(set(named.values())) < len(names):
             named = {}
     if set(named) != set(names) or (len(names) > 1 and len(values) not in (1, len(names))):
         example = " ".join(f"{name}=PATH" for name in names)
@@ -117,26 +120,31 @@ def synthetic_settings(path: Path, names: Sequence[str] = ()) -> dict[str, Setti
     return {name: found[name] for name in names or found}
 
 
-def read_synthetic(path: Path, settings: Mapping[str, Settings], label_map: Mapping[str, str]) -> dict[str, Samples]:
+def read_synthetic(
+    path: Path, settings: Mapping[str, Settings], label_map: Mapping[str, str], skip_bad: bool = False
+) -> dict[str, Samples]:
     """Samples of a synthetic set of any origin, all splits together.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or holds values that are not numbers.
     """
     if (path / DOCUMENT).is_file():
-        return read_dataset(path, settings)
-    manifests = read_matched({name: Source(path, how) for name, how in settings.items()}, label_map)
+        return {
+            name: rename_labels(samples, label_map) for name, samples in _checked(path, read_dataset(path, settings))
+        }
+    places = _places(path, list(settings))
+    manifests = _read_files({name: Source(places[name], how) for name, how in settings.items()}, label_map)
     samples = {}
     for name, manifest in manifests.items():
-        usable, files, _ = decode_files(name, manifest, settings[name], None, skip_bad=False)
+        usable, files, _ = decode_files(name, manifest, settings[name], None, skip_bad)
         samples[name] = samples_of(usable, files)
     return samples
 
 
 def data_sets_of(run: Path) -> dict[str, Path]:
-    """Data sets in a run's folder ``synthetic``, by their path relative to the run."""
-    found = sorted(path.parent for path in (run / "synthetic").glob("**/" + DOCUMENT))
-    return {path.relative_to(run).as_posix(): path for path in found}
+    """Data sets in a run's folder ``synthetic``, or directly in a folder of some, by their path relative to it."""
+    found = sorted((run / "synthetic").glob(f"**/{DOCUMENT}")) or sorted(run.glob(f"*/{DOCUMENT}"))
+    return {path.parent.relative_to(run).as_posix(): path.parent for path in found}
 
 
 def joined(sets: Sequence[Samples]) -> Samples:
@@ -162,6 +170,43 @@ def modality_of(name: str, settings: Settings, real: Samples) -> Modality:
     return Modality(name, settings.shape, (10, 10), mean, std)
 
 
+def _places(path: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Where the modalities of a path are: in its folders images/ and audio/ if it has both, otherwise all there."""
+    if all((path / folder).is_dir() for folder in FOLDERS.values()):
+        return {name: path / FOLDERS.get(name, name) for name in names}
+    return dict.fromkeys(names, path)
+
+
+def _read_files(
+    sources: Mapping[str, Source], label_map: Mapping[str, str], check_files: bool = True
+) -> dict[str, Manifest]:
+    """As :func:`read_matched`, but a label that is to be renamed need not be there: it may be that of another side."""
+    manifests: dict[str, Manifest] = {}
+    for name, source in sources.items():
+        manifests |= read_matched({name: source}, check_files=check_files)
+    present = {label_key(label) for manifest in manifests.values() for label in manifest.label_names}
+    for old in label_map:
+        if label_key(old) not in present:
+            places = " and ".join(dict.fromkeys(str(source.path) for source in sources.values()))
+            logger.warning("There is no label '%s' to rename in %s.", old, places)
+    known = {old: new for old, new in label_map.items() if label_key(old) in present}
+    matched, left_out = match_labels(apply_label_map(manifests, known))
+    for label, lacking in left_out.items():
+        logger.warning("Label '%s' is left out: there are no samples of it among %s.", label, " and ".join(lacking))
+    return matched
+
+
+def _checked(folder: Path, found: Mapping[str, Samples]) -> Iterator[tuple[str, Samples]]:
+    for name, samples in found.items():
+        values = samples.values[:]
+        if values.dtype.kind == "f" and (wrong := int((~np.isfinite(values).all(axis=(1, 2, 3))).sum())):
+            raise UserError(
+                f"{wrong} of {len(samples)} samples of '{name}' in {folder} hold values that are not numbers; generate "
+                "it again."
+            )
+        yield name, samples
+
+
 def _own_settings(folder: Path) -> dict[str, Settings]:
     try:
         about = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
@@ -173,23 +218,24 @@ def _own_settings(folder: Path) -> dict[str, Settings]:
 
 
 def _foreign_settings(path: Path, names: Sequence[str]) -> dict[str, Settings]:
-    from mmgen.data.manifest import read_manifest
-
     if not path.exists():
         raise UserError(f"There is nothing at {path}; give a synthetic data set, a folder of one or a CSV.")
-    wanted = list(names) or [name for name, suffixes in _SUFFIXES.items() if _has_files(path, suffixes)]
-    if not wanted:
+    if (path / INCOMPLETE).exists():
+        raise UserError(f"The data set {path} is not finished; give the command that makes it once more.")
+    if any((path / model / "config.json").is_file() for model in (".", "model")):
+        raise UserError(f"{path} holds a model and no synthetic data set; make one with mmgen generate.")
+    wanted = list(names) or list(_SUFFIXES)
+    held = [name for name in wanted if _has_files(_places(path, wanted)[name], _SUFFIXES[name])]
+    if missing := [name for name in names if name not in held]:
+        raise UserError(f"{path} holds no {' and no '.join(_FILES[name] for name in missing)}; correct --modality.")
+    if not held:
         raise UserError(f"{path} holds neither pictures nor sounds in folders by label; give a synthetic data set.")
-    found: dict[str, Settings] = {}
-    for name in wanted:
-        if name == "audio":
-            found[name] = AudioSettings()
-        else:
-            found[name] = _picture_settings(read_manifest(path, IMAGE_SUFFIXES))
-    return found
+    places = _places(path, held)
+    return {name: AudioSettings() if name == "audio" else _picture_settings(places[name]) for name in held}
 
 
 _SUFFIXES = {"image": tuple(IMAGE_SUFFIXES), "audio": tuple(AUDIO_SUFFIXES)}
+_FILES = {"image": "pictures", "audio": "sounds"}
 
 
 def _has_files(path: Path, suffixes: tuple[str, ...]) -> bool:
@@ -199,16 +245,33 @@ def _has_files(path: Path, suffixes: tuple[str, ...]) -> bool:
     return any(suffix in text for suffix in suffixes)
 
 
-def _picture_settings(manifest: Manifest) -> ImageSettings:
-    """Of the size and colours of the first picture."""
-    from PIL import Image, UnidentifiedImageError
+def _picture_settings(path: Path) -> ImageSettings:
+    """Of the size and colours of the first picture that can be read; the others are named when all are read."""
+    manifest = read_manifest(path, IMAGE_SUFFIXES)
+    for row in range(len(manifest)):
+        try:
+            with manifest.open(row) as file:
+                side, channels = _size_and_channels(file)
+        except (OSError, ValueError, SyntaxError, UnusableFile):
+            continue
+        if side < SMALLEST_SIDE:
+            raise UserError(
+                f"The picture {manifest.name(row)} is {side} pixels wide or high; at least {SMALLEST_SIDE} are needed."
+            )
+        return ImageSettings(min(side, LARGEST_SIDE), channels)
+    raise UserError(f"None of the {len(manifest)} pictures in {path} can be read; repair or replace them.")
 
-    try:
-        with manifest.open(0) as file, Image.open(file) as picture:
-            side, grey = min(picture.size), picture.mode in ("1", "L", "LA", "I", "I;16", "F")
-    except (OSError, UnidentifiedImageError, ValueError) as error:
-        raise UserError(f"The picture {manifest.name(0)} cannot be read ({error}); repair or remove it.") from error
-    return ImageSettings(min(side, LARGEST_SIDE), 1 if grey else 3)
+
+def _size_and_channels(file: BinaryIO) -> tuple[int, Literal[1, 3]]:
+    """Shorter side of a picture, and whether it is grey or colour."""
+    from PIL import Image
+
+    from mmgen.data.formats.bounded import open_picture
+    from mmgen.data.formats.dicom import is_dicom, read_dicom
+
+    picture = read_dicom(file, LARGEST_SIDE)[0] if is_dicom(file.read(132)) else open_picture(file)
+    with picture:
+        return min(picture.size), 1 if Image.getmodebase(picture.mode) == "L" else 3
 
 
 def _path_values(paths: Paths) -> list[str]:

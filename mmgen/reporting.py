@@ -17,14 +17,15 @@ from mmgen.evaluation.report.writing import write_report
 
 # Where a run keeps its parts; what stands further on is newer.
 PARTS = ("report", "evaluation", "audit")
-BY_MODALITY = ("data", "utility", "fidelity", "cost")
+# How deep sections are put together: what lies deeper was measured together and is replaced as a whole.
+DEPTHS = {"data": 2, "utility": 2, "fidelity": 2, "cost": 1}
 
 
 def add_to_report(folder: Path, sections: Mapping[str, Any], media: ReportMedia) -> Path:
     """Write the report of a folder, together with what an earlier command left there; the path of its page.
 
-    Sections by modality (data, utility, fidelity) are put together by modality, others are replaced; figures of the
-    same title are replaced, and samples where there are new ones.
+    Sections by modality are put together by what stands under each modality (a classifier, a measure), "cost" by its
+    phases, others are replaced; figures of the same title are replaced, and samples where there are new ones.
     """
     earlier, shown = {}, ReportMedia()
     if (folder / "report.json").is_file():
@@ -42,30 +43,34 @@ def write_whole(folder: Path, report: Mapping[str, Any], media: ReportMedia) -> 
 def redraw(run: Path) -> Path:
     """Draw the page of a run, or of a folder of an evaluation or audit, from what lies there; its path.
 
-    Parts of a run that were evaluated or audited later are put into the report of the run.
+    Of a run it is ``report/index.html``; parts that were evaluated or audited later are put into that report.
 
     Raises:
         UserError: there is no report, or it is damaged.
     """
-    places = [run / part for part in PARTS if (run / part / "report.json").is_file()]
     if (run / "report.json").is_file():
-        places = [run]
+        return write_whole(run, read_report(run), read_media(run))
+    places = [run / part for part in PARTS if (run / part / "report.json").is_file()]
     if not places:
         raise UserError(f"There is no report in {run}; give the folder of a run, or of an evaluation or audit.")
     report, media = read_report(places[0]), read_media(places[0])
+    if places[0].name != PARTS[0]:
+        report["run"] = run.resolve().name
     for place in places[1:]:
         added = {key: value for key, value in read_report(place).items() if value and key not in ("run", "created")}
         report, media = together(report, added), with_media(media, read_media(place))
-    return write_whole(places[0], report, media)
+    return write_whole(run / PARTS[0], report, media)
 
 
 def together(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
     """Two reports as one, see :func:`add_to_report`."""
-    whole = dict(earlier)
-    for key, value in later.items():
-        both = key in BY_MODALITY and isinstance(whole.get(key), Mapping) and isinstance(value, Mapping)
-        whole[key] = {**whole[key], **value} if both else value
-    return whole
+    return dict(earlier) | {key: _merged(earlier.get(key), value, DEPTHS.get(key, 0)) for key, value in later.items()}
+
+
+def _merged(earlier: Any, later: Any, depth: int) -> Any:
+    if not (depth and isinstance(earlier, Mapping) and isinstance(later, Mapping)):
+        return later
+    return dict(earlier) | {key: _merged(earlier.get(key), value, depth - 1) for key, value in later.items()}
 
 
 def with_media(earlier: ReportMedia, later: ReportMedia) -> ReportMedia:

@@ -215,6 +215,9 @@ def main() -> None:
     with costs.phase("evaluate"):
         what = Evaluated(model, single, data, read_dataset(folder, settings), settings, config.mask_ratio)
         sections, media = evaluate_mae(what, config.sizes.utility, accelerator, history, config.seed)
+    ratios = {name: measures["masked_patch_error"]["ratio"] for name, measures in sections["fidelity"].items()}
+    errors = {f"error on hidden patches, {name}": f"{ratio:.2f} of the mean patch's" for name, ratio in ratios.items()}
+    write_card(model, model_folder, data.training_counts(), errors)
     with costs.phase("audit"):
         subject = Subject(model, None, data_sets_of(out), settings)
         fast = config.fast or config.preset == "tiny"
@@ -222,9 +225,6 @@ def main() -> None:
     head = {"run": out.name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
     head["config"] = config_to_dict(config, whole_paths=False)
     page = write_whole(out / "report", {**head, **sections, "cost": costs}, with_media(media, pairs))
-    ratios = {name: measures["masked_patch_error"]["ratio"] for name, measures in sections["fidelity"].items()}
-    errors = {f"error on hidden patches, {name}": f"{ratio:.2f} of the mean patch's" for name, ratio in ratios.items()}
-    write_card(model, model_folder, data.training_counts(), errors)
     logger.info("Report    %s\nData set  %s\nModel     %s", page, folder, model_folder)
 
 

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
+import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,50 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from accelerate.state import AcceleratorState
+from calling import call, error
 from small import digests, run
 
-from mmgen.cli import main, run_command
+from mmgen.cli import run_command
+from mmgen.commands.auditing import Audit
+from mmgen.commands.evaluating import Evaluate
+from mmgen.commands.releasing import Release, Report
 from mmgen.errors import UserError
 from mmgen.training.loop import Interrupted, NonFiniteLoss
 
 Command = Callable[..., int]
-COMMANDS = ("condense", "generate", "check", "phantoms")
+COMMANDS = ("condense", "generate", "evaluate", "audit", "report", "release", "check", "phantoms")
 
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Run ``mmgen`` with these arguments in this process, cut off from the network; its exit code."""
-
-    def refuse(*arguments: Any, **options: Any) -> None:
-        raise AssertionError(f"tried to reach {arguments}")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-
-    def call(*arguments: object) -> int:
-        AcceleratorState._reset_state(reset_partial_state=True)  # Accelerate's state is global
-        monkeypatch.setattr(sys, "argv", ["mmgen", *map(str, arguments)])
-        try:
-            main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    return call
+    """Run ``mmgen`` with these arguments in this process; its exit code."""
+    return lambda *arguments: call(monkeypatch, *arguments)
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
     with (folder / "metadata.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def error(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one sentence on standard error, progress bars left out."""
-    lines = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if line.strip()]
-    sentences = [line for line in lines if "it/s]" not in line and "?it/s" not in line]
-    assert len(sentences) == 1 and sentences[0].startswith("error: "), lines
-    return sentences[0]
 
 
 # -- generate
@@ -206,6 +186,14 @@ def test_help_describes_flags(command: Command, arguments: list[str], capsys: An
         assert all(name in help_text for name in COMMANDS)
 
 
+@pytest.mark.parametrize("kind", [Evaluate, Audit, Report, Release])
+def test_every_flag_is_described_in_one_line(kind: type) -> None:
+    """Line breaks of the source would be breaks on the terminal."""
+    texts = re.findall(r'^    """(.*?)"""$', inspect.getsource(kind), re.MULTILINE | re.DOTALL)[1:]
+    assert len(texts) == len(inspect.get_annotations(kind))
+    assert all(text and "\n" not in text for text in texts)
+
+
 def test_values_of_a_flag_given_in_two_places_are_not_lost(command: Command, capsys: Any) -> None:
     twice = ["--label-map", "a=b", "--label-map", "c=d"]
     assert command("condense", "data", "--ipc", 1, "--out", "x", *twice) == 2
@@ -213,7 +201,19 @@ def test_values_of_a_flag_given_in_two_places_are_not_lost(command: Command, cap
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["nonsense"], ["generate"], ["condense", "x"], ["phantoms", "--out", "x", "--seed", "one"]]
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["generate"],
+        ["condense", "x"],
+        ["phantoms", "--out", "x", "--seed", "one"],
+        ["evaluate", "x", "--out", "y"],
+        ["audit", "x", "--members", "y", "--out", "z"],
+        ["audit", "x", "--members", "a", "--non-members", "b", "--out", "c", "--modality", "smell"],
+        ["release", "x"],
+        ["report"],
+    ],
 )
 def test_unusable_flags_are_exit_code_2(command: Command, arguments: list[str], capsys: Any) -> None:
     assert command(*arguments) == 2

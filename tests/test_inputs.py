@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from pictures import write_pictures
+from small import noise_samples
 from tiny_medsynth import LABELS, small_generator, tiny_samples
 
 from mmgen.condense import write_condensed
 from mmgen.data.audio import AudioSettings
 from mmgen.data.images import ImageSettings
 from mmgen.data.phantoms import write_phantoms
+from mmgen.data.prepare import Preparation
 from mmgen.errors import UserError
+from mmgen.generate import write_dataset
+from mmgen.hub import load_model
 from mmgen.inputs import Reading, data_sets_of, joined, modality_of, parse_paths, read_synthetic, synthetic_settings
+from mmgen.output import OutputOptions
+from mmgen.plan import make_plan
 
 BOTH = ("image", "audio")
-
-
-def pictures(folder: Path, per_label: int = 3, size: int = 20, mode: str = "RGB", seed: int = 0) -> Path:
-    rng = np.random.default_rng(seed)
-    for label in ("маленький", "b c"):
-        (folder / label).mkdir(parents=True)
-        for number in range(per_label):
-            pixels = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
-            Image.fromarray(pixels).convert(mode).save(folder / label / f"{number}.png")
-    return folder
 
 
 def test_paths_by_modality(tmp_path: Path) -> None:
@@ -36,7 +33,9 @@ def test_paths_by_modality(tmp_path: Path) -> None:
     assert parse_paths("a=b.csv", ["image"], "--real") == {"image": Path("a=b.csv")}
     assert parse_paths(["image=x=y"], ["image"], "--real") == {"image": Path("x=y")}
     assert parse_paths(tmp_path, BOTH, "--real") == {"image": tmp_path / "images", "audio": tmp_path / "audio"}
+    assert parse_paths(tmp_path, ["image"], "--real") == {"image": tmp_path / "images"}
     images, audio = tmp_path / "images", tmp_path / "audio"
+    assert parse_paths(images, ["image"], "--real") == {"image": images}
     named = {"image": images, "audio": audio}
     assert parse_paths([f"audio={audio}", f"image={images}"], BOTH, "--real") == named
     assert parse_paths(named, BOTH, "--real") == named
@@ -62,18 +61,77 @@ def test_an_own_data_set_says_how_it_is_read(tmp_path: Path) -> None:
         synthetic_settings(folder)
 
 
-@pytest.mark.parametrize(("mode", "channels"), [("RGB", 3), ("L", 1)])
+def test_a_folder_of_data_sets_holds_them(tmp_path: Path) -> None:
+    folder = write_condensed(small_generator(), 2, 0, tmp_path / "sets" / "a b")
+    assert data_sets_of(tmp_path / "sets") == {"a b": folder} and data_sets_of(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("mode", "channels"), [("RGB", 3), ("P", 3), ("RGBA", 3), ("L", 1), ("LA", 1), ("1", 1), ("I;16", 1)]
+)
 def test_foreign_pictures_are_read_as_they_are(tmp_path: Path, mode: str, channels: int) -> None:
-    folder = pictures(tmp_path / "чужие", mode=mode)
+    folder = write_pictures(tmp_path / "чужие", 3, labels=("маленький", "b c"), size=20, mode=mode)
     settings = synthetic_settings(folder)
     assert settings == {"image": ImageSettings(20, channels)}
     samples = read_synthetic(folder, settings, {"b c": "d"})["image"]
     assert samples.label_names == ("d", "маленький") and samples.values.shape == (6, channels, 20, 20)
 
 
+def test_large_foreign_pictures_are_reduced(tmp_path: Path) -> None:
+    settings = synthetic_settings(write_pictures(tmp_path / "large", 1, size=300))
+    assert settings == {"image": ImageSettings(224, 3)}
+    assert read_synthetic(tmp_path / "large", settings, {})["image"].values.shape == (2, 3, 224, 224)
+
+
+def test_foreign_dicom_files_are_read(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    from dicom_files import dicom
+
+    (tmp_path / "set" / "x").mkdir(parents=True)
+    content = dicom((np.arange(24 * 20) % 256).astype(np.uint8).reshape(24, 20))
+    (tmp_path / "set" / "x" / "a.dcm").write_bytes(content)
+    assert synthetic_settings(tmp_path / "set") == {"image": ImageSettings(20, 1)}
+
+
 def test_foreign_sounds_are_found(tmp_path: Path) -> None:
-    _, audio = write_phantoms(tmp_path, subjects_per_class=2, image_size=32)
+    images, audio = write_phantoms(tmp_path, subjects_per_class=2, image_size=32)
     assert synthetic_settings(audio) == {"audio": AudioSettings()}
+    both = synthetic_settings(tmp_path)
+    assert both == {"image": ImageSettings(32, 1), "audio": AudioSettings()}
+    samples = read_synthetic(tmp_path, both, {})
+    assert len(samples["image"]) == len(list(images.rglob("*.png")))
+    assert {s.label_names for s in samples.values()} == {("covid", "healthy")}
+    assert synthetic_settings(tmp_path, ["image"]) == {"image": ImageSettings(32, 1)}
+
+
+def test_labels_of_a_set_are_renamed_where_it_has_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A map is for all sides: what one of them calls otherwise, another may not have."""
+    own = write_condensed(small_generator(), 2, 0, tmp_path / "own")
+    foreign = write_pictures(tmp_path / "foreign", 2)
+    renames = {LABELS[0].upper(): "healthy", "elsewhere": "x"}
+    for folder in (own, foreign):
+        samples = read_synthetic(folder, synthetic_settings(folder), renames)["image"]
+        assert samples.label_names == ("healthy", LABELS[1]) and samples.labels.tolist() == [0, 0, 1, 1]
+        left = read_synthetic(folder, synthetic_settings(folder), {LABELS[0]: ""})["image"]
+        assert left.label_names == LABELS[1:] and len(left) == 2
+    side = Reading(how=Preparation(renames)).side({"image": foreign}, {"image": ImageSettings(32, 3)}, "train")
+    assert side.samples["image"].label_names == ("healthy", LABELS[1])
+    assert f"There is no label 'elsewhere' to rename in {foreign}." in caplog.messages
+
+
+def test_labels_are_renamed_before_modalities_are_matched(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images, audio = write_phantoms(tmp_path, subjects_per_class=3, image_size=32)
+    settings = {"image": ImageSettings(32, 1), "audio": AudioSettings()}
+    shutil.move(images / "train" / "covid", images / "train" / "virus")
+    shutil.move(images / "test" / "covid", images / "test" / "virus")
+    (images / "manifest.csv").unlink()
+    paths = {"image": images, "audio": audio}
+    side = Reading(how=Preparation({"virus": "covid"})).side(paths, settings, "test")
+    assert [samples.label_names for samples in side.samples.values()] == [("covid", "healthy")] * 2
+    assert not caplog.messages
+    side = Reading().side(paths, settings, "test")
+    assert [samples.label_names for samples in side.samples.values()] == [("healthy",)] * 2
+    assert "Label 'covid' is left out: there are no samples of it among image." in caplog.messages
 
 
 def test_what_is_no_synthetic_set_is_refused(tmp_path: Path) -> None:
@@ -83,10 +141,49 @@ def test_what_is_no_synthetic_set_is_refused(tmp_path: Path) -> None:
         synthetic_settings(tmp_path)
     with pytest.raises(UserError, match="not audio; correct --modality"):
         synthetic_settings(write_condensed(small_generator(), 2, 0, tmp_path / "set"), ["audio"])
-    broken = pictures(tmp_path / "broken")
-    (broken / "b c" / "0.png").write_bytes(b"\x89PNG\r\n")
-    with pytest.raises(UserError, match=r"0\.png cannot be read"):
+    with pytest.raises(UserError, match="foreign holds no sounds; correct --modality"):
+        synthetic_settings(write_pictures(tmp_path / "foreign"), ["image", "audio"])
+    with pytest.raises(UserError, match=r"gesund/000\.png is 7 pixels wide or high; at least 8 are needed"):
+        synthetic_settings(write_pictures(tmp_path / "tiny", size=7))
+    small_generator().save_pretrained(tmp_path / "run" / "model")
+    write_pictures(tmp_path / "run" / "phase1", 1)
+    with pytest.raises(UserError, match="holds a model and no synthetic data set; make one with mmgen generate"):
+        synthetic_settings(tmp_path / "run")
+    (tmp_path / "foreign" / "INCOMPLETE").write_text("{}")
+    with pytest.raises(UserError, match="foreign is not finished"):
+        synthetic_settings(tmp_path / "foreign")
+
+
+def test_unreadable_pictures_of_a_set_are_named_together(tmp_path: Path) -> None:
+    broken = write_pictures(tmp_path / "broken", 3)
+    names = [broken / LABELS[0] / "000.png", broken / LABELS[1] / "001.png"]
+    for path in names:
+        path.write_bytes(b"\x89PNG\r\n")
+    settings = synthetic_settings(broken)
+    assert settings == {"image": ImageSettings(32, 3)}
+    with pytest.raises(UserError, match=r"2 files cannot be used: .*000\.png.*001\.png.*--skip-bad"):
+        read_synthetic(broken, settings, {})
+    assert len(read_synthetic(broken, settings, {}, skip_bad=True)["image"]) == 4
+    for path in broken.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="None of the 6 pictures"):
         synthetic_settings(broken)
+
+
+def test_spectrograms_that_are_not_numbers_are_refused(tmp_path: Path, model_folder: Path) -> None:
+    model = load_model(model_folder)
+    samples = noise_samples()
+    plan = make_plan(model, samples, 2, {"image": 0.75, "audio": 0.75}, 0)
+    folder = write_dataset(model, plan, samples, tmp_path / "set", OutputOptions())
+    settings = synthetic_settings(folder)
+    assert read_synthetic(folder, settings, {}).keys() == {"image", "audio"}
+    path = min(folder.rglob("*.npy"))
+    values = np.load(path)
+    values[3, 2] = np.nan
+    np.save(path, values)
+    with pytest.raises(UserError, match=r"^1 of 4 samples of 'audio' in .*set hold values that are not numbers"):
+        read_synthetic(folder, settings, {})
+    assert read_synthetic(folder, {"image": settings["image"]}, {}).keys() == {"image"}
 
 
 def test_members_are_what_a_recipe_of_the_same_seed_trains_on(tmp_path: Path) -> None:
@@ -105,7 +202,7 @@ def test_members_are_what_a_recipe_of_the_same_seed_trains_on(tmp_path: Path) ->
 
 
 def test_data_without_splits_are_read_as_a_whole(tmp_path: Path) -> None:
-    folder = pictures(tmp_path / "all")
+    folder = write_pictures(tmp_path / "all", 3, size=20)
     side = Reading().side({"image": folder}, {"image": ImageSettings(20, 3)}, "test")
     assert len(side.samples["image"]) == 6 and side.people["image"] is None
 

@@ -12,6 +12,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from mmgen.data.samples import Samples
+from mmgen.evaluation.privacy.audit import Effort
+from mmgen.evaluation.privacy.dcgan_attack import DCGANConfig
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.modality import Modality
 from mmgen.training.batches import PairedBatches
@@ -23,6 +25,8 @@ AUDIO = Modality("audio", (1, 10, 14), (5, 4), (-5.0,), (2.0,), value_range=(-11
 BREATH = Modality("breath", (1, 6, 9), (3, 3), (-3.0,), (2.0,))  # 2 x 3 tokens
 MODALITIES = {modality.name: modality for modality in (IMAGE, AUDIO, BREATH)}
 LABELS = ("covid", "healthy")
+# Attacks that learn nothing, in a moment.
+QUICK_ATTACKS = Effort(DCGANConfig(side=8, updates=2, width=1), draws=1, resamples=50)
 _PER_CLASS = {"image": (7, 5), "audio": (4, 9), "breath": (6, 3)}
 
 

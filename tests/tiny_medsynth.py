@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from tiny import QUICK_ATTACKS
 
-from mmgen import condense
+from mmgen import auditing, condense
 from mmgen.condensation import medsynth
 from mmgen.condensation.backbone import BackboneConfig
 from mmgen.condensation.medsynth import Length, MedSynthConfig
@@ -36,9 +37,10 @@ LABELS = ("gesund", "меланома")
 
 
 def use_tiny(patch: Any) -> None:
-    """Make the preset "demo" the tiny one, by a pytest.MonkeyPatch."""
+    """Make the preset "demo" the tiny one, and its attacks quick, by a pytest.MonkeyPatch."""
     patch.setitem(medsynth.PRESETS, "demo", TINY)
     patch.setitem(condense.SCALES, "demo", SCALE)
+    patch.setattr(auditing, "FAST", QUICK_ATTACKS)
 
 
 def tiny_samples(counts: tuple[int, ...] = (6, 8), channels: int = 3, size: int = 32, seed: int = 0) -> Samples:

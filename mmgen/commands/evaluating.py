@@ -30,10 +30,9 @@ class Evaluate(CachedDataFlags):
     modality: tuple[Literal["image", "audio"], ...] = ()
     """Which ones; all that the set has if absent."""
     features: str = "pixels"
-    """Space of the fidelity measures: pixels, a timm name (weights from the hub), NAME@FILE, or the folder of a masked
-    autoencoder."""
+    """Space of the fidelity measures: pixels, a timm name, NAME@FILE, or the folder of a masked autoencoder."""
     classifiers: tuple[ClassifierName, ...] = ("resnet18", "convnet")
-    """Networks that measure utility."""
+    """Networks that measure utility; none after the flag leaves utility out."""
     backbone: str | None = None
     """What vit_lora starts from: a timm name, NAME@FILE, or the folder of a masked autoencoder."""
     updates: int = 100
@@ -45,7 +44,7 @@ class Evaluate(CachedDataFlags):
     folds: int = 0
     """Cross-validate over so many parts of the real training data, instead of testing on --test."""
     fast: bool = False
-    """One short training of one classifier."""
+    """One training of 20 batches of the first classifier."""
     real_split: str = "train"
     """Split of --real, where there are splits."""
     test_split: str = "test"
@@ -62,14 +61,8 @@ def evaluate(options: Evaluate) -> None:
     from mmgen.reporting import add_to_report
 
     measures = evaluating.Measures(options.features, options.classifiers, options.backbone)
-    how = replace(
-        measures.utility,
-        updates=options.updates,
-        max_side=options.max_side,
-        seeds=options.seeds,
-        folds=options.folds,
-    )
-    measures = replace(evaluating.FAST, features=options.features) if options.fast else replace(measures, utility=how)
+    given = {name: getattr(options, name) for name in ("updates", "max_side", "seeds", "folds")}
+    measures = replace(measures, utility=replace(measures.utility, **given))
     reading = Reading(options.source, options.preparation(options.out, options.seed), options.seed)
     found = evaluating.evaluate(
         options.synthetic,
@@ -77,7 +70,7 @@ def evaluate(options: Evaluate) -> None:
         options.test,
         options.out,
         modalities=options.modality,
-        measures=measures,
+        measures=measures.shortened() if options.fast else measures,
         seed=options.seed,
         reading=reading,
         real_split=options.real_split,

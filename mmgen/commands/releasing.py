@@ -51,9 +51,11 @@ def release(options: Release) -> None:
     """Run ``mmgen release``."""
     from mmgen import releasing
     from mmgen.commands.tables import verdict_lines
+    from mmgen.evaluation.privacy.gate import opens
 
     if (options.override is None) != (options.because is None):
         raise UserError("--override NAME and --because REASON belong together; give both or neither.")
     override = None if options.override is None else (options.override, options.because or "")
     verdicts = releasing.release(options.run, options.out, override=override, what=options.only, audit=options.audit)
-    logger.info("%s\n\nReleased  %s", verdict_lines(verdicts), options.out)
+    by = "" if opens(verdicts) else f", on the responsibility of {options.override}"
+    logger.info("%s\n\nReleased  %s%s", verdict_lines(verdicts), options.out, by)

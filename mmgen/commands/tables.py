@@ -24,7 +24,10 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def utility_table(utility: Mapping[str, Any]) -> str:
     """AUC and balanced accuracy of every modality, classifier and training set."""
     rows = [
-        (f"{modality}, {name_of(classifier)}, {name_of(trained_on).lower()}", *map(score, _two(entry)))
+        (
+            f"{modality}, {name_of(classifier)}, {name_of(trained_on).lower()}",
+            *(score(entry.get(key)) for key in ("auc", "balanced_accuracy")),
+        )
         for modality, classifiers in utility.items()
         for classifier, sets in classifiers.items()
         for trained_on, entry in sets.items()
@@ -33,10 +36,10 @@ def utility_table(utility: Mapping[str, Any]) -> str:
 
 
 def fidelity_table(fidelity: Mapping[str, Any]) -> str:
-    """Every measure beside the same for real data."""
+    """Every measure beside the same for real data, and what is to be known about them."""
     rows = [
         (
-            f"{modality}, {name_of(key).lower()}",
+            f"{modality}: {name_of(key)}",
             number(m["value"]),
             number(m.get("real_vs_real")),
             m.get("better") or "",
@@ -45,14 +48,27 @@ def fidelity_table(fidelity: Mapping[str, Any]) -> str:
         for key, m in measures.items()
         if "value" in m
     ]
-    return table(("measure", "value", "real against real", "better"), rows) if rows else "Fidelity was not measured."
+    if not rows:
+        return "Fidelity was not measured."
+    return "\n".join([table(("measure", "value", "real against real", "better"), rows), *_notes(fidelity)])
 
 
 def verdict_lines(verdicts: Sequence[Verdict]) -> str:
     """One line a verdict, and what they mean together."""
-    end = "The audit found no leak: it may be released." if opens(verdicts) else "It must not be released."
+    if not opens(verdicts):
+        end = "It must not be released."
+    elif all(verdict.light == "green" for verdict in verdicts):
+        end = "The audit found no leak: it may be released."
+    else:
+        end = "The audit found nothing that forbids a release; read what it notes."
     return "\n".join([*(f"{_MARKS[verdict.light]} {verdict.line}" for verdict in verdicts), end])
 
 
-def _two(entry: Mapping[str, Any]) -> tuple[Any, Any]:
-    return entry.get("auc"), entry.get("balanced_accuracy")
+def _notes(fidelity: Mapping[str, Any]) -> list[str]:
+    """A line for every note, with the measures that it is about."""
+    about: dict[tuple[str, str], list[str]] = {}
+    for modality, measures in fidelity.items():
+        for key, measure in measures.items():
+            if note := measure.get("note"):
+                about.setdefault((modality, note), []).append(name_of(key))
+    return [f"{modality}: {', '.join(names)}: {note}" for (modality, note), names in about.items()]

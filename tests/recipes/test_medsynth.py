@@ -116,12 +116,26 @@ def test_the_report_has_every_set_beside_its_references(finished: Path) -> None:
     train = sum(row["train"] for row in report["data"]["image"]["counts"].values())
     assert size["real_images"] == train and size["ipc"]["3"]["ratio"] == pytest.approx(3 * len(LESIONS) / train)
     assert size["generator_bytes"] == (finished / "model" / "model.safetensors").stat().st_size
-    assert 0 < size["mean_attention"] < 1 and report["privacy"] == {}
+    assert 0 < size["mean_attention"] < 1
     nearest = report["fidelity"]["image"]["nearest_training_distance"]
     assert nearest["value"] > 0 and nearest["real_vs_real"] > 0 and nearest["exact_copies"] == 0
-    assert {"data", "pretrain backbone", "tune classifier", "phase I", "phase II", "generate", "evaluate"} == set(
-        report["cost"]
-    )
+    trainings = {"pretrain backbone", "tune classifier", "phase I", "phase II"}
+    assert {"data", *trainings, "generate", "evaluate", "audit"} == set(report["cost"])
+
+
+def test_the_run_is_audited(finished: Path) -> None:
+    privacy = report_of(finished)["privacy"]
+    attacks = {"closest_record", "domias", "logan_black_box", "logan_white_box"}
+    assert attacks | {"copies", "pass_through"} <= privacy.keys()
+    assert privacy["logan_white_box"]["threat_model"] == "W" and privacy["closest_record"]["threat_model"] == "G"
+    assert privacy["copies"]["exact"] == 0 and privacy["pass_through"]["share"] == 0
+    found = json.loads((finished / "audit" / "privacy.json").read_text())
+    shared = json.loads((finished / "model" / "privacy.json").read_text())
+    digest = model_digest(load_model(finished))
+    assert found["of"]["model"] == shared["of"]["model"] == digest
+    assert found["of"]["data_sets"].keys() == {"synthetic/ipc2", "synthetic/ipc3"}
+    assert "pairs" in found["privacy"]["copies"] and "pairs" not in shared["privacy"]["copies"]
+    assert not (finished / "model" / "measured").exists()
 
 
 def test_data_bytes_are_those_of_the_training_images(finished: Path, lesions: Path) -> None:
@@ -149,7 +163,8 @@ def test_nothing_shareable_names_the_data(finished: Path, lesions: Path) -> None
     assert len(sources) > 40 and not [path.name for path in sources if path.stem.encode() in text]
     assert str(lesions).encode() not in text and str(finished.parent).encode() not in text
     card = (finished / "model" / "README.md").read_text(encoding="utf-8")
-    assert "not audited" in card and "condensation ratio at 3 images a class" in card and "vit_lora" in card
+    assert "Audited on" in card and "not audited" not in card and "* real pixels in the output" not in card
+    assert "condensation ratio at 3 images a class" in card and "vit_lora" in card
 
 
 def test_the_page_shows_classes_neighbours_and_training(finished: Path) -> None:
@@ -168,6 +183,7 @@ def test_a_finished_run_goes_on_without_training_again(
     assert caplog.text.count("Resumed") == 5
     after = digests(finished)
     kept = [name for name in before if name.startswith(("model/", "synthetic/")) or name.endswith("last.pt")]
+    kept.remove("model/privacy.json")  # says when it was written
     assert len(kept) > 20 and [name for name in kept if after[name] != before[name]] == []
 
 

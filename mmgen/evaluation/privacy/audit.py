@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -128,8 +128,12 @@ class _Job:
             for n in names
         }
         depends_on = content | {"seed": self.seed, "resamples": self.effort.resamples, **more}
-        logger.info("Attack %s%s", attack.replace("_", " "), f" on {name}" if name else "")
-        return self.measured.once(f"{attack}/{name}" if name else attack, depends_on, run)
+
+        def measure() -> Any:
+            logger.info("Attack %s%s", attack.replace("_", " "), f" on {name}" if name else "")
+            return run()
+
+        return self.measured.once(f"{attack}/{name}" if name else attack, depends_on, measure)
 
     def entry(self, scores: Scores, threat: str, counts: bool = True) -> dict[str, Any]:
         """What the scores of an attack say."""
@@ -172,6 +176,7 @@ class _Job:
 
     def black_box(self, name: str) -> dict[str, Any]:
         """LOGAN with a GAN of the attacker's own."""
+        gan = replace(self.effort.gan, seed=self.seed)
 
         def run() -> dict[str, Any]:
             scores = logan_black_box(
@@ -179,14 +184,14 @@ class _Job:
                 self.synthetic.samples[name],
                 self.members.samples[name],
                 self.others.samples[name],
-                self.effort.gan,
+                gan,
                 self.members.people.get(name),
                 self.others.people.get(name),
                 self.what.device,
             )
             return self.entries(scores, self.what.threat)
 
-        return self.once("logan_black_box", name, asdict(self.effort.gan), run)
+        return self.once("logan_black_box", name, {"gan": asdict(gan)}, run)
 
     def white_box(self, name: str) -> dict[str, Any]:
         """LOGAN with the critic that the generator was trained against."""

@@ -262,8 +262,13 @@ def _judge_pass_through(key: str, entry: Mapping[str, Any], thresholds: Threshol
     if not _is_number(share):
         return _verdict(key, [_Finding("red", "not measured, which is no evidence that nothing leaks")], title)
     light: Light = "red" if share > limit else "amber" if share > 0 else "green"
-    part = f"{_percent(share)} of synthetic {things}" if share > 0 else f"nothing of synthetic {things}"
-    return _verdict(key, [_Finding(light, f"{part} is taken over from training {things}{how}", share, limit)], title)
+    part = f"{_percent(share)} of the patches" if share > 0 else "nothing"
+    verb = "are" if share > 0 else "is"
+    return _verdict(
+        key,
+        [_Finding(light, f"{part} of synthetic {things} {verb} taken over from training {things}{how}", share, limit)],
+        title,
+    )
 
 
 def _compared(value: float, interval: Any, limit: float, words: str, ideal: str, luck: bool = False) -> _Finding:

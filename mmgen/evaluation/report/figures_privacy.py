@@ -205,7 +205,8 @@ def _draw_bar(axes: Axes, place: float, width: float, entry: dict, number: int, 
     colour, hatch = COLOURS[(number + 1) % len(COLOURS)], HATCHES[number % len(HATCHES)]
     accuracy = entry["accuracy"]
     axes.bar(place, accuracy, 0.9 * width, color=colour, hatch=hatch, edgecolor="white", label=label)
-    axes.text(place, accuracy + 0.015, f"{accuracy:.2f}", ha="center", fontsize=8.5)
+    above = max(accuracy, entry["chance"]) if finite(entry.get("chance")) else accuracy
+    axes.text(place, above + 0.015, f"{accuracy:.2f}", ha="center", fontsize=8.5)
     if finite(entry.get("chance")):
         ends = (place - width / 2, place + width / 2)
         axes.plot(ends, [entry["chance"]] * 2, color=INK, linestyle="--", linewidth=1.6)

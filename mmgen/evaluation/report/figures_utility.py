@@ -108,5 +108,6 @@ def _whiskers(auc: dict) -> tuple[float, float]:
     ends = auc.get("ci95")
     if isinstance(ends, list | tuple) and len(ends) == 2 and all(map(is_number, ends)):
         return max(auc["mean"] - ends[0], 0.0), max(ends[1] - auc["mean"], 0.0)
-    std = auc["std"] if finite(auc.get("std")) else 0.0
+    # NaN draws nothing, where a length of 0 would draw its caps.
+    std = auc["std"] if finite(auc.get("std")) and auc["std"] > 0 else float("nan")
     return std, std

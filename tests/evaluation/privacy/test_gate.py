@@ -113,7 +113,8 @@ def test_few_synthetic_records_are_weak_evidence() -> None:
 def test_anything_that_is_passed_through_closes_the_gate() -> None:
     leak = only({"pass_through/image": {"share": 0.003, "how": "paste", "patches": 12}})
     assert (leak.light, leak.value) == ("red", 0.003)
-    assert leak.line == "pass-through of images: 0.3 % of synthetic images is taken over from training images (paste)"
+    said = "0.3 % of the patches of synthetic images are taken over from training images (paste)"
+    assert leak.line == f"pass-through of images: {said}"
     assert only({"pass_through": {"share": 0.0}}).light == "green"
 
 

@@ -1,0 +1,430 @@
+"""The papers' figures and tables from the reports of runs, in one folder with an index.
+
+From the masked autoencoder's paper the KL divergence (Section IV-C) and the variance against masking ratio (Fig. 8),
+from MedSynth's the generalisation to other classifiers (Fig. 2) and LOGAN (Fig. 3). What a run lacks is left out and
+named.
+
+    python benchmarks/figures.py --runs runs/isic runs/alzheimer runs/mmae --out figures
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure as Drawing
+from PIL import Image
+
+from mmgen.cli import run_command
+from mmgen.config import parse_config
+from mmgen.data.writing.atomic import new_file
+from mmgen.errors import UserError
+from mmgen.evaluation.privacy.gate import attack_name
+from mmgen.evaluation.report.figures import STYLE, finite, plain, png_bytes, variance_curve
+from mmgen.evaluation.report.figures_privacy import logan_bars
+from mmgen.evaluation.report.figures_utility import utility_figures
+from mmgen.evaluation.report.privacy import attacks
+from mmgen.evaluation.report.reading import read_report
+from mmgen.evaluation.report.text import NOTHING, as_dict, duration, interval, mean, name_of, number, score
+from mmgen.evaluation.report.utility import set_names
+from mmgen.reporting import together
+
+logger = logging.getLogger("mmgen")
+
+# Masked autoencoder's paper, Section IV-C: KL divergence of synthetic from real data, and of two random parts of the
+# real data. It does not say of which modality.
+PAPER_KL = (6.84, 5e-4)
+# The same section: accuracy on coughs of a ResNet, of a depth that is not named.
+PAPER_COUGHS = {"real": 0.614, "synthetic": 0.62}
+# MedSynth's paper, Table 1: AUC and accuracy of a ViT-B/16 with LoRA. The paper's Fig. 2 has no numbers.
+PAPER_VIT = {
+    "isic": {"real": (0.8619, 0.8895), "synthetic@50": (0.8312, 0.8554), "synthetic@100": (0.8493, 0.8722)},
+    "alzheimer": {"real": (0.9719, 0.9883), "synthetic@50": (0.9490, 0.9558), "synthetic@100": (0.9627, 0.9711)},
+}
+# MedSynth's paper, Section 4.5: what it reads from its Fig. 3, which has no numbers, for both attacks and data sets.
+PAPER_LOGAN = "below chance"
+LOGAN = ("logan_white_box", "logan_black_box", "logan_white_box_paper", "logan_black_box_paper")
+# Labels that MedSynth's data sets are known by, in small letters without signs.
+DATASETS = {
+    "isic": {"bcc", "bkl", "df", "mel", "nv", "vasc"},
+    "alzheimer": {"milddemented", "moderatedemented", "nondemented", "verymilddemented"},
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Flags of this script."""
+
+    runs: tuple[Path, ...]
+    """Folders of runs, or JSON files with the sections of a report."""
+    out: Path = Path("figures")
+    """Folder of index.md, tables and pictures; files of the same names are replaced."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the reports of a run say.
+
+    Attributes:
+        path: as the user names it.
+        name: as it is named in what is written.
+        report: sections of all reports together.
+    """
+
+    path: Path
+    name: str
+    report: Mapping[str, Any]
+
+    def part(self, *keys: str) -> dict[str, Any]:
+        """A part of the report by its keys, empty if it is not there."""
+        found: Any = self.report
+        for key in keys:
+            found = as_dict(found).get(key)
+        return as_dict(found)
+
+    def modality(self, key: str) -> str:
+        """Readable name of a modality."""
+        return name_of(key, self.part("data"))
+
+    @property
+    def is_mae_on_data(self) -> bool:
+        """Whether the run is one of a masked autoencoder, and not on phantoms."""
+        phantoms = self.part("config").get("images", "unknown") is None
+        return not phantoms and any("masked_patch_error" in as_dict(of) for of in self.part("fidelity").values())
+
+    @property
+    def dataset(self) -> str | None:
+        """Which of MedSynth's data sets has these labels, if one has."""
+        labels = {re.sub(r"[^a-z]", "", label.lower()) for label in self.part("data", "image", "counts")}
+        return next((name for name, known in DATASETS.items() if known <= labels), None)
+
+    def origin(self, phase: str) -> str:
+        """The run's name, on what and for how long the phase ran, and how far its split can be trusted."""
+        cost = self.part("cost", phase)
+        facts = [f"{cost.get('device')}, {duration(cost.get('seconds'))}" if cost else "device and seconds unknown"]
+        shared = max((as_dict(of).get("shared_subjects") or 0 for of in self.part("data").values()), default=0)
+        facts += [f"{shared} subjects are on both sides of the split"] if shared else []
+        return f"{self.name} ({'; '.join(facts)})"
+
+
+@dataclass
+class Shown:
+    """One figure or table of the index.
+
+    Attributes:
+        stem: of its files' names.
+        phase: of a run that measures it.
+        heads, rows: of its table.
+        drawings: PNG files by run, to be put below each other.
+        origins: where it comes from, by run.
+        lacking: what it lacks, by run.
+    """
+
+    stem: str
+    title: str
+    caption: str
+    phase: str
+    heads: Sequence[str] = ()
+    rows: list[Sequence[str]] = field(default_factory=list)
+    drawings: dict[str, bytes] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    lacking: dict[str, str] = field(default_factory=dict)
+
+    def note(self, run: Run, there: bool, lacking: str) -> None:
+        """Take down that a run is in it, or what the run lacks."""
+        (self.origins if there else self.lacking)[run.name] = run.origin(self.phase) if there else lacking
+
+    @property
+    def table(self) -> str:
+        """The rows in Markdown."""
+        lines = [self.heads, ["---"] * len(self.heads), *self.rows]
+        return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
+
+    @property
+    def words(self) -> str:
+        """Caption and origins in Markdown."""
+        return f"{self.caption}\n\nFrom: {', '.join(self.origins.values())}.\n"
+
+    def write(self, folder: Path) -> str:
+        """Write ``stem.png`` and ``stem.md`` as far as there is something; its section of the index in Markdown."""
+        parts = [f"## {self.title}\n"]
+        if self.drawings:
+            write(folder / f"{self.stem}.png", stacked(self.drawings))
+            parts.append(f"![{self.title}]({self.stem}.png)\n")
+        if self.rows:
+            write(folder / f"{self.stem}.md", f"# {self.title}\n\n{self.table}\n{self.words}".encode())
+            parts.append(f"In numbers: [{self.stem}.md]({self.stem}.md)\n" if self.drawings else self.table)
+        return "\n".join([*parts, self.words])
+
+
+def main() -> None:
+    config = parse_config(Figures)
+    runs = read_runs(config.runs)
+    every = [show(runs) for show in (kl_divergence, variance, generalisation, logan)]
+    lacking = {run.path: [one.lacking[run.name] for one in every if run.name in one.lacking] for run in runs}
+    sections = [one.write(config.out) for one in every if one.origins]
+    if not sections:
+        raise UserError(
+            f"There is nothing to show in {', '.join(map(str, config.runs))}; evaluate or audit them first."
+        )
+    lines = [f"* {run.name}: {', '.join(lacking[run.path])}\n" for run in runs if lacking[run.path]]
+    sections += [f"## What runs lack\n\n{''.join(lines)}"] if lines else []
+    write(config.out / "index.md", "\n".join(["# The papers' figures\n", *sections]).encode())
+    for path, reasons in lacking.items():
+        if reasons:
+            logger.info("%s: %s", path, ", ".join(reasons))
+    logger.info("Figures   %s", config.out / "index.md")
+
+
+def kl_divergence(runs: Sequence[Run]) -> Shown:
+    """KL divergence of intensities by run and modality, beside real against real and the paper's."""
+    shown = Shown(
+        "kl",
+        "KL divergence of intensities (masked autoencoder's paper, Section IV-C)",
+        "KL(real || synthetic) of histograms of pixels and of log-mel values in nats, and the same for two halves of "
+        "the real data; lower is nearer. The paper gives one pair of values, for its own data, does not say of which "
+        "modality, and takes a high one for variety.",
+        "evaluate",
+        ("Run", "Data", "KL(real || synthetic)", "Real against real", "Paper", "Paper, real against real"),
+    )
+    for run in runs:
+        entries = {key: run.part("fidelity", key, "kl_intensity") for key in run.part("fidelity")}
+        paper = [number(value) for value in (PAPER_KL if run.is_mae_on_data else (None, None))]
+        rows = [
+            (run.name, run.modality(key), number(entry["value"]), number(entry.get("real_vs_real")), *paper)
+            for key, entry in entries.items()
+            if finite(entry.get("value"))
+        ]
+        shown.rows += rows
+        shown.note(run, bool(rows), "no KL divergence")
+    return shown
+
+
+def variance(runs: Sequence[Run]) -> Shown:
+    """Variance of what is generated against masking ratio, cross-modal and single-modal, a row of panels a run."""
+    shown = Shown(
+        "variance",
+        "Variance against masking ratio (masked autoencoder's paper, Fig. 8)",
+        "How much generated samples differ from each other as more of the input is hidden: a model of several "
+        "modalities (cross-modal) beside a model of each alone (single-modal), and real data. The paper's figure is "
+        "without numbers; in it single-modal variance is lower and less stable.",
+        "evaluate",
+    )
+    for run in runs:
+        ratios, curves = variance_curves(run)
+        if curves:
+            real = {key: run.part("fidelity", key, "sample_variance").get("real_vs_real") for key in curves}
+            shown.drawings[run.name] = variance_curve(curves, ratios, real)
+        shown.note(run, bool(curves), "no variance by masking ratio")
+        if curves and not any("single-modal" in variants for variants in curves.values()):
+            shown.lacking[run.name] = "no single-modal variance"
+    return shown
+
+
+def variance_curves(run: Run) -> tuple[list[float], dict[str, dict[str, list[float]]]]:
+    """Masking ratios, and modality -> variant -> one variance per ratio; both empty where the run has none.
+
+    Raises:
+        UserError: a curve does not fit its ratios, or modalities have different ratios.
+    """
+    entries = {key: run.part("fidelity", key, "variance_by_mask_ratio") for key in run.part("fidelity")}
+    entries = {key: dict(entry) for key, entry in entries.items() if entry}
+    ratios = [entry.pop("mask_ratios", None) for entry in entries.values()]
+    first = (ratios[0] or []) if ratios else []
+    curves = [curve for entry in entries.values() for curve in entry.values()]
+    if any(other != first for other in ratios) or any(len(curve) != len(first) for curve in curves):
+        raise UserError(f"The variances in {run.path} do not fit their masking ratios; evaluate the run again.")
+    return first, entries
+
+
+def generalisation(runs: Sequence[Run]) -> Shown:
+    """Scores of every classifier on real test data by what it was trained on, a chart a run."""
+    shown = Shown(
+        "generalisation",
+        "Generalisation across classifiers (MedSynth's paper, Fig. 2)",
+        "AUC on real test data by classifier and training set. Whiskers: 95 % interval over trainings, or the standard "
+        "deviation, which the table gives, where there is no interval; none for a single training. Fresh samples are "
+        "in the table only: they show a classifier more than a stored set of their size. Paper: MedSynth's Table 1 for "
+        "ViT-B/16 + LoRA pretrained on ImageNet, and the masked autoencoder's Section IV-C for a ResNet on coughs, "
+        "both on their own splits and sizes; MedSynth's Fig. 2 is without numbers.",
+        "evaluate",
+        ("Run", "Data", "Classifier", "Trained on", "AUC", "Accuracy", "Paper, AUC", "Paper, accuracy", "Seeds"),
+    )
+    for run in runs:
+        groups, several, rows = {}, len(run.part("utility")) > 1, len(shown.rows)
+        for modality in run.part("utility"):
+            for classifier in run.part("utility", modality):
+                sets = {key: scores(entry) for key, entry in run.part("utility", modality, classifier).items()}
+                shown.rows += utility_rows(run, modality, classifier, sets)
+                names = [run.modality(modality)] * several + [name_of(classifier)]
+                groups["\n".join(names)] = sets
+        for figure in utility_figures({"utility": {run.name: groups}}):
+            shown.drawings[run.name] = figure.png
+        shown.note(run, len(shown.rows) > rows, "no utility")
+    return shown
+
+
+def scores(entry: Any) -> dict[str, Any]:
+    """What the report has on a training set; a single training has no standard deviation."""
+    entry = as_dict(entry)
+    if entry.get("seeds") != 1 or entry.get("folds"):
+        return entry
+    return entry | {key: {"mean": mean(entry.get(key))} for key in ("auc", "accuracy")}
+
+
+def utility_rows(run: Run, modality: str, classifier: str, sets: Mapping[str, dict]) -> Iterator[Sequence[str]]:
+    """Rows of the table of scores of one classifier, one a training set."""
+    for key, title in set_names(sets).items():
+        found = [sets[key].get(measure) for measure in ("auc", "accuracy")]
+        if any(mean(value) is not None for value in found):
+            values = map(score, (*found, *paper_scores(run, modality, classifier, key)))
+            yield run.name, run.modality(modality), name_of(classifier), title, *values, number(sets[key].get("seeds"))
+
+
+def paper_scores(run: Run, modality: str, classifier: str, key: str) -> tuple[float | None, float | None]:
+    """AUC and accuracy that the papers give for the same classifier and training set, None where they give none."""
+    if run.is_mae_on_data and (modality, classifier) == ("audio", "resnet18"):
+        return None, PAPER_COUGHS.get(key)
+    if classifier == "vit_lora" and run.dataset:
+        return PAPER_VIT[run.dataset].get(key, (None, None))
+    return None, None
+
+
+def logan(runs: Sequence[Run]) -> Shown:
+    """Accuracy of the LOGAN attacks beside chance, a chart a run, a bar a modality."""
+    shown = Shown(
+        "logan",
+        "LOGAN (MedSynth's paper, Fig. 3)",
+        "Accuracy: share of members of the training data among the records with the highest scores, beside what "
+        "guessing gives. White box: the critic scores; black box: the discriminator of a GAN trained on synthetic "
+        "samples. Against held-out real records an attack measures membership; against synthetic ones, as in the "
+        "paper, it measures realism. The paper's figure is without numbers; its text says that both attacks stay "
+        "below guessing.",
+        "audit",
+        ("Run", "Data", "Attack", "Members against", "Accuracy", "Guessing", "Paper", "AUC (95 % interval)", "Records"),
+    )
+    for run in runs:
+        privacy = run.part("privacy")
+        found = {key: entry for key, entry in attacks(privacy).items() if finite(entry.get("accuracy"))}
+        named = [(kind, key) for kind in LOGAN for key in found if key.partition("/")[0] == kind]
+        bars: dict[str, dict[str, dict]] = {}
+        for kind, key in named:
+            # Attacks on data of one modality do not name it.
+            modality = run.modality(key.partition("/")[2] or next(iter(run.part("data")), "records"))
+            bars.setdefault(modality, {})[kind] = found[key]
+            shown.rows.append(logan_row(run, kind, modality, found[key]))
+        if bars:
+            shown.drawings[run.name] = logan_bars(bars)
+        refused = f"no audit ({privacy['refused'].rstrip('.')})" if isinstance(privacy.get("refused"), str) else ""
+        shown.note(run, bool(named), refused or ("no LOGAN attack" if privacy else "no audit"))
+        if named and not any("white_box" in kind for kind, _ in named):
+            shown.lacking[run.name] = "no white-box LOGAN"
+    return shown
+
+
+def logan_row(run: Run, kind: str, modality: str, entry: Mapping[str, Any]) -> Sequence[str]:
+    """An attack's row of the table."""
+    realism = entry.get("counts") is False
+    return (
+        run.name,
+        modality,
+        attack_name(kind),
+        "synthetic records" if realism else "held-out real records",
+        score(entry["accuracy"]),
+        score(entry.get("chance")),
+        PAPER_LOGAN if realism and run.dataset else NOTHING,
+        f"{score(entry.get('auc'))} ({interval(entry.get('auc_ci'))})",
+        f"{number(entry.get('n_members'))} / {number(entry.get('n_non_members'))}",
+    )
+
+
+def read_runs(paths: Sequence[Path]) -> list[Run]:
+    """All runs; the name of each is the shortest end of its path that no other has.
+
+    Raises:
+        UserError: there is no path, or one is missing, damaged or named twice.
+    """
+    if not paths:
+        raise UserError("--runs names no run; give the folder of at least one.")
+    ends = [path.resolve().with_suffix("") if path.is_file() else path.resolve() for path in paths]
+    for depth in range(1, max(len(end.parts) for end in ends) + 1):
+        names = ["/".join(end.parts[-depth:]) for end in ends]
+        if len(set(names)) == len(names):
+            return [Run(path, name, read_run(path)) for path, name in zip(paths, names, strict=True)]
+    twice = next(path for path, end in zip(paths, ends, strict=True) if ends.count(end) > 1)
+    raise UserError(f"--runs names {twice} twice; name every run once.")
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The sections of a run's reports; what an audit added later stands in place of what was there."""
+    if path.is_file():
+        return read_json(path)
+    if not path.is_dir():
+        raise UserError(f"There is no run at {path}; give the folder of a run, or a .json with its report.")
+    whole: dict[str, Any] = {}
+    for place in (path, path / "report", path / "audit"):
+        if (place / "report.json").is_file():
+            whole = together(whole, {key: value for key, value in read_report(place).items() if value})
+    # Every audit writes this file, a report of its own only the command.
+    if (path / "audit" / "privacy.json").is_file():
+        whole["privacy"] = as_dict(read_json(path / "audit" / "privacy.json").get("privacy"))
+    return whole
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; raises UserError where it is none or holds no sections."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # neither JSON nor UTF-8
+        raise UserError(
+            f"{path} is damaged or no JSON; give the folder of a run, or a .json with its report."
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no sections of a report; give the folder of a run, or a .json with its report.")
+    return content
+
+
+def stacked(drawings: Mapping[str, bytes]) -> bytes:
+    """PNG files below each other as one, each under its heading."""
+    pictures: list[Image.Image] = []
+    widest = max(opened(png).width for png in drawings.values())
+    for text, png in drawings.items():
+        pictures += [heading(text, widest), opened(png)]
+    whole = Image.new("RGB", (widest, sum(picture.height for picture in pictures)), "white")
+    top = 0
+    for picture in pictures:
+        whole.paste(picture, (0, top))
+        top += picture.height
+    buffer = io.BytesIO()
+    whole.save(buffer, format="png")
+    return buffer.getvalue()
+
+
+def heading(text: str, width: int) -> Image.Image:
+    """A line of text in the type of the figures, ``width`` pixels wide."""
+    with matplotlib.rc_context(STYLE):
+        drawing = Drawing(figsize=(width / 128, 0.4))
+        drawing.text(16 / width, 0.3, plain(text), fontsize=12, fontweight="bold")
+        return opened(png_bytes(drawing))
+
+
+def opened(png: bytes) -> Image.Image:
+    """The picture of a PNG file."""
+    return Image.open(io.BytesIO(png)).convert("RGB")
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    with new_file(path) as file:
+        file.write(content)
+
+
+if __name__ == "__main__":
+    run_command(main)
