@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mmgen.condensation.medsynth import to_samples
 from mmgen.data.images import ImageSettings
@@ -48,6 +47,7 @@ from mmgen.release_texts import privacy_section, with_section, without_records
 from mmgen.scrubbing.datasets import dataset_digest
 from mmgen.synthesis import model_settings
 from mmgen.training.checkpoint import Checkpoints
+from mmgen.training.engine import best_device
 
 logger = logging.getLogger(__name__)
 
@@ -104,12 +104,14 @@ class Audit:
         privacy: section ``privacy`` of a report.
         verdicts: what each entry means for the release.
         synthetic, members: the records that were compared.
+        reused: how many results were there from an earlier audit.
     """
 
     privacy: Mapping[str, Any]
     verdicts: list[Verdict]
     synthetic: Mapping[str, Samples] = field(repr=False)
     members: Side = field(repr=False)
+    reused: int = 0
 
     @property
     def opens(self) -> bool:
@@ -233,7 +235,7 @@ def audit_subject(
     modalities = {
         name: own.get(name) or modality_of(name, how, members.samples[name]) for name, how in subject.settings.items()
     }
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    device = best_device()
     encoder = model.to(device).eval() if isinstance(model, CrossModalMAE) else None
     what = Audited(
         modalities,
@@ -254,7 +256,7 @@ def audit_subject(
     verdicts = judge(section, thresholds)
     if folder is not None:
         write_privacy(folder / PRIVACY, subject, section, verdicts)
-    return Audit(section, verdicts, synthetic, members)
+    return Audit(section, verdicts, synthetic, members, measured.found)
 
 
 def write_privacy(path: Path, subject: Subject, section: Mapping[str, Any], verdicts: Sequence[Verdict]) -> None:

@@ -84,12 +84,14 @@ class Evaluation:
     Attributes:
         sections: ``data``, ``utility`` and ``fidelity`` of a report.
         test, synthetic, settings: what was compared, and how its files became arrays.
+        reused: how many results were there from an earlier evaluation.
     """
 
     sections: Mapping[str, Any]
     test: Side = field(repr=False)
     synthetic: Mapping[str, Samples] = field(repr=False)
     settings: Mapping[str, Settings] = field(repr=False)
+    reused: int = 0
 
     def media(self) -> ReportMedia:
         """Real and synthetic samples of every label, and distributions of values."""
@@ -155,7 +157,7 @@ def evaluate(
         sections["fidelity"][name] = what.fidelity()
     if measured.found:
         logger.info("%d results were there from an earlier evaluation of the same data.", measured.found)
-    return Evaluation(sections, held_out, made, settings)
+    return Evaluation(sections, held_out, made, settings, measured.found)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from mmgen.data.threads import in_order
 from mmgen.errors import UserError
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.plan import Plan
-from mmgen.training.engine import choose_attention
+from mmgen.training.engine import best_device, choose_attention
 
 # Separates the stream of random numbers for masks from the one for partners.
 _MASKS = 0x6D61736B
@@ -65,9 +65,7 @@ def run_batches(
 
     On a CPU torch keeps to one thread in the calling thread until the last batch is drawn.
     """
-    device = torch.device(
-        device or (torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
-    )
+    device = torch.device(device or best_device())
     model = model.to(device).eval()
     choose_attention(model, device)
     settings = model_settings(model)

@@ -47,21 +47,27 @@ def audit(options: Audit) -> None:
     from mmgen import auditing
     from mmgen.commands.tables import verdict_lines
     from mmgen.inputs import Reading
+    from mmgen.provenance import Costs
     from mmgen.reporting import add_to_report
+    from mmgen.training.engine import best_device
 
-    found = auditing.audit(
-        options.what,
-        options.members,
-        options.non_members,
-        options.out,
-        modalities=options.modality,
-        features=options.features,
-        fast=options.fast,
-        leave_out_shared=options.leave_out_shared,
-        seed=options.seed,
-        reading=Reading(options.source, options.preparation(options.out, options.seed), options.seed),
-        members_split=options.members_split,
-        non_members_split=options.non_members_split,
-    )
-    page = add_to_report(options.out, {"privacy": found.privacy}, found.media())
+    costs = Costs(best_device())
+    with costs.phase("audit"):
+        found = auditing.audit(
+            options.what,
+            options.members,
+            options.non_members,
+            options.out,
+            modalities=options.modality,
+            features=options.features,
+            fast=options.fast,
+            leave_out_shared=options.leave_out_shared,
+            seed=options.seed,
+            reading=Reading(options.source, options.preparation(options.out, options.seed), options.seed),
+            members_split=options.members_split,
+            non_members_split=options.non_members_split,
+        )
+    # What an earlier call measured has its cost recorded already.
+    cost = {} if found.reused else {"cost": costs}
+    page = add_to_report(options.out, {"privacy": found.privacy} | cost, found.media())
     logger.info("%s\n\nReport    %s", verdict_lines(found.verdicts), page)

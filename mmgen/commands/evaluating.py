@@ -58,24 +58,30 @@ def evaluate(options: Evaluate) -> None:
     from mmgen import evaluating
     from mmgen.commands.tables import fidelity_table, utility_table
     from mmgen.inputs import Reading
+    from mmgen.provenance import Costs
     from mmgen.reporting import add_to_report
+    from mmgen.training.engine import best_device
 
     measures = evaluating.Measures(options.features, options.classifiers, options.backbone)
     given = {name: getattr(options, name) for name in ("updates", "max_side", "seeds", "folds")}
     measures = replace(measures, utility=replace(measures.utility, **given))
     reading = Reading(options.source, options.preparation(options.out, options.seed), options.seed)
-    found = evaluating.evaluate(
-        options.synthetic,
-        options.real,
-        options.test,
-        options.out,
-        modalities=options.modality,
-        measures=measures.shortened() if options.fast else measures,
-        seed=options.seed,
-        reading=reading,
-        real_split=options.real_split,
-        test_split=options.test_split,
-    )
-    page = add_to_report(options.out, found.sections, found.media())
+    costs = Costs(best_device())
+    with costs.phase("evaluate"):
+        found = evaluating.evaluate(
+            options.synthetic,
+            options.real,
+            options.test,
+            options.out,
+            modalities=options.modality,
+            measures=measures.shortened() if options.fast else measures,
+            seed=options.seed,
+            reading=reading,
+            real_split=options.real_split,
+            test_split=options.test_split,
+        )
+    # What an earlier call measured has its cost recorded already.
+    cost = {} if found.reused else {"cost": costs}
+    page = add_to_report(options.out, dict(found.sections) | cost, found.media())
     logger.info("%s\n\n%s\n", utility_table(found.sections["utility"]), fidelity_table(found.sections["fidelity"]))
     logger.info("Report    %s", page)

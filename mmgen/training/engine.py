@@ -52,6 +52,11 @@ def make_accelerator(mixed_precision: Precision = "auto") -> Accelerator:
     return accelerator
 
 
+def best_device() -> torch.device:
+    """The accelerator, or the CPU where there is none."""
+    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+
+
 def has_fast_bf16() -> bool:
     """Whether this machine multiplies bf16 matrices in hardware."""
     if torch.cuda.is_available():

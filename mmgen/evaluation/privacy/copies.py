@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mmgen.evaluation.privacy.membership import Scores
-from mmgen.evaluation.privacy.neighbours import Sliceable, nearest, nearest_both, nearest_other
+from mmgen.evaluation.privacy.neighbours import Nearest, Sliceable, nearest, nearest_both, nearest_other
 
 # Root mean squared differences below which two records are the same: one grey level; a tenth of a decibel in log-mels.
 EXACT_GREY_LEVELS, EXACT_LOG_MEL = 1.0, 0.023
@@ -74,8 +75,10 @@ def closest_record(
         ValueError: an empty side, or records of different shapes.
     """
     exact = EXACT_GREY_LEVELS if synthetic.dtype == np.uint8 else EXACT_LOG_MEL
-    to_members, from_members = nearest_both(synthetic, members.values, mirrored=mirrored, description=description)
-    to_others, from_others = nearest_both(synthetic, others.values, mirrored=mirrored)
+    found = [
+        nearest_both(synthetic, side.values, mirrored=mirrored, description=description) for side in (members, others)
+    ]
+    (to_members, from_members), (to_others, from_others) = found
     real = nearest(others.values, members.values, mirrored=mirrored)[0][:, 0]
     limit = max(NEAR_SHARE * float(np.quantile(real, 0.01)), exact)
     distances = to_members.distances
@@ -90,7 +93,7 @@ def closest_record(
         "pairs": _pairs(distances, to_members.rows, exact, limit),
     }
     scores = Scores(-from_members.distances, -from_others.distances, members.people, others.people)
-    entry |= _equal_sides(synthetic, members, others, mirrored, seed)
+    entry |= _equal_sides(synthetic, [members, others], found, mirrored, seed)
     return entry, scores
 
 
@@ -109,16 +112,25 @@ def _pairs(distances: np.ndarray, rows: np.ndarray, exact: float, limit: float) 
     ]
 
 
-def _equal_sides(synthetic: Sliceable, members: Records, others: Records, mirrored: bool, seed: int) -> dict[str, Any]:
-    """What compares both sides, on equally many random records of each."""
+def _equal_sides(
+    synthetic: Sliceable,
+    sides: Sequence[Records],
+    searched: Sequence[tuple[Nearest, Nearest]],
+    mirrored: bool,
+    seed: int,
+) -> dict[str, Any]:
+    """What compares members and others, on equally many random records of each; ``searched`` holds the nearest of all
+    of them."""
     rng = np.random.default_rng(seed)
-    count = min(len(members), len(others))
-    sides = []
-    for side in (members, others):
-        chosen = np.sort(rng.choice(len(side), count, replace=False))
-        people = chosen if side.people is None else side.people[chosen]
-        sides.append((side.values[chosen] if count < len(side) else side.values, people))
-    found = [nearest_both(synthetic, values, mirrored=mirrored) for values, _ in sides]
+    count = min(map(len, sides))
+    equal, found = [], []
+    for side, of_all in zip(sides, searched, strict=True):
+        if count < len(side):
+            chosen = np.sort(rng.choice(len(side), count, replace=False))
+            side = Records(side.values[chosen], side.owners[chosen])
+            of_all = nearest_both(synthetic, side.values, mirrored=mirrored)
+        equal.append(side)
+        found.append(of_all)
     (to_members, _), (to_others, _) = found
     # A record that is as near to both counts half for each.
     nearer = (to_members.distances < to_others.distances) + 0.5 * (to_members.distances == to_others.distances)
@@ -126,10 +138,10 @@ def _equal_sides(synthetic: Sliceable, members: Records, others: Records, mirror
         np.bincount(to.rows, weight, minlength=count)
         for to, weight in ((to_members, nearer), (to_others, 1.0 - nearer))
     ]
-    low, high = _share_interval(hits, [people for _, people in sides], rng)
+    low, high = _share_interval(hits, [side.owners for side in equal], rng)
     shares = [
-        float((near.distances < nearest_other(values, mirrored=mirrored).distances).mean()) if count > 1 else None
-        for (_, near), (values, _) in zip(found, sides, strict=True)
+        float((near.distances < nearest_other(side.values, mirrored=mirrored).distances).mean()) if count > 1 else None
+        for (_, near), side in zip(found, equal, strict=True)
     ]
     return {
         "share_closer_to_training": float(nearer.mean()),
