@@ -39,7 +39,7 @@ from mmgen.models.classifiers import ClassifierName
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.modality import Modality
 from mmgen.models.timm_bridge import load_vit
-from mmgen.training.engine import make_accelerator
+from mmgen.training.engine import best_device, make_accelerator
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ class _Space:
     def of(cls, modality: Modality, measures: Measures, own: CrossModalMAE | None) -> _Space:
         if own is not None:
             _refuse_other(own, modality, measures.features)
-        extractor = make_extractor(OWN if own else measures.features, modality, own=own)
+        extractor = make_extractor(OWN if own else measures.features, modality, best_device(), own)
         adapts = "vit_lora" in measures.classifiers and measures.backbone is not None
         backbone = _backbone(measures.backbone, modality) if adapts else None
         digests = (None if network is None else model_digest(network) for network in (own, backbone))
