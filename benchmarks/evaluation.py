@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmgen.assessment.inputs import modality_of
 from mmgen.config import parse_config
 from mmgen.data.images import ImageSettings
 from mmgen.data.samples import Samples
@@ -28,7 +29,6 @@ from mmgen.evaluation.fidelity.measure import measure_fidelity
 from mmgen.evaluation.privacy.audit import FULL, Audited, audit_section
 from mmgen.evaluation.privacy.neighbours import nearest
 from mmgen.evaluation.privacy.sides import Side
-from mmgen.inputs import modality_of
 from mmgen.provenance import machine
 from mmgen.training.loop import peak_memory_mb
 

@@ -22,6 +22,7 @@ import matplotlib
 from matplotlib.figure import Figure as Drawing
 from PIL import Image
 
+from mmgen.assessment.reporting import together
 from mmgen.cli import run_command
 from mmgen.config import parse_config
 from mmgen.data.writing.atomic import new_file
@@ -34,7 +35,6 @@ from mmgen.evaluation.report.privacy import attacks
 from mmgen.evaluation.report.reading import read_report
 from mmgen.evaluation.report.text import NOTHING, as_dict, duration, interval, mean, name_of, number, score
 from mmgen.evaluation.report.utility import set_names
-from mmgen.reporting import together
 
 logger = logging.getLogger("mmgen")
 

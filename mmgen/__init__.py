@@ -23,11 +23,11 @@ _EXPORTS = {
     "MedSynthGenerator": "mmgen.models.medsynth",
     "Modality": "mmgen.models.modality",
     "UserError": "mmgen.errors",
-    "audit": "mmgen.auditing",
-    "evaluate": "mmgen.evaluating",
+    "audit": "mmgen.assessment.auditing",
+    "evaluate": "mmgen.assessment.evaluating",
     "generate_pairs": "mmgen.generate",
     "load_model": "mmgen.hub",
-    "release": "mmgen.releasing",
+    "release": "mmgen.sharing.releasing",
     "write_phantom_images": "mmgen.data.phantoms",
     "write_phantoms": "mmgen.data.phantoms",
 }
@@ -46,16 +46,16 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from mmgen.auditing import audit
+    from mmgen.assessment.auditing import audit
+    from mmgen.assessment.evaluating import evaluate
     from mmgen.data.phantoms import write_phantom_images, write_phantoms
     from mmgen.errors import UserError
-    from mmgen.evaluating import evaluate
     from mmgen.generate import generate_pairs
     from mmgen.hub import load_model
     from mmgen.models.cross_modal_mae import CrossModalMAE
     from mmgen.models.medsynth import MedSynthGenerator
     from mmgen.models.modality import Modality
-    from mmgen.releasing import release
+    from mmgen.sharing.releasing import release
 
 
 def __getattr__(name: str) -> Any:

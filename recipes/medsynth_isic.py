@@ -16,7 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mmgen.auditing import Subject, audit_run
+from mmgen.assessment.auditing import audit_run
+from mmgen.assessment.inputs import data_sets_of
+from mmgen.assessment.reporting import with_media, write_whole
+from mmgen.assessment.subject import Subject
 from mmgen.cli import run_command
 from mmgen.condensation.medsynth import MedSynth, set_stages_aside
 from mmgen.condense import (
@@ -36,11 +39,9 @@ from mmgen.evaluation import condensed
 from mmgen.evaluation.condensed import CondensedSets
 from mmgen.evaluation.report.media import ReportMedia
 from mmgen.hub import model_digest, save_generator
-from mmgen.inputs import data_sets_of
 from mmgen.models.classifiers import ClassifierName
 from mmgen.output import OutputOptions
 from mmgen.provenance import Costs, config_to_dict, write_config
-from mmgen.reporting import with_media, write_whole
 from mmgen.training.engine import make_accelerator, part_ways
 from mmgen.training.runlog import read_metrics
 

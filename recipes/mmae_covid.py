@@ -18,7 +18,10 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
-from mmgen.auditing import Subject, audit_run
+from mmgen.assessment.auditing import audit_run
+from mmgen.assessment.inputs import data_sets_of
+from mmgen.assessment.reporting import with_media, write_whole
+from mmgen.assessment.subject import Subject
 from mmgen.cli import run_command
 from mmgen.config import parse_config
 from mmgen.data.phantoms import write_phantoms
@@ -30,13 +33,11 @@ from mmgen.evaluation.mae import Evaluated, evaluate_mae
 from mmgen.flags import CachedDataFlags
 from mmgen.generate import make_plan, model_settings, write_dataset
 from mmgen.hub import model_digest, save_model, start_from_timm, write_card
-from mmgen.inputs import data_sets_of
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.fusion import FusionQuery
 from mmgen.output import OutputOptions
 from mmgen.presets import PRESETS, Preset, PresetName, build_mae
 from mmgen.provenance import Costs, config_to_dict, write_config
-from mmgen.reporting import with_media, write_whole
 from mmgen.training.batches import PairedBatches
 from mmgen.training.checkpoint import Checkpoints
 from mmgen.training.engine import Precision, make_accelerator, part_ways

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from tiny_medsynth import LABELS
 
-from mmgen import auditing
+from mmgen.assessment import auditing, subject
 from mmgen.evaluation.privacy.audit import Effort
 from mmgen.evaluation.privacy.dcgan_attack import DCGANConfig
 
@@ -22,7 +22,7 @@ DRAWN = 20
 def use_short_attacks(patch: Any) -> None:
     """Make audits with ``fast`` shorter still, and their draws from generators few, by a pytest.MonkeyPatch."""
     patch.setattr(auditing, "FAST", SHORT)
-    patch.setattr(auditing, "DRAWN", DRAWN)
+    patch.setattr(subject, "DRAWN", DRAWN)
 
 
 def write_pictures(

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from tiny import QUICK_ATTACKS
 
-from mmgen import auditing, presets
+from mmgen import presets
+from mmgen.assessment import auditing
 from mmgen.evaluation.utility import UtilityConfig
 
 QUICK = replace(presets.PRESETS["tiny"], utility=UtilityConfig(updates=1, seeds=1, max_side=32))

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from tiny import QUICK_ATTACKS
 
-from mmgen import auditing, condense
+from mmgen import condense
+from mmgen.assessment import auditing
 from mmgen.condensation import medsynth
 from mmgen.condensation.backbone import BackboneConfig
 from mmgen.condensation.medsynth import Length, MedSynthConfig

@@ -44,11 +44,11 @@ class Audit(CachedDataFlags):
 
 def audit(options: Audit) -> None:
     """Run ``mmgen audit``. What it finds does not change the exit status: that is for ``mmgen release``."""
-    from mmgen import auditing
+    from mmgen.assessment import auditing
+    from mmgen.assessment.inputs import Reading
+    from mmgen.assessment.reporting import add_to_report
     from mmgen.commands.tables import verdict_lines
-    from mmgen.inputs import Reading
     from mmgen.provenance import Costs
-    from mmgen.reporting import add_to_report
     from mmgen.training.engine import best_device
 
     costs = Costs(best_device())

@@ -55,11 +55,11 @@ class Evaluate(CachedDataFlags):
 
 def evaluate(options: Evaluate) -> None:
     """Run ``mmgen evaluate``."""
-    from mmgen import evaluating
+    from mmgen.assessment import evaluating
+    from mmgen.assessment.inputs import Reading
+    from mmgen.assessment.reporting import add_to_report
     from mmgen.commands.tables import fidelity_table, utility_table
-    from mmgen.inputs import Reading
     from mmgen.provenance import Costs
-    from mmgen.reporting import add_to_report
     from mmgen.training.engine import best_device
 
     measures = evaluating.Measures(options.features, options.classifiers, options.backbone)

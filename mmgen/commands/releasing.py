@@ -42,16 +42,16 @@ class Release:
 
 def report(options: Report) -> None:
     """Run ``mmgen report``."""
-    from mmgen.reporting import redraw
+    from mmgen.assessment.reporting import redraw
 
     logger.info("Report    %s", redraw(options.run))
 
 
 def release(options: Release) -> None:
     """Run ``mmgen release``."""
-    from mmgen import releasing
     from mmgen.commands.tables import verdict_lines
     from mmgen.evaluation.privacy.gate import opens
+    from mmgen.sharing import releasing
 
     if (options.override is None) != (options.because is None):
         raise UserError("--override NAME and --because REASON belong together; give both or neither.")

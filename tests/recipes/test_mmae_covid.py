@@ -18,7 +18,7 @@ from accelerate.state import AcceleratorState
 from small import PROJECT, digests, run
 from tiny import QUICK_ATTACKS
 
-from mmgen import auditing
+from mmgen.assessment import auditing
 from mmgen.cli import run_command
 from mmgen.config import parse_config
 from mmgen.data.writing.synthetic import read_dataset

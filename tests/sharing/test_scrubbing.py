@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmgen.scrubbing.text import NAME, PATH, Scrubber, names_of_this_machine
+from mmgen.sharing.scrubbing import NAME, PATH, Scrubber, names_of_this_machine
 
 SCRUBBER = Scrubber(frozenset({"Annika", "lab-pc7", "max"}))
 

@@ -12,6 +12,15 @@ from pictures import write_pictures
 from small import noise_samples
 from tiny_medsynth import LABELS, small_generator, tiny_samples
 
+from mmgen.assessment.inputs import (
+    Reading,
+    data_sets_of,
+    joined,
+    modality_of,
+    parse_paths,
+    read_synthetic,
+    synthetic_settings,
+)
 from mmgen.condense import write_condensed
 from mmgen.data.audio import AudioSettings
 from mmgen.data.images import ImageSettings
@@ -20,7 +29,6 @@ from mmgen.data.prepare import Preparation
 from mmgen.errors import UserError
 from mmgen.generate import write_dataset
 from mmgen.hub import load_model
-from mmgen.inputs import Reading, data_sets_of, joined, modality_of, parse_paths, read_synthetic, synthetic_settings
 from mmgen.output import OutputOptions
 from mmgen.plan import make_plan
 

@@ -20,16 +20,16 @@ from small import small_model
 from tiny_medsynth import LABELS, small_generator
 
 import mmgen
-from mmgen import evaluating
+from mmgen.assessment import evaluating
+from mmgen.assessment.evaluating import Measures
+from mmgen.assessment.inputs import Reading
 from mmgen.condense import write_condensed
 from mmgen.data.prepare import Preparation
 from mmgen.errors import UserError
-from mmgen.evaluating import Measures
 from mmgen.evaluation.fidelity.measure import MEASURES
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.generate import read_sources, write_dataset
 from mmgen.hub import save_model
-from mmgen.inputs import Reading
 from mmgen.output import OutputOptions
 from mmgen.plan import make_plan
 
@@ -93,8 +93,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def test_it_is_importable_from_the_top() -> None:
-    from mmgen.auditing import audit
-    from mmgen.releasing import release
+    from mmgen.assessment.auditing import audit
+    from mmgen.sharing.releasing import release
 
     assert mmgen.evaluate is evaluating.evaluate and mmgen.audit is audit and mmgen.release is release
     assert {"evaluate", "audit", "release"} <= set(mmgen.__all__)

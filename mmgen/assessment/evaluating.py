@@ -11,6 +11,16 @@ from typing import Any
 import numpy as np
 from timm.models.vision_transformer import VisionTransformer
 
+from mmgen.assessment.inputs import (
+    DOCUMENT,
+    Paths,
+    Reading,
+    data_sets_of,
+    modality_of,
+    parse_paths,
+    read_synthetic,
+    synthetic_settings,
+)
 from mmgen.data.manifest import label_key
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
@@ -25,16 +35,6 @@ from mmgen.evaluation.shown import shown_samples, value_figure
 from mmgen.evaluation.training_sets import align_labels, four_sets
 from mmgen.evaluation.utility import UtilityConfig, utility
 from mmgen.hub import load_model, model_digest
-from mmgen.inputs import (
-    DOCUMENT,
-    Paths,
-    Reading,
-    data_sets_of,
-    modality_of,
-    parse_paths,
-    read_synthetic,
-    synthetic_settings,
-)
 from mmgen.models.classifiers import ClassifierName
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.modality import Modality

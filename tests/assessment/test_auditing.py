@@ -19,7 +19,7 @@ from small import small_model
 from tiny_medsynth import LABELS, small_generator
 
 import mmgen
-from mmgen import auditing
+from mmgen.assessment import auditing
 from mmgen.condense import write_condensed
 from mmgen.data.phantoms import write_phantoms
 from mmgen.errors import UserError
@@ -27,7 +27,7 @@ from mmgen.evaluation.privacy import audit as attacks
 from mmgen.evaluation.privacy.gate import opens
 from mmgen.hub import model_digest, save_model
 from mmgen.models.attention_gan import Critic
-from mmgen.scrubbing.datasets import dataset_digest
+from mmgen.sharing.datasets import dataset_digest
 from mmgen.training.checkpoint import Checkpoints
 
 ON_DATA = {"closest_record", "closest_record_features", "domias", "logan_black_box", "logan_black_box_paper"}

@@ -19,10 +19,10 @@ from mmgen.data.writing.writer import sha256
 from mmgen.errors import UserError, first_few
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict, judge, opens
 from mmgen.hub import load_model, model_digest
-from mmgen.release_texts import Override, override_record, privacy_section, shared_audit, top_readme, with_section
-from mmgen.scrubbing.content import copy_tensors, stripped
-from mmgen.scrubbing.datasets import dataset_digest, scrub_dataset
-from mmgen.scrubbing.text import Scrubber
+from mmgen.sharing.content import copy_tensors, stripped
+from mmgen.sharing.datasets import dataset_digest, scrub_dataset
+from mmgen.sharing.scrubbing import Scrubber
+from mmgen.sharing.texts import Override, override_record, privacy_section, shared_audit, top_readme, with_section
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def release(
 
     The verdict is formed anew from the audit's numbers. What is copied must be what was audited, by digest. Released
     are the weights, configuration, card, preview and utility of the model; the data sets
-    (:func:`mmgen.scrubbing.datasets.scrub_dataset`); the audit without anything on single records; a README and
+    (:func:`mmgen.sharing.datasets.scrub_dataset`); the audit without anything on single records; a README and
     checksums. Nothing else is, whatever lies in the folders: no critic, checkpoint, log, configuration or report. Files
     that were left out of data sets are logged.
 

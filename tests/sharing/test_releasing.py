@@ -27,8 +27,8 @@ from mmgen.generate import write_dataset
 from mmgen.hub import load_model, model_digest, save_generator, save_model
 from mmgen.output import OutputOptions
 from mmgen.plan import make_plan
-from mmgen.releasing import ReleaseRefused, release
-from mmgen.scrubbing.datasets import dataset_digest
+from mmgen.sharing.datasets import dataset_digest
+from mmgen.sharing.releasing import ReleaseRefused, release
 
 QUIET = {
     "auc": 0.5, "auc_ci": [0.47, 0.53], "tpr_at_1_fpr": 0.01, "tpr_at_1_fpr_ci": [0.0, 0.02], "n_members": 500,
@@ -393,7 +393,7 @@ def test_copies_that_differ_from_what_was_audited_are_refused(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if a training had written to the folder between the look at it and the copy."""
-    from mmgen import releasing
+    from mmgen.sharing import releasing
 
     copy = releasing.copy_tensors
 
@@ -410,7 +410,7 @@ def test_copies_that_differ_from_what_was_audited_are_refused(
 def test_a_release_that_fails_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
-    from mmgen import releasing
+    from mmgen.sharing import releasing
 
     def full(folder: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

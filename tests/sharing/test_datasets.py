@@ -20,8 +20,8 @@ from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.verify import verify_dataset
 from mmgen.data.writing.writer import FolderWriter, SyntheticSample, sha256
 from mmgen.errors import UserError
-from mmgen.scrubbing.datasets import dataset_digest, scrub_dataset
-from mmgen.scrubbing.text import Scrubber
+from mmgen.sharing.datasets import dataset_digest, scrub_dataset
+from mmgen.sharing.scrubbing import Scrubber
 
 LABELS = ("covid", "ΑΒ c")
 SCRUBBER = Scrubber(frozenset({"annika", "lab-pc7"}))

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 from small import digests
 
+from mmgen.assessment.reporting import add_to_report, redraw, together, with_media
 from mmgen.errors import UserError
 from mmgen.evaluation.report.media import Figure, ReportMedia, Sample
 from mmgen.evaluation.report.writing import write_report
-from mmgen.reporting import add_to_report, redraw, together, with_media
 
 SCORE = {"auc": {"mean": 0.8, "std": 0.0}, "balanced_accuracy": {"mean": 0.7, "std": 0.0}, "seeds": 1}
 ATTACK = {

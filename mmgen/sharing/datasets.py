@@ -19,8 +19,8 @@ from mmgen.data.threads import in_order
 from mmgen.data.writing.unfinished import INCOMPLETE
 from mmgen.data.writing.verify import verify_dataset
 from mmgen.errors import UserError, first_few
-from mmgen.scrubbing.content import SAMPLE_SUFFIXES, sample_digest, stripped
-from mmgen.scrubbing.text import SOURCE_ID, Scrubber
+from mmgen.sharing.content import SAMPLE_SUFFIXES, sample_digest, stripped
+from mmgen.sharing.scrubbing import SOURCE_ID, Scrubber
 
 DOCUMENT, TABLE, README = "dataset.json", "metadata.csv", "README.md"
 _FILE_COLUMNS = ("_file_name", "_spectrogram")
@@ -30,7 +30,7 @@ def dataset_digest(folder: Path) -> str:
     """SHA-256, hexadecimal, of the samples of a data set and their labels.
 
     It is taken over the sorted relative names of sample files and members of shards, each with the SHA-256 of what
-    scrubbing leaves of it (:func:`mmgen.scrubbing.content.sample_digest`), and the label and files of every row of the
+    scrubbing leaves of it (:func:`mmgen.sharing.content.sample_digest`), and the label and files of every row of the
     table. So it is the same before and after :func:`scrub_dataset`, and another one if a pixel, a label or a name is.
 
     Raises:

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from mmgen.scrubbing.content import copy_tensors, sample_digest, stripped
+from mmgen.sharing.content import copy_tensors, sample_digest, stripped
 
 SECRET = b"AnnikaSecret"
 

@@ -1,0 +1,135 @@
+"""What is audited: a run, a model, or synthetic data of any origin, and the samples that an attacker has of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmgen.assessment.inputs import DOCUMENT, Reading, data_sets_of, joined, read_synthetic, synthetic_settings
+from mmgen.condensation.medsynth import to_samples
+from mmgen.data.images import ImageSettings
+from mmgen.data.samples import Samples
+from mmgen.data.settings import Settings
+from mmgen.errors import UserError
+from mmgen.evaluation.privacy.sides import Side
+from mmgen.generate import generate_pairs
+from mmgen.hub import load_model
+from mmgen.models.attention_gan import Critic
+from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.medsynth import MedSynthGenerator
+from mmgen.synthesis import model_settings
+from mmgen.training.checkpoint import Checkpoints
+
+# Samples that are drawn from a generator for its audit, over all classes.
+DRAWN = 1000
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is audited: a model, synthetic data sets, or both from one run.
+
+    Attributes:
+        model: None for synthetic data alone.
+        critic: of the run that trained the model, if it is there.
+        data_sets: folders of data sets, or one folder or CSV of synthetic files, by name relative to what was given.
+        settings: how files of each modality become arrays.
+    """
+
+    model: CrossModalMAE | MedSynthGenerator | None
+    critic: Critic | None
+    data_sets: Mapping[str, Path]
+    settings: Mapping[str, Settings]
+
+    @classmethod
+    def at(cls, path: str | Path, modalities: Sequence[str] = ()) -> Subject:
+        """The model, run, data set or folder at a path; a hub id works for a model.
+
+        Raises:
+            UserError: there is nothing of this kind.
+        """
+        here = Path(path)
+        if here.is_file() or (here / DOCUMENT).is_file():
+            return cls(None, None, {".": here}, synthetic_settings(here, modalities))
+        holds_model = any((here / name / "config.json").is_file() for name in (".", "model"))
+        if here.is_dir() and not holds_model:
+            sets = data_sets_of(here) or {".": here}
+            return cls(None, None, sets, synthetic_settings(next(iter(sets.values())), modalities))
+        if not here.exists() and not _is_hub_id(path):
+            raise UserError(f"There is nothing at {path}; give a run, a model, a data set or a folder of files.")
+        model = load_model(path)
+        known = settings_of(model)
+        if unknown := [name for name in modalities if name not in known]:
+            raise UserError(f"{path} has the modalities {', '.join(known)}, not {', '.join(unknown)}.")
+        settings = {name: known[name] for name in modalities or known}
+        return cls(model, critic_of(here, model), data_sets_of(here), settings)
+
+
+def critic_of(run: Path, model: object) -> Critic | None:
+    """The critic that a MedSynth generator was last trained against, from the run's checkpoints."""
+    for phase in ("phase2", "phase1"):
+        checkpoints = Checkpoints(run / phase / "checkpoints")
+        if isinstance(model, MedSynthGenerator) and checkpoints.last.is_file():
+            saved = checkpoints.load()["model"]
+            weights = {key.removeprefix("critic."): value for key, value in saved.items() if key.startswith("critic.")}
+            channels, size, _ = model.shape
+            critic = Critic(size, channels, len(model.class_names), len(weights["features.0.weight"]))
+            critic.load_state_dict(weights)
+            return critic.eval()
+    return None
+
+
+def _is_hub_id(path: str | Path) -> bool:
+    """Whether a path that is not there may be a model's name on a hub; :func:`load_model` decides."""
+    return isinstance(path, str) and path.count("/") == 1 and not path.startswith((".", "/", "~"))
+
+
+def settings_of(model: CrossModalMAE | MedSynthGenerator) -> dict[str, Settings]:
+    """How files of a model's modalities become arrays."""
+    if isinstance(model, CrossModalMAE):
+        return model_settings(model)
+    channels, size, _ = model.shape
+    return {"image": ImageSettings(size, channels)}
+
+
+def synthetic_samples(subject: Subject, members: Side, seed: int, reading: Reading | None = None) -> dict[str, Samples]:
+    """What an attacker can have: all stored data sets, and of a generator as many samples more as make 1,000."""
+    how = (reading or Reading()).how
+    sets = [read_synthetic(path, subject.settings, how.label_map, how.skip_bad) for path in subject.data_sets.values()]
+    stored = len(next(iter(sets[0].values()))) if sets else 0
+    model = subject.model
+    if isinstance(model, MedSynthGenerator) and model.prior is not None:
+        missing = DRAWN - sum(len(s["image"]) for s in sets)
+        per_class = max(-(-missing // len(model.class_names)), 10)
+        # A seed of its own: stored sets begin with what the first seed gives.
+        sets.append({"image": to_samples(model.sample(per_class, seed + 0x5EED))})
+    elif isinstance(model, CrossModalMAE) and not stored:
+        sets.append(_decoded(model, members, seed))
+    if not sets:
+        raise UserError(
+            "There is no synthetic data set to audit, and the generator starts from real images; generate one."
+        )
+    return {name: joined([one[name] for one in sets]) for name in subject.settings}
+
+
+def _decoded(model: CrossModalMAE, members: Side, seed: int) -> dict[str, Samples]:
+    """A set that a masked autoencoder makes from its members."""
+    if missing := [name for name in model.modalities if name not in members.samples]:
+        raise UserError(
+            f"The model makes samples from real ones of {' and '.join(model.modalities)}, and there is no data set of "
+            f"it yet; audit all modalities ({', '.join(missing)} too), or generate a data set first."
+        )
+    labels = len(next(iter(members.samples.values())).label_names)
+    batches = list(generate_pairs(model, members.samples, -(-DRAWN // labels), seed=seed))
+    every = np.concatenate([batch.labels for batch in batches])
+    return {
+        name: Samples(
+            np.concatenate([batch.values[name] for batch in batches]),
+            every,
+            tuple(batches[0].label_names),
+            np.arange(len(every)),
+        )
+        for name in model.modalities
+    }

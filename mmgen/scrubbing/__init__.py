@@ -1,1 +1,0 @@
-"""Taking traces of machine, people and real data out of files that are passed on, without touching their samples."""

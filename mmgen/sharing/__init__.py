@@ -1,0 +1,1 @@
+"""What may leave the house: copied by allow-list, cleaned and described."""
