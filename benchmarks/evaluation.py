@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,7 +54,12 @@ def main() -> None:
     config = parse_config(EvaluationBenchmark)
     parts: dict[str, Callable[[EvaluationBenchmark], dict[str, Any]]] = {"search": search, "fidelity": fidelity}
     parts |= {"audit": audit} if config.attacks else {}
-    report: dict[str, Any] = {"machine": machine(), "samples": config.samples, "image_size": config.image_size}
+    report: dict[str, Any] = {
+        "command": " ".join(["python", *sys.argv]),
+        "machine": machine(),
+        "samples": config.samples,
+        "image_size": config.image_size,
+    }
     for name, part in parts.items():
         with multiprocessing.get_context("spawn").Pool(1) as fresh:
             report[name] = fresh.apply(part, (config,))

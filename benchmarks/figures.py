@@ -10,9 +10,7 @@ named.
 from __future__ import annotations
 
 import io
-import json
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +19,8 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure as Drawing
 from PIL import Image
+from reported_runs import Run, read_runs
 
-from mmgen.assessment.reporting import together
 from mmgen.cli import run_command
 from mmgen.config import parse_config
 from mmgen.data.writing.atomic import new_file
@@ -32,8 +30,7 @@ from mmgen.evaluation.report.figures import STYLE, finite, plain, png_bytes, var
 from mmgen.evaluation.report.figures_privacy import logan_bars
 from mmgen.evaluation.report.figures_utility import utility_figures
 from mmgen.evaluation.report.privacy import attacks
-from mmgen.evaluation.report.reading import read_report
-from mmgen.evaluation.report.text import NOTHING, as_dict, duration, interval, mean, name_of, number, score
+from mmgen.evaluation.report.text import NOTHING, as_dict, interval, mean, name_of, number, score
 from mmgen.evaluation.report.utility import set_names
 
 logger = logging.getLogger("mmgen")
@@ -51,11 +48,6 @@ PAPER_VIT = {
 # MedSynth's paper, Section 4.5: what it reads from its Fig. 3, which has no numbers, for both attacks and data sets.
 PAPER_LOGAN = "below chance"
 LOGAN = ("logan_white_box", "logan_black_box", "logan_white_box_paper", "logan_black_box_paper")
-# Labels that MedSynth's data sets are known by, in small letters without signs.
-DATASETS = {
-    "isic": {"bcc", "bkl", "df", "mel", "nv", "vasc"},
-    "alzheimer": {"milddemented", "moderatedemented", "nondemented", "verymilddemented"},
-}
 
 
 @dataclass(frozen=True)
@@ -66,52 +58,6 @@ class Figures:
     """Folders of runs, or JSON files with the sections of a report."""
     out: Path = Path("figures")
     """Folder of index.md, tables and pictures; files of the same names are replaced."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What the reports of a run say.
-
-    Attributes:
-        path: as the user names it.
-        name: as it is named in what is written.
-        report: sections of all reports together.
-    """
-
-    path: Path
-    name: str
-    report: Mapping[str, Any]
-
-    def part(self, *keys: str) -> dict[str, Any]:
-        """A part of the report by its keys, empty if it is not there."""
-        found: Any = self.report
-        for key in keys:
-            found = as_dict(found).get(key)
-        return as_dict(found)
-
-    def modality(self, key: str) -> str:
-        """Readable name of a modality."""
-        return name_of(key, self.part("data"))
-
-    @property
-    def is_mae_on_data(self) -> bool:
-        """Whether the run is one of a masked autoencoder, and not on phantoms."""
-        phantoms = self.part("config").get("images", "unknown") is None
-        return not phantoms and any("masked_patch_error" in as_dict(of) for of in self.part("fidelity").values())
-
-    @property
-    def dataset(self) -> str | None:
-        """Which of MedSynth's data sets has these labels, if one has."""
-        labels = {re.sub(r"[^a-z]", "", label.lower()) for label in self.part("data", "image", "counts")}
-        return next((name for name, known in DATASETS.items() if known <= labels), None)
-
-    def origin(self, phase: str) -> str:
-        """The run's name, on what and for how long the phase ran, and how far its split can be trusted."""
-        cost = self.part("cost", phase)
-        facts = [f"{cost.get('device')}, {duration(cost.get('seconds'))}" if cost else "device and seconds unknown"]
-        shared = max((as_dict(of).get("shared_subjects") or 0 for of in self.part("data").values()), default=0)
-        facts += [f"{shared} subjects are on both sides of the split"] if shared else []
-        return f"{self.name} ({'; '.join(facts)})"
 
 
 @dataclass
@@ -343,52 +289,6 @@ def logan_row(run: Run, kind: str, modality: str, entry: Mapping[str, Any]) -> S
         f"{score(entry.get('auc'))} ({interval(entry.get('auc_ci'))})",
         f"{number(entry.get('n_members'))} / {number(entry.get('n_non_members'))}",
     )
-
-
-def read_runs(paths: Sequence[Path]) -> list[Run]:
-    """All runs; the name of each is the shortest end of its path that no other has.
-
-    Raises:
-        UserError: there is no path, or one is missing, damaged or named twice.
-    """
-    if not paths:
-        raise UserError("--runs names no run; give the folder of at least one.")
-    ends = [path.resolve().with_suffix("") if path.is_file() else path.resolve() for path in paths]
-    for depth in range(1, max(len(end.parts) for end in ends) + 1):
-        names = ["/".join(end.parts[-depth:]) for end in ends]
-        if len(set(names)) == len(names):
-            return [Run(path, name, read_run(path)) for path, name in zip(paths, names, strict=True)]
-    twice = next(path for path, end in zip(paths, ends, strict=True) if ends.count(end) > 1)
-    raise UserError(f"--runs names {twice} twice; name every run once.")
-
-
-def read_run(path: Path) -> dict[str, Any]:
-    """The sections of a run's reports; what an audit added later stands in place of what was there."""
-    if path.is_file():
-        return read_json(path)
-    if not path.is_dir():
-        raise UserError(f"There is no run at {path}; give the folder of a run, or a .json with its report.")
-    whole: dict[str, Any] = {}
-    for place in (path, path / "report", path / "audit"):
-        if (place / "report.json").is_file():
-            whole = together(whole, {key: value for key, value in read_report(place).items() if value})
-    # Every audit writes this file, a report of its own only the command.
-    if (path / "audit" / "privacy.json").is_file():
-        whole["privacy"] = as_dict(read_json(path / "audit" / "privacy.json").get("privacy"))
-    return whole
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; raises UserError where it is none or holds no sections."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # neither JSON nor UTF-8
-        raise UserError(
-            f"{path} is damaged or no JSON; give the folder of a run, or a .json with its report."
-        ) from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no sections of a report; give the folder of a run, or a .json with its report.")
-    return content
 
 
 def stacked(drawings: Mapping[str, bytes]) -> bytes:

@@ -30,8 +30,14 @@ def add_to_report(folder: Path, sections: Mapping[str, Any], media: ReportMedia)
     earlier, shown = {}, ReportMedia()
     if (folder / "report.json").is_file():
         earlier, shown = read_report(folder), read_media(folder)
-    head = {"run": folder.resolve().name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    head = {"run": _name_of(folder), "created": datetime.now(UTC).isoformat(timespec="seconds")}
     return write_whole(folder, together(earlier, {**head, **sections}), with_media(shown, media))
+
+
+def _name_of(folder: Path) -> str:
+    """The run's name, also of a folder that holds a part of its report."""
+    whole = folder.resolve()
+    return whole.parent.name if whole.name in PARTS else whole.name
 
 
 def write_whole(folder: Path, report: Mapping[str, Any], media: ReportMedia) -> Path:

@@ -94,6 +94,7 @@ def put(folder: Path, report: dict[str, Any] | None = None, privacy: dict[str, A
 @pytest.fixture
 def draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Run the script on these runs; the folder it writes."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)  # as where a script is started
 
     def call(*runs: Path) -> Path:
         out = tmp_path / "out"
