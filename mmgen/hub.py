@@ -71,9 +71,18 @@ def save_model(model: CrossModalMAE, folder: Path, counts: Counts) -> None:
     write_card(model, folder, counts)
 
 
-def write_card(model: CrossModalMAE, folder: Path, counts: Counts, measures: Mapping[str, Any] | None = None) -> None:
-    """Write the model card ``README.md``, with short results by name where there are any."""
+def write_card(
+    model: CrossModalMAE,
+    folder: Path,
+    counts: Counts,
+    measures: Mapping[str, Any] | None = None,
+    utility: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the model card ``README.md``, with short results by name where there are any, and ``utility.json``, section
+    ``utility`` of the report, if it is given."""
     (folder / "README.md").write_text(mae_card(model, counts, measures or {}), encoding="utf-8")
+    if utility:
+        (folder / "utility.json").write_text(json.dumps(utility, indent=2) + "\n", encoding="utf-8")
 
 
 def save_generator(
@@ -106,14 +115,18 @@ def save_generator(
     card = medsynth_card(model, counts, subjects, own_size | dict(sizes or {}), measures or {})
     (folder / "README.md").write_text(card, encoding="utf-8")
     if model.prior is not None:
-        Image.fromarray(_preview(model)).save(folder / "preview.png")
+        Image.fromarray(preview(model)).save(folder / "preview.png")
     (folder / "privacy.json").write_text('{"audited": false}\n', encoding="utf-8")
     if utility:
         (folder / "utility.json").write_text(json.dumps(utility, indent=2) + "\n", encoding="utf-8")
 
 
-def _preview(model: MedSynthGenerator, per_class: int = 8) -> Any:
-    """A uint8 picture (H, W, 3): a row of synthetic images a class."""
+def preview(model: MedSynthGenerator, per_class: int = 8) -> Any:
+    """A uint8 picture (H, W, 3): a row of synthetic images a class.
+
+    Raises:
+        UserError: a generator that starts from real images.
+    """
     made = model.sample(per_class).images
     rows = made.unflatten(0, (len(model.class_names), per_class)).expand(-1, -1, 3, -1, -1)
     return rows.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2).numpy()
@@ -132,9 +145,28 @@ def start_from_timm(model: CrossModalMAE, modality: str, name_or_file: str) -> N
     load_stream(model.streams[modality], model.modalities[modality], weights)
 
 
+def model_config(model: Model) -> dict[str, Any]:
+    """What a model is built from, as in its ``config.json``: parameters of its constructor and nothing else."""
+    if isinstance(model, CrossModalMAE):
+        return model.config
+    generator = {key: value for key, value in model.generator.config.items() if key != "classes"}
+    sizes = ("image_size", "channels", "class_names")
+    prior = None
+    if model.prior is not None:
+        prior = {key: value for key, value in model.prior.config.items() if key not in sizes}
+    names = {"class_names": list(model.class_names), "input_prior": model.input_prior}
+    return generator | names | {"prior": prior}
+
+
 def model_digest(model: nn.Module) -> str:
-    """Twelve hexadecimal digits that name these weights, whatever the folder they lie in."""
+    """Twelve hexadecimal digits that name a model, whatever the folder it lies in.
+
+    They are taken over weights and, of this library's models, the configuration: with another name of a class or
+    another normalisation the same weights are another model.
+    """
     digest = hashlib.sha256()
+    if isinstance(model, CrossModalMAE | MedSynthGenerator):
+        digest.update(json.dumps(model_config(model), sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

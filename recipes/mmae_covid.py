@@ -218,7 +218,7 @@ def main() -> None:
         sections, media = evaluate_mae(what, config.sizes.utility, accelerator, history, config.seed)
     ratios = {name: measures["masked_patch_error"]["ratio"] for name, measures in sections["fidelity"].items()}
     errors = {f"error on hidden patches, {name}": f"{ratio:.2f} of the mean patch's" for name, ratio in ratios.items()}
-    write_card(model, model_folder, data.training_counts(), errors)
+    write_card(model, model_folder, data.training_counts(), errors, sections["utility"])
     with costs.phase("audit"):
         subject = Subject(model, None, data_sets_of(out), settings)
         fast = config.fast or config.preset == "tiny"

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.hub import load_model, model_digest, save_generator, save_model, start_from_timm
+from mmgen.hub import load_model, model_config, model_digest, save_generator, save_model, start_from_timm
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.medsynth import MedSynthGenerator
@@ -63,6 +63,31 @@ def test_the_digest_names_the_weights() -> None:
     with torch.no_grad():
         next(model.parameters()).view(-1)[0] += 1e-3
     assert model_digest(model) != digest
+
+
+def test_the_digest_names_the_configuration() -> None:
+    model, generator = small_model(), small_generator()
+    digests = {model_digest(model), model_digest(generator)}
+    model.config["preprocessing"]["image"]["size"] = 64
+    digests.add(model_digest(model))
+    model.config["modalities"][0]["mean"] = (0.25,)
+    digests.add(model_digest(model))
+    generator.class_names = generator.class_names[::-1]
+    digests.add(model_digest(generator))
+    assert generator.prior is not None
+    generator.prior.config["pooled"] = ["gesund"]
+    digests.add(model_digest(generator))
+    assert len(digests) == 6
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_the_configuration_is_that_of_the_file(real: bool, tmp_path: Path) -> None:
+    generator = small_generator(real)
+    save_generator(generator, tmp_path, {})
+    config = model_config(generator)
+    assert json.loads((tmp_path / "config.json").read_text(encoding="utf-8")) == config
+    assert model_digest(MedSynthGenerator(**config)) != model_digest(generator)  # only the weights differ
+    assert model_config(MedSynthGenerator(**config)) == config
 
 
 def test_a_shared_model_holds_no_pickle_and_no_file_names(model_folder: Path, phantom_files: dict[str, Path]) -> None:

@@ -118,13 +118,10 @@ def audit(
     reading = reading or Reading(seed=seed)
     names = list(subject.settings)
     logger.info("Reading members and non-members")
-    sides = [
-        reading.side(parse_paths(paths, names, flag), subject.settings, split)
-        for paths, flag, split in (
-            (members, "--members", members_split),
-            (non_members, "--non-members", non_members_split),
-        )
+    paths = [
+        parse_paths(given, names, flag) for given, flag in ((members, "--members"), (non_members, "--non-members"))
     ]
+    sides = reading.sides(*paths, subject.settings, (members_split, non_members_split))
     folder = None if out is None else Path(out)
     found = audit_subject(subject, *sides, folder, features, fast, leave_out_shared, seed, thresholds, reading)
     return found
@@ -212,6 +209,7 @@ def write_privacy(path: Path, subject: Subject, section: Mapping[str, Any], verd
         "audited": True,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "of": {
+            "modalities": list(subject.settings),
             "model": None if subject.model is None else model_digest(subject.model),
             "data_sets": {
                 name: dataset_digest(place) for name, place in subject.data_sets.items() if (place / DOCUMENT).is_file()

@@ -29,7 +29,7 @@ from mmgen.evaluation.fidelity.features import OWN, Extractor, make_extractor
 from mmgen.evaluation.fidelity.measure import measure_fidelity
 from mmgen.evaluation.folds import utility_by_folds
 from mmgen.evaluation.measured import Measured, fingerprint
-from mmgen.evaluation.privacy.sides import Side
+from mmgen.evaluation.privacy.sides import Side, unseen
 from mmgen.evaluation.report.media import ReportMedia
 from mmgen.evaluation.shown import shown_samples, value_figure
 from mmgen.evaluation.training_sets import align_labels, four_sets
@@ -138,10 +138,9 @@ def evaluate(
     logger.info("Reading synthetic and real data")
     made, settings = _read_sets(Path(synthetic), modalities, reading)
     names = list(settings)
-    train, held_out = (
-        reading.side(parse_paths(paths, names, flag), settings, split)
-        for paths, flag, split in ((real, "--real", real_split), (test, "--test", test_split))
-    )
+    paths = [parse_paths(given, names, flag) for given, flag in ((real, "--real"), (test, "--test"))]
+    train, held_out = reading.sides(*paths, settings, (real_split, test_split))
+    held_out = unseen(train, held_out)
     measured = Measured(None if out is None else Path(out) / "measured")
     sections: dict[str, Any] = {"data": {}, "utility": {}, "fidelity": {}}
     for name in names:

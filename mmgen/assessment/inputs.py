@@ -52,10 +52,25 @@ class Reading:
     how: Preparation = field(default_factory=Preparation)
     seed: int = 0
 
-    def side(self, paths: Mapping[str, Path], settings: Mapping[str, Settings], split: str) -> Side:
+    def sides(
+        self,
+        first: Mapping[str, Path],
+        second: Mapping[str, Path],
+        settings: Mapping[str, Settings],
+        splits: tuple[str, str],
+    ) -> tuple[Side, Side]:
+        """:meth:`side` of each; data without splits that are named for both are split as a recipe splits them."""
+        same = {name: path.resolve() for name, path in first.items()} == {n: p.resolve() for n, p in second.items()}
+        one, other = (
+            self.side(paths, settings, split, same) for paths, split in zip((first, second), splits, strict=True)
+        )
+        return one, other
+
+    def side(self, paths: Mapping[str, Path], settings: Mapping[str, Settings], split: str, cut: bool = False) -> Side:
         """Samples of each modality with the names of whose they are.
 
-        Where the data have splits, ``split`` is read, otherwise everything. "train" is what a recipe with this seed
+        Where the data have splits, ``split`` is read, otherwise everything, or with ``cut`` the part that a recipe with
+        this seed makes ``split``. "train" is what a recipe with this seed
         would train on: without the part that it holds out where there is no "val" split; "val" is that part.
 
         Raises:
@@ -65,9 +80,9 @@ class Reading:
         samples, people = {}, {}
         for name, manifest in _read_files(sources, self.how.label_map, not self.how.skip_bad).items():
             chosen = manifest
-            if manifest.splits is not None:
+            if manifest.splits is not None or cut:
                 # A test split alone is enough for a side that nothing was trained on.
-                alone = split == "test"
+                alone = split == "test" and manifest.splits is not None
                 parts = manifest if alone else with_validation(manifest, self.how.validation_fraction, self.seed)
                 chosen = parts.of_split(split)
             usable, files, _ = decode_files(name, chosen, settings[name], self.how.cache, self.how.skip_bad)

@@ -20,10 +20,10 @@ from mmgen.data.writing.unfinished import INCOMPLETE
 from mmgen.data.writing.verify import verify_dataset
 from mmgen.errors import UserError, first_few
 from mmgen.sharing.content import SAMPLE_SUFFIXES, sample_digest, stripped
-from mmgen.sharing.scrubbing import SOURCE_ID, Scrubber
+from mmgen.sharing.described import Described
+from mmgen.sharing.scrubbing import Scrubber
 
 DOCUMENT, TABLE, README = "dataset.json", "metadata.csv", "README.md"
-_FILE_COLUMNS = ("_file_name", "_spectrogram")
 
 
 def dataset_digest(folder: Path) -> str:
@@ -37,7 +37,7 @@ def dataset_digest(folder: Path) -> str:
         UserError: the folder is no finished data set, or a file is missing, damaged or a link.
     """
     about = _document(folder)
-    of_files = in_order(partial(_digests, folder), [*_samples(about), *_tables(about)])
+    of_files = in_order(partial(_digests, folder, Described(about)), [*_samples(about), *_tables(about)])
     digest = hashlib.sha256()
     for line in sorted(line for lines in of_files for line in lines):
         digest.update(line.encode())
@@ -47,28 +47,31 @@ def dataset_digest(folder: Path) -> str:
 def scrub_dataset(source: Path, target: Path, scrubber: Scrubber, notes: str = "") -> list[str]:
     """Copy a data set to a new folder without anything but samples, labels and cleaned descriptions.
 
-    Only files that ``dataset.json`` lists and that are of a known kind are copied; links are not followed. Source ids,
-    paths and names go out of texts, everything but the sample out of samples' files, owner and time out of shards.
-    Labels stay. Checksums are made anew.
+    Only files that ``dataset.json`` lists and that are of a known kind are copied; links are not followed. What is
+    said of the set and of its samples is kept by allow-list (:class:`mmgen.sharing.described.Described`); paths and
+    names go out of texts, everything but the sample out of samples' files, owner and time out of shards. Labels stay.
+    Checksums are made anew.
 
     Args:
         notes: Markdown that is added to the data set's README as it is.
 
     Returns:
-        What was not copied: relative names, those of members of shards after the shard's.
+        What was not copied: relative names, those of members of shards after the shard's; columns and keys after
+        "metadata: " and "dataset.json: ".
 
     Raises:
         UserError: the data set is unfinished, or a file is missing, damaged or a link, or names another one that may
             not be copied.
     """
     about = _document(source)
-    scrubber = scrubber.keeping(about["counts"])
+    described = Described(about)
+    scrubber = scrubber.keeping([*about["counts"], *described.modalities])
     names = [*_samples(about), *_tables(about), *([README] if README in about["checksums"] else [])]
     left_out = sorted({*about["checksums"], *_files_in(source)} - {*names, DOCUMENT})
     checksums = {}
 
     def copy(name: str) -> tuple[str, str, list[str]]:
-        content, skipped = _scrubbed(source, name, scrubber)
+        content, skipped = _scrubbed(source, name, scrubber, described)
         if name == README:
             content += notes.encode()
         path = target / name
@@ -79,14 +82,20 @@ def scrub_dataset(source: Path, target: Path, scrubber: Scrubber, notes: str = "
     for name, checksum, skipped in progress_bar(in_order(copy, names), len(names), "copying"):
         checksums[name] = checksum
         left_out += skipped
-    head = scrubber.tree({key: value for key, value in about.items() if key != "checksums"})
+    head = scrubber.tree(described.head())
+    left_out += [f"{DOCUMENT}: {key}" for key in about if key not in head and key != "checksums"]
     # In the order of the document, which is that of the samples.
     listed = {name: checksums[name] for name in about["checksums"] if name in checksums}
     document = head | {"counts": about["counts"], "checksums": listed}
     (target / DOCUMENT).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if problems := verify_dataset(target, progress=False):
         raise UserError(f"{source} cannot be released as it is: {problems[0]} Generate it again.")
-    return left_out
+    return list(dict.fromkeys(left_out))  # every sample has the same keys
+
+
+def dataset_modalities(folder: Path) -> list[str]:
+    """Names of the modalities of a data set; UserError as for :func:`dataset_digest`."""
+    return list(Described(_document(folder)).modalities)
 
 
 def _document(folder: Path) -> dict[str, Any]:
@@ -96,7 +105,12 @@ def _document(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads(_read(folder, DOCUMENT))
         form, counts, checksums = about["format"], dict(about["counts"]), dict(about["checksums"])
-        if about["synthetic"] is not True or form not in ("folder", "webdataset") or not counts:
+        if (
+            about["synthetic"] is not True
+            or form not in ("folder", "webdataset")
+            or not counts
+            or not dict(about["preprocessing"])
+        ):
             raise ValueError("it describes no synthetic data set")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
@@ -146,14 +160,14 @@ def _read(folder: Path, name: str) -> bytes:
     return _checked(folder, name).read_bytes()
 
 
-def _scrubbed(folder: Path, name: str, scrubber: Scrubber) -> tuple[bytes, list[str]]:
-    """A file without traces, and which of a shard's members were left out."""
+def _scrubbed(folder: Path, name: str, scrubber: Scrubber, described: Described) -> tuple[bytes, list[str]]:
+    """A file without traces, and which of columns or members were left out."""
     try:
         if name.endswith(".tar"):
-            return _scrub_shard(folder, name, scrubber)
+            return _scrub_shard(folder, name, scrubber, described)
         content = _read(folder, name)
         if name == TABLE:
-            return _scrub_table(content.decode(), scrubber).encode(), []
+            return _scrub_table(content.decode(), scrubber, described)
         if name == README:
             return scrubber.prose(content.decode()).encode(), []
         return stripped(os.path.splitext(name)[1], content), []
@@ -163,27 +177,25 @@ def _scrubbed(folder: Path, name: str, scrubber: Scrubber) -> tuple[bytes, list[
         raise UserError(f"{folder / name} cannot be released ({error}); generate the data set again.") from error
 
 
-def _scrub_table(text: str, scrubber: Scrubber) -> str:
+def _scrub_table(text: str, scrubber: Scrubber, described: Described) -> tuple[bytes, list[str]]:
     """Names of files and labels stay: they are what the table is for."""
     rows = csv.DictReader(io.StringIO(text, newline=""))
-    columns = [column for column in rows.fieldnames or [] if not SOURCE_ID.fullmatch(column)]
+    columns = [column for column in rows.fieldnames or [] if described.keeps(column)]
     out = io.StringIO(newline="")
-    # What a row has beyond the columns goes to the key None, which is no column.
-    table = csv.DictWriter(out, columns, lineterminator="\n", extrasaction="ignore")
+    table = csv.DictWriter(out, columns, lineterminator="\n")
     table.writeheader()
     for row in rows:
         cells = {column: row[column] or "" for column in columns}
         table.writerow(
-            {column: text if _is_content(column) else scrubber.value(text) for column, text in cells.items()}
+            {
+                column: cell if described.names(column) else scrubber.value(described.cell(column, cell))
+                for column, cell in cells.items()
+            }
         )
-    return out.getvalue()
+    return out.getvalue().encode(), [f"metadata: {key}" for key in rows.fieldnames or [] if key not in columns]
 
 
-def _is_content(column: str) -> bool:
-    return column == "label" or column.endswith(_FILE_COLUMNS)
-
-
-def _scrub_shard(folder: Path, name: str, scrubber: Scrubber) -> tuple[bytes, list[str]]:
+def _scrub_shard(folder: Path, name: str, scrubber: Scrubber, described: Described) -> tuple[bytes, list[str]]:
     """Members one after the other, without owner and time; what they hold as if they were files."""
     out, left_out = io.BytesIO(), []
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT, encoding="utf-8") as tar:
@@ -192,7 +204,13 @@ def _scrub_shard(folder: Path, name: str, scrubber: Scrubber) -> tuple[bytes, li
             if content is None or (suffix != ".json" and suffix not in SAMPLE_SUFFIXES):
                 left_out.append(f"{name}/{member}")
                 continue
-            content = scrubber.json(content) if suffix == ".json" else stripped(suffix, content)
+            if suffix == ".json":
+                row = json.loads(content)
+                left_out += [f"metadata: {key}" for key in row if not described.keeps(key)]
+                kept = {key: described.value(key, value) for key, value in row.items() if described.keeps(key)}
+                content = json.dumps(scrubber.tree(kept), ensure_ascii=False).encode()
+            else:
+                content = stripped(suffix, content)
             about = tarfile.TarInfo(member)  # its defaults: mode 0644, time, user and group 0, no names
             about.size = len(content)
             tar.addfile(about, io.BytesIO(content))
@@ -208,11 +226,11 @@ def _members(folder: Path, name: str) -> Iterator[tuple[str, bytes | None]]:
             yield member.name, None if file is None else file.read()
 
 
-def _digests(folder: Path, name: str) -> Iterable[str]:
+def _digests(folder: Path, described: Described, name: str) -> Iterable[str]:
     """Lines for :func:`dataset_digest` of a file."""
     try:
         if name == TABLE:
-            return list(_label_lines(_read(folder, name).decode()))
+            return list(_label_lines(_read(folder, name).decode(), described))
         if not name.endswith(".tar"):
             return [_line(name, sample_digest(os.path.splitext(name)[1], _read(folder, name)))]
         return list(_shard_lines(folder, name))
@@ -231,9 +249,9 @@ def _shard_lines(folder: Path, name: str) -> Iterator[str]:
             yield _line(f"{name}/{member}", sample_digest(suffix, content))
 
 
-def _label_lines(table: str) -> Iterator[str]:
+def _label_lines(table: str, described: Described) -> Iterator[str]:
     for row in csv.DictReader(io.StringIO(table, newline="")):
-        kept = sorted((column, text) for column, text in row.items() if column and _is_content(column))
+        kept = sorted((column, text) for column, text in row.items() if described.names(column))
         yield _line(TABLE, json.dumps(kept))
 
 

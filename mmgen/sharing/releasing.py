@@ -17,17 +17,21 @@ from typing import Any, Literal
 
 from mmgen.data.writing.writer import sha256
 from mmgen.errors import UserError, first_few
-from mmgen.evaluation.privacy.gate import Thresholds, Verdict, judge, opens
-from mmgen.hub import load_model, model_digest
-from mmgen.sharing.content import copy_tensors, stripped
-from mmgen.sharing.datasets import dataset_digest, scrub_dataset
+from mmgen.evaluation.privacy.gate import Thresholds, Verdict, opens
+from mmgen.hub import Model, load_model, model_digest
+from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.sharing.datasets import dataset_digest, dataset_modalities, scrub_dataset
+from mmgen.sharing.evidence import judged, red
+from mmgen.sharing.models import copy_model
 from mmgen.sharing.scrubbing import Scrubber
-from mmgen.sharing.texts import Override, override_record, privacy_section, shared_audit, top_readme, with_section
+from mmgen.sharing.texts import Override, override_record, privacy_section, shared_audit, top_readme
 
 logger = logging.getLogger(__name__)
 
 What = Literal["all", "model", "data"]
 _AUDIT = "privacy.json"
+IMAGE = "image"
+"""Name of the one modality of generators that are no masked autoencoders."""
 
 
 class ReleaseRefused(UserError):  # noqa: N818  # what happened, not what is wrong
@@ -53,8 +57,8 @@ def release(
     """Copy a run's generator and data sets to a new folder if its privacy audit allows it.
 
     The verdict is formed anew from the audit's numbers. What is copied must be what was audited, by digest. Released
-    are the weights, configuration, card, preview and utility of the model; the data sets
-    (:func:`mmgen.sharing.datasets.scrub_dataset`); the audit without anything on single records; a README and
+    are the model (weights, configuration, card, preview and utility, :func:`mmgen.sharing.models.copy_model`); the data
+    sets (:func:`mmgen.sharing.datasets.scrub_dataset`); the audit without anything on single records; a README and
     checksums. Nothing else is, whatever lies in the folders: no critic, checkpoint, log, configuration or report. Files
     that were left out of data sets are logged.
 
@@ -83,9 +87,11 @@ def release(
     _refuse_occupied(out)
     found = _contents(run, what)
     record = _read_audit(run / "audit" if audit is None else audit)
-    digests = _digests(found)
+    model = None if found.model is None else load_model(found.model)
+    digests = _digests(model, found.data_sets)
     unknown = _compare(digests, record)
-    verdicts = [*_judged(record, thresholds, found.model is not None), *unknown]
+    modalities = _modalities(model, found.data_sets)
+    verdicts = [*judged(record, thresholds, model is not None, modalities), *unknown]
     if not opens(verdicts) and signed is None:
         raise ReleaseRefused(_refusal(run, verdicts))
     scrubber = Scrubber.of_this_machine()
@@ -95,8 +101,8 @@ def release(
     # Who overrides an audit signs with the own name, which is no trace.
     about = scrubber.tree(shared_audit(record, cleaned, thresholds, digests)) | override_record(cleaned, needed)
     with _new_folder(out) as folder:
-        if found.model is not None:
-            _copy_model(found.model, folder / "model", scrubber, section)
+        if found.model is not None and model is not None:
+            copy_model(model, found.model, folder / "model", scrubber, section)
             _write_json(folder / "model" / _AUDIT, about)
         for name, source in found.data_sets.items():
             left_out = scrub_dataset(source, folder / name, scrubber, f"\n{section}")
@@ -162,11 +168,17 @@ def _read_audit(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} is no privacy audit ({error}); audit again.") from error
 
 
-def _digests(found: _Contents) -> dict[str, Any]:
+def _digests(model: Model | None, data_sets: Mapping[str, Path]) -> dict[str, Any]:
     return {
-        "model": None if found.model is None else model_digest(load_model(found.model)),
-        "data_sets": {name: dataset_digest(path) for name, path in found.data_sets.items()},
+        "model": None if model is None else model_digest(model),
+        "data_sets": {name: dataset_digest(path) for name, path in data_sets.items()},
     }
+
+
+def _modalities(model: Model | None, data_sets: Mapping[str, Path]) -> list[str]:
+    """Names of all that is released, each once."""
+    own = [] if model is None else list(model.modalities) if isinstance(model, CrossModalMAE) else [IMAGE]
+    return list(dict.fromkeys([*own, *(name for path in data_sets.values() for name in dataset_modalities(path))]))
 
 
 def _compare(digests: Mapping[str, Any], record: Mapping[str, Any]) -> list[Verdict]:
@@ -184,43 +196,7 @@ def _compare(digests: Mapping[str, Any], record: Mapping[str, Any]) -> list[Verd
             if name in audited["data_sets"] or (name == "synthetic" and len(audited["data_sets"]) > 0):
                 raise UserError(f"The data set {name} was changed after the audit; audit it again.")
             missing.append(name)
-    return [_red(f"audit/{name}", f"{name}: not audited") for name in missing]
-
-
-def _judged(record: Mapping[str, Any], thresholds: Thresholds, with_model: bool) -> list[Verdict]:
-    """Verdicts on all attacks that count for what is released, and on kinds of evidence that there must be."""
-    privacy = _counting(record.get("privacy", {}), with_model)
-    verdicts = judge(privacy, thresholds)
-    if not record or verdicts[0].attack == "audit":
-        return verdicts
-    threats = {_threat(privacy.get(verdict.attack)) for verdict in verdicts} - {None}
-    if not any(key.partition("/")[0] == "copies" for key in privacy):
-        verdicts.append(_red("copies", "copies: not counted, which is no evidence that there are none"))
-    if with_model and not threats & {"W", "G"}:
-        verdicts.append(_red("attacks", "generator: not attacked, which is no evidence that nothing leaks"))
-    if not threats:
-        verdicts.append(_red("attacks", "membership: not attacked, which is no evidence that nothing leaks"))
-    return verdicts
-
-
-def _counting(privacy: Mapping[str, Any], with_model: bool) -> dict[str, Any]:
-    """The entries that count: for data alone without what needs the critic, and without what needs the generator if
-    there is an attack that does not; otherwise the latter is the evidence there is."""
-    if with_model:
-        return dict(privacy)
-    threats = {_threat(entry) for entry in privacy.values()}
-    stronger = {"W", "G"} if "S" in threats else {"W"}
-    return {key: entry for key, entry in privacy.items() if _threat(entry) not in stronger}
-
-
-def _threat(entry: Any) -> str | None:
-    """Threat model of an attack on membership; None of anything else."""
-    attack = isinstance(entry, Mapping) and entry.get("counts") is not False
-    return entry.get("threat_model") if attack else None
-
-
-def _red(attack: str, line: str) -> Verdict:
-    return Verdict(attack, "red", line, allowed=False)
+    return [red(f"audit/{name}", f"{name}: not audited") for name in missing]
 
 
 def _refusal(run: Path, verdicts: list[Verdict]) -> str:
@@ -237,29 +213,6 @@ def _by_how_much(verdict: Verdict) -> str:
     if verdict.value is None or verdict.threshold is None:
         return ""
     return f" [{verdict.attack}: {verdict.value:.3g}, {verdict.excess:.3g} above {verdict.threshold:.3g}]"
-
-
-def _copy_model(source: Path, target: Path, scrubber: Scrubber, section: str) -> None:
-    """The files that a receiver loads and reads, by name."""
-    model = load_model(source)
-    scrubber = scrubber.keeping([*getattr(model, "class_names", ()), *getattr(model, "labels", ())])
-    scrubber = scrubber.keeping(getattr(model, "modalities", {}))
-    files = {name: source / name for name in ("config.json", "README.md", "utility.json", "preview.png")}
-    for path in (source / "model.safetensors", *files.values()):
-        if path.is_symlink():
-            raise UserError(f"{path} is a link, which is not followed; put the file itself there.")
-    target.mkdir(parents=True)
-    try:
-        copy_tensors(source / "model.safetensors", target / "model.safetensors")
-        for name in ("config.json", "utility.json"):
-            if files[name].is_file():
-                (target / name).write_bytes(scrubber.json(files[name].read_bytes(), indent=2) + b"\n")
-        if files["preview.png"].is_file():
-            (target / "preview.png").write_bytes(stripped(".png", files["preview.png"].read_bytes()))
-        card = scrubber.prose(files["README.md"].read_text(encoding="utf-8")) if files["README.md"].is_file() else ""
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"A file of the model {source} is damaged ({error}); save the model again.") from error
-    (target / "README.md").write_text(with_section(card, section), encoding="utf-8")
 
 
 def _refuse_changed(folder: Path, digests: Mapping[str, Any]) -> None:

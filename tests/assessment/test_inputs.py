@@ -230,3 +230,19 @@ def test_modalities_fit_the_data() -> None:
     assert modality.patch == (8, 8) and modality.shape == (3, 32, 32)
     assert modality.mean == pytest.approx(samples.values.mean((0, 2, 3)))
     assert modality_of("image", ImageSettings(37, 3), tiny_samples((2, 2), size=37)).padded == (40, 40)
+
+
+def test_one_place_for_both_sides_is_split_as_a_recipe_splits_it(tmp_path: Path) -> None:
+    from mmgen.data.overview import Source
+    from mmgen.data.prepare import Preparation, prepare
+
+    folder, settings = {"image": write_pictures(tmp_path / "all", 12)}, {"image": ImageSettings(32, 3)}
+    trained = prepare({"image": Source(folder["image"], settings["image"])}, Preparation(seed=3)).splits
+    members, others = Reading(seed=3).sides(folder, folder, settings, ("train", "test"))
+    for side, split in ((members, "train"), (others, "test")):
+        np.testing.assert_array_equal(side.samples["image"].values, trained[split]["image"].values[:])
+    other = {"image": write_pictures(tmp_path / "other", 3)}
+    assert [len(side.samples["image"]) for side in Reading().sides(folder, other, settings, ("train", "test"))] == [
+        24,
+        6,
+    ]

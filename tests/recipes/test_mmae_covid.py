@@ -99,7 +99,10 @@ def test_a_run_writes_every_file_of_its_folder(finished: tuple[Path, list[str]])
         "tensorboard/events.out",
         *(f"checkpoints/{name}.pt" for name in ("last", "best", "step_00000010")),
         *(f"previews/{name}_0001.png" for name in ("image", "audio")),
-        *(f"model/{name}" for name in ("config.json", "model.safetensors", "README.md", "privacy.json")),
+        *(
+            f"model/{name}"
+            for name in ("config.json", "model.safetensors", "README.md", "privacy.json", "utility.json")
+        ),
         *(f"synthetic/{name}" for name in ("metadata.csv", "dataset.json", "README.md")),
         *(f"synthetic/{folder}/{sample}.{suffix}" for folder, suffix in folders.items() for sample in samples),
         *(f"report/figures/{name}.png" for name in (*figures, "intensities-image", "intensities-audio")),

@@ -28,7 +28,9 @@ SCRUBBER = Scrubber(frozenset({"annika", "lab-pc7"}))
 WRITERS = [FolderWriter, ShardWriter]
 
 
-def write(folder: Path, writer: Callable[..., Any], traces: bool = True, per_class: int = 2) -> Path:
+def write(
+    folder: Path, writer: Callable[..., Any], traces: bool = True, per_class: int = 2, prior: str = "class"
+) -> Path:
     """Pictures with sounds; with the traces that a generation leaves, and more."""
     import torch
 
@@ -44,7 +46,9 @@ def write(folder: Path, writer: Callable[..., Any], traces: bool = True, per_cla
         row = {"label": LABELS[index // per_class], "index": index, "model": "run of Annika" if traces else "run"}
         return row | ({"source_audio_id": 9_900_000 + index, "from": "/home/annika/x.wav"} if traces else {})
 
-    about = {"seed": 0} | ({"at": "file:///home/annika", "source_image_id": 7, "host": "lab-pc7"} if traces else {})
+    about = {"seed": 0, "input_prior": prior} | (
+        {"at": "file:///home/annika", "source_image_id": 7, "host": "lab-pc7"} if traces else {}
+    )
     folder.mkdir(parents=True, exist_ok=True)
     made = writer(folder, SETTINGS, LABELS, per_class, 3, describe)
     made.write(samples())
@@ -64,10 +68,19 @@ def everything_in(folder: Path) -> bytes:
     return b"\n".join(str(path.relative_to(folder)).encode() + b"\n" + path.read_bytes() for path in files)
 
 
+def files_of(left_out: list[str]) -> list[str]:
+    return [name for name in left_out if ": " not in name]
+
+
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_copy_holds_the_same_samples_and_no_traces(writer: Any, tmp_path: Path) -> None:
     source = write(tmp_path / "set", writer)
-    assert scrub_dataset(source, tmp_path / "out", SCRUBBER, "\n## Notes\n") == []
+    left_out = scrub_dataset(source, tmp_path / "out", SCRUBBER, "\n## Notes\n")
+    assert set(left_out) == {
+        *("metadata: source_audio_id", "metadata: from"),
+        *("dataset.json: at", "dataset.json: source_image_id", "dataset.json: host"),
+    }
+    assert len(left_out) == 5
     assert verify_dataset(tmp_path / "out") == []
     before, after = (read_dataset(folder, SETTINGS) for folder in (source, tmp_path / "out"))
     for name in SETTINGS:
@@ -80,7 +93,7 @@ def test_a_copy_holds_the_same_samples_and_no_traces(writer: Any, tmp_path: Path
         assert trace in everything_in(source).lower()
     assert (tmp_path / "out" / "README.md").read_text().endswith("\n## Notes\n")
     about = json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))
-    assert about["seed"] == 0 and about["at"] == "[path]" and about["host"] == "[name]"
+    assert about["seed"] == 0 and not about.keys() & {"at", "host"}
 
 
 @pytest.mark.parametrize("writer", WRITERS)
@@ -88,6 +101,48 @@ def test_a_set_without_traces_is_copied_byte_by_byte(writer: Any, tmp_path: Path
     source = write(tmp_path / "set", writer, traces=False)
     scrub_dataset(source, tmp_path / "out", SCRUBBER)
     assert digests(tmp_path / "out") == digests(source)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_only_known_keys_are_kept(writer: Any, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", writer, traces=False)
+    if writer is FolderWriter:
+        table = source / "metadata.csv"
+        head, *rows = table.read_text(encoding="utf-8").splitlines()
+        text = "\n".join([f"{head},patient,source,audio_segments", *(f"{row},Rossi,Maria,Rossi" for row in rows)])
+        table.write_text(text + "\n", encoding="utf-8")
+    else:
+        planted = {"patient": "Rossi", "source": "Maria", "audio_segments": ["Rossi"]}
+
+        def plant(name: str, content: bytes) -> tuple[str, bytes]:
+            return name, json.dumps(json.loads(content) | planted).encode() if name.endswith(".json") else content
+
+        for shard in (source / "shards").glob("*.tar"):
+            rewrite_shard(shard, plant)
+    about = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
+    about |= {"patient": "Rossi", "generator": {"model": "run", "patient": "Rossi"}, "licence": ["Rossi"]}
+    about["preprocessing"]["image"]["patient"] = "Rossi"
+    about["per_class"] = {"Rossi": 1}
+    (source / "dataset.json").write_text(json.dumps(about))
+    relist(source)
+    assert b"Rossi" in everything_in(source)
+    left_out = scrub_dataset(source, tmp_path / "out", SCRUBBER)
+    assert left_out == ["metadata: patient", "metadata: source", "dataset.json: patient"]
+    assert all(trace not in everything_in(tmp_path / "out") for trace in (b"Rossi", b"Maria", b"patient"))
+    assert verify_dataset(tmp_path / "out") == [] and dataset_digest(tmp_path / "out") == dataset_digest(source)
+    assert read_dataset(tmp_path / "out", SETTINGS)["image"].label_names == LABELS
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("prior", ["class", "real", ""])
+def test_the_draw_of_real_samples_is_not_told(writer: Any, prior: str, tmp_path: Path) -> None:
+    """With the seed the real sample that each synthetic one was made from can be told."""
+    source = write(tmp_path / "set", writer, traces=False, prior=prior)
+    left_out = scrub_dataset(source, tmp_path / "out", SCRUBBER)
+    told = "seed" in json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))
+    assert told == (prior == "class")
+    assert left_out == ([] if told else ["metadata: index", "dataset.json: seed"])
+    assert verify_dataset(tmp_path / "out") == [] and dataset_digest(tmp_path / "out") == dataset_digest(source)
 
 
 @pytest.mark.parametrize("writer", WRITERS)
@@ -176,7 +231,7 @@ def test_owners_and_strangers_in_shards_go(tmp_path: Path) -> None:
         tar.addfile(link)
     relist(source)
     left_out = scrub_dataset(source, tmp_path / "out", SCRUBBER)
-    assert left_out == [f"shards/{shard.name}/000002.critic.pt", f"shards/{shard.name}/000002.png.lnk"]
+    assert files_of(left_out) == [f"shards/{shard.name}/000002.critic.pt", f"shards/{shard.name}/000002.png.lnk"]
     assert b"annika" not in everything_in(tmp_path / "out").lower()
     assert dataset_digest(tmp_path / "out") == digest
     with tarfile.open(tmp_path / "out" / "shards" / shard.name) as tar:
@@ -194,7 +249,7 @@ def test_only_what_is_listed_and_known_is_copied(tmp_path: Path) -> None:
     about["checksums"]["notes.html"] = sha256(source / "notes.html")
     (source / "dataset.json").write_text(json.dumps(about))
     left_out = scrub_dataset(source, tmp_path / "out", SCRUBBER)
-    assert left_out == ["critic.safetensors", "images/covid/real.png", "link", "notes.html"]
+    assert files_of(left_out) == ["critic.safetensors", "images/covid/real.png", "link", "notes.html"]
     assert verify_dataset(tmp_path / "out") == []
     copied = set(digests(tmp_path / "out"))
     assert copied == set(digests(source)) - set(left_out)

@@ -42,6 +42,7 @@ PRIVACY = {
     "copies": CLOSE | {"pairs": [{"synthetic": 3, "training": 7_654_321, "distance": 1.5, "kind": "nearest"}]},
     "pass_through": {"share": 0.0, "how": "class prior", "patches": 0},
 }
+UTILITY = {"image": {"convnet": {"real+synthetic": {"auc": {"mean": 0.9, "std": 0.1, "ci95": [0.8, 1.0]}, "seeds": 3}}}}
 SETS = ("synthetic/ipc2", "synthetic/ipc3")
 
 
@@ -51,6 +52,7 @@ def audit(run: Path, privacy: Any = PRIVACY, folder: Path | None = None, **recor
     folder.mkdir(exist_ok=True)
     sets = {name: dataset_digest(run / name) for name in SETS if (run / name).is_dir()}
     of = {"model": model_digest(load_model(run)) if (run / "model").is_dir() else None, "data_sets": sets}
+    of["modalities"] = ["image"]
     about = {"audited": True, "created": "2026-01-02T03:04:05+00:00", "of": of, "privacy": privacy, "verdicts": []}
     (folder / "privacy.json").write_text(json.dumps(about | record))
     return folder
@@ -62,7 +64,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "mein Lauf"
     generator = small_generator()
     (run / "model").mkdir(parents=True)
-    save_generator(generator, run / "model", {"image": {LABELS[0]: 6, LABELS[1]: 8}}, 14, utility={"image": {}})
+    save_generator(generator, run / "model", {"image": {LABELS[0]: 6, LABELS[1]: 8}}, 14, utility=UTILITY)
     for count, form in ((2, "folder"), (3, "webdataset")):
         write_condensed(generator, count, 0, run / f"synthetic/ipc{count}", OutputOptions(form))  # type: ignore[arg-type]
     for name in ("critic/critic.safetensors", "checkpoints/last.pt", "report/report.json", "report/figures/real.png",
@@ -262,9 +264,11 @@ def test_what_is_not_audited_is_refused(run: Path, tmp_path: Path, record: Any) 
 @pytest.mark.parametrize(
     ("missing", "what", "words"),
     [
-        (("copies",), "all", "copies: not counted"),
+        (("copies",), "all", "image: copies not counted"),
         (("logan_white_box", "logan_black_box"), "all", "generator: not attacked"),
-        (("domias", "logan_black_box"), "data", "membership: not attacked"),
+        (("domias", "logan_black_box"), "data", "image: membership not attacked"),
+        (("pass_through",), "all", "image: pass-through not measured"),
+        (("pass_through",), "data", "image: pass-through not measured"),
     ],
 )
 def test_half_an_audit_is_no_evidence(run: Path, tmp_path: Path, missing: Any, what: Any, words: str) -> None:
@@ -292,6 +296,12 @@ def spoil_weights(run: Path) -> None:
     save_file(tensors | {name: tensors[name] + 1e-3}, path, {"format": "pt"})
 
 
+def spoil_class_names(run: Path) -> None:
+    path = run / "model" / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(config | {"class_names": config["class_names"][::-1]}), encoding="utf-8")
+
+
 def spoil_picture(run: Path) -> None:
     path = min((run / SETS[0]).rglob("*.png"))
     Image.new("RGB", (32, 32)).save(path)
@@ -301,6 +311,7 @@ def spoil_picture(run: Path) -> None:
     ("spoil", "words"),
     [
         (spoil_weights, "The model was changed after the audit; audit it again"),
+        (spoil_class_names, "The model was changed after the audit; audit it again"),
         (spoil_picture, "The data set synthetic/ipc2 was changed after the audit; audit it again"),
     ],
 )
@@ -393,15 +404,15 @@ def test_copies_that_differ_from_what_was_audited_are_refused(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if a training had written to the folder between the look at it and the copy."""
-    from mmgen.sharing import releasing
+    from mmgen.sharing import models
 
-    copy = releasing.copy_tensors
+    copy = models.copy_tensors
 
     def copy_others(source: Path, target: Path) -> None:
         spoil_weights(run)
         copy(source, target)
 
-    monkeypatch.setattr(releasing, "copy_tensors", copy_others)
+    monkeypatch.setattr(models, "copy_tensors", copy_others)
     with pytest.raises(UserError, match="changed while they were released"):
         release(run, tmp_path / "out")
     assert list(tmp_path.iterdir()) == [run]
@@ -451,7 +462,7 @@ def test_a_masked_autoencoder_and_its_tuples(tmp_path: Path) -> None:
     names = {f"{key}/{name}": entry for key, entry in PRIVACY.items() for name in SETTINGS if key != "logan_white_box"}
     folder = audit(run, names)
     record = json.loads((folder / "privacy.json").read_text())
-    record["of"]["data_sets"] = {"synthetic": dataset_digest(run / "synthetic")}
+    record["of"] |= {"data_sets": {"synthetic": dataset_digest(run / "synthetic")}, "modalities": list(SETTINGS)}
     (folder / "privacy.json").write_text(json.dumps(record))
     release(run, tmp_path / "out")
     old, new = (read_dataset(root / "synthetic", SETTINGS) for root in (run, tmp_path / "out"))
@@ -462,3 +473,109 @@ def test_a_masked_autoencoder_and_its_tuples(tmp_path: Path) -> None:
         json.loads((tmp_path / "out" / "release.json").read_text())["files"]["model/model.safetensors"]["sha256"]
         == digest
     )
+
+
+def two_modalities(run: Path) -> dict[str, Any]:
+    """A masked autoencoder and its tuples, audited whole; the record of the audit."""
+    model, samples = small_model(), noise_samples()
+    save_model(model, run / "model", {"image": {"covid": 7}})
+    write_dataset(model, make_plan(model, samples, 2), samples, run / "synthetic", model_name="tiny")
+    entries = {f"{key}/{name}": entry for key, entry in PRIVACY.items() for name in SETTINGS}
+    folder = audit(run, entries)
+    record = json.loads((folder / "privacy.json").read_text())
+    record["of"] |= {"data_sets": {"synthetic": dataset_digest(run / "synthetic")}, "modalities": list(SETTINGS)}
+    (folder / "privacy.json").write_text(json.dumps(record))
+    return record
+
+
+@pytest.mark.parametrize("what", ["all", "model", "data"])
+def test_an_audit_of_one_modality_does_not_release_two(tmp_path: Path, what: Any) -> None:
+    run = tmp_path / "run"
+    record = two_modalities(run)
+    release(run, tmp_path / "whole", what=what)
+    of = record["of"]
+    (run / "audit" / "privacy.json").write_text(
+        json.dumps(record | {"privacy": PRIVACY, "of": of | {"modalities": ["image"]}})
+    )
+    with pytest.raises(ReleaseRefused, match="audio: this modality is not audited"):
+        release(run, tmp_path / "out", what=what)
+    # Named, but without numbers.
+    half = {key: entry for key, entry in record["privacy"].items() if not key.endswith("/audio")}
+    (run / "audit" / "privacy.json").write_text(json.dumps(record | {"privacy": half}))
+    with pytest.raises(ReleaseRefused, match=r"audio: copies not counted.*audio: membership not attacked"):
+        release(run, tmp_path / "out", what=what)
+
+
+@pytest.mark.parametrize("modalities", [None, "image", {"image": 1}])
+def test_an_audit_that_does_not_say_of_what_is_none(run: Path, tmp_path: Path, modalities: Any) -> None:
+    path = run / "audit" / "privacy.json"
+    record = json.loads(path.read_text())
+    record["of"]["modalities"] = modalities
+    path.write_text(json.dumps(record))
+    with pytest.raises(ReleaseRefused, match="image: this modality is not audited"):
+        release(run, tmp_path / "out")
+    del record["of"]["modalities"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(ReleaseRefused, match="image: this modality is not audited"):
+        release(run, tmp_path / "out")
+
+
+@pytest.mark.parametrize("key", ["copies", "pass_through", "domias", "blind_baseline"])
+@pytest.mark.parametrize("entry", [None, [], "fine"])
+def test_an_entry_without_numbers_closes_the_gate(run: Path, tmp_path: Path, key: str, entry: Any) -> None:
+    audit(run, PRIVACY | {key: entry})
+    with pytest.raises(ReleaseRefused, match="gave no result"):
+        release(run, tmp_path / "out")
+
+
+@pytest.mark.parametrize("auc", [None, float("nan"), "0.5", True])
+def test_an_attack_without_a_result_is_no_evidence(run: Path, tmp_path: Path, auc: Any) -> None:
+    quiet = {key: entry for key, entry in PRIVACY.items() if not key.startswith(("logan", "domias"))}
+    audit(run, quiet | {"domias": PRIVACY["domias"] | {"auc": auc}})
+    with pytest.raises(ReleaseRefused, match="image: membership not attacked"):
+        release(run, tmp_path / "out", what="data")
+
+
+def test_no_planted_key_gets_into_a_model(run: Path, tmp_path: Path) -> None:
+    config = run / "model" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"patient": "Maria Rossi"}))
+    planted: dict[str, Any] = json.loads(json.dumps(UTILITY))
+    planted["patient"] = "Maria Rossi"
+    planted["image"]["Maria Rossi"] = planted["image"]["convnet"]
+    entry = planted["image"]["convnet"]["real+synthetic"]
+    entry |= {"patient": 1954, "updates": "Maria Rossi", "accuracy": {"mean": 0.5, "patient": 1954}, "n_test": True}
+    entry |= {"folds": float("nan"), "recovery": ["Maria Rossi"]}
+    (run / "model" / "utility.json").write_text(json.dumps(planted))
+    audit(run)
+    release(run, tmp_path / "out")
+    found = everything_in(tmp_path / "out")
+    assert all(trace not in found for trace in (b"patient", b"Maria", b"1954"))
+    kept = json.loads((tmp_path / "out" / "model" / "utility.json").read_text())
+    score = UTILITY["image"]["convnet"]["real+synthetic"]
+    assert kept == {"image": {"convnet": {"real+synthetic": score | {"accuracy": {"mean": 0.5}}}}}
+    assert torch.equal(load_model(tmp_path / "out").sample(2).images, load_model(run).sample(2).images)
+
+
+def test_the_preview_is_drawn_anew(run: Path, tmp_path: Path) -> None:
+    path = run / "model" / "preview.png"
+    drawn = path.read_bytes()
+    Image.new("RGB", (64, 64), "red").save(path)
+    release(run, tmp_path / "out")
+    assert (tmp_path / "out" / "model" / "preview.png").read_bytes() == drawn
+
+
+def test_a_masked_autoencoder_has_no_preview_and_no_unknown_setting(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    two_modalities(run)
+    Image.new("RGB", (8, 8)).save(run / "model" / "preview.png")
+    release(run, tmp_path / "out", what="model")
+    assert not (tmp_path / "out" / "model" / "preview.png").exists()
+    config = run / "model" / "config.json"
+    text = json.loads(config.read_text())
+    text["preprocessing"]["image"]["patient"] = "Maria Rossi"
+    config.write_text(json.dumps(text))
+    record = json.loads((run / "audit" / "privacy.json").read_text())
+    record["of"]["model"] = model_digest(load_model(run))
+    (run / "audit" / "privacy.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="is damaged"):
+        release(run, tmp_path / "other", what="model")

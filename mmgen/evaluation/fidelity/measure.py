@@ -27,7 +27,7 @@ from mmgen.models.modality import Modality
 class Kind(NamedTuple):
     """How a measure is read: better direction (None: best is the real value), greatest value, feature space or not.
 
-    The least value is 0 throughout.
+    The least value is 0, but for kernel distances, which are unbiased.
     """
 
     better: str | None
@@ -93,9 +93,9 @@ def measure_fidelity(
         seed: of every random choice.
 
     Returns:
-        Entries {"value", "real_vs_real", "better": "lower", "higher" or None (best is the real value), "range": [low,
-        high or None], "samples": of each side, "features": for measures in a feature space, "note": what to know about
-        this value, if anything}. A measure that needs more or larger samples has None for both values, and a note.
+        Entries {"value", "real_vs_real", "better": "lower", "higher" or None (best is the real value), "range": [low or
+        None, high or None], "samples": of each side, "features": for measures in a feature space, "note": what to know
+        about this value, if anything}. A measure that needs more or larger samples has None for both, and a note.
 
     Raises:
         UserError: an empty set, other shapes or label names, a label that one side lacks, real samples of one person
@@ -173,7 +173,8 @@ def _entries(names: tuple[str, ...], measure: _Measure, made: _Side, other: _Sid
                 "value": value,
                 "real_vs_real": reference,
                 "better": MEASURES[name].better,
-                "range": [0.0, MEASURES[name].most],
+                # An unbiased distance may come out just below 0.
+                "range": [None if name.startswith("kernel") else 0.0, MEASURES[name].most],
                 **notes,
             },
         )

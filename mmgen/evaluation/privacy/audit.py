@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from mmgen.data.samples import Samples
+from mmgen.errors import UserError
 from mmgen.evaluation.fidelity.features import Extractor
 from mmgen.evaluation.measured import Measured, fingerprint
 from mmgen.evaluation.privacy.blind import FOLDS, blind_scores
@@ -30,6 +31,8 @@ from mmgen.models.modality import Modality
 
 logger = logging.getLogger(__name__)
 
+VERSION = 1
+"""Raise it when an attack gives another result than before: earlier ones are then measured anew."""
 Threat = Literal["G", "S"]
 
 
@@ -93,15 +96,16 @@ def audit_section(
     """Section ``privacy`` of a report: an entry for each attack, "copies" and "pass_through", with ``/modality`` where
     there are several.
 
-    Blank and silent records are left out of the non-members; the other sides must hold none. Results are taken from
-    ``measured`` where they were computed before.
+    An attack that is impossible on these data has an entry without a result, which the gate does not take for a good
+    one; "effort" says how hard the attacks tried. Blank and silent records are left out of the non-members; the other
+    sides must hold none. Results are taken from ``measured`` where they were computed before.
 
     Raises:
         UserError: an empty side, or records or people that are on both (see :func:`apart`).
     """
     others = apart(what.members, varied(what.others, "non-members"), leave_out_shared)
-    job = _Job(what, Side(what.synthetic), what.members, others, effort, measured or Measured(None), seed)
-    section: dict[str, Any] = {}
+    job = _Job.on(what, others, effort, measured or Measured(None), seed)
+    section: dict[str, Any] = {"effort": {"fast": effort != FULL, "updates": effort.gan.updates}}
     for name in what.modalities:
         suffix = f"/{name}" if len(what.modalities) > 1 else ""
         entries = job.near(name) | job.by_features(name) | job.black_box(name) | job.white_box(name)
@@ -118,22 +122,47 @@ class _Job:
     effort: Effort
     measured: Measured
     seed: int
+    content: Mapping[str, Mapping[str, str]]
+    """Fingerprints of each modality."""
+
+    @classmethod
+    def on(cls, what: Audited, others: Side, effort: Effort, measured: Measured, seed: int) -> _Job:
+        """All attacks with these non-members."""
+        sides = {"synthetic": Side(what.synthetic), "members": what.members, "others": others}
+        content = {
+            name: {side: fingerprint(data.samples[name], data.people.get(name)) for side, data in sides.items()}
+            for name in what.modalities
+        }
+        return cls(what, sides["synthetic"], what.members, others, effort, measured, seed, content)
 
     def once(self, attack: str, name: str, more: Mapping[str, Any], run: Callable[[], Any]) -> Any:
         """The result of an attack on a modality ("": all), from an earlier run on the same if there was one."""
-        names = [name] if name else list(self.what.modalities)
-        content = {
-            f"{side} {n}": fingerprint(data.samples[n], data.people.get(n))
-            for side, data in (("synthetic", self.synthetic), ("members", self.members), ("others", self.others))
-            for n in names
+        depends_on = {
+            "version": VERSION,
+            "content": {n: self.content[n] for n in ([name] if name else self.what.modalities)},
+            "modality": asdict(self.what.modalities[name]) if name else None,
+            "threat": self.what.threat,
+            "seed": self.seed,
+            "resamples": self.effort.resamples,
+            **more,
         }
-        depends_on = content | {"seed": self.seed, "resamples": self.effort.resamples, **more}
 
         def measure() -> Any:
             logger.info("Attack %s%s", attack.replace("_", " "), f" on {name}" if name else "")
             return run()
 
         return self.measured.once(f"{attack}/{name}" if name else attack, depends_on, measure)
+
+    def tried(self, attacks: Mapping[str, str], run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Entries of attacks ({name: threat model}), or why there are none."""
+        try:
+            return run()
+        except UserError as error:
+            logger.warning("Not attacked by %s: %s", ", ".join(attacks).replace("_", " "), error)
+            return {
+                attack: {"auc": None, "threat_model": threat, "counts": True, "note": str(error)}
+                for attack, threat in attacks.items()
+            }
 
     def entry(self, scores: Scores, threat: str, counts: bool = True) -> dict[str, Any]:
         """What the scores of an attack say."""
@@ -162,17 +191,20 @@ class _Job:
                 Records(extractor(side.samples[name]), side.people.get(name)) for side in (self.members, self.others)
             )
             _, scores = closest_record(made, members, others, seed=self.seed)
-            reference, tested = _halves(others, self.seed)
-            density = domias_scores(members, tested, made, reference.values, seed=self.seed)
-            entries = {
-                "closest_record_features": self.entry(scores, self.what.threat),
-                "domias": self.entry(density, self.what.threat),
-            }
+
+            def density() -> dict[str, Any]:
+                reference, tested = _halves(others, self.seed)
+                found = domias_scores(members, tested, made, reference.values, seed=self.seed)
+                return {"domias": self.entry(found, self.what.threat)}
+
+            entries = {"closest_record_features": self.entry(scores, self.what.threat)}
+            entries |= self.tried({"domias": self.what.threat}, density)
             if min(len(np.unique(side.owners)) for side in (members, others)) >= FOLDS:
                 entries["blind_baseline"] = self.entry(blind_scores(members, others, self.seed), "none", counts=False)
             return {key: entry | {"features": extractor.name} for key, entry in entries.items()}
 
-        return self.once("features", name, {"features": extractor.name}, run)
+        own = {} if self.what.model is None else {"model": _digest(self.what.model)}
+        return self.once("features", name, {"features": extractor.name, **own}, run)
 
     def black_box(self, name: str) -> dict[str, Any]:
         """LOGAN with a GAN of the attacker's own."""
@@ -191,7 +223,8 @@ class _Job:
             )
             return self.entries(scores, self.what.threat)
 
-        return self.once("logan_black_box", name, {"gan": asdict(gan)}, run)
+        attacks = {"logan_black_box": self.what.threat}
+        return self.tried(attacks, lambda: self.once("logan_black_box", name, {"gan": asdict(gan)}, run))
 
     def white_box(self, name: str) -> dict[str, Any]:
         """LOGAN with the critic that the generator was trained against."""
@@ -230,7 +263,9 @@ class _Job:
 
         weights = _digest(model)
         more = {"model": weights, "draws": self.effort.draws, "ratio": self.what.mask_ratio}
-        return self.once("reconstruction", "", more, run)
+        names = [f"reconstruction/{name}" for name in self.what.modalities] if len(self.what.modalities) > 1 else []
+        attacks = dict.fromkeys(names or ["reconstruction"], "W")
+        return self.tried(attacks, lambda: self.once("reconstruction", "", more, run))
 
     @staticmethod
     def _people(side: Side, name: str) -> np.ndarray | None:
@@ -247,9 +282,11 @@ def _digest(model: nn.Module) -> str:
 
 
 def _halves(records: Records, seed: int) -> tuple[Records, Records]:
-    """Two halves of records, with nobody in both."""
+    """Two halves of records, with nobody in both; raises UserError for records of one person."""
     people = records.owners
     everyone = np.unique(people)
+    if len(everyone) < 2:
+        raise UserError("All non-members are of one person, and a part of them must be set apart; add more people.")
     chosen = np.random.default_rng(seed).permutation(everyone)[: len(everyone) // 2]
     first = np.isin(people, chosen)
     return tuple(Records(records.values[half], people[half]) for half in (first, ~first))

@@ -52,7 +52,7 @@ def closest_record(
 
     Args:
         synthetic, members, others: records of the same shape; all are compared, none is sampled, but for the shares
-            that compare both sides, where the larger side is reduced at random to the size of the smaller.
+            that compare both sides: these take random records of equally many people.
         mirrored: a mirror image counts as the same picture.
         seed: of that draw and of the intervals.
         description: of the progress bar.
@@ -119,14 +119,14 @@ def _equal_sides(
     mirrored: bool,
     seed: int,
 ) -> dict[str, Any]:
-    """What compares members and others, on equally many random records of each; ``searched`` holds the nearest of all
-    of them."""
+    """What compares members and others, on random records of equally many people with equally many records each;
+    ``searched`` holds the nearest of all of them."""
     rng = np.random.default_rng(seed)
-    count = min(map(len, sides))
+    rows = _balanced(sides, rng)
+    count = len(rows[0])
     equal, found = [], []
-    for side, of_all in zip(sides, searched, strict=True):
+    for side, chosen, of_all in zip(sides, rows, searched, strict=True):
         if count < len(side):
-            chosen = np.sort(rng.choice(len(side), count, replace=False))
             side = Records(side.values[chosen], side.owners[chosen])
             of_all = nearest_both(synthetic, side.values, mirrored=mirrored)
         equal.append(side)
@@ -150,6 +150,25 @@ def _equal_sides(
         "identifiability_of_others": shares[1],
         "compared": count,
     }
+
+
+def _balanced(sides: Sequence[Records], rng: np.random.Generator) -> list[np.ndarray]:
+    """Rows of each side: equally many people, of each the same number of records or all of them, and equally many rows.
+
+    A side of more people lies nearer to anything, even where both have the same number of records.
+    """
+    owners = [np.unique(side.owners, return_inverse=True)[1] for side in sides]
+    records = [np.bincount(of_side) for of_side in owners]
+    people, most = min(map(len, records)), max(1, min(int(np.median(counts)) for counts in records))
+    chosen = []
+    for of_side, counts in zip(owners, records, strict=True):
+        order = rng.permutation(len(of_side))
+        order = order[np.argsort(of_side[order], kind="stable")]  # person by person, each in a random order
+        rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+        kept = np.isin(of_side[order], rng.permutation(len(counts))[:people]) & (rank < most)
+        chosen.append(order[kept])
+    count = min(map(len, chosen))
+    return [np.sort(rng.permutation(rows)[:count]) for rows in chosen]
 
 
 def _share_interval(

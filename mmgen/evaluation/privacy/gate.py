@@ -33,6 +33,8 @@ ATTACKS = {
     "reconstruction": "reconstruction error",
 }
 BLIND = "blind_baseline"
+# Records below which nothing at all can be said.
+FEWEST = 10
 NOUNS = {"": "records", "image": "images", "audio": "sounds", "joint": "tuples"}
 
 
@@ -118,7 +120,16 @@ def judge(privacy: Mapping[str, Any], thresholds: Thresholds | None = None) -> l
             differences.append(_judge_difference(key, entry))
         elif kind == "refused":
             verdicts.append(_verdict("audit", [_Finding("red", f"not audited: {entry}")]))
-        elif not isinstance(entry, Mapping) or entry.get("counts") is False:
+        elif kind == "effort":
+            if isinstance(entry, Mapping) and entry.get("fast"):
+                text = "the attacks were short; audit in full before a release"
+                differences.append(_verdict(key, [_Finding("amber", text)], "effort: "))
+        elif not isinstance(entry, Mapping):
+            if kind not in (*ATTACKS, "copies", "pass_through"):
+                continue
+            text = f"{attack_name(key)}: gave no result, which is no evidence that nothing leaks"
+            verdicts.append(_verdict(key, [_Finding("red", text)]))
+        elif entry.get("counts") is False:
             continue
         elif kind == "copies":
             verdicts += _judge_copies(key, entry, thresholds)
@@ -162,8 +173,11 @@ def _judge_attack(key: str, entry: Mapping[str, Any], thresholds: Thresholds) ->
     fewest = min((entry[n] for n in ("n_members", "n_non_members") if _is_number(entry.get(n))), default=0)
     if fewest < thresholds.least_records:
         few = f"too few records for evidence ({fewest:.0f}, at least {thresholds.least_records} are needed)"
-        findings.append(_Finding("amber", few, findings[0].value, thresholds.mia_auc))
-    if _is_number(tpr := entry.get("tpr_at_1_fpr")):
+        light: Light = "red" if fewest < min(FEWEST, thresholds.least_records) else "amber"
+        findings.append(_Finding(light, few, findings[0].value, thresholds.mia_auc))
+    if not _is_number(tpr := entry.get("tpr_at_1_fpr")):
+        findings.append(_Finding("red", "how many members are found at 1 % false alarms is not known"))
+    else:
         words = f"at 1 % false alarms {_percent(tpr)} of the members are found{{}}"
         luck = _by_chance(tpr, entry.get("n_members"), entry.get("n_non_members")) > LUCK
         findings.append(_compared(tpr, entry.get("tpr_at_1_fpr_ci"), thresholds.tpr_at_1_fpr, words, "", luck))

@@ -59,8 +59,7 @@ def apart(members: Side, others: Side, leave_out: bool = False) -> Side:
         UserError: with the count of common records or people, or because nothing is left.
     """
     for name in others.samples:
-        digests = digests_of(members.samples[name])
-        same = np.array([digest != "" and digest in digests for digest in digests_of(others.samples[name])])
+        same = _same_records(members, others, name)
         ours, theirs = members.people.get(name), others.people.get(name)
         shared = np.zeros(len(same), bool) if ours is None or theirs is None else np.isin(theirs, np.unique(ours))
         if not (same | shared).any():
@@ -79,6 +78,30 @@ def apart(members: Side, others: Side, leave_out: bool = False) -> Side:
             raise UserError(f"No non-member of '{name}' is left once those that are also members are taken out.")
         others = others.select(name, ~(same | shared))
     return others
+
+
+def unseen(train: Side, test: Side) -> Side:
+    """Test samples without records that are among the training samples too, with a warning.
+
+    Raises:
+        UserError: no test sample is left.
+    """
+    for name in test.samples:
+        same = _same_records(train, test, name)
+        if same.all():
+            raise UserError(
+                f"All test samples of '{name}' are among the training samples too; give other real data to test on."
+            )
+        if same.any():
+            logger.warning("%d test samples of '%s' are training samples too and are left out.", same.sum(), name)
+            test = test.select(name, ~same)
+    return test
+
+
+def _same_records(one: Side, other: Side, name: str) -> np.ndarray:
+    """(N,) which records of the other side are also on the first."""
+    known = set(digests_of(one.samples[name]))
+    return np.array([digest != "" and digest in known for digest in digests_of(other.samples[name])])
 
 
 def varied(side: Side, what: str) -> Side:

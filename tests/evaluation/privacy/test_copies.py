@@ -63,11 +63,26 @@ def test_a_set_of_copies_is_closer_to_training_and_identifies_it() -> None:
     assert len(entry["pairs"]) == PAIRS
 
 
-def test_people_with_many_records_widen_the_interval() -> None:
-    few = [Records(side.values, np.arange(len(side)) // 20) for side in (Records(MEMBERS), Records(OTHERS))]
-    single = closest_record(INNOCENT, Records(MEMBERS), Records(OTHERS))[0]["share_closer_ci"]
-    grouped = closest_record(INNOCENT, *few)[0]["share_closer_ci"]
-    assert grouped[1] - grouped[0] > single[1] - single[0]
+def test_more_people_on_one_side_are_no_leak() -> None:
+    """Ten records of each of 60 members and of 15 others, synthetic records of nobody: as near to either side."""
+
+    def of_people(people: int, seed: int) -> Records:
+        rng = np.random.default_rng(seed)
+        centres = rng.normal(128, 30, (people, 1, 4, 4)).repeat(10, axis=0)
+        return Records(
+            (centres + rng.normal(0, 6, centres.shape)).clip(0, 255).astype(np.uint8), np.arange(people * 10) // 10
+        )
+
+    closed, contained = 0, 0
+    for seed in range(12):
+        members, others = of_people(60, seed), of_people(15, 100 + seed)
+        synthetic = of_people(60, 200 + seed).values
+        entry = closest_record(synthetic, members, others, seed=seed)[0]
+        low, high = entry["share_closer_ci"]
+        assert entry["compared"] == 150
+        closed += low > 0.55
+        contained += low <= 0.5 <= high
+    assert closed == 0 and contained >= 10
 
 
 def test_log_mels_and_features_are_compared_in_their_unit() -> None:

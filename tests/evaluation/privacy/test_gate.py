@@ -77,7 +77,6 @@ def test_attacks_that_learn_nothing_seldom_close_the_gate() -> None:
         (attack(0.50, 0.40, 0.66), "the interval is wide"),
         (attack(0.20, 0.12, 0.28), "the order is reversed"),
         (attack(0.50, 0.46, 0.54, n_members=29), "too few records for evidence (29, at least 30 are needed)"),
-        (attack(0.50, 0.46, 0.54, n_non_members=None, n_members=2), "too few records for evidence (2,"),
     ],
 )
 def test_weak_evidence_is_said_but_allowed(entry: dict[str, Any], words: str) -> None:
@@ -133,12 +132,35 @@ def test_thresholds_out_of_range_are_refused(wrong: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize(
-    "privacy", [{}, {"logan_white_box_paper": attack(0.99, 0.98, 1.0, counts=False)}, {"seconds": 3.0, "copies": None}]
+    "privacy", [{}, {"logan_white_box_paper": attack(0.99, 0.98, 1.0, counts=False)}, {"seconds": 3.0}]
 )
 def test_nothing_audited_is_red(privacy: dict[str, Any]) -> None:
     verdict = only(privacy)
     assert (verdict.attack, verdict.light) == ("audit", "red") and verdict.line.startswith("not audited")
     assert not opens([verdict]) and not opens([])
+
+
+@pytest.mark.parametrize(
+    "privacy",
+    [
+        {"copies": None},
+        {"domias": []},
+        {"domias": {"auc": None, "note": "why"}},
+        {"domias": attack(0.5, 0.46, 0.54, n_members=9)},
+        {"domias": attack(0.5, 0.46, 0.54, tpr_at_1_fpr=float("nan"))},
+        {"domias": {key: value for key, value in attack(0.5, 0.46, 0.54).items() if key != "tpr_at_1_fpr"}},
+    ],
+)
+def test_what_gave_no_result_is_no_evidence(privacy: dict[str, Any]) -> None:
+    verdict = only(privacy)
+    assert verdict.light == "red" and not verdict.allowed
+
+
+def test_short_attacks_are_said_to_be() -> None:
+    full = {"effort": {"fast": False}, "domias": attack(0.5, 0.46, 0.54)}
+    assert [verdict.attack for verdict in judge(full)] == ["domias"]
+    found = judge(full | {"effort": {"fast": True}})
+    assert [(v.attack, v.light) for v in found] == [("domias", "green"), ("effort", "amber")] and opens(found)
 
 
 def test_a_refused_audit_is_red_beside_what_was_measured() -> None:

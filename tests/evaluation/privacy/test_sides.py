@@ -9,7 +9,7 @@ import pytest
 
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.evaluation.privacy.sides import Side, apart, varied
+from mmgen.evaluation.privacy.sides import Side, apart, unseen, varied
 
 
 def samples(count: int, seed: int) -> Samples:
@@ -70,3 +70,13 @@ def test_empty_sides_and_nan_are_refused() -> None:
     sound = Side({"audio": Samples(values, np.zeros(3, np.int64), ("a",), np.arange(3))})
     with pytest.raises(UserError, match="not numbers"):
         varied(sound, "members")
+
+
+def test_test_samples_that_were_trained_on_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    train, test = side(20, 0, ["x"] * 20), side(10, 1, ["x"] * 10)
+    test.samples["image"].values[[2, 7]] = train.samples["image"].values[[11, 0]]
+    with caplog.at_level(logging.WARNING):
+        rest = unseen(train, test)
+    assert rest.samples["image"].rows.tolist() == [0, 1, 3, 4, 5, 6, 8, 9] and "2 test samples" in caplog.text
+    with pytest.raises(UserError, match="All test samples of 'image' are among the training samples"):
+        unseen(train, train)

@@ -61,7 +61,8 @@ def test_what_was_not_measured_has_no_light() -> None:
 
 def test_leaks_say_the_worst_first_and_name_the_rest() -> None:
     def attack(auc: float) -> dict[str, Any]:
-        return {"auc": auc, "auc_ci": [auc - 0.04, auc + 0.04], "n_members": 100, "n_non_members": 100}
+        sizes = {"n_members": 100, "n_non_members": 100}
+        return {"auc": auc, "auc_ci": [auc - 0.04, auc + 0.04], "tpr_at_1_fpr": 0.01, **sizes}
 
     privacy = {"domias": attack(0.5), "reconstruction": attack(0.57), "pass_through": {"share": 0.1}}
     answer = leaks(report(privacy=privacy | {"closest_record": attack(0.7)}))
