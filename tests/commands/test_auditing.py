@@ -85,7 +85,7 @@ def test_a_run_is_audited_shown_and_released(
     assert "Nearest pairs: image" in page and "do not pass it on" in page and "Patient" not in page
     found = json.loads((run / "audit" / "privacy.json").read_text())
     reported = json.loads((run / "audit" / "report.json").read_text())
-    assert reported["privacy"] == found["privacy"] and reported["run"] == "audit"
+    assert reported["privacy"] == found["privacy"] and reported["run"] == run.name
     privacy = found["privacy"]["closest_record"]
     assert privacy["n_non_members"] == 70 and 60 <= privacy["n_members"] < 70
 
@@ -174,13 +174,14 @@ def test_mistakes_are_a_sentence_and_exit_code_2(
 ) -> None:
     others, table = data["others"], data["table"]
     flat = shutil.copytree(others / LABELS[0], tmp_path / "flat")
+    copied = shutil.copytree(others, tmp_path / "copied")
     (tmp_path / "empty").mkdir()
     for what, members, non_members, more, words in (
         (tmp_path / "empty", table, others, (), "holds neither pictures nor sounds"),
         (others, tmp_path / "gone", table, (), "gone does not exist"),
         (others, broken, table, (), "1 file cannot be used"),
         (others, others, flat, (), "expected FOLDER/LABEL/FILE"),
-        (others, others, others, (), "16 records of 'image' are among both"),
+        (others, others, copied, (), "16 records of 'image' are among both"),
         (others, table, table, ("--non-members-split", "train"), "people of 'image' are among both"),
         (others, table, others, ("--features", "nonsense"), "There are no features 'nonsense'"),
         (others, table, others, ("--features", "own"), "There is no own encoder"),

@@ -45,7 +45,7 @@ def test_tables_are_printed_and_a_page_is_drawn(
     assert "image: KL divergence of intensities" in text and "Biased: " in text
     assert f"Report    {out / 'index.html'}" in text
     report = json.loads((out / "report.json").read_text())
-    assert report["run"] == "evaluation" and set(report["utility"]["image"]) == {"convnet"}
+    assert report["run"] == "mit Leerzeichen" and set(report["utility"]["image"]) == {"convnet"}
     assert report["utility"]["image"]["convnet"]["real"]["updates"] == 2
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "Intensities: image" in page and LABELS[1] in page
