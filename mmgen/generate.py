@@ -94,7 +94,7 @@ def read_sources(
         source: what a path and settings become; says which layout and columns there are.
         how: label names, bad files and cache; splits are not made.
     """
-    settings, labels, how = *_decoding(model), how or Preparation()
+    settings, labels, how = *decoding(model), how or Preparation()
     unknown = [name for name in paths if name not in settings]
     if unknown:
         raise UserError(f"The model has the modalities {list(settings)}, not {unknown}.")
@@ -123,7 +123,7 @@ def read_sources(
     return samples
 
 
-def _decoding(model: Model) -> tuple[dict[str, Settings], list[str]]:
+def decoding(model: Model) -> tuple[dict[str, Settings], list[str]]:
     """How a model's training files were decoded, by modality, and what their labels were."""
     if isinstance(model, MedSynthGenerator):
         channels, size, _ = model.shape

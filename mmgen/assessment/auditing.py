@@ -16,12 +16,11 @@ from mmgen.assessment.inputs import (
     Reading,
     modality_of,
     parse_paths,
-    people_of,
 )
 from mmgen.assessment.subject import Subject, synthetic_samples
 from mmgen.data.images import ImageSettings
 from mmgen.data.prepare import PairedData
-from mmgen.data.samples import Samples
+from mmgen.data.samples import Samples, people_of
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.evaluation.fidelity.features import make_extractor

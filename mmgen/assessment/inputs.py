@@ -18,7 +18,7 @@ from mmgen.data.labels import apply_label_map, match_labels, rename_labels
 from mmgen.data.manifest import Manifest, label_key, read_manifest
 from mmgen.data.overview import Source, read_matched
 from mmgen.data.prepare import Preparation, decode_files
-from mmgen.data.samples import Samples, samples_of
+from mmgen.data.samples import Samples, people_of, samples_of
 from mmgen.data.settings import Settings, settings_from_dict
 from mmgen.data.splits import with_validation
 from mmgen.data.statistics import channel_statistics
@@ -89,14 +89,6 @@ class Reading:
             samples[name] = samples_of(usable, files)
             people[name] = people_of(samples[name], usable)
         return Side(samples, people)
-
-
-def people_of(samples: Samples, manifest: Manifest) -> np.ndarray | None:
-    """(N,) names of whose sample each is, as text; None where subjects are unknown."""
-    if manifest.subjects is None:
-        return None
-    order = np.argsort(manifest.origins)
-    return manifest.subjects[order[np.searchsorted(manifest.origins[order], samples.rows)]].astype(str)
 
 
 def parse_paths(paths: Paths, names: Sequence[str], flag: str) -> dict[str, Path]:

@@ -10,17 +10,15 @@ import numpy as np
 
 from mmgen.assessment.inputs import DOCUMENT, Reading, data_sets_of, joined, read_synthetic, synthetic_settings
 from mmgen.condensation.medsynth import to_samples
-from mmgen.data.images import ImageSettings
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.sides import Side
-from mmgen.generate import generate_pairs
+from mmgen.generate import decoding, generate_pairs
 from mmgen.hub import load_model
 from mmgen.models.attention_gan import Critic
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.medsynth import MedSynthGenerator
-from mmgen.synthesis import model_settings
 from mmgen.training.checkpoint import Checkpoints
 
 # Samples that are drawn from a generator for its audit, over all classes.
@@ -60,7 +58,7 @@ class Subject:
         if not here.exists() and not _is_hub_id(path):
             raise UserError(f"There is nothing at {path}; give a run, a model, a data set or a folder of files.")
         model = load_model(path)
-        known = settings_of(model)
+        known = decoding(model)[0]
         if unknown := [name for name in modalities if name not in known]:
             raise UserError(f"{path} has the modalities {', '.join(known)}, not {', '.join(unknown)}.")
         settings = {name: known[name] for name in modalities or known}
@@ -84,14 +82,6 @@ def critic_of(run: Path, model: object) -> Critic | None:
 def _is_hub_id(path: str | Path) -> bool:
     """Whether a path that is not there may be a model's name on a hub; :func:`load_model` decides."""
     return isinstance(path, str) and path.count("/") == 1 and not path.startswith((".", "/", "~"))
-
-
-def settings_of(model: CrossModalMAE | MedSynthGenerator) -> dict[str, Settings]:
-    """How files of a model's modalities become arrays."""
-    if isinstance(model, CrossModalMAE):
-        return model_settings(model)
-    channels, size, _ = model.shape
-    return {"image": ImageSettings(size, channels)}
 
 
 def synthetic_samples(subject: Subject, members: Side, seed: int, reading: Reading | None = None) -> dict[str, Samples]:

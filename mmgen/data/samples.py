@@ -74,11 +74,17 @@ def load_samples(manifest: Manifest, settings: Settings, cache: Cache | None = N
     return samples_of(manifest, files)
 
 
-def people_in(samples: Samples, manifest: Manifest) -> np.ndarray | None:
-    """(N,) int64: whose sample each is, any number but the same for the same subject of the manifest that the samples
-    come from; None where subjects are unknown."""
+def people_of(samples: Samples, manifest: Manifest) -> np.ndarray | None:
+    """(N,) names of whose sample each is, as text, by the manifest that the samples come from; None where subjects are
+    unknown."""
     if manifest.subjects is None:
         return None
-    _, codes = np.unique(manifest.subjects.astype(str), return_inverse=True)
     order = np.argsort(manifest.origins)
-    return codes[order[np.searchsorted(manifest.origins[order], samples.rows)]].astype(np.int64)
+    return manifest.subjects[order[np.searchsorted(manifest.origins[order], samples.rows)]].astype(str)
+
+
+def people_in(samples: Samples, manifest: Manifest) -> np.ndarray | None:
+    """(N,) int64: whose sample each is, as numbers that mean nothing beyond these samples; None where subjects are
+    unknown."""
+    names = people_of(samples, manifest)
+    return None if names is None else np.unique(names, return_inverse=True)[1].astype(np.int64)
