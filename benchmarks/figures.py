@@ -2,9 +2,9 @@
 
 From the masked autoencoder's paper the KL divergence (Section IV-C) and the variance against masking ratio (Fig. 8),
 from MedSynth's the generalisation to other classifiers (Fig. 2) and LOGAN (Fig. 3). What a run lacks is left out and
-named.
+named. Fig. 2 is also drawn from folders of ``table1.py``, for all methods.
 
-    python benchmarks/figures.py --runs runs/isic runs/alzheimer runs/mmae --out figures
+    python benchmarks/figures.py --runs runs/isic runs/alzheimer runs/mmae runs/table1 --out figures
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import paper_numbers
 from matplotlib.figure import Figure as Drawing
 from PIL import Image
 from reported_runs import Run, read_runs
@@ -35,18 +36,6 @@ from mmgen.evaluation.report.utility import set_names
 
 logger = logging.getLogger("mmgen")
 
-# Masked autoencoder's paper, Section IV-C: KL divergence of synthetic from real data, and of two random parts of the
-# real data. It does not say of which modality.
-PAPER_KL = (6.84, 5e-4)
-# The same section: accuracy on coughs of a ResNet, of a depth that is not named.
-PAPER_COUGHS = {"real": 0.614, "synthetic": 0.62}
-# MedSynth's paper, Table 1: AUC and accuracy of a ViT-B/16 with LoRA. The paper's Fig. 2 has no numbers.
-PAPER_VIT = {
-    "isic": {"real": (0.8619, 0.8895), "synthetic@50": (0.8312, 0.8554), "synthetic@100": (0.8493, 0.8722)},
-    "alzheimer": {"real": (0.9719, 0.9883), "synthetic@50": (0.9490, 0.9558), "synthetic@100": (0.9627, 0.9711)},
-}
-# MedSynth's paper, Section 4.5: what it reads from its Fig. 3, which has no numbers, for both attacks and data sets.
-PAPER_LOGAN = "below chance"
 LOGAN = ("logan_white_box", "logan_black_box", "logan_white_box_paper", "logan_black_box_paper")
 
 
@@ -55,7 +44,7 @@ class Figures:
     """Flags of this script."""
 
     runs: tuple[Path, ...]
-    """Folders of runs, or JSON files with the sections of a report."""
+    """Folders of runs or of table1.py, or JSON files with the sections of a report."""
     out: Path = Path("figures")
     """Folder of index.md, tables and pictures; files of the same names are replaced."""
 
@@ -84,8 +73,11 @@ class Shown:
     lacking: dict[str, str] = field(default_factory=dict)
 
     def note(self, run: Run, there: bool, lacking: str) -> None:
-        """Take down that a run is in it, or what the run lacks."""
-        (self.origins if there else self.lacking)[run.name] = run.origin(self.phase) if there else lacking
+        """Take down that a run is in it, or what the run lacks; a comparison of methods lacks nothing."""
+        if there:
+            self.origins[run.name] = run.origin(self.phase)
+        elif not run.compares_methods:
+            self.lacking[run.name] = lacking
 
     @property
     def table(self) -> str:
@@ -142,7 +134,7 @@ def kl_divergence(runs: Sequence[Run]) -> Shown:
     )
     for run in runs:
         entries = {key: run.part("fidelity", key, "kl_intensity") for key in run.part("fidelity")}
-        paper = [number(value) for value in (PAPER_KL if run.is_mae_on_data else (None, None))]
+        paper = [number(value) for value in (paper_numbers.KL if run.is_mae_on_data else (None, None))]
         rows = [
             (run.name, run.modality(key), number(entry["value"]), number(entry.get("real_vs_real")), *paper)
             for key, entry in entries.items()
@@ -191,15 +183,17 @@ def variance_curves(run: Run) -> tuple[list[float], dict[str, dict[str, list[flo
 
 
 def generalisation(runs: Sequence[Run]) -> Shown:
-    """Scores of every classifier on real test data by what it was trained on, a chart a run."""
+    """Scores of every classifier on real test data by what it was trained on, a chart a run; that of a comparison of
+    methods shows sets of one size."""
     shown = Shown(
         "generalisation",
         "Generalisation across classifiers (MedSynth's paper, Fig. 2)",
         "AUC on real test data by classifier and training set. Whiskers: 95 % interval over trainings, or the standard "
         "deviation, which the table gives, where there is no interval; none for a single training. Fresh samples are "
-        "in the table only: they show a classifier more than a stored set of their size. Paper: MedSynth's Table 1 for "
-        "ViT-B/16 + LoRA pretrained on ImageNet, and the masked autoencoder's Section IV-C for a ResNet on coughs, "
-        "both on their own splits and sizes; MedSynth's Fig. 2 is without numbers.",
+        "in the table only: they show a classifier more than a stored set of their size. Paper: MedSynth's Table 1, of "
+        "networks pretrained on ImageNet (its rivals with ResNet-18, the rest with ViT-B/16 + LoRA), and the masked "
+        "autoencoder's Section IV-C for a ResNet on coughs, both on their own splits and sizes; MedSynth's Fig. 2 is "
+        "without numbers.",
         "evaluate",
         ("Run", "Data", "Classifier", "Trained on", "AUC", "Accuracy", "Paper, AUC", "Paper, accuracy", "Seeds"),
     )
@@ -210,11 +204,17 @@ def generalisation(runs: Sequence[Run]) -> Shown:
                 sets = {key: scores(entry) for key, entry in run.part("utility", modality, classifier).items()}
                 shown.rows += utility_rows(run, modality, classifier, sets)
                 names = [run.modality(modality)] * several + [name_of(classifier)]
-                groups["\n".join(names)] = sets
+                groups["\n".join(names)] = of_one_size(run, sets) if run.compares_methods else sets
         for figure in utility_figures({"utility": {run.name: groups}}):
             shown.drawings[run.name] = figure.png
         shown.note(run, len(shown.rows) > rows, "no utility")
     return shown
+
+
+def of_one_size(run: Run, sets: Mapping[str, Any]) -> dict[str, Any]:
+    """All real data, and of the other sets those of the size that is shown of a comparison of methods."""
+    end = f"@{run.part('table1').get('ipc')}"
+    return {key: entry for key, entry in sets.items() if key == "real" or key.endswith(end)}
 
 
 def scores(entry: Any) -> dict[str, Any]:
@@ -237,10 +237,13 @@ def utility_rows(run: Run, modality: str, classifier: str, sets: Mapping[str, di
 def paper_scores(run: Run, modality: str, classifier: str, key: str) -> tuple[float | None, float | None]:
     """AUC and accuracy that the papers give for the same classifier and training set, None where they give none."""
     if run.is_mae_on_data and (modality, classifier) == ("audio", "resnet18"):
-        return None, PAPER_COUGHS.get(key)
-    if classifier == "vit_lora" and run.dataset:
-        return PAPER_VIT[run.dataset].get(key, (None, None))
-    return None, None
+        return None, paper_numbers.COUGHS.get(key)
+    if run.compares_methods:
+        paper = as_dict(run.part("utility", modality, classifier, key).get("paper"))
+        return paper.get("auc"), paper.get("accuracy")
+    method, _, count = ("full", "", "") if key == "real" else key.replace("synthetic@", "medsynth@").partition("@")
+    ipc = int(count) if count.isdigit() else None
+    return paper_numbers.table1(run.dataset, classifier, method, ipc) or (None, None)
 
 
 def logan(runs: Sequence[Run]) -> Shown:
@@ -285,7 +288,7 @@ def logan_row(run: Run, kind: str, modality: str, entry: Mapping[str, Any]) -> S
         "synthetic records" if realism else "held-out real records",
         score(entry["accuracy"]),
         score(entry.get("chance")),
-        PAPER_LOGAN if realism and run.dataset else NOTHING,
+        paper_numbers.LOGAN if realism and run.dataset else NOTHING,
         f"{score(entry.get('auc'))} ({interval(entry.get('auc_ci'))})",
         f"{number(entry.get('n_members'))} / {number(entry.get('n_non_members'))}",
     )

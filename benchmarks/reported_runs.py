@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import paper_numbers
+from table1_summary import report_sections
+
 from mmgen.assessment.reporting import together
 from mmgen.errors import UserError
 from mmgen.evaluation.report.reading import read_report
 from mmgen.evaluation.report.text import as_dict, duration, name_of
-
-# Labels that MedSynth's data sets are known by, in small letters without signs.
-DATASETS = {
-    "isic": {"bcc", "bkl", "df", "mel", "nv", "vasc"},
-    "alzheimer": {"milddemented", "moderatedemented", "nondemented", "verymilddemented"},
-}
 
 
 @dataclass(frozen=True)
@@ -55,8 +51,12 @@ class Run:
     @property
     def dataset(self) -> str | None:
         """Which of MedSynth's data sets has these labels, if one has."""
-        labels = {re.sub(r"[^a-z]", "", label.lower()) for label in self.part("data", "image", "counts")}
-        return next((name for name, known in DATASETS.items() if known <= labels), None)
+        return paper_numbers.dataset_of(self.part("data", "image", "counts"))
+
+    @property
+    def compares_methods(self) -> bool:
+        """Whether it is no run of one model but rows of ``table1.py``."""
+        return bool(self.part("table1"))
 
     def origin(self, phase: str) -> str:
         """The run's name, on what and for how long the phase ran, and how far its split can be trusted."""
@@ -85,11 +85,14 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """The sections of a run's reports; what an audit added later stands in place of what was there."""
+    """The sections of a run's reports, where what an audit added later stands in place of what was there, or of the
+    rows of ``table1.py``."""
     if path.is_file():
         return read_json(path)
     if not path.is_dir():
         raise UserError(f"There is no run at {path}; give the folder of a run, or a .json with its report.")
+    if (path / "rows.jsonl").is_file():
+        return report_sections(path)
     whole: dict[str, Any] = {}
     for place in (path, path / "report", path / "audit"):
         if (place / "report.json").is_file():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from mmgen.models.condensed import CondensedModel, Origin
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.medsynth import MedSynthGenerator
 
@@ -55,26 +56,25 @@ def mae_card(model: CrossModalMAE, counts: Counts, measures: Mapping[str, Any]) 
     )
 
 
-_MEDSYNTH = """---
+_CONDENSED = """---
 library_name: mmgen
-tags: [synthetic-data, data-condensation, gan, medical]
+tags: [synthetic-data, data-condensation, medical]
 ---
 
-# MedSynth generator
+# Condensed image set, {title}
 
-{size:.1f} million parameters; makes labelled images of {shape} (channels, height, width): {labels}.
+{size:.1f} million numbers; {makes} labelled images of {shape} (channels, height, width): {labels}.
 
 {preview}```python
-from mmgen import MedSynthGenerator
+from mmgen import load_model
 
-generator = MedSynthGenerator.from_pretrained("this folder")
+model = load_model("this folder")
 {call}
 ```
 
 ## Intended use
 
-{use} For developing software and methods, not for diagnosis; nothing it makes is a picture of a person, and none may be
-taken for one.
+{use} For developing software and methods, not for diagnosis; {nobody}
 
 ## Training data
 
@@ -103,58 +103,109 @@ taken for one.
 * copies of training images: not audited
 * real pixels in the output: {pass_through}
 
-A generator can remember what it was trained on: do not share it, or what it makes, before an audit.
+{warning}
 """
 
 _PREVIEW = "![Synthetic images, a row a class](preview.png)\n\n"
-_FROM_CLASS = (
-    "images, labels, names = generator.sample(images_per_class=50, seed=0)",
-    "Draws labelled images for training and testing classifiers; it needs no real image.",
-    "The weights, and for every class a prior from which generation starts: statistics of images reduced to 8 x 8 "
-    "pixels (mean, at most {directions} principal directions and deviations, strength of fine detail) of at least "
-    "{floor} images. {pooled}",
-    "none are stored; what the weights remember is not audited",
-)
-_FROM_REAL = (
-    "images, labels, names = generator.condense(real_images, real_labels)",
-    "Turns real images into synthetic ones of the same class; only who holds real images can run it.",
-    "The weights.",
-    "likely (generation starts from real images): treat what it makes as real data",
-)
+_TITLES = {
+    "medsynth": "MedSynth generator",
+    "dcgan": "conditional DCGAN",
+    "dim": "DiM generator",
+    "it_gan": "IT-GAN latents",
+    "dm": "distribution matching (DM)",
+    "subset": "subset of the real images",
+}
+_PLAIN_USE = "Draws labelled images for training and testing classifiers; it needs no real image."
+_NOBODY = "nothing it makes is a picture of a person, and none may be taken for one."
+_REAL_PEOPLE = "these are pictures of people."
+_REMEMBERS = "A model can remember what it was trained on: do not share it, or what it makes, before an audit."
 
 
-def medsynth_card(
-    model: MedSynthGenerator,
+class _Words(NamedTuple):
+    """What a card says of a model by the origin of its images."""
+
+    call: str
+    use: str
+    contents: str
+    pass_through: str
+
+
+_WORDS: dict[Origin, _Words] = {
+    "class": _Words(
+        "images, labels, names = model.sample(images_per_class=50, seed=0)",
+        _PLAIN_USE,
+        "The weights, and for every class a prior from which generation starts: statistics of images reduced to 8 x 8 "
+        "pixels (mean, at most {directions} principal directions and deviations, strength of fine detail) of at least "
+        "{floor} images. {pooled}",
+        "none are stored; what the weights remember is not audited",
+    ),
+    "noise": _Words(
+        "images, labels, names = model.sample(images_per_class=50, seed=0)",
+        _PLAIN_USE,
+        "The weights; generation starts from noise and a label.",
+        "none are stored; what the weights remember is not audited",
+    ),
+    "stored": _Words(
+        "images, labels, names = model.sample(images_per_class={most})",
+        "Holds labelled images for training classifiers.",
+        "{what}, up to {most} a class.",
+        "likely: treat them as real data",
+    ),
+    "real": _Words(
+        "images, labels, names = model.condense(real_images, real_labels)",
+        "Turns real images into synthetic ones of the same class; only who holds real images can run it.",
+        "The weights.",
+        "likely (generation starts from real images): treat what it makes as real data",
+    ),
+}
+_STORED = {
+    "subset": "Real images, unchanged",
+    "dm": "Images that were real ones before their pixels were optimised",
+    "it_gan": "The weights of a generator, and latents, each fitted to a real image and then tuned",
+}
+
+
+def condensed_card(
+    model: CondensedModel,
     counts: Counts,
     subjects: int | None,
     sizes: Mapping[str, Any],
     measures: Mapping[str, Any],
 ) -> str:
-    """Card of a MedSynth generator: training files by modality and label, number of subjects, sizes and results by
+    """Card of a condensed model: training files by modality and label, number of subjects, sizes and results by
     name."""
-    call, use, contents, pass_through = _FROM_REAL if model.prior is None else _FROM_CLASS
-    if model.prior is not None:
-        pooled = model.prior.config["pooled"]
-        few = f"Too few people for a prior of their own, so they have that of all images: {', '.join(pooled)}."
-        contents = contents.format(**{**model.prior.config, "pooled": few if pooled else ""}).rstrip()
-    return _MEDSYNTH.format(
+    words, real = _WORDS[model.origin], model.method == "subset"
+    return _CONDENSED.format(
+        title=_TITLES[model.method],
         size=_millions(model),
+        makes="holds" if model.origin == "stored" else "makes",
         shape=model.shape,
         labels=", ".join(model.class_names),
-        preview="" if model.prior is None else _PREVIEW,
-        call=call,
-        use=use,
+        preview="" if model.may_hold_real_pixels else _PREVIEW,
+        call=words.call.format(most=model.most_per_class),
+        use=words.use,
+        nobody=_REAL_PEOPLE if real else _NOBODY,
         counts=_count_rows(counts),
         subjects="Subjects are not known." if subjects is None else f"Of {subjects} subjects.",
-        contents=contents,
+        contents=_contents(model, words),
         sizes=_listed(sizes),
         measures=_listed(measures),
-        pass_through=pass_through,
+        pass_through="all of them" if real else words.pass_through,
+        warning="These are real images of people: do not share them." if real else _REMEMBERS,
     )
 
 
-def _millions(model: CrossModalMAE | MedSynthGenerator) -> float:
-    return sum(p.numel() for p in model.parameters()) / 1e6
+def _contents(model: CondensedModel, words: _Words) -> str:
+    if isinstance(model, MedSynthGenerator) and model.prior is not None:
+        pooled = model.prior.config["pooled"]
+        few = f"Too few people for a prior of their own, so they have that of all images: {', '.join(pooled)}."
+        return words.contents.format(**{**model.prior.config, "pooled": few if pooled else ""}).rstrip()
+    return words.contents.format(most=model.most_per_class, what=_STORED.get(model.method))
+
+
+def _millions(model: CrossModalMAE | CondensedModel) -> float:
+    """Numbers that a model holds, parameters and buffers."""
+    return sum(tensor.numel() for tensor in model.state_dict().values()) / 1e6
 
 
 def _count_rows(counts: Counts) -> str:

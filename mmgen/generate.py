@@ -19,8 +19,8 @@ from mmgen.data.settings import Settings
 from mmgen.data.writing.writer import SyntheticSample
 from mmgen.errors import UserError, first_few
 from mmgen.hub import Model, load_model
+from mmgen.models.condensed import CondensedModel
 from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio
-from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.output import OutputOptions, write_samples
 from mmgen.plan import Plan, describe_plan, describe_run, describe_sample, make_plan
 from mmgen.synthesis import SyntheticBatch, cut, model_settings, run_batches
@@ -125,7 +125,7 @@ def read_sources(
 
 def decoding(model: Model) -> tuple[dict[str, Settings], list[str]]:
     """How a model's training files were decoded, by modality, and what their labels were."""
-    if isinstance(model, MedSynthGenerator):
+    if isinstance(model, CondensedModel):
         channels, size, _ = model.shape
         return {"image": ImageSettings(size, channels)}, list(model.class_names)
     return model_settings(model), list(model.labels)

@@ -10,13 +10,26 @@ from typing import Any
 
 from torch import nn
 
-from mmgen.cards import Counts, mae_card, medsynth_card
+from mmgen.cards import Counts, condensed_card, mae_card
 from mmgen.errors import UserError
+from mmgen.models.condensed import CondensedModel
+from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.medsynth import MedSynthGenerator
+from mmgen.models.stored_images import StoredImages
+from mmgen.models.stored_latents import StoredLatents
 from mmgen.models.timm_bridge import load_stream, pretrained, read_weights
 
-Model = CrossModalMAE | MedSynthGenerator
+Model = CrossModalMAE | CondensedModel
+
+_KINDS: dict[str, type[CondensedModel]] = {
+    "medsynth": MedSynthGenerator,
+    "dcgan": ConditionalGenerator,
+    "dim": ConditionalGenerator,
+    "it_gan": StoredLatents,
+    "dm": StoredImages,
+    "subset": StoredImages,
+}
 
 
 def load_model(path_or_id: str | Path) -> Model:
@@ -59,7 +72,12 @@ def _downloaded_config(hub_id: str) -> Path:
 def _kind_of(config: Path) -> type[Model]:
     """Which of the library's models a configuration belongs to."""
     keys = json.loads(config.read_text(encoding="utf-8"))
-    return MedSynthGenerator if "class_names" in keys else CrossModalMAE
+    if "class_names" not in keys:
+        return CrossModalMAE
+    method = keys.get("method", "medsynth")
+    if method not in _KINDS:
+        raise UserError(f"{config} names the method {method!r}, which this version does not know; update mmgen.")
+    return _KINDS[method]
 
 
 def save_model(model: CrossModalMAE, folder: Path, counts: Counts) -> None:
@@ -86,7 +104,7 @@ def write_card(
 
 
 def save_generator(
-    model: MedSynthGenerator,
+    model: CondensedModel,
     folder: Path,
     counts: Counts,
     subjects: int | None = None,
@@ -94,10 +112,10 @@ def save_generator(
     measures: Mapping[str, Any] | None = None,
     utility: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write everything that a receiver gets of a MedSynth generator.
+    """Write everything that a receiver gets of a condensed model.
 
     ``model.safetensors`` and ``config.json`` (class names and prior are in them), ``preview.png`` (synthetic images
-    only, so not of a generator that starts from real ones), ``README.md`` (card), ``privacy.json`` and, where there is
+    only, so not of a model whose images may hold real ones), ``README.md`` (card), ``privacy.json`` and, where there is
     any, ``utility.json``.
 
     Args:
@@ -111,17 +129,17 @@ def save_generator(
     for name in ("preview.png", "utility.json"):  # of another generator
         (folder / name).unlink(missing_ok=True)
     model.save_pretrained(folder)
-    own_size = {"generator": f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f} MB"}
-    card = medsynth_card(model, counts, subjects, own_size | dict(sizes or {}), measures or {})
+    own_size = {"model": f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f} MB"}
+    card = condensed_card(model, counts, subjects, own_size | dict(sizes or {}), measures or {})
     (folder / "README.md").write_text(card, encoding="utf-8")
-    if model.prior is not None:
+    if not model.may_hold_real_pixels:
         Image.fromarray(preview(model)).save(folder / "preview.png")
     (folder / "privacy.json").write_text('{"audited": false}\n', encoding="utf-8")
     if utility:
         (folder / "utility.json").write_text(json.dumps(utility, indent=2) + "\n", encoding="utf-8")
 
 
-def preview(model: MedSynthGenerator, per_class: int = 8) -> Any:
+def preview(model: CondensedModel, per_class: int = 8) -> Any:
     """A uint8 picture (H, W, 3): a row of synthetic images a class.
 
     Raises:
@@ -147,15 +165,7 @@ def start_from_timm(model: CrossModalMAE, modality: str, name_or_file: str) -> N
 
 def model_config(model: Model) -> dict[str, Any]:
     """What a model is built from, as in its ``config.json``: parameters of its constructor and nothing else."""
-    if isinstance(model, CrossModalMAE):
-        return model.config
-    generator = {key: value for key, value in model.generator.config.items() if key != "classes"}
-    sizes = ("image_size", "channels", "class_names")
-    prior = None
-    if model.prior is not None:
-        prior = {key: value for key, value in model.prior.config.items() if key not in sizes}
-    names = {"class_names": list(model.class_names), "input_prior": model.input_prior}
-    return generator | names | {"prior": prior}
+    return model.config if isinstance(model, CrossModalMAE) else model.settings
 
 
 def model_digest(model: nn.Module) -> str:
@@ -165,7 +175,7 @@ def model_digest(model: nn.Module) -> str:
     another normalisation the same weights are another model.
     """
     digest = hashlib.sha256()
-    if isinstance(model, CrossModalMAE | MedSynthGenerator):
+    if isinstance(model, CrossModalMAE | CondensedModel):
         digest.update(json.dumps(model_config(model), sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmgen.data.mel import one_thread
 from mmgen.data.samples import Samples
+from mmgen.data.threads import one_thread
 from mmgen.errors import UserError
 from mmgen.hub import model_digest
 from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio

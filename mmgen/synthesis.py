@@ -11,11 +11,11 @@ from torch import Tensor
 
 from mmgen.data.audio import AudioSettings
 from mmgen.data.images import ImageSettings
-from mmgen.data.mel import mel_to_waveform, one_thread
+from mmgen.data.mel import mel_to_waveform
 from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings, settings_from_dict
-from mmgen.data.threads import in_order
+from mmgen.data.threads import in_order, one_thread
 from mmgen.errors import UserError
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.plan import Plan

@@ -18,7 +18,7 @@ from medsynth_isic import Recipe, run
 
 from mmgen.cli import run_command
 from mmgen.config import parse_config
-from mmgen.training.augmentation import AugmentationName
+from mmgen.names import AugmentationName
 
 
 @dataclass(frozen=True, kw_only=True)

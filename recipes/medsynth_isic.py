@@ -21,15 +21,10 @@ from mmgen.assessment.inputs import data_sets_of
 from mmgen.assessment.reporting import with_media, write_whole
 from mmgen.assessment.subject import Subject
 from mmgen.cli import run_command
-from mmgen.condensation.medsynth import MedSynth, set_stages_aside
-from mmgen.condense import (
-    IMAGE,
-    CondensationFlags,
-    size_lines,
-    subjects_in_training,
-    training_bytes,
-    write_condensed,
-)
+from mmgen.condensation.condenser import set_stages_aside
+from mmgen.condensation.medsynth import MedSynth
+from mmgen.condensation_flags import CondensationFlags
+from mmgen.condense import size_lines, subjects_in_training, training_bytes, write_condensed
 from mmgen.config import parse_config
 from mmgen.data.phantoms import write_phantom_images
 from mmgen.data.prepare import PairedData
@@ -39,7 +34,7 @@ from mmgen.evaluation import condensed
 from mmgen.evaluation.condensed import CondensedSets
 from mmgen.evaluation.report.media import ReportMedia
 from mmgen.hub import model_digest, save_generator
-from mmgen.models.classifiers import ClassifierName
+from mmgen.names import IMAGE, ClassifierName
 from mmgen.output import OutputOptions
 from mmgen.provenance import Costs, config_to_dict, write_config
 from mmgen.training.engine import make_accelerator, part_ways
@@ -69,7 +64,7 @@ class Recipe(CondensationFlags):
     utility_seeds: int | None = None
     """Trainings of each classifier on each set, if not the preset's number."""
     fast: bool = False
-    """Short attacks in the audit; the preset demo always has short ones."""
+    """Short attacks in the audit; the preset quick always has short ones."""
     resume: Literal["latest"] | None = None
     """Go on from the run folder's last checkpoints."""
 
@@ -169,7 +164,7 @@ def run(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
     if accelerator.is_main_process:
         if config.resume is None:
             write_config(out, config_to_dict(config) | {"fit": config_to_dict(config.fit)}, data.fingerprints)
-            set_stages_aside(out)
+            set_stages_aside(out, MedSynth.stages)
         data.write_skipped(out / "skipped_files.csv")
     accelerator.wait_for_everyone()
 
@@ -213,7 +208,7 @@ def judge(config: Recipe, data: PairedData, model: MedSynth, accelerator: Accele
     with costs.phase("audit"):
         critic = model.gan.critic.cpu().eval()
         subject = Subject(model.generator, critic, data_sets_of(out), {IMAGE: config.images})
-        fast = config.fast or config.preset == "demo"
+        fast = config.fast or config.preset == "quick"
         sections["privacy"], pairs = audit_run(subject, data, out / "audit", fast, config.seed)
     head = {"run": out.name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
     head["config"] = config_to_dict(config, whole_paths=False)

@@ -35,12 +35,13 @@ from mmgen.generate import make_plan, model_settings, write_dataset
 from mmgen.hub import model_digest, save_model, start_from_timm, write_card
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.fusion import FusionQuery
+from mmgen.names import Precision
 from mmgen.output import OutputOptions
 from mmgen.presets import PRESETS, Preset, PresetName, build_mae
 from mmgen.provenance import Costs, config_to_dict, write_config
 from mmgen.training.batches import PairedBatches
 from mmgen.training.checkpoint import Checkpoints
-from mmgen.training.engine import Precision, make_accelerator, part_ways
+from mmgen.training.engine import make_accelerator, part_ways
 from mmgen.training.loop import LoopConfig
 from mmgen.training.mae import MAEConfig, train_mae
 from mmgen.training.runlog import read_metrics

@@ -4,26 +4,23 @@ import csv
 import json
 import re
 import shutil
-import socket
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import numpy as np
 import pytest
 import torch
 import yaml
-from accelerate.state import AcceleratorState
+from condensing import IMAGES, call, error, rows_of, run_of
 from PIL import Image
 from small import digests
 from tiny_medsynth import LABELS, TINY, small_generator, use_tiny
 
 from mmgen import condense
-from mmgen.cli import main
-from mmgen.condensation.medsynth import Length
+from mmgen.condensation.condenser import Length
+from mmgen.condensation_flags import CondensationFlags
 from mmgen.condense import from_real_images, write_condensed
 from mmgen.data.images import ImageSettings
 from mmgen.data.phantoms import BRAINS, LESIONS, write_phantom_images
@@ -33,29 +30,6 @@ from mmgen.errors import UserError
 from mmgen.hub import load_model, model_digest, save_generator
 from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.output import OutputOptions
-
-IMAGES = {"image": ImageSettings(32, 3)}
-
-
-def call(patch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run ``mmgen`` on the tiny scale, cut off from the network; its exit code."""
-
-    def refuse(*arguments: Any, **options: Any) -> None:
-        raise OSError(f"tried to reach {arguments}")
-
-    use_tiny(patch)
-    patch.setattr(socket.socket, "connect", refuse)
-    patch.setattr(socket, "getaddrinfo", refuse)
-    patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    patch.setattr(sys, "argv", ["mmgen", *map(str, arguments)])
-    AcceleratorState._reset_state(reset_partial_state=True)  # Accelerate's state is global
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    finally:
-        AcceleratorState._reset_state(reset_partial_state=True)
-    return 0
 
 
 @pytest.fixture
@@ -87,22 +61,6 @@ def from_real(lesions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         assert call(patch, "condense", lesions, "--ipc", 3, *flags, "--out", out) == 0
     return out
-
-
-def run_of(out: Path) -> Path:
-    return out.with_name(f"{out.name}_run")
-
-
-def rows_of(folder: Path) -> list[dict[str, str]]:
-    with (folder / "metadata.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def error(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one sentence on standard error, progress bars left out."""
-    lines = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1 and "\n" not in lines[0], lines
-    return lines[0]
 
 
 # -- mmgen condense
@@ -152,7 +110,7 @@ def test_the_card_has_counts_and_sizes_and_no_names(condensed: Path, lesions: Pa
     assert len(LESIONS) * 4 <= subjects < images
     ratio = 100 * 3 * len(LESIONS) / images
     assert f"condensation ratio at 3 images a class: {ratio:.1f} %" in card and "not audited" in card
-    assert re.search(rf"training images: {images}, \d+\.\d MB", card) and re.search(r"generator: \d+\.\d MB", card)
+    assert re.search(rf"training images: {images}, \d+\.\d MB", card) and re.search(r"model: \d+\.\d MB", card)
     shared = [path for folder in (model, condensed) for path in folder.rglob("*") if path.is_file()]
     text = b"".join(path.read_bytes() for path in shared)
     for row in rows:
@@ -200,10 +158,10 @@ def test_grey_slices_become_colour_and_a_class_of_one_person_is_pooled(
 def test_flags_override_the_preset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     use_tiny(monkeypatch)
     (tmp_path / "vit.pth").write_bytes(b"")
-    plain = condense.CondensationFlags()
+    plain = CondensationFlags()
     assert plain.images == ImageSettings(32, 3)
-    assert plain.fit == replace(TINY, floor=10, gan=replace(TINY.gan, augmentation="lesion"))
-    flags = condense.CondensationFlags(
+    assert plain.fit == replace(TINY, floor=10, augmentation="lesion")
+    flags = CondensationFlags(
         image_size=48,
         channels=1,
         augmentation="radiograph",
@@ -222,11 +180,11 @@ def test_flags_override_the_preset(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     )
     assert flags.images == ImageSettings(48, 1)
     fit, gan = flags.fit, flags.fit.gan
-    assert (fit.input_prior, fit.floor, fit.seed, gan.seed) == ("real", 5, 4, 4)
+    assert (fit.input_prior, fit.floor, fit.seed, fit.augmentation) == ("real", 5, 4, "radiograph")
     assert (fit.backbone, fit.backbone_weights) == ("vit_tiny_patch16_224", tmp_path / "vit.pth")
     assert (fit.phase1, fit.phase2) == (Length(7, "epochs"), Length(8, "epochs"))
     assert (gan.batch_size, gan.gan_weight, gan.mask_weight, gan.matching) == (2, 0.5, 0.25, "logits")
-    assert (gan.betas, gan.augmentation) == ((0.9, 0.999), "radiograph")
+    assert gan.betas == (0.9, 0.999)
     assert replace(flags, skip_phase1=True).fit.phase1.count == 0
 
 
@@ -314,7 +272,7 @@ def test_flags_of_the_autoencoder_are_refused_for_a_generator(
     ):
         for made, needs in ((condensed, "no real samples"), (from_real, "only --images")):
             assert command("generate", run_of(made), "--per-class", 1, *flags, "--out", tmp_path / "set") == 2
-            assert error(capsys).endswith(f"which takes {needs}; leave out {flags[0]}.")
+            assert error(capsys).endswith(f"whose model takes {needs}; leave out {flags[0]}.")
     flags = ["--images", lesions, "--segments", 2, "--per-class", 1]
     assert command("generate", run_of(condensed), *flags, "--out", tmp_path / "set") == 2
     assert error(capsys).endswith("leave out --segments, --images.")

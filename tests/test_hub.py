@@ -151,8 +151,8 @@ def test_a_shared_generator_says_what_it_is_and_that_nobody_audited_it(tmp_path:
         "| image | меланома | 8 |",
         "Of 11 subjects.",
         "![Synthetic images, a row a class](preview.png)",
-        "generator.sample(images_per_class=50, seed=0)",
-        f"* generator: {megabytes:.1f} MB",
+        "images, labels, names = model.sample(images_per_class=50, seed=0)",
+        f"* model: {megabytes:.1f} MB",
         "* ratio: 14 %",
         "* AUC: 0.8",
         "* audit: not audited",
@@ -182,7 +182,7 @@ def test_a_generator_from_real_images_has_no_picture_and_a_warning(tmp_path: Pat
         "privacy.json",
     }
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "treat what it makes as real data" in card and "generator.condense(" in card and "preview" not in card
+    assert "treat what it makes as real data" in card and "model.condense(" in card and "preview" not in card
     assert "Subjects are not known." in card
     loaded = load_model(tmp_path)
     assert isinstance(loaded, MedSynthGenerator) and loaded.input_prior == "real"

@@ -20,6 +20,12 @@ def test_importing_the_package_takes_no_time_and_no_torch() -> None:
     assert not {"torch", "numpy", "pandas", "timm", "accelerate", "huggingface_hub", "matplotlib"} & set(modules)
 
 
+def test_the_command_line_says_what_it_can_do_without_torch() -> None:
+    code = "import sys, mmgen.cli; print([name for name in ('torch', 'timm', 'matplotlib') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("name", mmgen.__all__)
 def test_public_names_can_be_had(name: str) -> None:
     assert getattr(mmgen, name).__name__ == name

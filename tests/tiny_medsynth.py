@@ -12,7 +12,8 @@ from mmgen import condense
 from mmgen.assessment import auditing
 from mmgen.condensation import medsynth
 from mmgen.condensation.backbone import BackboneConfig
-from mmgen.condensation.medsynth import Length, MedSynthConfig
+from mmgen.condensation.condenser import Length
+from mmgen.condensation.medsynth import MedSynthConfig
 from mmgen.data.samples import Samples
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.attention_gan import AttentionGenerator
@@ -38,9 +39,9 @@ LABELS = ("gesund", "меланома")
 
 
 def use_tiny(patch: Any) -> None:
-    """Make the preset "demo" the tiny one, and its attacks quick, by a pytest.MonkeyPatch."""
-    patch.setitem(medsynth.PRESETS, "demo", TINY)
-    patch.setitem(condense.SCALES, "demo", SCALE)
+    """Make the preset "quick" the tiny one, and its attacks quick, by a pytest.MonkeyPatch."""
+    patch.setitem(medsynth.PRESETS, "quick", TINY)
+    patch.setitem(condense.SCALES, "quick", SCALE)
     patch.setattr(auditing, "FAST", QUICK_ATTACKS)
 
 

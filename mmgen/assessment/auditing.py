@@ -31,8 +31,8 @@ from mmgen.evaluation.privacy.sides import Side, varied
 from mmgen.evaluation.report.media import ReportMedia
 from mmgen.evaluation.shown import pairs_figure
 from mmgen.hub import model_digest
+from mmgen.models.condensed import CondensedModel
 from mmgen.models.cross_modal_mae import CrossModalMAE
-from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.sharing.datasets import dataset_digest
 from mmgen.sharing.texts import privacy_section, with_section, without_records
 from mmgen.training.engine import best_device
@@ -186,7 +186,7 @@ def audit_subject(
         members,
         others,
         {name: make_extractor(features, modality, device, encoder) for name, modality in modalities.items()},
-        "G" if isinstance(model, MedSynthGenerator) else "S",
+        "G" if isinstance(model, CondensedModel) and model.most_per_class is None else "S",
         encoder,
         None if subject.critic is None else subject.critic.to(device),
         device=device,

@@ -35,10 +35,10 @@ from mmgen.evaluation.shown import shown_samples, value_figure
 from mmgen.evaluation.training_sets import align_labels, four_sets
 from mmgen.evaluation.utility import UtilityConfig, utility
 from mmgen.hub import load_model, model_digest
-from mmgen.models.classifiers import ClassifierName
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.modality import Modality
 from mmgen.models.timm_bridge import load_vit
+from mmgen.names import ClassifierName
 from mmgen.training.engine import best_device, make_accelerator
 
 logger = logging.getLogger(__name__)

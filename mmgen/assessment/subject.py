@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from mmgen.assessment.inputs import DOCUMENT, Reading, data_sets_of, joined, read_synthetic, synthetic_settings
-from mmgen.condensation.medsynth import to_samples
+from mmgen.condensation.condenser import to_samples
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.sides import Side
 from mmgen.generate import decoding, generate_pairs
-from mmgen.hub import load_model
+from mmgen.hub import Model, load_model
 from mmgen.models.attention_gan import Critic
+from mmgen.models.condensed import CondensedModel
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.training.checkpoint import Checkpoints
@@ -36,7 +37,7 @@ class Subject:
         settings: how files of each modality become arrays.
     """
 
-    model: CrossModalMAE | MedSynthGenerator | None
+    model: Model | None
     critic: Critic | None
     data_sets: Mapping[str, Path]
     settings: Mapping[str, Settings]
@@ -90,9 +91,10 @@ def synthetic_samples(subject: Subject, members: Side, seed: int, reading: Readi
     sets = [read_synthetic(path, subject.settings, how.label_map, how.skip_bad) for path in subject.data_sets.values()]
     stored = len(next(iter(sets[0].values()))) if sets else 0
     model = subject.model
-    if isinstance(model, MedSynthGenerator) and model.prior is not None:
+    if isinstance(model, CondensedModel) and model.origin != "real":
         missing = DRAWN - sum(len(s["image"]) for s in sets)
         per_class = max(-(-missing // len(model.class_names)), 10)
+        per_class = min(per_class, model.most_per_class or per_class)
         # A seed of its own: stored sets begin with what the first seed gives.
         sets.append({"image": to_samples(model.sample(per_class, seed + 0x5EED))})
     elif isinstance(model, CrossModalMAE) and not stored:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from mmgen.condense import CondensationFlags
+from mmgen.condensation_flags import CondensationFlags
 from mmgen.errors import UserError
+from mmgen.names import MethodName, Selection
 
 if TYPE_CHECKING:
     from mmgen.data.prepare import PairedData
-    from mmgen.models.medsynth import MedSynthGenerator
+    from mmgen.models.condensed import CondensedModel
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Condense(CondensationFlags):
-    """Condense a labelled image set into a generator and a small synthetic data set."""
+    """Condense a labelled image set into a small one, and into a generator where the method trains one."""
 
     data: Annotated[Path, tyro.conf.Positional]
     """Folder with a subfolder for each label (or train/ and test/ above them), CSV, published data set, or shards; the
@@ -30,8 +31,11 @@ class Condense(CondensationFlags):
     """Images of each class."""
     out: Path
     """Folder of the condensed data set."""
-    method: Literal["medsynth"] = "medsynth"
-    """How to condense."""
+    method: MethodName = "medsynth"
+    """How to condense: medsynth, dim and dcgan train generators, which can be shared once audited; it_gan and dm start
+    from real images; subset chooses real images, to compare with."""
+    selection: Selection = "random"
+    """How a subset is chosen."""
     run: Path | None = None
     """Folder of the trainings and of the generator (model/); OUT_run beside the data set if absent."""
     resume: Literal["latest"] | None = None
@@ -43,6 +47,15 @@ class Condense(CondensationFlags):
     overwrite: bool = False
     """Replace an earlier data set in the folder; an interrupted one of the same command goes on without this."""
 
+    def settings_of(self, method: MethodName, images_per_class: int) -> Any:
+        """Settings of a method; a subset's have the selection."""
+        settings = super().settings_of(method, images_per_class)
+        if method == "subset":
+            return replace(settings, selection=self.selection)
+        if self.selection != "random":
+            raise UserError(f"--selection belongs to the method subset, not to {method}; leave it out.")
+        return settings
+
     @property
     def run_folder(self) -> Path:
         """Where trainings and generator go."""
@@ -51,9 +64,10 @@ class Condense(CondensationFlags):
 
 def condense(options: Condense) -> None:
     """Run ``mmgen condense``."""
-    from mmgen.condensation.medsynth import STAGES, set_stages_aside
+    from mmgen.condensation.condenser import set_stages_aside
+    from mmgen.condensation.methods import METHODS
     from mmgen.condense import write_condensed
-    from mmgen.data.mel import one_thread
+    from mmgen.data.threads import one_thread
     from mmgen.output import OutputOptions, refuse_occupied
     from mmgen.provenance import config_to_dict, write_config
     from mmgen.training.engine import make_accelerator, part_ways
@@ -62,34 +76,37 @@ def condense(options: Condense) -> None:
     how = OutputOptions(options.format, shard_size=options.shard_size, overwrite=options.overwrite)
     if count < 1:
         raise UserError(f"--ipc must be at least 1, got {count}.")
-    out, taken = options.out.resolve(), [(run / name).resolve() for name in (*STAGES, "model")]
+    stages = METHODS[options.method].stages
+    out, taken = options.out.resolve(), [(run / name).resolve() for name in (*stages, "model")]
     if run.resolve().is_relative_to(out) or any(map(out.is_relative_to, taken)):
         raise UserError(f"{options.out} would hold files of the run in {run} too; choose another --run or --out.")
     refuse_occupied(options.out, options.overwrite)
-    options.refuse_impossible(run, resume)
+    options.refuse_impossible(run, resume, options.method, count)
+    if options.method == "subset":
+        logger.warning("A subset holds real images: it is for comparison here and may not be shared.")
 
     accelerator = make_accelerator(options.mixed_precision)
     data = options.read(options.data, options.out)
-    model = options.condenser(data, accelerator, run, resume)
+    condenser = options.condenser(data, accelerator, run, resume, options.method, count)
     if accelerator.is_main_process:
         if not resume:
-            write_config(run, config_to_dict(options) | {"fit": config_to_dict(options.fit)}, data.fingerprints)
-            set_stages_aside(run)
+            write_config(run, config_to_dict(options) | {"fit": config_to_dict(condenser.config)}, data.fingerprints)
+            set_stages_aside(run, stages)
         data.write_skipped(run / "skipped_files.csv")
     accelerator.wait_for_everyone()
-    generator = model.fit().generator
+    model = condenser.fit().model
     if accelerator.is_main_process:
-        _save_generator(generator, run / "model", data, count)
-    with one_thread():  # as where a generator makes its images itself
-        made = None if generator.prior is not None else model.sample(count, options.seed)
-    folder = write_condensed(generator, count, options.seed, options.out, how, made=made)
+        _save_model(model, run / "model", data, count)
+    with one_thread():  # as where a model makes its images itself
+        made = condenser.sample(count, options.seed) if model.origin == "real" else None
+    folder = write_condensed(model, count, options.seed, options.out, how, made=made)
     part_ways()
-    logger.info("Generator      %s\nCondensed set  %s", run / "model", folder)
+    logger.info("Model          %s\nCondensed set  %s", run / "model", folder)
 
 
-def _save_generator(generator: MedSynthGenerator, folder: Path, data: PairedData, images_per_class: int) -> None:
+def _save_model(model: CondensedModel, folder: Path, data: PairedData, images_per_class: int) -> None:
     from mmgen.condense import size_lines, subjects_in_training
     from mmgen.hub import save_generator
 
-    sizes = size_lines(data, len(generator.class_names), [images_per_class])
-    save_generator(generator, folder, data.training_counts(), subjects_in_training(data), sizes)
+    sizes = size_lines(data, len(model.class_names), [images_per_class])
+    save_generator(model, folder, data.training_counts(), subjects_in_training(data), sizes)

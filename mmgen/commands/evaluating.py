@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from mmgen.flags import CachedDataFlags
-from mmgen.models.classifiers import ClassifierName
+from mmgen.names import ClassifierName
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from mmgen.errors import UserError
 from mmgen.flags import CachedDataFlags
 
 if TYPE_CHECKING:
+    from mmgen.models.condensed import CondensedModel
     from mmgen.models.cross_modal_mae import CrossModalMAE
-    from mmgen.models.medsynth import MedSynthGenerator
     from mmgen.output import OutputOptions
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,8 @@ class Generate(CachedDataFlags):
     out: Path
     """Folder of the new data set."""
     images: Path | None = None
-    """Folder or CSV of real images; not needed at image mask ratio 1, nor by a generator with a class prior."""
+    """Folder or CSV of real images; not needed at image mask ratio 1, nor by a condensed model unless it starts
+    from real images."""
     audio: Path | None = None
     """Folder or CSV of real recordings; not needed at audio mask ratio 1."""
     mask_ratio: float = 0.75
@@ -63,31 +64,31 @@ class Generate(CachedDataFlags):
 def generate(options: Generate) -> None:
     """Run ``mmgen generate``."""
     from mmgen.hub import load_model
-    from mmgen.models.medsynth import MedSynthGenerator
+    from mmgen.models.condensed import CondensedModel
     from mmgen.output import OutputOptions
 
     model = load_model(options.model)
     how = OutputOptions(options.format, options.batch_size, options.shard_size, options.overwrite)
-    if isinstance(model, MedSynthGenerator):
+    if isinstance(model, CondensedModel):
         labels = _generate_images(model, options, how)
     else:
         labels = _generate_tuples(model, options, how)
     logger.info("%d samples of %s are in %s", len(labels) * options.per_class, " and ".join(labels), options.out)
 
 
-def _generate_images(model: MedSynthGenerator, options: Generate, how: OutputOptions) -> tuple[str, ...]:
-    """A set of a MedSynth generator; its labels."""
+def _generate_images(model: CondensedModel, options: Generate, how: OutputOptions) -> tuple[str, ...]:
+    """A set of a condensed model; its labels."""
     from mmgen.condense import from_real_images, write_condensed
 
     unused = ["audio", "mask_ratio", "image_mask_ratio", "audio_mask_ratio", "segments", "paste_visible"]
-    unused += ["images"] if model.prior is not None else []
+    unused += ["images"] if model.origin != "real" else []
     defaults = {field.name: field.default for field in fields(Generate)}
     given = [f"--{name.replace('_', '-')}" for name in unused if getattr(options, name) != defaults[name]]
     if given:
-        needs = "only --images" if model.prior is None else "no real samples"
-        raise UserError(f"{options.model} is a MedSynth generator, which takes {needs}; leave out {', '.join(given)}.")
+        needs = "only --images" if model.origin == "real" else "no real samples"
+        raise UserError(f"{options.model} is a condensed set, whose model takes {needs}; leave out {', '.join(given)}.")
     made = None
-    if model.prior is None:
+    if model.origin == "real":
         if options.images is None:
             raise UserError(
                 f"{options.model} is a generator that starts from real images; give --images with some of every class."

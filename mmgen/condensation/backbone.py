@@ -10,19 +10,16 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.data.samples import Samples
-from mmgen.data.statistics import channel_statistics
 from mmgen.errors import UserError
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.modality import Modality
 from mmgen.models.timm_bridge import load_vit
+from mmgen.names import OWN_BACKBONE
 from mmgen.training.loop import LoopConfig
 from mmgen.training.mae import MAEConfig, train_mae
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-OWN = "mae"
-"""Name of the backbone that is pretrained here, which needs neither network nor files."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +45,6 @@ class BackboneConfig:
     lr: float = 1e-3
 
 
-def image_modality(name: str, train: Samples, patch: int) -> Modality:
-    """A modality of pictures like these, normalised by their mean and deviation."""
-    mean, std = channel_statistics(train.at_most().values)
-    return Modality(name, train.values.shape[1:], (patch, patch), mean, std, value_range=(0.0, 255.0))
-
-
 def make_backbone(
     name: str,
     weights: Path | None,
@@ -69,7 +60,7 @@ def make_backbone(
     """A pretrained ViT without a classifier.
 
     Args:
-        name: :data:`OWN`, or one of timm's model names.
+        name: :data:`mmgen.names.OWN_BACKBONE`, or one of timm's model names.
         weights: file of the named model's weights; without it they come from the hub.
         modality: of the images.
         train, validation: images to pretrain an own backbone on; ``folder`` and ``resume`` as in :class:`Loop`.
@@ -77,7 +68,7 @@ def make_backbone(
     Raises:
         UserError: weights that cannot be had or are not those of the model.
     """
-    if name != OWN:
+    if name != OWN_BACKBONE:
         return load_vit(name, weights)
     if weights is not None:
         raise UserError(f"--backbone-weights {weights} belongs to a model; name it too, e.g. vit_base_patch16_224.")

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
 
-from mmgen.condensation.backbone import OWN, BackboneConfig, image_modality, make_backbone
+from mmgen.condensation.backbone import BackboneConfig, make_backbone
+from mmgen.condensation.condenser import Condenser, Length, image_modality, to_samples
 from mmgen.data.samples import Samples
-from mmgen.errors import UserError, first_few
-from mmgen.models.attention_gan import AttentionGenerator, Critic, check_images
+from mmgen.errors import UserError
+from mmgen.models.attention_gan import AttentionGenerator, Critic
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.classifiers import build_classifier
 from mmgen.models.lora import ViTClassifier
-from mmgen.models.medsynth import InputPrior, LabelledImages, MedSynthGenerator
+from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.models.real_images import RealImages
-from mmgen.training.augmentation import AugmentationName
-from mmgen.training.checkpoint import Checkpoints
+from mmgen.names import OWN_BACKBONE, AugmentationName, InputPrior
 from mmgen.training.classifier import LEARNING_RATES, ClassifierConfig, train_classifier
 from mmgen.training.gan import GAN, GANConfig, train_gan
 from mmgen.training.loop import LoopConfig
@@ -33,24 +31,6 @@ from mmgen.training.restoration import RestorationConfig, warm_up
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-STAGES = ("backbone", "classifier", "warmup", "phase1", "phase2")
-"""Trainings of one fit, in order, each in a folder of that name."""
-
-
-class Length(NamedTuple):
-    """How long a training is: so many optimiser steps, or passes over the data."""
-
-    count: int
-    unit: Literal["updates", "epochs"] = "updates"
-
-    def in_loop(self, samples: int, batch_size: int, rows: int = 20) -> tuple[int, int]:
-        """(epochs, steps in each) for a loop, which logs once an epoch; updates are cut into about ``rows`` parts."""
-        if self.unit == "epochs":
-            return self.count, math.ceil(samples / batch_size)
-        epochs = min(rows, self.count)
-        return epochs, math.ceil(self.count / max(epochs, 1))
-
 
 _PHASE1, _PHASE2 = Length(150, "epochs"), Length(50, "epochs")
 
@@ -64,11 +44,12 @@ class MedSynthConfig:
         critic_width: of the critic.
         input_prior: what the generator starts from, see :class:`MedSynthGenerator`.
         floor, directions: of the class prior.
-        backbone: :data:`mmgen.condensation.backbone.OWN` or a timm model's name.
+        backbone: :data:`mmgen.names.OWN_BACKBONE` or a timm model's name.
         backbone_weights: file of that model's weights.
         own_backbone: size and pretraining of an own backbone.
         classifier_updates: optimiser steps of the ViT with LoRA that phase II matches against.
-        gan: how generator and critic learn; its augmentation is also the classifier's.
+        augmentation: strategy of the changes made alike to real and synthetic images, and of the classifier's.
+        gan: how generator and critic learn; seed and augmentation are those given here.
         warmup: updates in which the generator learns to restore images before it meets the critic, see
             :mod:`mmgen.training.restoration`; 0 for none, and none is done with real images as input.
         phase1, phase2: lengths; 0 leaves a phase out.
@@ -82,10 +63,11 @@ class MedSynthConfig:
     input_prior: InputPrior = "class"
     floor: int = 10
     directions: int = 8
-    backbone: str = OWN
+    backbone: str = OWN_BACKBONE
     backbone_weights: Path | None = None
     own_backbone: BackboneConfig = field(default_factory=BackboneConfig)
     classifier_updates: int = 300
+    augmentation: AugmentationName = "none"
     gan: GANConfig = field(default_factory=GANConfig)
     warmup: int = 2000
     phase1: Length = _PHASE1
@@ -101,26 +83,19 @@ class MedSynthConfig:
             )
 
 
-class MedSynth:
+class MedSynth(Condenser):
     """Fits a generator to labelled images and draws condensed sets from it.
 
-        generator = MedSynth(config, accelerator).fit(train).generator
+        generator = MedSynth(config, accelerator, train).fit().generator
 
     :meth:`fit` runs :meth:`pretrain`, :meth:`tune`, :meth:`learn_distribution` (phase I) and :meth:`learn_task`
-    (phase II), which may also be called one by one, in this order.
-
-    Args:
-        config: sizes and lengths.
-        accelerator: engine of this process.
-        train: labelled images; at least two classes.
-        validation: images that choose the classifier's weights; None: the last ones are kept.
-        people: (N,) whose image each of ``train`` is, for the class prior; None counts every image as another person's.
-        folder: where the stages keep logs, previews and checkpoints; None writes nothing.
-        resume: go on with what is in ``folder``.
-
-    Raises:
-        UserError: images, classes or settings that do not fit.
+    (phase II), which may also be called one by one, in this order. For the arguments see :class:`Condenser`; the class
+    prior counts ``people``.
     """
+
+    method = "medsynth"
+    stages = ("backbone", "classifier", "warmup", "phase1", "phase2")
+    config: MedSynthConfig
 
     def __init__(
         self,
@@ -133,16 +108,8 @@ class MedSynth:
         resume: bool = False,
         name: str = "image",
     ) -> None:
-        channels, height, width = train.values.shape[1:]
-        check_images(max(height, width), channels)
-        if len(train.label_names) < 2:
-            raise UserError(f"MedSynth needs at least two labels; the data have {list(train.label_names)} alone.")
-        absent = [label for index, label in enumerate(train.label_names) if not (train.labels == index).any()]
-        if absent:
-            raise UserError(f"There is no training image of {first_few(absent)}; add some or leave the label out.")
-        self.config, self.accelerator, self.folder, self.resume = config, accelerator, folder, resume
-        self.train = train
-        self.validation = validation if validation is not None and len(validation) else None
+        super().__init__(config, accelerator, train, validation, people, folder, resume, name)
+        channels, height, _ = train.values.shape[1:]
         self.modality = image_modality(name, train, config.own_backbone.patch)
         labels = torch.from_numpy(train.labels)
         self.prior: ClassPrior | RealImages
@@ -164,7 +131,12 @@ class MedSynth:
         """The newest weights, ready to be saved."""
         self._before: MedSynthGenerator | None = None
 
-    def fit(self) -> MedSynth:
+    @property
+    def model(self) -> MedSynthGenerator:
+        """:attr:`generator`."""
+        return self.generator
+
+    def fit(self) -> Self:
         """All stages."""
         self.pretrain()
         self.tune()
@@ -194,7 +166,7 @@ class MedSynth:
             updates=config.classifier_updates,
             lr=LEARNING_RATES["vit_lora"],
             balance="sampling",
-            augmentation=config.gan.augmentation,
+            augmentation=config.augmentation,
             seed=config.seed,
         )
         torch.manual_seed(config.seed)
@@ -209,15 +181,14 @@ class MedSynth:
         if self.config.warmup and isinstance(self.prior, ClassPrior):
             self._warm_up()
         if self.config.phase1.count:
-            self._learn("phase1", self.config.phase1, self.config.gan, None)
+            self._learn("phase1", self.config.phase1, self._learning, None)
 
     def learn_task(self) -> None:
         """Phase II: also to be seen by the tuned classifier as real images are."""
         if self.config.phase2.count:
             self._before = self.generator if self.config.phase1.count else None
-            self._learn(
-                "phase2", self.config.phase2, replace(self.config.gan, lr=self.config.lr_phase2), self.classifier
-            )
+            learning = replace(self._learning, lr=self.config.lr_phase2)
+            self._learn("phase2", self.config.phase2, learning, self.classifier)
 
     def sample(self, images_per_class: int, seed: int = 0) -> Samples:
         """A condensed set. With real images as input it starts from random ones of the training set."""
@@ -248,6 +219,10 @@ class MedSynth:
         return partial(sample, self._before, real=self._real)
 
     @property
+    def _learning(self) -> GANConfig:
+        return replace(self.config.gan, augmentation=self.config.augmentation, seed=self.config.seed)
+
+    @property
     def _real(self) -> RealImages | None:
         return self.prior if isinstance(self.prior, RealImages) else None
 
@@ -273,19 +248,6 @@ class MedSynth:
         prior = self.prior if isinstance(self.prior, ClassPrior) else None
         return MedSynthGenerator.build(copy.deepcopy(gan.generator), self.train.label_names, prior)
 
-    def _stage(self, name: str) -> tuple[Path | None, bool]:
-        """Folder of a stage, and whether to go on with what is there: a stage that had not begun starts."""
-        if self.folder is None:
-            return None, False
-        folder = self.folder / name
-        return folder, self.resume and (folder / "checkpoints").is_dir()
-
-
-def set_stages_aside(folder: Path) -> None:
-    """Rename what an earlier run left of every stage, so that it is not taken for this one's."""
-    for stage in STAGES:
-        Checkpoints(folder / stage / "checkpoints").set_aside()
-
 
 def sample(
     generator: MedSynthGenerator, images_per_class: int, seed: int = 0, real: RealImages | None = None
@@ -298,19 +260,11 @@ def sample(
     return to_samples(generator.condense(x, labels))
 
 
-def to_samples(made: LabelledImages) -> Samples:
-    """Images of a generator as samples, numbered in their order."""
-    rows: Tensor = torch.arange(len(made.labels))
-    return Samples(made.images.numpy(), made.labels.numpy(), made.class_names, rows.numpy())
-
-
-PresetName = Literal["demo", "small", "paper"]
-
-# demo: some minutes on two cores for everything. small: some hundred images to some thousand without a GPU; narrow and
+# quick: some minutes on two cores for everything. small: some hundred images to some thousand without a GPU; narrow and
 # in small batches, since on so few images the number of updates decides. paper: sections 3 and 4 of the MedSynth paper,
 # which gives no widths, no length of phase II and no warm-up.
-PRESETS: dict[PresetName, MedSynthConfig] = {
-    "demo": MedSynthConfig(
+PRESETS: dict[str, MedSynthConfig] = {
+    "quick": MedSynthConfig(
         width=16,
         critic_width=16,
         own_backbone=BackboneConfig(4, 96, 3, 3, 48, 1, 3, updates=120, batch_size=32),
@@ -338,9 +292,3 @@ PRESETS: dict[PresetName, MedSynthConfig] = {
         gan=GANConfig(betas=(0.9, 0.999), ema_decay=0.999),
     ),
 }
-
-
-def preset(name: PresetName, augmentation: AugmentationName, seed: int = 0) -> MedSynthConfig:
-    """The settings of a preset for this kind of picture."""
-    chosen = PRESETS[name]
-    return replace(chosen, gan=replace(chosen.gan, augmentation=augmentation, seed=seed), seed=seed)

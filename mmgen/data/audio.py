@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-import torch
 
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
 from mmgen.data.formats.sound_files import Sound, read_sound
-from mmgen.data.mel import log_mel
 from mmgen.errors import UserError
 
 if TYPE_CHECKING:
@@ -121,6 +119,10 @@ def log_mel_segments(wave: np.ndarray, settings: AudioSettings) -> np.ndarray:
     not made, and neither is a last one with less than a quarter of sound (unless it is the only one), because it would
     teach silence.
     """
+    import torch  # only now: the command line, which needs the settings alone, then starts at once
+
+    from mmgen.data.mel import log_mel
+
     length = settings.segment_samples
     wave = wave[: settings.frames * settings.hop_length]
     whole, rest = divmod(len(wave), length)

@@ -16,10 +16,9 @@ from numpy.typing import ArrayLike
 from mmgen.data.cache import Cache, Store
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
 from mmgen.data.files import Files, LocalFiles
-from mmgen.data.mel import one_thread
 from mmgen.data.progress import progress_bar
 from mmgen.data.settings import DECODER_VERSION, Settings, decode, kind_of, settings_to_dict, slot_shape, value_dtype
-from mmgen.data.threads import in_order
+from mmgen.data.threads import in_order, one_thread
 from mmgen.errors import UserError, first_few
 
 logger = logging.getLogger(__name__)

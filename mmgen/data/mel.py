@@ -7,8 +7,7 @@ padding, power mel on the Slaney scale without area normalisation, natural logar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmgen.data.threads import one_thread
 from mmgen.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,17 +52,6 @@ def mel_filterbank(settings: AudioSettings) -> Tensor:
             "some bands hold no FFT bin; raise n_fft."
         )
     return bank
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """CPU computations in one thread: the last bits of matrix products and decompositions depend on the number."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def log_mel(wave: Tensor, settings: AudioSettings) -> Tensor:

@@ -16,8 +16,8 @@ from mmgen.evaluation.report import figures_condensation as figures
 from mmgen.evaluation.report.media import Figure, Sample
 from mmgen.evaluation.training_sets import random_subset
 from mmgen.evaluation.utility import UtilityConfig, recovery, utility
-from mmgen.models.classifiers import ClassifierName
 from mmgen.models.modality import Modality
+from mmgen.names import ClassifierName
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -14,9 +14,9 @@ from timm.models.vision_transformer import VisionTransformer
 from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError, first_few
-from mmgen.models.classifiers import ClassifierName, build_classifier
+from mmgen.models.classifiers import build_classifier
 from mmgen.models.modality import Modality
-from mmgen.training.augmentation import AugmentationName
+from mmgen.names import AugmentationName, ClassifierName
 from mmgen.training.classifier import LEARNING_RATES, VALIDATIONS, ClassifierConfig, predict, train_classifier
 
 if TYPE_CHECKING:

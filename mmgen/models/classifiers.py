@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import get_args
 
 import timm
 from timm.models.vision_transformer import VisionTransformer
@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from mmgen.errors import UserError
 from mmgen.models.lora import add_lora
-
-ClassifierName = Literal["resnet18", "densenet121", "convnet", "vit_lora"]
+from mmgen.names import ClassifierName
 
 
 class ConvNet(nn.Module):

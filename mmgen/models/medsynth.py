@@ -3,46 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Any
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmgen.errors import UserError, first_few
 from mmgen.models.attention_gan import AttentionGenerator
 from mmgen.models.class_prior import ClassPrior
+from mmgen.models.condensed import BATCH, CondensedModel, LabelledImages, Origin, mixed_seed, to_bytes
 from mmgen.models.real_images import to_unit_range
-
-InputPrior = Literal["class", "real"]
-
-# Images are made in whole batches of this many of one class whatever is asked for, so that the first ten of fifty are
-# the ten that would be made alone, to the bit.
-BATCH = 16
+from mmgen.names import InputPrior
 
 
-class LabelledImages(NamedTuple):
-    """Synthetic images, class after class.
-
-    Attributes:
-        images: uint8 (N, C, H, W), 0..255, on the CPU.
-        labels: (N,) int64, index into ``class_names``.
-        class_names: names of the classes.
-    """
-
-    images: Tensor
-    labels: Tensor
-    class_names: tuple[str, ...]
-
-
-class MedSynthGenerator(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
+class MedSynthGenerator(CondensedModel):
     """Makes labelled images of its classes, any number of them.
 
     With ``input_prior="class"`` it starts from draws of a :class:`ClassPrior` that is saved with it, so that a receiver
     needs no real image (:meth:`sample`). With ``input_prior="real"``, the MedSynth paper as printed, it starts from
     real images and is of use only to those who hold some (:meth:`condense`); what it makes may hold pixels of them.
-
-    ``save_pretrained(folder)`` writes ``config.json`` and ``model.safetensors``, ``from_pretrained`` reads them.
 
     Args:
         image_size: side of the square images in pixels, a multiple of 16 from 32 to 256.
@@ -55,6 +34,8 @@ class MedSynthGenerator(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
     Raises:
         UserError: sizes that are not offered, or an unknown prior.
     """
+
+    method = "medsynth"
 
     def __init__(
         self,
@@ -93,21 +74,22 @@ class MedSynthGenerator(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
         size = self.generator.config["image_size"]
         return self.generator.config["channels"], size, size
 
-    def sample(self, images_per_class: int, seed: int = 0) -> LabelledImages:
-        """So many images of every class, without any real image.
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Parameters of the constructor."""
+        generator = {key: value for key, value in self.generator.config.items() if key != "classes"}
+        prior = None
+        if self.prior is not None:
+            sizes = ("image_size", "channels", "class_names")
+            prior = {key: value for key, value in self.prior.config.items() if key not in sizes}
+        names = {"class_names": list(self.class_names), "input_prior": self.input_prior}
+        return generator | names | {"prior": prior}
 
-        The same seed gives the same bytes on the same kind of machine; more images a class begin with the same ones.
+    @property
+    def origin(self) -> Origin:
+        """The input prior."""
+        return self.input_prior
 
-        Raises:
-            UserError: no positive number, a negative seed, or a generator that starts from real images.
-        """
-        count = images_per_class
-        classes = range(len(self.class_names))
-        made = [images for label in classes for images in self.batches(label, range(count), seed)]
-        labels = torch.arange(len(self.class_names)).repeat_interleave(count)
-        return LabelledImages(torch.cat(made), labels, self.class_names)
-
-    @torch.no_grad()
     def batches(self, label: int, indices: range, seed: int = 0) -> Iterator[Tensor]:
         """Images number ``indices`` of a class, uint8 (B, C, H, W) at a time; see :meth:`sample`."""
         if self.prior is None:
@@ -115,14 +97,13 @@ class MedSynthGenerator(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
                 "This generator starts from real images (input_prior='real'); "
                 "call condense(images, labels), or train one with the class prior."
             )
-        if not len(indices) or seed < 0:
-            raise UserError(f"At least 1 image a class is made, from a seed of 0 or more, not {len(indices)}, {seed}.")
-        for batch in range(indices.start // BATCH, (indices.stop - 1) // BATCH + 1):
-            chance = torch.Generator().manual_seed(_seed(seed, label, batch))
-            labels = torch.full((BATCH,), label)
-            x = self.prior.sample(labels, chance)
-            here = slice(max(indices.start - batch * BATCH, 0), min(indices.stop - batch * BATCH, BATCH))
-            yield self._make(x, labels)[here]
+        return super().batches(label, indices, seed)
+
+    def make(self, label: int, batch: int, seed: int) -> Tensor:
+        """A batch from draws of the class prior."""
+        chance = torch.Generator().manual_seed(mixed_seed(seed, label, batch))
+        labels = torch.full((BATCH,), label)
+        return self._make(self.prior.sample(labels, chance), labels)
 
     @torch.no_grad()
     def condense(self, images: Tensor, labels: Tensor) -> LabelledImages:
@@ -153,17 +134,3 @@ class MedSynthGenerator(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
         self.eval()  # in training mode spectral normalisation changes a little with every call
         device = self.generator.to_image.bias.device
         return to_bytes(self.generator(x.to(device), labels.to(device)).s).cpu()
-
-
-def to_bytes(images: Tensor) -> Tensor:
-    """[-1, 1] -> uint8 0..255."""
-    return ((images.float() + 1.0) * 127.5).round().clamp(0, 255).byte()
-
-
-def _seed(*numbers: int) -> int:
-    """One seed from several numbers, by a rule that stays: 63 bits of a multiplicative hash."""
-    value = 0
-    for number in numbers:
-        value = ((value ^ (number + 0x9E3779B97F4A7C15)) * 0xBF58476D1CE4E5B9) % 2**64
-        value ^= value >> 31
-    return value >> 1

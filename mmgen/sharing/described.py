@@ -29,8 +29,8 @@ class Described:
     """Which keys of ``dataset.json``, columns of ``metadata.csv`` and keys of samples in shards are kept.
 
     Kept are: label, names of files, the model's name, mask ratios, numbers of segments and whether real data are
-    copied; seed and index only of what is drawn from a class prior. Of samples that were made from real ones both say
-    which. Names of modalities are those of the section "preprocessing".
+    copied; seed and index only of what is drawn from a class prior or from noise. Of samples that were made from real
+    ones both say which. Names of modalities are those of the section "preprocessing".
 
     Args:
         about: ``dataset.json``.
@@ -42,8 +42,8 @@ class Described:
 
     @property
     def from_real_samples(self) -> bool:
-        """Whether samples may have been made from real ones: they were not if all came from a class prior."""
-        return self.about.get("input_prior") != "class" or "mask_ratio" in self.about
+        """Whether samples may have been made from real ones: not if all came from a class prior or from noise."""
+        return self.about.get("input_prior") not in ("class", "noise") or "mask_ratio" in self.about
 
     def keeps(self, key: str | None) -> bool:
         """Whether a column of the table, or a key of a sample in a shard, is kept."""

@@ -108,7 +108,7 @@ def _draw_preview(model: Model, path: Path) -> None:
     """Synthetic images; none of what only makes such from real ones."""
     from PIL import Image
 
-    if not isinstance(model, CrossModalMAE) and model.prior is not None:
+    if not isinstance(model, CrossModalMAE) and not model.may_hold_real_pixels:
         Image.fromarray(preview(model)).save(path)
 
 

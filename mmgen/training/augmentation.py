@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from mmgen.errors import UserError
-
-AugmentationName = Literal["none", "lesion", "radiograph", "spectrogram"]
+from mmgen.names import AugmentationName
 
 
 @dataclass(frozen=True)

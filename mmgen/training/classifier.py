@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from mmgen.data.decoding import DecodedArray
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.models.classifiers import ClassifierName
 from mmgen.models.modality import Modality
-from mmgen.training.augmentation import AugmentationName, augment, draw
+from mmgen.names import AugmentationName, ClassifierName
+from mmgen.training.augmentation import augment, draw
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.engine import choose_attention
 from mmgen.training.gradients import LossStepper

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from mmgen.errors import UserError
+from mmgen.names import Precision
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-Precision = Literal["auto", "no", "bf16"]
 
 # Fused attention by device type. On CPUs benchmarks/mae_step.py decided: plain is 1.4 to 1.6 times as fast in bf16, 0.9
 # times in fp32. On CUDA it is torch's choice, not measured yet.

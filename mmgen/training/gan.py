@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator, Critic, critic_loss, generator_loss, gradient_penalty
 from mmgen.models.modality import Modality
 from mmgen.models.real_images import to_unit_range
-from mmgen.training.augmentation import AugmentationName, augment, draw
+from mmgen.names import AugmentationName, MatchingForm
+from mmgen.training.augmentation import augment, draw
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.engine import synchronise_parameters
 from mmgen.training.gradients import LossStepper
@@ -27,8 +28,6 @@ from mmgen.training.preview import generation_grid
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-MatchingForm = Literal["energy", "log_softmax", "logits"]
 
 
 class Prior(Protocol):

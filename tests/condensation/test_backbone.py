@@ -10,14 +10,16 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 from tiny_medsynth import TINY, tiny_samples
 
-from mmgen.condensation.backbone import OWN, image_modality, make_backbone
+from mmgen.condensation.backbone import make_backbone
+from mmgen.condensation.condenser import image_modality
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
+from mmgen.names import OWN_BACKBONE
 
 NAME = "vit_tiny_patch16_224"
 
 
-def backbone(name: str = OWN, weights: Path | None = None, validation: Samples | None = None, seed: int = 0):
+def backbone(name: str = OWN_BACKBONE, weights: Path | None = None, validation: Samples | None = None, seed: int = 0):
     train = tiny_samples()
     modality = image_modality("image", train, TINY.own_backbone.patch)
     return make_backbone(
@@ -66,7 +68,7 @@ def test_weights_that_cannot_be_had_are_a_sentence(tmp_path: Path, monkeypatch: 
         (NAME, other, "not those of"),
         ("no_such_vit", other, "no_such_vit"),
         ("resnet18", other, "no plain Vision Transformer"),
-        (OWN, other, "belongs to a model; name it too"),
+        (OWN_BACKBONE, other, "belongs to a model; name it too"),
     ):
         with pytest.raises(UserError, match=words) as caught:
             backbone(name, weights)

@@ -14,7 +14,8 @@ from tiny import same_weights
 from tiny_medsynth import LABELS, TINY, tiny_samples
 from torch import Tensor
 
-from mmgen.condensation.medsynth import PRESETS, STAGES, Length, MedSynth, MedSynthConfig, preset, set_stages_aside
+from mmgen.condensation.condenser import Length, set_stages_aside
+from mmgen.condensation.medsynth import MedSynth, MedSynthConfig
 from mmgen.errors import UserError
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.real_images import RealImages
@@ -133,8 +134,8 @@ def test_a_fit_with_other_settings_is_not_gone_on_with(tmp_path: Path) -> None:
 
 def test_stages_are_set_aside(tmp_path: Path) -> None:
     medsynth(TINY, tmp_path).fit()
-    set_stages_aside(tmp_path)
-    for stage in STAGES:
+    set_stages_aside(tmp_path, MedSynth.stages)
+    for stage in MedSynth.stages:
         assert not (tmp_path / stage / "checkpoints").exists()
         assert (tmp_path / stage / "checkpoints.earlier" / "last.pt").is_file()
 
@@ -193,21 +194,3 @@ def test_what_cannot_be_fitted_is_refused_at_once() -> None:
     for phases in ((0, 0), (-1, 3)):
         with pytest.raises(UserError, match="at least one of them must be trained"):
             replace(TINY, phase1=Length(phases[0]), phase2=Length(phases[1]))
-
-
-# -- lengths and presets
-
-
-def test_lengths_become_epochs_and_steps() -> None:
-    assert Length(7, "epochs").in_loop(100, 32) == (7, 4)
-    assert Length(2000).in_loop(100, 32) == (20, 100)
-    assert Length(6).in_loop(100, 32) == (6, 1)
-    epochs, steps = Length(2001).in_loop(100, 32)
-    assert epochs * steps >= 2001
-
-
-def test_a_preset_has_one_seed_and_the_pictures_augmentation() -> None:
-    for name in PRESETS:
-        config = preset(name, "radiograph", seed=7)
-        assert (config.seed, config.gan.seed, config.gan.augmentation) == (7, 7, "radiograph")
-        assert config == replace(PRESETS[name], seed=7, gan=config.gan)

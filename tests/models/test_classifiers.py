@@ -11,8 +11,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from mmgen.errors import UserError
-from mmgen.models.classifiers import ClassifierName, ConvNet, build_classifier
+from mmgen.models.classifiers import ConvNet, build_classifier
 from mmgen.models.lora import ViTClassifier, add_lora
+from mmgen.names import ClassifierName
 from mmgen.training.classifier import LEARNING_RATES
 
 

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator
 from mmgen.models.class_prior import ClassPrior
-from mmgen.models.medsynth import BATCH, LabelledImages, MedSynthGenerator
+from mmgen.models.condensed import BATCH, LabelledImages
+from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.models.real_images import RealImages
 
 PROJECT = Path(__file__).resolve().parents[2]

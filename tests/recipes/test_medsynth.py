@@ -19,7 +19,7 @@ from small import PROJECT, digests, run
 from mmgen import condense
 from mmgen.condensation import medsynth
 from mmgen.condensation.backbone import BackboneConfig
-from mmgen.condensation.medsynth import Length
+from mmgen.condensation.condenser import Length
 from mmgen.data.images import ImageSettings
 from mmgen.data.phantoms import BRAINS, LESIONS, write_phantom_images
 from mmgen.data.writing.synthetic import read_dataset
@@ -30,13 +30,13 @@ from mmgen.models.medsynth import MedSynthGenerator
 
 ISIC, ALZHEIMER = (PROJECT / "recipes" / f"medsynth_{name}.py" for name in ("isic", "alzheimer"))
 QUICK = replace(
-    medsynth.PRESETS["demo"],
+    medsynth.PRESETS["quick"],
     width=8,
     blocks=1,
     critic_width=8,
     own_backbone=BackboneConfig(8, 12, 1, 1, 12, 1, 1, updates=10, batch_size=8),
     classifier_updates=10,
-    gan=replace(medsynth.PRESETS["demo"].gan, batch_size=4),
+    gan=replace(medsynth.PRESETS["quick"].gan, batch_size=4),
     warmup=4,
     phase1=Length(2),
     phase2=Length(2),
@@ -52,8 +52,8 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
 
 def call(monkeypatch: pytest.MonkeyPatch, script: Path, *arguments: object) -> int:
-    monkeypatch.setitem(medsynth.PRESETS, "demo", QUICK)
-    monkeypatch.setitem(condense.SCALES, "demo", SCALE)
+    monkeypatch.setitem(medsynth.PRESETS, "quick", QUICK)
+    monkeypatch.setitem(condense.SCALES, "quick", SCALE)
     monkeypatch.setattr(sys, "argv", [str(script), *map(str, arguments)])
     monkeypatch.syspath_prepend(str(script.parent))
     AcceleratorState._reset_state(reset_partial_state=True)  # Accelerate's state is global

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmgen.errors import UserError
-from mmgen.training.augmentation import STRATEGIES, AugmentationName, Parameters, Strategy, augment, draw
+from mmgen.names import AugmentationName
+from mmgen.training.augmentation import STRATEGIES, Parameters, Strategy, augment, draw
 
 NAMES = get_args(AugmentationName)
 CHANGING = [name for name in NAMES if name != "none"]

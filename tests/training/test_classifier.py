@@ -17,9 +17,10 @@ from torch import nn
 
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.models.classifiers import ClassifierName, build_classifier
+from mmgen.models.classifiers import build_classifier
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.modality import Modality
+from mmgen.names import ClassifierName
 from mmgen.training import classifier as module
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.checkpoint import Checkpoints

@@ -1,0 +1,230 @@
+"""Fits of ``table1.py``: each method is fitted once, can be gone on with, and is kept with what it cost."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from table1_rows import NAMES, SELECTIONS
+from timm.models.vision_transformer import VisionTransformer
+
+from mmgen.condensation import methods
+from mmgen.condensation.backbone import make_backbone
+from mmgen.condensation.condenser import image_modality
+from mmgen.condensation.medsynth import MedSynth, MedSynthConfig
+from mmgen.data.prepare import PairedData
+from mmgen.data.samples import people_in
+from mmgen.data.writing.atomic import new_file
+from mmgen.errors import UserError
+from mmgen.evaluation.report.text import duration
+from mmgen.hub import load_model
+from mmgen.models.condensed import CondensedModel
+from mmgen.names import IMAGE, AugmentationName, BudgetName, MethodName
+from mmgen.provenance import config_to_dict
+from mmgen.training.loop import peak_memory_mb
+from mmgen.training.runlog import read_metrics
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+logger = logging.getLogger("mmgen")
+
+# Stages that are the same whatever the number of images a class, and for both selections: done once, then copied.
+SHARED: dict[str, tuple[str, ...]] = {"subset": ("features",), "it_gan": ("gan", "features")}
+
+
+def condensation_method(method: str) -> MethodName:
+    """Name of a row's method among the library's."""
+    return cast(MethodName, "subset" if method in SELECTIONS else method)
+
+
+def fits_one_size(method: str) -> bool:
+    """Whether a row's method is fitted anew for every number of images a class."""
+    return methods.METHODS[condensation_method(method)].fits_one_size
+
+
+@dataclass
+class Cost:
+    """What a training took; ``path`` keeps it.
+
+    Attributes:
+        settings: of the training.
+        seconds: of all sittings that ended by themselves, with those of what was taken from another fit.
+        sittings: how often it was begun or gone on with.
+        finished: whether what it made is there.
+        device, peak_memory_mb: of the last sitting; on a CPU the largest of the process so far.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    seconds: float = 0.0
+    sittings: int = 0
+    finished: bool = False
+    device: str = ""
+    peak_memory_mb: float = 0.0
+
+    @classmethod
+    def read(cls, path: Path, settings: dict[str, Any]) -> Cost:
+        """What is kept there, or the cost of nothing.
+
+        Raises:
+            UserError: it is of other settings.
+        """
+        settings = json.loads(json.dumps(settings))
+        if not path.is_file():
+            return cls(path, settings)
+        kept = cls(path, **json.loads(path.read_text(encoding="utf-8")))
+        if kept.settings != settings:
+            raise UserError(
+                f"{path.parent} was trained with other settings than this version's; remove it and the rows of its "
+                "method, or choose another --out."
+            )
+        return kept
+
+    def pay(self, work: Callable[[], None], accelerator: Accelerator) -> None:
+        """Do it and keep what it took, also where it is interrupted."""
+        self.sittings += 1
+        self._write()
+        start, before = time.perf_counter(), self.seconds
+        try:
+            work()
+            self.finished = True
+        finally:
+            self.seconds = before + time.perf_counter() - start
+            self.device = accelerator.device.type
+            self.peak_memory_mb = peak_memory_mb(accelerator.device)
+            self._write()
+
+    def _write(self) -> None:
+        content = {key: value for key, value in vars(self).items() if key != "path"}
+        with new_file(self.path, sync=True) as file:
+            file.write(json.dumps(content, ensure_ascii=False, indent=1).encode())
+
+
+class Fits:
+    """Models of all methods in one folder, fitted when they are first asked for.
+
+    Args:
+        folder: gets fits/METHOD or fits/METHOD_ipcN, and backbone.
+        budget, augmentation, seed: see :func:`mmgen.condensation.methods.preset`.
+        backbone, weights: what MedSynth and "vit_lora" tune, see :func:`make_backbone`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        data: PairedData,
+        accelerator: Accelerator,
+        budget: BudgetName,
+        augmentation: AugmentationName,
+        backbone: str,
+        weights: Path | None,
+        seed: int,
+    ) -> None:
+        self.folder, self.data, self.accelerator = folder, data, accelerator
+        self.budget, self.augmentation, self.seed = budget, augmentation, seed
+        self.train, self.validation = data.splits["train"][IMAGE], data.splits["val"][IMAGE]
+        base: MedSynthConfig = methods.preset("medsynth", budget, 1, augmentation, seed)
+        self.medsynth = replace(base, backbone=backbone, backbone_weights=weights)
+        self.modality = image_modality(IMAGE, self.train, base.own_backbone.patch)
+        self._backbone: VisionTransformer | None = None
+        self._loaded: tuple[Path, CondensedModel] | None = None
+
+    @property
+    def backbone(self) -> VisionTransformer:
+        """The ViT that "vit_lora" tunes, pretrained once; MedSynth's too."""
+        if self._backbone is None:
+            cost = self._backbone_cost()
+            if cost.finished:
+                self._backbone = self._make_backbone()
+            else:
+                cost.pay(self._pretrain, self.accelerator)
+                logger.info("Backbone: %s, %s", self.medsynth.backbone, duration(cost.seconds))
+        return cast(VisionTransformer, self._backbone)
+
+    def model(self, method: str, images_per_class: int | None) -> tuple[CondensedModel, float]:
+        """A fitted model and the seconds that its fit took.
+
+        Args:
+            method: of a row.
+            images_per_class: what it is to give; of no concern to methods that are fitted once for all.
+        """
+        count = images_per_class if fits_one_size(method) else None
+        folder = self.folder / "fits" / (method if count is None else f"{method}_ipc{count}")
+        settings = self._settings(method, count or 1)
+        cost = Cost.read(folder / "fit.json", config_to_dict(settings, whole_paths=False))
+        if not cost.finished:
+            cost.seconds += self._take_shared(method, folder)
+            logger.info("Fitting %s%s ...", NAMES[method], "" if count is None else f", {count} a class")
+            cost.pay(lambda: self._fit(method, settings, folder), self.accelerator)
+            logger.info("Fitted %s in %s.", folder.name, duration(cost.seconds))
+        if self._loaded is None or self._loaded[0] != folder:
+            self._loaded = folder, cast(CondensedModel, load_model(folder / "model")).to(self.accelerator.device)
+        shared = self._backbone_cost().seconds if method == "medsynth" else 0.0
+        return self._loaded[1], cost.seconds + shared
+
+    def _settings(self, method: str, images_per_class: int) -> Any:
+        if method == "medsynth":
+            return self.medsynth
+        library = condensation_method(method)
+        chosen = methods.preset(library, self.budget, images_per_class, self.augmentation, self.seed)
+        return replace(chosen, selection=method) if method in SELECTIONS else chosen
+
+    def _fit(self, method: str, settings: Any, folder: Path) -> None:
+        people = people_in(self.train, self.data.manifests[IMAGE])
+        kind = methods.METHODS[condensation_method(method)]
+        condenser = kind(settings, self.accelerator, self.train, self.validation, people, folder, True, IMAGE)
+        if isinstance(condenser, MedSynth):
+            condenser.backbone = self.backbone
+            condenser.tune()
+            condenser.learn_distribution()
+            condenser.learn_task()
+        else:
+            condenser.fit()
+        shutil.rmtree(folder / "model", ignore_errors=True)  # of a run that was killed while it wrote
+        condenser.save(folder / "model")
+
+    def _take_shared(self, method: str, folder: Path) -> float:
+        """Copy stages that a finished fit for another number has done; the seconds that they took there."""
+        seconds = 0.0
+        library = condensation_method(method)
+        kin = SELECTIONS if method in SELECTIONS else (method,)
+        done = [path.parent for name in kin for path in sorted((self.folder / "fits").glob(f"{name}_ipc*/fit.json"))]
+        done = [other for other in done if json.loads((other / "fit.json").read_text(encoding="utf-8"))["finished"]]
+        for stage in SHARED.get(library, ()):
+            source = next((other / stage for other in done if (other / stage / "checkpoints").is_dir()), None)
+            if source is not None and not (folder / stage).exists():
+                shutil.copytree(source, folder / f"{stage}.copy", dirs_exist_ok=True)
+                (folder / f"{stage}.copy").rename(folder / stage)
+                seconds += sum(row["seconds"] for row in read_metrics(folder / stage / "metrics.jsonl"))
+        return seconds
+
+    def _backbone_cost(self) -> Cost:
+        of_it = ("backbone", "backbone_weights", "own_backbone", "seed")
+        settings = config_to_dict(self.medsynth, whole_paths=False)
+        return Cost.read(self.folder / "backbone" / "fit.json", {name: settings[name] for name in of_it})
+
+    def _pretrain(self) -> None:
+        self._backbone = self._make_backbone()
+
+    def _make_backbone(self) -> VisionTransformer:
+        """Pretrained here, gone on with, or read again from its last checkpoint."""
+        config, folder = self.medsynth, self.folder / "backbone"
+        return make_backbone(
+            config.backbone,
+            config.backbone_weights,
+            self.modality,
+            self.train,
+            self.validation,
+            config.own_backbone,
+            self.accelerator,
+            folder,
+            (folder / "checkpoints").is_dir(),
+            config.seed,
+        )

@@ -1,0 +1,185 @@
+"""What the rows of ``table1.py`` say together: means and deviations, recovery, and the table in Markdown."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import paper_numbers
+from table1_rows import FULL, NAMES, RANDOM, Book, Job, Unit, Wanted, job_of, read_rows
+
+from mmgen.errors import UserError
+from mmgen.evaluation.report.text import NOTHING, duration, is_number, name_of, percent, score
+from mmgen.evaluation.utility import recovery, spread
+from mmgen.names import IMAGE
+
+SCORES = ("auc", "accuracy", "balanced_accuracy")
+Found = Mapping[tuple[str, Unit], list[Mapping[str, Any]]]
+
+_NOTES = (
+    "Scores on real test images, 0 to 1, mean ± standard deviation over seeds; AUC is the mean over classes, each "
+    "against all others. All classifiers are trained alike, whatever the set. Random subsets and generated sets are "
+    "drawn anew for every seed, stored ones are the same.",
+    "Ratio: images of the set by those of the full one. Recovery: how much of the way from as many random real images "
+    "(0 %) to all real ones (100 %) the AUC goes. Fresh: as many images as there are real ones, or as one training "
+    "looks at; more than the stored sets hold.",
+)
+_PAPER_NOTE = (
+    "Paper: MedSynth's Table 1, at 224 pixels, with ImageNet weights, on its own splits; ResNet-18 for the rivals, "
+    "ViT-B/16 with LoRA for MedSynth and, we take it, for all real data. Its DCGAN has no number of images. Its ratios "
+    "divide the images of one class by those of all."
+)
+
+
+def summarise(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> list[dict[str, Any]]:
+    """What rows say of every classifier and training set, classifier after classifier.
+
+    Returns:
+        Of each {"classifier", "method", "ipc", "fresh", "seeds", "wanted_seeds"; "auc", "accuracy",
+        "balanced_accuracy": see :func:`mmgen.evaluation.utility.spread`, None without rows; "n_train"; "ratio": images
+        of the set by those of the full one; "recovery": of the AUC, see :func:`mmgen.evaluation.utility.recovery`;
+        "fit_seconds"; "paper": {"auc", "accuracy"} or None}.
+    """
+    found: dict[tuple[str, Unit], list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        job: Job = job_of(row)
+        found[job.classifier, job.unit].append(row)
+    return [
+        _entry(found, classifier, unit, wanted.seeds)
+        for classifier in wanted.classifiers
+        for unit in (*wanted.references, *wanted.rivals)
+    ]
+
+
+def _entry(found: Found, classifier: str, unit: Unit, wanted_seeds: int) -> dict[str, Any]:
+    rows = found.get((classifier, unit), [])
+    first = rows[0] if rows else {}
+    return {
+        "classifier": classifier,
+        **unit._asdict(),
+        "seeds": len(rows),
+        "wanted_seeds": wanted_seeds,
+        **{name: spread([row[name] for row in rows]) if rows else None for name in SCORES},
+        "n_train": first.get("n_train"),
+        "ratio": first.get("condensation_ratio"),
+        "recovery": _recovery(found, classifier, unit),
+        "fit_seconds": first.get("fit_seconds"),
+        "paper": _paper(found, classifier, unit),
+    }
+
+
+def _paper(found: Found, classifier: str, unit: Unit) -> dict[str, float] | None:
+    """The paper's scores. It gives no number of images for DCGAN, which may make any: they stand beside fresh ones."""
+    if unit.fresh and unit.method != "dcgan":
+        return None
+    labels = next((row["labels"] for rows in found.values() for row in rows), ())
+    scores = paper_numbers.table1(paper_numbers.dataset_of(labels), classifier, unit.method, unit.ipc)
+    return None if scores is None else dict(zip(("auc", "accuracy"), scores, strict=True))
+
+
+def _recovery(found: Found, classifier: str, unit: Unit) -> float | None:
+    """None for the references themselves, for fresh sets, and where one of the three is not measured."""
+    if unit.method in (FULL, RANDOM) or unit.fresh:
+        return None
+    three = [found.get((classifier, of), []) for of in (Unit(FULL), Unit(RANDOM, unit.ipc), unit)]
+    if not all(three):
+        return None
+    return recovery(*(spread([row["auc"] for row in rows])["mean"] for rows in three))
+
+
+def report_sections(folder: Path) -> dict[str, Any]:
+    """Rows of a folder in the form of a run's report: what ``figures.py`` draws.
+
+    Training sets have the report's keys, such as "real" and "random_subset@50", and sets of methods others of the same
+    form; "table1" names the images a class of the sets for a figure, 50 as in the paper or else the most.
+    """
+    book, rows = Book.read(folder), read_rows(folder / "rows.jsonl")
+    if book is None or not rows:
+        raise UserError(f"There are no rows in {folder}; measure some with table1.py first.")
+    utility: dict[str, dict[str, Any]] = defaultdict(dict)
+    for entry in summarise(rows, book.wanted):
+        if entry["seeds"]:
+            utility[entry["classifier"]][_report_key(unit_of(entry))] = entry
+    measured = {row["ipc"] for row in rows} - {None}
+    cost = {
+        "seconds": sum(row["seconds"] for row in rows),
+        "device": ", ".join(sorted({row["device"] for row in rows})),
+    }
+    return {
+        "table1": {"ipc": 50 if 50 in measured else max(measured, default=None)},
+        "data": book.about["data"],
+        "utility": {IMAGE: dict(utility)},
+        "cost": {"evaluate": cost},
+    }
+
+
+def _report_key(unit: Unit) -> str:
+    if unit.method == FULL:
+        return "real"
+    return str(unit) if unit.fresh else f"{'random_subset' if unit.method == RANDOM else NAMES[unit.method]}@{unit.ipc}"
+
+
+def unit_of(entry: Mapping[str, Any]) -> Unit:
+    """Which set an entry is of."""
+    return Unit(entry["method"], entry["ipc"], entry["fresh"])
+
+
+def markdown(entries: Sequence[Mapping[str, Any]], heading: str, facts: Sequence[str]) -> str:
+    """The whole page: AUC by set and classifier, then a table for each classifier."""
+    classifiers = list(dict.fromkeys(entry["classifier"] for entry in entries))
+    parts = [f"# {heading}", *facts, "## AUC", _overview(entries, classifiers)]
+    for classifier in classifiers:
+        of_it = [entry for entry in entries if entry["classifier"] == classifier]
+        parts += [f"## {name_of(classifier)}", _of_classifier(of_it)]
+    notes = [*_NOTES, _PAPER_NOTE] if any(entry["paper"] for entry in entries) else _NOTES
+    return "\n\n".join([*parts, *notes]) + "\n"
+
+
+def _overview(entries: Sequence[Mapping[str, Any]], classifiers: Sequence[str]) -> str:
+    by_unit: dict[Unit, dict[str, Mapping[str, Any]]] = defaultdict(dict)
+    for entry in entries:
+        by_unit[unit_of(entry)][entry["classifier"]] = entry
+    rows = [[str(unit), *(_score(of[name], "auc") for name in classifiers)] for unit, of in by_unit.items()]
+    return _table(["Trained on", *map(name_of, classifiers)], rows)
+
+
+def _of_classifier(entries: Sequence[Mapping[str, Any]]) -> str:
+    heads = ["Trained on", "Ratio", "AUC", "Accuracy", "Balanced accuracy", "Recovery", "Seeds", "Fit"]
+    rows = [
+        [
+            str(unit_of(entry)),
+            percent(entry["ratio"]),
+            *(_score(entry, name) for name in SCORES),
+            percent(entry["recovery"]),
+            _seeds(entry),
+            duration(entry["fit_seconds"]),
+        ]
+        for entry in entries
+    ]
+    if any(entry["paper"] for entry in entries):
+        heads += ["Paper, AUC", "Paper, accuracy"]
+        rows = [
+            row + [score((entry["paper"] or {}).get(name)) for name in ("auc", "accuracy")]
+            for row, entry in zip(rows, entries, strict=True)
+        ]
+    return _table(heads, rows)
+
+
+def _score(entry: Mapping[str, Any], name: str) -> str:
+    """A score; one of fewer seeds than wanted says so."""
+    if not entry["seeds"]:
+        return NOTHING
+    part = "" if entry["seeds"] >= entry["wanted_seeds"] else f" ({_seeds(entry)} seeds)"
+    return score(entry[name]) + part
+
+
+def _seeds(entry: Mapping[str, Any]) -> str:
+    missing = is_number(entry["seeds"]) and entry["seeds"] < entry["wanted_seeds"]
+    return f"{entry['seeds']} of {entry['wanted_seeds']}" if missing else str(entry["seeds"])
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,121 @@
+"""DCGAN (Radford et al. 2016) as a method of condensation: a conditional generator stands for the images."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+
+from mmgen.condensation.condenser import Condenser, Length
+from mmgen.data.samples import Samples
+from mmgen.models.conditional_gan import ConditionalDiscriminator, ConditionalGenerator, Norm
+from mmgen.names import AugmentationName
+from mmgen.training.conditional_gan import ConditionalGAN, ConditionalGANConfig, Matcher, train_conditional_gan
+from mmgen.training.loop import LoopConfig
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_EPOCHS = Length(100, "epochs")
+
+
+@dataclass(frozen=True)
+class DCGANConfig:
+    """Sizes and lengths of a DCGAN fit.
+
+    Attributes:
+        noise, width: of the generator.
+        discriminator_width: of the discriminator.
+        gan: how both learn; its seed is the one given here.
+        length: of the training.
+        ema_decay: of the moving average of weights that is kept.
+        augmentation: not looked at, as all methods have it: a DCGAN learns the images as they are.
+        seed: of everything.
+    """
+
+    noise: int = 128
+    width: int = 64
+    discriminator_width: int = 64
+    gan: ConditionalGANConfig = field(default_factory=ConditionalGANConfig)
+    length: Length = _EPOCHS
+    ema_decay: float = 0.999
+    augmentation: AugmentationName = "none"
+    seed: int = 0
+
+
+class ConditionalGANCondenser(Condenser):
+    """What trainings of a conditional GAN have in common; for the arguments see :class:`Condenser`.
+
+    ``validation`` and ``people`` make no difference.
+
+    Attributes:
+        gan: with the newest weights: the moving average of the last stage that has ended.
+    """
+
+    def __init__(
+        self,
+        config: DCGANConfig,
+        accelerator: Accelerator,
+        train: Samples,
+        validation: Samples | None = None,
+        people: np.ndarray | None = None,
+        folder: Path | None = None,
+        resume: bool = False,
+        name: str = "image",
+    ) -> None:
+        super().__init__(config, accelerator, train, validation, people, folder, resume, name)
+        norm: Norm = "batch" if config.gan.loss == "bce" else "none"
+        channels, side, _ = train.values.shape[1:]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.gan = ConditionalGAN(
+                ConditionalGenerator(side, channels, list(train.label_names), self.method, config.noise, config.width),
+                ConditionalDiscriminator(side, channels, len(train.label_names), config.discriminator_width, norm),
+            )
+        self.gan.generator.start_from(self.modality.mean)
+
+    @property
+    def model(self) -> ConditionalGenerator:
+        """The generator, a copy on the CPU."""
+        return copy.deepcopy(self.gan.generator).cpu().eval()
+
+    def _train(self, stage: str, length: Length, rate: float = 1.0, matcher: Matcher | None = None) -> None:
+        """One stage, with learning rates multiplied by ``rate``."""
+        config, gan = self.config, self.config.gan
+        rates = {"lr": rate * gan.lr, "discriminator_lr": rate * gan.discriminator_lr}
+        learning = replace(gan, **rates, seed=config.seed)
+        epochs, steps = length.in_loop(len(self.train), learning.batch_size)
+        loop = LoopConfig(epochs, "constant", warmup=0.0, ema_decay=config.ema_decay, seed=config.seed)
+        folder, resume = self._stage(stage)
+        self.gan = train_conditional_gan(
+            self.gan, self.train, self.modality, learning, loop, steps, self.accelerator, folder, resume, matcher
+        )
+
+
+class DCGAN(ConditionalGANCondenser):
+    """Fits a conditional DCGAN, which makes any number of images; see :class:`ConditionalGANCondenser`.
+
+    DCGAN itself has no classes: here the generator is told one, and a second head of the discriminator teaches it them.
+    """
+
+    method = "dcgan"
+    stages = ("gan",)
+    config: DCGANConfig
+
+    def fit(self) -> Self:
+        """Generator against discriminator."""
+        self._train("gan", self.config.length)
+        return self
+
+
+_FAST = ConditionalGANConfig(batch_size=32, lr=1e-3, discriminator_lr=5e-4)
+
+PRESETS: dict[str, DCGANConfig] = {
+    "quick": DCGANConfig(width=16, discriminator_width=16, gan=_FAST, length=Length(300), ema_decay=0.98),
+    "small": DCGANConfig(width=32, discriminator_width=32, gan=_FAST, length=Length(1000), ema_decay=0.99),
+    "paper": DCGANConfig(),
+}

@@ -1,0 +1,91 @@
+"""DiM (Wang et al. 2023): a conditional generator whose images random classifiers see as they see real ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from mmgen.condensation.condenser import Length
+from mmgen.condensation.dcgan import ConditionalGANCondenser
+from mmgen.names import AugmentationName
+from mmgen.training.conditional_gan import ConditionalGANConfig
+from mmgen.training.model_matching import MatchingConfig, NetworkMatcher
+
+_GAN = ConditionalGANConfig("wgan_gp", 64, 1e-4, 1e-4, (0.0, 0.9))
+_EPOCHS, _MATCHING = Length(150, "epochs"), Length(100, "epochs")
+
+
+@dataclass(frozen=True)
+class DiMConfig:
+    """Sizes and lengths of a DiM fit.
+
+    Attributes:
+        noise, width: of the generator.
+        discriminator_width: of the critic.
+        gan: how both learn; its seed is the one given here.
+        length: of the first stage, the GAN alone.
+        matching: how its images are compared through networks; seed and augmentation are those given here.
+        matching_length: of the second stage; every epoch of its loop has a network of its own.
+        matching_rate: learning rates in the second stage, as a share of those in the first.
+        ema_decay: of the moving average of weights that is kept.
+        augmentation: strategy of the changes made to images that networks see.
+        seed: of everything.
+    """
+
+    noise: int = 128
+    width: int = 64
+    discriminator_width: int = 64
+    gan: ConditionalGANConfig = _GAN
+    length: Length = _EPOCHS
+    matching: MatchingConfig = field(default_factory=MatchingConfig)
+    matching_length: Length = _MATCHING
+    matching_rate: float = 0.05
+    ema_decay: float = 0.999
+    augmentation: AugmentationName = "none"
+    seed: int = 0
+
+
+class DiM(ConditionalGANCondenser):
+    """Fits a conditional WGAN-GP with a class head, then goes on with random networks to match.
+
+    For the arguments see :class:`ConditionalGANCondenser`.
+    """
+
+    method = "dim"
+    stages = ("gan", "matching")
+    config: DiMConfig
+
+    def fit(self) -> Self:
+        """Both stages."""
+        config = self.config
+        self._train("gan", config.length)
+        learning = replace(config.matching, augmentation=config.augmentation, seed=config.seed)
+        matcher = NetworkMatcher(learning, self.modality.shape, len(self.train.label_names), self.accelerator)
+        self._train("matching", config.matching_length, config.matching_rate, matcher)
+        return self
+
+
+_FAST = replace(_GAN, batch_size=32, lr=5e-4, discriminator_lr=1e-3, betas=(0.5, 0.99))
+
+PRESETS: dict[str, DiMConfig] = {
+    "quick": DiMConfig(
+        width=16,
+        discriminator_width=32,
+        gan=_FAST,
+        length=Length(300),
+        matching=MatchingConfig(2, 8),
+        matching_length=Length(40),
+        ema_decay=0.98,
+    ),
+    "small": DiMConfig(
+        width=32,
+        discriminator_width=32,
+        gan=_FAST,
+        length=Length(600),
+        matching=MatchingConfig(4, 8),
+        matching_length=Length(120),
+        matching_rate=0.2,
+        ema_decay=0.99,
+    ),
+    "paper": DiMConfig(),
+}

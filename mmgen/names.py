@@ -1,0 +1,18 @@
+"""Names that users choose from: what flags offer, known without loading what they name."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+ClassifierName = Literal["resnet18", "densenet121", "convnet", "vit_lora"]
+AugmentationName = Literal["none", "lesion", "radiograph", "spectrogram"]
+MethodName = Literal["subset", "dm", "it_gan", "dim", "dcgan", "medsynth"]
+BudgetName = Literal["quick", "small", "paper"]
+Selection = Literal["random", "herding", "k_center"]
+InputPrior = Literal["class", "real"]
+MatchingForm = Literal["energy", "log_softmax", "logits"]
+Precision = Literal["auto", "no", "bf16"]
+OWN_BACKBONE = "mae"
+"""Name of the ViT that is pretrained on the images themselves, which needs neither network nor files."""
+IMAGE = "image"
+"""Name of the one modality of a condensed set."""

@@ -1,0 +1,252 @@
+"""Training of a conditional GAN: as DCGAN has it, or as DiM in its first stage and, with a matcher, in its second."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Generator, Tensor, nn
+
+from mmgen.data.samples import Samples
+from mmgen.errors import UserError
+from mmgen.models.attention_gan import Critique, critic_loss, generator_loss, gradient_penalty
+from mmgen.models.conditional_gan import ConditionalDiscriminator, ConditionalGenerator
+from mmgen.models.modality import Modality
+from mmgen.models.real_images import to_unit_range
+from mmgen.training.batches import LabelledBatches
+from mmgen.training.engine import synchronise_parameters
+from mmgen.training.gradients import LossStepper
+from mmgen.training.loop import Loop, LoopConfig, Position
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+GANLoss = Literal["bce", "wgan_gp"]
+
+
+class ConditionalGAN(nn.Module):
+    """A generator and its discriminator, which are trained and checkpointed together."""
+
+    def __init__(self, generator: ConditionalGenerator, discriminator: ConditionalDiscriminator) -> None:
+        super().__init__()
+        self.generator, self.discriminator = generator, discriminator
+
+
+class Matcher(Protocol):
+    """What else a generator is to please, and what that needs.
+
+    Attributes:
+        batches: real batches that it learns from before every step of the generator.
+        identity: JSON-able settings.
+    """
+
+    batches: int
+    identity: Mapping[str, Any]
+
+    def learn(
+        self, x: Tensor, labels: Tensor, position: Position, read: Callable[[Position], Mapping[str, Tensor]]
+    ) -> Tensor:
+        """Learn from normalised real images (batches * B, C, H, W) and return the loss, ().
+
+        ``read`` gives "x" and "label" of an earlier update.
+        """
+
+    def loss(self, real: Tensor, made: Tensor, labels: Tensor, chance: Generator) -> Tensor:
+        """() of normalised real and made images (B, C, H, W) of the same classes (B,)."""
+
+
+@dataclass(frozen=True)
+class ConditionalGANConfig:
+    """How generator and discriminator learn.
+
+    Attributes:
+        loss: "bce" is DCGAN's, "wgan_gp" DiM's, for a discriminator without batch normalisation.
+        batch_size: images in one update.
+        lr, discriminator_lr: of the generator's and the discriminator's Adam.
+        betas: of both.
+        penalty_weight: of the gradient penalty.
+        class_weight: weight of the classification of real (discriminator) and synthetic images (generator).
+        seed: of noise and order.
+    """
+
+    loss: GANLoss = "bce"
+    batch_size: int = 128
+    lr: float = 2e-4
+    discriminator_lr: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    penalty_weight: float = 10.0
+    class_weight: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 2:
+            raise UserError(f"Batch normalisation needs a batch of at least 2, got {self.batch_size}.")
+        if self.loss not in get_args(GANLoss):
+            raise UserError(f"The loss of a conditional GAN is {' or '.join(get_args(GANLoss))}, not {self.loss!r}.")
+
+
+class WholeBatches(LabelledBatches):
+    """The whole batch, with every class equally often, for every process: all do the same work."""
+
+    def __init__(self, samples: Samples, batch_size: int, steps: int, seed: int) -> None:
+        super().__init__(samples, batch_size, steps, seed, balanced=True, shared=True)
+
+    def batch(self, position: Position) -> dict[str, Tensor]:
+        """The batch of an update."""
+        return super().batch(replace(position, rank=0, world=1))
+
+
+class ConditionalGANTask:
+    """One update: a step of the discriminator, then one of the generator, for the same made images.
+
+    Classes are DCGAN's only by the second head, which learns them from real images and teaches them to the generator
+    (AC-GAN, Odena et al. 2017): DCGAN itself has none.
+
+    Args:
+        gan: already holds its initial weights; it is moved to the accelerator's device.
+        config: how to learn.
+        accelerator: engine of this process.
+        modality: normalises what the matcher sees.
+        batches: where batches come from.
+        matcher: adds its loss to the generator's.
+    """
+
+    def __init__(
+        self,
+        gan: ConditionalGAN,
+        config: ConditionalGANConfig,
+        accelerator: Accelerator,
+        modality: Modality,
+        batches: WholeBatches,
+        matcher: Matcher | None = None,
+    ) -> None:
+        self.model = gan.to(accelerator.device)
+        self.config, self.accelerator, self.modality = config, accelerator, modality
+        self.batches, self.matcher = batches, matcher
+        synchronise_parameters(gan)
+        self._steppers = {
+            name: LossStepper({name: list(part.parameters())}, lr, 0.0, config.betas, clip_norm=None)
+            for name, part, lr in (
+                ("discriminator", gan.discriminator, config.discriminator_lr),
+                ("generator", gan.generator, config.lr),
+            )
+        }
+        self.optimizers = {name: stepper.optimizers[name] for name, stepper in self._steppers.items()}
+
+    def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
+        """Steps of both on the first B raw images; a matcher learns from the others before."""
+        size = self.config.batch_size
+        raw, labels = batch["x"][:size], batch["label"][:size]
+        chance = torch.Generator().manual_seed(self.config.seed * 1_000_003 + position.update)
+        noise = torch.randn(size, self.model.generator.noise, generator=chance).to(raw.device)
+        with self.accelerator.autocast():
+            made = self.model.generator(noise, labels)
+        scalars = self._teach_discriminator(to_unit_range(raw), made.detach(), labels, chance)
+        losses = self._generator_losses(self.model.discriminator(made), labels)
+        if self.matcher is not None:
+            rest = self._for_matcher(batch)
+            scalars["loss/network"] = self.matcher.learn(rest["x"], rest["label"], position, self._read)
+            pair = (self.modality.normalise(x) for x in (raw, (made + 1.0) * 127.5))
+            losses["match"] = self.matcher.loss(*pair, labels, chance)
+        norm = self._step("generator", torch.stack(list(losses.values())).sum())
+        shown = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
+        return scalars | shown | {"gradient_norm/generator": norm}
+
+    def _teach_discriminator(self, real: Tensor, made: Tensor, labels: Tensor, chance: Generator) -> dict[str, Tensor]:
+        discriminator, config = self.model.discriminator, self.config
+        on_real, on_made = discriminator(real), discriminator(made)
+        if config.loss == "bce":
+            loss = _said(on_real.score, 1.0) + _said(on_made.score, 0.0)
+        else:
+            penalty = gradient_penalty(discriminator, real, made, torch.rand(len(real), generator=chance))
+            loss = critic_loss(on_real.score, on_made.score, penalty, config.penalty_weight)
+        known = F.cross_entropy(on_real.logits, labels)
+        norm = self._step("discriminator", loss + config.class_weight * known)
+        return {
+            "loss/discriminator": loss.detach(),
+            "loss/discriminator_class": known.detach(),
+            "score_gap": (on_real.score.mean() - on_made.score.mean()).detach(),
+            "gradient_norm/discriminator": norm,
+        }
+
+    def _generator_losses(self, seen: Critique, labels: Tensor) -> dict[str, Tensor]:
+        loss = _said(seen.score, 1.0) if self.config.loss == "bce" else generator_loss(seen.score)
+        known = F.cross_entropy(seen.logits, labels)
+        return {"generator": loss, "generator_class": self.config.class_weight * known}
+
+    def _for_matcher(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What a matcher learns from, normalised."""
+        x, labels = (batch[key][self.config.batch_size :].to(self.accelerator.device) for key in ("x", "label"))
+        return {"x": self.modality.normalise(x), "label": labels}
+
+    def _read(self, position: Position) -> dict[str, Tensor]:
+        return self._for_matcher(self.batches.batch(position))
+
+    def _step(self, name: str, loss: Tensor) -> Tensor:
+        stepper = self._steppers[name]
+        stepper.accumulate({name: loss})
+        return stepper.step()[name]
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Nothing: neither loss of a GAN says how good its images are."""
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        """Nothing beyond the scalars."""
+        return {}
+
+    def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
+        """A row of eight images of each class, of ten at most."""
+        generator = copy.deepcopy(model.generator)
+        generator.settle(self.config.seed)
+        made = generator.sample(8, self.config.seed).images[:80].expand(-1, 3, -1, -1)
+        return {"generated": rearrange(made, "(k n) c h w -> (k h) (n w) c", n=8).numpy()}
+
+
+def _said(score: Tensor, target: float) -> Tensor:
+    """Binary cross-entropy of scores (B,) that are to mean real (1) or made (0)."""
+    return F.binary_cross_entropy_with_logits(score, torch.full_like(score, target))
+
+
+def train_conditional_gan(
+    gan: ConditionalGAN,
+    train: Samples,
+    modality: Modality,
+    config: ConditionalGANConfig,
+    loop: LoopConfig,
+    steps: int,
+    accelerator: Accelerator,
+    folder: Path | None = None,
+    resume: bool = False,
+    matcher: Matcher | None = None,
+) -> ConditionalGAN:
+    """``loop.epochs`` of ``steps`` updates on batches of all classes equally.
+
+    Returns the moving average of the weights where ``loop.ema_decay`` asks for one, otherwise the last ones, in
+    evaluation mode and with the generator settled (:meth:`ConditionalGenerator.settle`); the last ones are left in
+    ``gan``. Several processes do the same work. A run is resumed only with the same settings and labels; see
+    :class:`Loop` for ``folder`` and what is raised.
+    """
+    parts = 1 if matcher is None else 1 + matcher.batches
+    batches = WholeBatches(train, parts * config.batch_size, steps, config.seed)
+    task = ConditionalGANTask(gan, config, accelerator, modality, batches, matcher)
+    identity = {
+        "generator": gan.generator.settings,
+        "discriminator": gan.discriminator.config,
+        "learning": asdict(config),
+        "loop": asdict(loop),
+        "steps": steps,
+        "labels": hashlib.sha256(train.labels.tobytes()).hexdigest(),
+        "matcher": None if matcher is None else dict(matcher.identity),
+    }
+    trained = Loop(task, batches, loop, accelerator, folder, identity).run(resume).eval()
+    trained.generator.settle(config.seed)
+    return trained
