@@ -133,8 +133,8 @@ def real_images(train: Samples, images_per_class: int, modality: Modality, seed:
     return PixelImages(modality.normalise(torch.from_numpy(values)), labels)
 
 
-# quick: half a minute on one core at 32 px. small: at 64 px, seven classes and fifty images of each, five minutes on one
-# core. Few updates need larger steps: on phantom lesions (64 px, ten images a class, width 32, 60 updates) the squared
+# quick: half a minute on one core at 32 px. small: five minutes on one core at 64 px, seven classes of fifty images.
+# Few updates need larger steps: on phantom lesions (64 px, ten images a class, width 32, 60 updates) the squared
 # distance of mean features, in networks not seen, fell from 39 to 25, 15 and 17 at learning rates 1, 5 and 20. With
 # more images a class each moves less, as it is a smaller share of its class's mean. paper: the published settings.
 PRESETS: dict[str, DMConfig] = {

@@ -87,6 +87,5 @@ class StoredImages(CondensedModel):
 
     def make(self, label: int, batch: int, seed: int) -> Tensor:
         """Images number ``16 * batch`` on of a class: 16, or what is left of them; ``seed`` changes nothing."""
-        end = self._starts[label + 1]
-        first = min(self._starts[label] + BATCH * batch, end)
-        return self.images[first : min(first + BATCH, end)].cpu()
+        first = self._starts[label] + BATCH * batch
+        return self.images[first : min(first + BATCH, self._starts[label + 1])].cpu()

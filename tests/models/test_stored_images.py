@@ -21,14 +21,15 @@ def stored(counts: tuple[int, ...] = (20, 3, 33), method: StoringMethod = "subse
 
 
 def test_images_are_sorted_by_class_and_keep_their_order() -> None:
-    labels = np.array([1, 0, 1, 0, 0])
-    images = np.arange(5, dtype=np.uint8)[:, None, None, None].repeat(32, 2).repeat(32, 3)
+    labels = np.random.default_rng(0).integers(0, 2, 200)
+    images = np.arange(200, dtype=np.uint8)[:, None, None, None].repeat(32, 2).repeat(32, 3)
     model = StoredImages.build(images, labels, NAMES[:2], "subset")
-    assert model.images[:, 0, 0, 0].tolist() == [1, 3, 4, 0, 2]
-    assert model.counts == (3, 2) and model.shape == (1, 32, 32) and model.most_per_class == 3
-    assert [model.available(label) for label in range(2)] == [3, 2]
+    first, second = (np.flatnonzero(labels == label).tolist() for label in (0, 1))
+    assert model.images[:, 0, 0, 0].tolist() == first + second
+    assert model.counts == (len(first), len(second)) == (model.available(0), model.available(1))
+    assert model.shape == (1, 32, 32) and model.most_per_class == max(model.counts)
     made = model.sample(2)
-    assert made.images[:, 0, 0, 0].tolist() == [1, 3, 0, 2] and made.labels.tolist() == [0, 0, 1, 1]
+    assert made.images[:, 0, 0, 0].tolist() == first[:2] + second[:2] and made.labels.tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("count", [1, 3, 16, 17, 33])
