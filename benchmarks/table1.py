@@ -102,7 +102,7 @@ class Table1(ImageSetFlags):
     @property
     def utility(self) -> UtilityConfig:
         """How all classifiers are trained."""
-        return replace(self.scale.utility, balance="sampling", augmentation={IMAGE: self.augmentation})
+        return replace(self.scale.utility, balance="sampling", augmentation={IMAGE: self.augmentation or "none"})
 
     def settings(self, accelerator: Accelerator) -> dict[str, Any]:
         """Everything that rows depend on beside the data and what they name themselves."""
@@ -248,6 +248,7 @@ def data_name(path: Path | None) -> str:
 def measure(config: Table1) -> None:
     """Fit and train what is missing in the folder."""
     config.check()
+    config = config.fitted_to(config.data)
     accelerator = make_accelerator(config.mixed_precision)
     if accelerator.num_processes > 1:
         raise UserError("This benchmark runs in one process; start it with python instead of accelerate launch.")
@@ -268,7 +269,7 @@ def measure(config: Table1) -> None:
             data,
             accelerator,
             config.budget,
-            config.augmentation,
+            config.augmentation or "none",
             config.backbone,
             config.backbone_weights,
             config.seed,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
 
 from mmgen.data.images import ImageSettings
 from mmgen.errors import UserError
@@ -27,9 +29,13 @@ if TYPE_CHECKING:
     from mmgen.condensation.condenser import Condenser
     from mmgen.condensation.medsynth import MedSynthConfig
     from mmgen.condense import Scale
+    from mmgen.data.overview import Source
     from mmgen.data.prepare import PairedData
 
 logger = logging.getLogger(__name__)
+
+# Images that are looked at for colour, and the side that they are reduced to.
+_LOOKED_AT, _LOOK = 32, 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +44,11 @@ class ImageSetFlags(CachedDataFlags):
 
     image_size: int | None = None
     """Side of the images in pixels, a multiple of 16 from 32 to 256; the preset's if absent."""
-    channels: Literal[1, 3] = 3
-    """1 for grey, 3 for colour."""
-    augmentation: AugmentationName = "lesion"
-    """What may change in these pictures without another meaning: lesion, radiograph (never mirrored), none ..."""
+    channels: Literal[1, 3] | None = None
+    """1 for grey, 3 for colour; as the images are if absent."""
+    augmentation: AugmentationName | None = None
+    """What may change in these pictures without another meaning: lesion, radiograph (never mirrored), none ...; if
+    absent lesion for colour and radiograph for grey images."""
     backbone: str = OWN_BACKBONE
     """ViT that is tuned: mae pretrains one on the images, any other name is a timm model's (its weights come from the
     hub)."""
@@ -70,8 +77,20 @@ class ImageSetFlags(CachedDataFlags):
         from mmgen.models.attention_gan import check_images
 
         side = self.scale.image_size if self.image_size is None else self.image_size
-        check_images(side, self.channels)
-        return ImageSettings(side, self.channels)
+        channels = self.channels or 3
+        check_images(side, channels)
+        return ImageSettings(side, channels)
+
+    def fitted_to(self, path: Path) -> Self:
+        """The same flags with the channels and augmentation of these images where none were given; says which."""
+        channels, augmentation = self.channels, self.augmentation
+        if channels is None:
+            channels = 1 if are_grey(self.source(path, ImageSettings(_LOOK, 3))) else 3
+        if augmentation is None:
+            augmentation = "radiograph" if channels == 1 else "lesion"
+        if (channels, augmentation) != (self.channels, self.augmentation):
+            logger.info("Images are taken for: --channels %d --augmentation %s", channels, augmentation)
+        return replace(self, channels=channels, augmentation=augmentation)
 
     def refuse_unusable(self) -> None:
         """Raise UserError, before the data are read, for flags that no training can begin with."""
@@ -86,6 +105,22 @@ class ImageSetFlags(CachedDataFlags):
         from mmgen.data.prepare import prepare
 
         return prepare({IMAGE: self.source(path, self.images)}, self.preparation(out, self.seed))
+
+
+def are_grey(source: Source) -> bool:
+    """Whether none of some images, all over the set, has a colour; those that cannot be read are passed over."""
+    from mmgen.data.decoding import DecodedFiles
+    from mmgen.data.overview import read_matched
+
+    manifest = read_matched({IMAGE: source}, check_files=False)[IMAGE]
+    rows = np.unique(np.linspace(0, len(manifest) - 1, _LOOKED_AT).round().astype(int))
+    files = DecodedFiles(manifest.files, [manifest.paths[row] for row in rows], source.settings, None)
+    unreadable = files.fill(progress=False)
+    readable = np.array([number for number in range(len(rows)) if number not in unreadable], dtype=np.int64)
+    if not len(readable):
+        return False
+    values = files.read(readable, np.zeros_like(readable))
+    return bool((values == values[:, :1]).all())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +164,7 @@ class CondensationFlags(ImageSetFlags):
         for name in ("epochs_phase1", "epochs_phase2"):
             if (value := getattr(self, name)) is not None and value < 0:
                 raise UserError(f"--{name.replace('_', '-')} must be 0 or more, got {value}.")
-        base: MedSynthConfig = preset("medsynth", self.preset, 1, self.augmentation, self.seed)
+        base: MedSynthConfig = preset("medsynth", self.preset, 1, self.augmentation or "none", self.seed)
         gan = {"batch_size": self.batch_size, "gan_weight": self.gan_weight, "betas": self.adam_betas}
         given = {name: value for name, value in gan.items() if value is not None}
         phase1 = base.phase1 if self.epochs_phase1 is None else Length(self.epochs_phase1, "epochs")
@@ -161,7 +196,7 @@ class CondensationFlags(ImageSetFlags):
         if given:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise UserError(f"{flags} are settings of MedSynth, not of {method}; leave them out.")
-        return preset(method, self.preset, images_per_class, self.augmentation, self.seed)
+        return preset(method, self.preset, images_per_class, self.augmentation or "none", self.seed)
 
     def refuse_impossible(
         self, run: Path, resume: bool, method: MethodName = "medsynth", images_per_class: int = 1

@@ -100,7 +100,7 @@ def evaluate(
         config.seed,
         people_in(test, data.manifests[IMAGE]),
     )
-    how = replace(config.scale.utility, augmentation={IMAGE: config.augmentation})
+    how = replace(config.scale.utility, augmentation={IMAGE: config.augmentation or "none"})
     how = how if config.utility_seeds is None else replace(how, seeds=config.utility_seeds)
     made = model.sample(sets.largest, config.seed)
     history = phase_history(config.out)
@@ -159,6 +159,7 @@ def run(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
             with accelerator.main_process_first():
                 path = write_phantom_images(out / "phantoms", phantoms, seed=config.seed)
             logger.info("Phantom data: %s", path)
+        config = config.fitted_to(path)
         data = config.read(path, out)
         model = config.condenser(data, accelerator, out, config.resume is not None)
     if accelerator.is_main_process:

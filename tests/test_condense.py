@@ -160,7 +160,7 @@ def test_flags_override_the_preset(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     (tmp_path / "vit.pth").write_bytes(b"")
     plain = CondensationFlags()
     assert plain.images == ImageSettings(32, 3)
-    assert plain.fit == replace(TINY, floor=10, augmentation="lesion")
+    assert plain.fit == replace(TINY, floor=10)
     flags = CondensationFlags(
         image_size=48,
         channels=1,

@@ -86,6 +86,7 @@ def condense(options: Condense) -> None:
         logger.warning("A subset holds real images: it is for comparison here and may not be shared.")
 
     accelerator = make_accelerator(options.mixed_precision)
+    options = options.fitted_to(options.data)
     data = options.read(options.data, options.out)
     condenser = options.condenser(data, accelerator, run, resume, options.method, count)
     if accelerator.is_main_process:

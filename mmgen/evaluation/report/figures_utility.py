@@ -49,7 +49,7 @@ def generalisation_bars(utility_of_modality: Mapping[str, Any]) -> bytes:
                 yerr=list(zip(*(_whiskers(auc) for _, auc in present), strict=True)),
                 error_kw={"ecolor": INK, "elinewidth": 1.0, "capsize": 2.5},
                 color=COLOURS[number % len(COLOURS)],
-                hatch=HATCHES[number % len(HATCHES)],
+                hatch=HATCHES[(number + number // len(COLOURS)) % len(HATCHES)],
                 edgecolor="white",
                 label=plain(textwrap.fill(title, 24)),
             )
