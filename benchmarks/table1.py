@@ -139,6 +139,7 @@ class Measurement:
         self.config, self.data, self.fits, self.rows = config, data, fits, rows
         self.train = data.splits["train"][IMAGE]
         self.test = data.splits["test"][IMAGE].at_most()
+        self.revision = git_revision()
         self._drawn: tuple[Unit, int, Samples, float | None] | None = None
 
     def run(self) -> None:
@@ -188,6 +189,7 @@ class Measurement:
             "data": data_name(config.data),
             "device": self.fits.accelerator.device.type,
             "version": package_versions()["mmgen"],
+            "git_revision": self.revision,
         }
 
     def _draw(self, unit: Unit, seed: int) -> tuple[Samples, float | None]:

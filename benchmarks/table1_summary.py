@@ -21,7 +21,10 @@ Found = Mapping[tuple[str, Unit], list[Mapping[str, Any]]]
 _NOTES = (
     "Scores on real test images, 0 to 1, mean ± standard deviation over seeds; AUC is the mean over classes, each "
     "against all others. All classifiers are trained alike, whatever the set. Random subsets and generated sets are "
-    "drawn anew for every seed, stored ones are the same.",
+    "drawn anew for every seed, stored ones are the same. Every method is fitted once: the deviation is without the "
+    "chance of its fit.",
+    "The ViT was pretrained on all real training images without their labels, so that small sets profit from them too; "
+    "MedSynth is matched through the same ViT, the other methods are not.",
     "Ratio: images of the set by those of the full one. Recovery: how much of the way from as many random real images "
     "(0 %) to all real ones (100 %) the AUC goes. Fresh: as many images as there are real ones, or as one training "
     "looks at; more than the stored sets hold.",

@@ -117,6 +117,7 @@ _TITLES = {
 }
 _PLAIN_USE = "Draws labelled images for training and testing classifiers; it needs no real image."
 _NOBODY = "nothing it makes is a picture of a person, and none may be taken for one."
+_NEARLY = "its images may show real people: they may hold real pixels."
 _REAL_PEOPLE = "these are pictures of people."
 _REMEMBERS = "A model can remember what it was trained on: do not share it, or what it makes, before an audit."
 
@@ -184,7 +185,7 @@ def condensed_card(
         preview="" if model.may_hold_real_pixels else _PREVIEW,
         call=words.call.format(most=model.most_per_class),
         use=words.use,
-        nobody=_REAL_PEOPLE if real else _NOBODY,
+        nobody=_REAL_PEOPLE if real else _NEARLY if model.may_hold_real_pixels else _NOBODY,
         counts=_count_rows(counts),
         subjects="Subjects are not known." if subjects is None else f"Of {subjects} subjects.",
         contents=_contents(model, words),

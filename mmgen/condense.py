@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.models.real_images import RealImages
 from mmgen.names import IMAGE, BudgetName
 from mmgen.output import OutputOptions, write_samples
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,16 @@ def size_lines(data: PairedData, classes: int, images_per_class: Sequence[int]) 
     return lines
 
 
+def refuse_too_few(model: CondensedModel, images_per_class: int) -> None:
+    """Raise UserError if a model holds fewer images of some class."""
+    counts = {name: model.available(label) for label, name in enumerate(model.class_names)}
+    short = [name for name, count in counts.items() if count is not None and count < images_per_class]
+    if short:
+        raise UserError(
+            f"There are fewer than {images_per_class} images of {first_few(short)}; choose a smaller number."
+        )
+
+
 def write_condensed(
     model: CondensedModel,
     images_per_class: int,
@@ -125,13 +138,9 @@ def write_condensed(
     if images_per_class < 1 or seed < 0:
         raise UserError(f"At least 1 image a class is made, from a seed of 0 or more, not {images_per_class}, {seed}.")
     labels = model.class_names
-    short = [
-        name for label, name in enumerate(labels) if (model.available(label) or images_per_class) < images_per_class
-    ]
-    if short:
-        raise UserError(
-            f"There are fewer than {images_per_class} images of {first_few(short)}; choose a smaller number."
-        )
+    refuse_too_few(model, images_per_class)
+    if model.method == "subset":
+        logger.warning("A subset holds real images: it is for comparison here and may not be shared.")
     channels, size, _ = model.shape
     model_name = model_name or model_digest(model)
 

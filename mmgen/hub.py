@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from mmgen.cards import Counts, condensed_card, mae_card
-from mmgen.errors import UserError
+from mmgen.errors import UserError, first_few
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.cross_modal_mae import CrossModalMAE
@@ -21,6 +23,7 @@ from mmgen.models.stored_latents import StoredLatents
 from mmgen.models.timm_bridge import load_stream, pretrained, read_weights
 
 Model = CrossModalMAE | CondensedModel
+_WEIGHTS = "model.safetensors"
 
 _KINDS: dict[str, type[CondensedModel]] = {
     "medsynth": MedSynthGenerator,
@@ -49,7 +52,10 @@ def load_model(path_or_id: str | Path) -> Model:
     if not local and (not is_id or folder.exists() or folder.parent.is_dir()):
         raise UserError(f"There is no model in {path_or_id}: config.json is missing; give the model/ folder of a run.")
     try:
-        kind = _kind_of(folder / "config.json" if local else _downloaded_config(str(path_or_id)))
+        config, weights = (_file_of(folder if local else str(path_or_id), name) for name in ("config.json", _WEIGHTS))
+        kind = _kind_of(config)
+        if kind is not CrossModalMAE:
+            _refuse_other_sizes(kind, config, weights)
         return kind.from_pretrained(folder if local else str(path_or_id), strict=True).eval()
     except UserError:
         raise
@@ -63,10 +69,29 @@ def _in_one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
-def _downloaded_config(hub_id: str) -> Path:
+def _file_of(model: str | Path, name: str) -> Path:
+    """A file of a model in a folder, or on the hub."""
+    if isinstance(model, Path):
+        return model / name
     from huggingface_hub import hf_hub_download
 
-    return Path(hf_hub_download(hub_id, "config.json"))
+    return Path(hf_hub_download(model, name))
+
+
+def _refuse_other_sizes(kind: type[CondensedModel], config: Path, weights: Path) -> None:
+    """Raise ValueError unless the weights have the sizes that the configuration asks for, before any of them takes
+    memory: whatever it says, a small file makes a small model."""
+    from safetensors import safe_open
+
+    keys = json.loads(config.read_text("utf-8"))
+    known = {name: keys[name] for name in inspect.signature(kind).parameters if name in keys}
+    with torch.device("meta"):
+        wanted = {name: list(x.shape) for name, x in kind(**known).state_dict().items()}
+    with safe_open(weights, "pt") as file:
+        found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  # it is no mapping
+    if wanted != found:
+        other = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        raise ValueError(f"config.json and {weights.name} differ in {first_few(other)}")
 
 
 def _kind_of(config: Path) -> type[Model]:

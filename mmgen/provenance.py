@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from mmgen.errors import UserError
 from mmgen.training.loop import peak_memory_mb
 
 _PACKAGES = ("mmgen", "torch", "torchaudio", "timm", "accelerate", "numpy", "soundfile", "pillow")
@@ -61,6 +62,19 @@ def write_config(folder: Path, config: Mapping[str, Any], fingerprints: Mapping[
         "machine": machine(),
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def refuse_other_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
+    """Raise UserError where ``config.yaml`` is of a run on other data; a run without one is taken on trust."""
+    import yaml
+
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    earlier = document.get("data_fingerprints") if isinstance(document, dict) else None
+    if earlier != dict(fingerprints):
+        raise UserError(f"{folder} holds a run on other data; give the data it began with, or choose another folder.")
 
 
 def package_versions() -> dict[str, str]:

@@ -36,7 +36,7 @@ from mmgen.evaluation.report.media import ReportMedia
 from mmgen.hub import model_digest, save_generator
 from mmgen.names import IMAGE, ClassifierName
 from mmgen.output import OutputOptions
-from mmgen.provenance import Costs, config_to_dict, write_config
+from mmgen.provenance import Costs, config_to_dict, refuse_other_data, write_config
 from mmgen.training.engine import make_accelerator, part_ways
 from mmgen.training.runlog import read_metrics
 
@@ -161,6 +161,8 @@ def run(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
             logger.info("Phantom data: %s", path)
         config = config.fitted_to(path)
         data = config.read(path, out)
+        if config.resume is not None:
+            refuse_other_data(out, data.fingerprints)
         model = config.condenser(data, accelerator, out, config.resume is not None)
     if accelerator.is_main_process:
         if config.resume is None:

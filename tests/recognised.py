@@ -1,4 +1,4 @@
-"""Whether made images are of their classes, by a network trained on real ones."""
+"""Whether made images are of their classes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,18 @@ def lesions(count: int, labels: tuple[int, ...], size: int = 32, seed: int = 0) 
     return Samples(np.stack(made).transpose(0, 3, 1, 2), known, tuple(map(str, labels)), np.arange(len(known)))
 
 
-def share_recognised(made: Samples, real: Samples, condenser: Condenser, updates: int = 100) -> float:
+def share_recognised(made: Samples, real: Samples, condenser: Condenser, updates: int = 200) -> float:
     """Share of images that a network trained on real ones classifies as their label."""
     torch.manual_seed(0)
     network = ConvNet(real.values.shape[1:], len(real.label_names), 24)
-    config = ClassifierConfig(updates=updates, lr=2e-3)
+    config = ClassifierConfig(updates=updates)
     train_classifier(network, condenser.modality, real, config, condenser.accelerator)
     said = predict(network, condenser.modality, made, condenser.accelerator)
     return float((said.argmax(1) == made.labels).mean())
+
+
+def share_nearest(made: Samples, real: Samples) -> float:
+    """Share of images that are nearer to the mean real image of their class than to that of any other."""
+    means = np.stack([real.values[real.labels == k].mean(0) for k in range(len(real.label_names))])
+    distances = np.square(made.values[:, None] - means).mean((2, 3, 4))
+    return float((distances.argmin(1) == made.labels).mean())

@@ -94,3 +94,13 @@ def test_an_ended_fit_is_gone_on_with(lesions: Path, command: Callable[..., int]
     assert command("condense", lesions, *flags, "--resume", "latest", "--out", tmp_path / "again") == 0
     assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == weights
     assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "run").rglob("last.pt"))] == steps
+
+
+def test_a_run_is_not_gone_on_with_on_other_data(
+    lesions: Path, command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = write_phantom_images(tmp_path / "others", "lesions", subjects_per_class=10, image_size=32, seed=1)
+    flags = ["--method", "dcgan", "--ipc", 1, "--run", tmp_path / "run"]
+    assert command("condense", lesions, *flags, "--out", tmp_path / "set") == 0
+    assert command("condense", others, *flags, "--resume", "latest", "--out", tmp_path / "more") == 2
+    assert "holds a run on other data" in error(capsys)

@@ -22,6 +22,7 @@ from mmgen.hub import load_model, model_config, model_digest, save_generator, sa
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.medsynth import MedSynthGenerator
+from mmgen.models.stored_images import StoredImages
 
 
 @pytest.fixture
@@ -353,3 +354,24 @@ def test_a_timm_name_asks_the_hub_and_says_so_when_it_is_out_of_reach(monkeypatc
     with pytest.raises(UserError, match=r"'vit_base_patch16_224.mae' cannot be had.*offline.*give the file's path"):
         start_from_timm(small_model(), "image", "vit_base_patch16_224.mae")
     assert asked == [("vit_base_patch16_224.mae", True)]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("counts", [10**9, 10**9]), ("image_size", 20_000), ("class_names", ["a"] * 10**6)]
+)
+def test_a_small_file_makes_no_large_model(key: str, value: Any, tmp_path: Path) -> None:
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8).numpy()
+    StoredImages.build(images, np.array([0, 0, 1, 1]), ("a", "b"), "dm").save_pretrained(tmp_path)
+    assert load_model(tmp_path).sample(2).images.shape == (4, 3, 32, 32)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(UserError, match=r"differ in images|squares with a side|needs at least 1"):
+        load_model(tmp_path)
+
+
+def test_an_unknown_method_is_named(tmp_path: Path) -> None:
+    small_generator().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"method": "mtt"}))
+    with pytest.raises(UserError, match="'mtt', which this version does not know"):
+        load_model(tmp_path)

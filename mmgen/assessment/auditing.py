@@ -17,7 +17,7 @@ from mmgen.assessment.inputs import (
     modality_of,
     parse_paths,
 )
-from mmgen.assessment.subject import Subject, synthetic_samples
+from mmgen.assessment.subject import Subject, synthetic_samples, threat_of
 from mmgen.data.images import ImageSettings
 from mmgen.data.prepare import PairedData
 from mmgen.data.samples import Samples, people_of
@@ -31,7 +31,6 @@ from mmgen.evaluation.privacy.sides import Side, varied
 from mmgen.evaluation.report.media import ReportMedia
 from mmgen.evaluation.shown import pairs_figure
 from mmgen.hub import model_digest
-from mmgen.models.condensed import CondensedModel
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.sharing.datasets import dataset_digest
 from mmgen.sharing.texts import privacy_section, with_section, without_records
@@ -186,7 +185,7 @@ def audit_subject(
         members,
         others,
         {name: make_extractor(features, modality, device, encoder) for name, modality in modalities.items()},
-        "G" if isinstance(model, CondensedModel) and model.most_per_class is None else "S",
+        threat_of(model),
         encoder,
         None if subject.critic is None else subject.critic.to(device),
         device=device,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from mmgen.models.attention_gan import Critic
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.medsynth import MedSynthGenerator
+from mmgen.models.stored_images import StoredImages
+from mmgen.models.stored_latents import StoredLatents
 from mmgen.training.checkpoint import Checkpoints
 
 # Samples that are drawn from a generator for its audit, over all classes.
@@ -80,23 +83,41 @@ def critic_of(run: Path, model: object) -> Critic | None:
     return None
 
 
+def generator_of(model: Model | None) -> CondensedModel | None:
+    """What of a condensed model makes any number of images without real ones, None if nothing does."""
+    if isinstance(model, StoredLatents):
+        return model.generator
+    able = isinstance(model, CondensedModel) and model.origin in ("class", "noise")
+    return model if able else None
+
+
+def threat_of(model: Model | None) -> Literal["G", "S"]:
+    """What an attacker has who has the model: "G", something to query, or "S", a set of samples."""
+    return "G" if isinstance(model, CondensedModel) and not isinstance(model, StoredImages) else "S"
+
+
 def _is_hub_id(path: str | Path) -> bool:
     """Whether a path that is not there may be a model's name on a hub; :func:`load_model` decides."""
     return isinstance(path, str) and path.count("/") == 1 and not path.startswith((".", "/", "~"))
 
 
 def synthetic_samples(subject: Subject, members: Side, seed: int, reading: Reading | None = None) -> dict[str, Samples]:
-    """What an attacker can have: all stored data sets, and of a generator as many samples more as make 1,000."""
+    """What an attacker can have: all stored data sets, and of a generator as many samples more as make 1,000.
+
+    Of a model that stores a fixed set that set, if there is no data set of it, and samples of its generator if it has
+    one: whoever has the file can draw from it.
+    """
     how = (reading or Reading()).how
     sets = [read_synthetic(path, subject.settings, how.label_map, how.skip_bad) for path in subject.data_sets.values()]
     stored = len(next(iter(sets[0].values()))) if sets else 0
     model = subject.model
-    if isinstance(model, CondensedModel) and model.origin != "real":
+    if isinstance(model, CondensedModel) and model.most_per_class is not None and not sets:
+        sets.append({"image": to_samples(model.sample(model.most_per_class))})
+    if (generator := generator_of(model)) is not None:
         missing = DRAWN - sum(len(s["image"]) for s in sets)
-        per_class = max(-(-missing // len(model.class_names)), 10)
-        per_class = min(per_class, model.most_per_class or per_class)
+        per_class = max(-(-missing // len(generator.class_names)), 10)
         # A seed of its own: stored sets begin with what the first seed gives.
-        sets.append({"image": to_samples(model.sample(per_class, seed + 0x5EED))})
+        sets.append({"image": to_samples(generator.sample(per_class, seed + 0x5EED))})
     elif isinstance(model, CrossModalMAE) and not stored:
         sets.append(_decoded(model, members, seed))
     if not sets:

@@ -66,10 +66,10 @@ def condense(options: Condense) -> None:
     """Run ``mmgen condense``."""
     from mmgen.condensation.condenser import set_stages_aside
     from mmgen.condensation.methods import METHODS
-    from mmgen.condense import write_condensed
+    from mmgen.condense import refuse_too_few, write_condensed
     from mmgen.data.threads import one_thread
     from mmgen.output import OutputOptions, refuse_occupied
-    from mmgen.provenance import config_to_dict, write_config
+    from mmgen.provenance import config_to_dict, refuse_other_data, write_config
     from mmgen.training.engine import make_accelerator, part_ways
 
     run, resume, count = options.run_folder, options.resume is not None, options.ipc
@@ -82,13 +82,13 @@ def condense(options: Condense) -> None:
         raise UserError(f"{options.out} would hold files of the run in {run} too; choose another --run or --out.")
     refuse_occupied(options.out, options.overwrite)
     options.refuse_impossible(run, resume, options.method, count)
-    if options.method == "subset":
-        logger.warning("A subset holds real images: it is for comparison here and may not be shared.")
 
     accelerator = make_accelerator(options.mixed_precision)
     options = options.fitted_to(options.data)
     data = options.read(options.data, options.out)
     condenser = options.condenser(data, accelerator, run, resume, options.method, count)
+    if resume:
+        refuse_other_data(run, data.fingerprints)
     if accelerator.is_main_process:
         if not resume:
             write_config(run, config_to_dict(options) | {"fit": config_to_dict(condenser.config)}, data.fingerprints)
@@ -96,6 +96,7 @@ def condense(options: Condense) -> None:
         data.write_skipped(run / "skipped_files.csv")
     accelerator.wait_for_everyone()
     model = condenser.fit().model
+    refuse_too_few(model, count)
     if accelerator.is_main_process:
         _save_model(model, run / "model", data, count)
     with one_thread():  # as where a model makes its images itself

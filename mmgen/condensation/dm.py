@@ -33,7 +33,8 @@ class DMConfig:
     Attributes:
         images_per_class: synthetic images of each class.
         updates: steps of matching.
-        matching: how they are matched; seed and augmentation are those given here.
+        matching: how they are matched; seed and augmentation are those given here, and its learning rate is that for
+            ten images a class, see :attr:`lr`.
         augmentation: strategy of the changes made alike to real and synthetic images.
         seed: of everything.
     """
@@ -50,6 +51,12 @@ class DMConfig:
                 "DM makes at least 1 image a class in at least 1 update, "
                 f"not {self.images_per_class} in {self.updates}."
             )
+
+    @property
+    def lr(self) -> float:
+        """Learning rate for so many images. Each is a share of its class's mean, so its gradient falls as their number
+        grows; with one rate for all, fifty would stay what they were to begin with."""
+        return self.matching.lr * max(1.0, self.images_per_class / 10)
 
 
 class PixelImages(nn.Module):
@@ -108,7 +115,7 @@ class DM(Condenser):
     def fit(self) -> Self:
         """Match."""
         config = self.config
-        learning = replace(config.matching, augmentation=config.augmentation, seed=config.seed)
+        learning = replace(config.matching, lr=config.lr, augmentation=config.augmentation, seed=config.seed)
         epochs, steps = Length(config.updates).in_loop(len(self.train), 1)
         loop = LoopConfig(epochs, "constant", warmup=0.0, seed=config.seed)
         match_distributions(
@@ -140,7 +147,7 @@ def real_images(train: Samples, images_per_class: int, modality: Modality, seed:
 PRESETS: dict[str, DMConfig] = {
     "quick": DMConfig(updates=200, matching=DistributionConfig(lr=5.0, width=32, real_per_class=32)),
     "small": DMConfig(
-        images_per_class=50, updates=200, matching=DistributionConfig(lr=10.0, width=32, real_per_class=32)
+        images_per_class=50, updates=200, matching=DistributionConfig(lr=5.0, width=32, real_per_class=32)
     ),
     "paper": DMConfig(),
 }

@@ -3,7 +3,6 @@ Samples with GAN")."""
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, get_args
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmgen.condensation import dcgan
 from mmgen.condensation.condenser import Condenser, Length
 from mmgen.condensation.dcgan import DCGAN, DCGANConfig
 from mmgen.condensation.features import FeatureConfig, trained_network
@@ -21,7 +21,6 @@ from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.modality import Modality
 from mmgen.models.stored_latents import StoredLatents
 from mmgen.names import AugmentationName
-from mmgen.training.conditional_gan import ConditionalGANConfig
 from mmgen.training.distribution_matching import DistributionConfig, match_distributions
 from mmgen.training.inversion import InversionConfig, invert
 from mmgen.training.loop import LoopConfig
@@ -108,11 +107,6 @@ class DecodedLatents(nn.Module):
 class ITGAN(Condenser):
     """Trains a generator, finds the latents of real images, and tunes some of each class to match the real set.
 
-    Only the last stage depends on ``images_per_class``:
-
-        fifty = ITGAN(config, accelerator, train, folder=folder).fit()
-        ten = fifty.resized(10, folder_of_ten).fit()
-
     For the arguments see :class:`Condenser`; ``people`` make no difference, and of ``validation`` the network of
     features makes use.
     """
@@ -147,31 +141,10 @@ class ITGAN(Condenser):
         return self._model
 
     def fit(self) -> Self:
-        """All stages, or the last alone where the others are done."""
-        if not self._inverted:
-            self.invert()
+        """All stages."""
+        self.invert()
         self.tune()
         return self
-
-    def resized(self, images_per_class: int, folder: Path | None = None) -> ITGAN:
-        """The same generator and inverted latents, for another number of images; what is left is its last stage.
-
-        Args:
-            images_per_class: latents that are kept of each class.
-            folder: another one than this fit's.
-
-        Raises:
-            UserError: fewer latents of some class were found by inversion.
-        """
-        fewest = min(map(len, self._inverted), default=0)
-        if images_per_class > fewest:
-            raise UserError(
-                f"{images_per_class} latents a class cannot be chosen from {fewest}; fit anew for this number."
-            )
-        other = copy.copy(self)
-        other.config = replace(self.config, images_per_class=images_per_class)
-        other.folder, other._model = folder, None
-        return other
 
     def invert(self) -> None:
         """Train generator and features, then find latents of real images."""
@@ -248,7 +221,7 @@ def choose(points: np.ndarray, count: int, choice: Choice, seed: int = 0) -> np.
 # random, and 72 for latents that no inversion had found.
 PRESETS: dict[str, ITGANConfig] = {
     "quick": ITGANConfig(
-        gan=DCGANConfig(width=16, gan=ConditionalGANConfig(batch_size=32), length=Length(300), ema_decay=0.98),
+        gan=dcgan.PRESETS["quick"],
         features=FeatureConfig(16, 50),
         inverted_per_class=20,
         inversion=InversionConfig(updates=30),
@@ -257,7 +230,7 @@ PRESETS: dict[str, ITGANConfig] = {
     ),
     "small": ITGANConfig(
         images_per_class=50,
-        gan=DCGANConfig(width=16, gan=ConditionalGANConfig(batch_size=32), length=Length(1000), ema_decay=0.99),
+        gan=dcgan.PRESETS["small"],
         features=FeatureConfig(16, 200),
         inverted_per_class=60,
         inversion=InversionConfig(updates=50),

@@ -176,10 +176,12 @@ class ConditionalDiscriminator(nn.Module):
         self.features = nn.Sequential(*layers, nn.Flatten())
         places = (image_size >> times) ** 2
         self.score = nn.Linear(places * widths[-1], 1)
-        self.classify = nn.Linear(places * widths[-1], classes)
+        self.classify = nn.Sequential(nn.Linear(places * widths[-1], classes))
         if norm == "batch":
             _start_as_dcgan(self)
         else:
+            # Scores of a Wasserstein critic drift and grow, and the features with them; classes would be lost in that.
+            self.classify.insert(0, nn.LayerNorm(places * widths[-1], elementwise_affine=False))
             _start_level(self)
 
     def forward(self, images: Tensor) -> Critique:

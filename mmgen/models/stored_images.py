@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmgen.errors import UserError
+from mmgen.models.attention_gan import check_images
 from mmgen.models.condensed import BATCH, CondensedModel, Origin
 
 StoringMethod = Literal["subset", "dm"]
@@ -32,7 +33,7 @@ class StoredImages(CondensedModel):
         images: uint8 (sum of counts, C, H, W), class after class.
 
     Raises:
-        UserError: an unknown method, or counts that do not fit it.
+        UserError: an unknown method, or counts that do not fit it, or sizes that are not offered.
     """
 
     origin: Origin = "stored"
@@ -41,6 +42,7 @@ class StoredImages(CondensedModel):
         self, image_size: int, channels: int, class_names: Sequence[str], method: StoringMethod, counts: Sequence[int]
     ) -> None:
         super().__init__()
+        check_images(image_size, channels)
         if method not in get_args(StoringMethod):
             raise UserError(f"Stored images are of {' or '.join(get_args(StoringMethod))}, not of {method!r}.")
         if len(counts) != len(class_names) or min(counts, default=0) < 1:

@@ -98,6 +98,15 @@ def dataset_modalities(folder: Path) -> list[str]:
     return list(Described(_document(folder)).modalities)
 
 
+def dataset_origin(folder: Path) -> tuple[str, bool]:
+    """Which method made a data set, and whether it says that it may hold real data; UserError as for
+    :func:`dataset_digest`."""
+    about = _document(folder)
+    generator = about.get("generator")
+    method = generator.get("method") if isinstance(generator, dict) else None
+    return str(method or ""), about.get("copies_real_data") is True
+
+
 def _document(folder: Path) -> dict[str, Any]:
     """``dataset.json`` of a finished data set."""
     if os.path.lexists(folder / INCOMPLETE):

@@ -19,8 +19,11 @@ from mmgen.data.writing.writer import sha256
 from mmgen.errors import UserError, first_few
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict, opens
 from mmgen.hub import Model, load_model, model_digest
+from mmgen.models.condensed import CondensedModel
 from mmgen.models.cross_modal_mae import CrossModalMAE
-from mmgen.sharing.datasets import dataset_digest, dataset_modalities, scrub_dataset
+from mmgen.models.stored_images import StoredImages
+from mmgen.names import IMAGE
+from mmgen.sharing.datasets import dataset_digest, dataset_modalities, dataset_origin, scrub_dataset
 from mmgen.sharing.evidence import judged, red
 from mmgen.sharing.models import copy_model
 from mmgen.sharing.scrubbing import Scrubber
@@ -30,8 +33,6 @@ logger = logging.getLogger(__name__)
 
 What = Literal["all", "model", "data"]
 _AUDIT = "privacy.json"
-IMAGE = "image"
-"""Name of the one modality of generators that are no masked autoencoders."""
 
 
 class ReleaseRefused(UserError):  # noqa: N818  # what happened, not what is wrong
@@ -88,10 +89,12 @@ def release(
     found = _contents(run, what)
     record = _read_audit(run / "audit" if audit is None else audit)
     model = None if found.model is None else load_model(found.model)
+    may_hold = _may_hold_real_data(model, found.data_sets)
     digests = _digests(model, found.data_sets)
     unknown = _compare(digests, record)
     modalities = _modalities(model, found.data_sets)
-    verdicts = [*judged(record, thresholds, model is not None, modalities), *unknown]
+    makes_more = model is not None and not isinstance(model, StoredImages)
+    verdicts = [*judged(record, thresholds, makes_more, modalities), *may_hold, *unknown]
     if not opens(verdicts) and signed is None:
         raise ReleaseRefused(_refusal(run, verdicts))
     scrubber = Scrubber.of_this_machine()
@@ -179,6 +182,21 @@ def _modalities(model: Model | None, data_sets: Mapping[str, Path]) -> list[str]
     """Names of all that is released, each once."""
     own = [] if model is None else list(model.modalities) if isinstance(model, CrossModalMAE) else [IMAGE]
     return list(dict.fromkeys([*own, *(name for path in data_sets.values() for name in dataset_modalities(path))]))
+
+
+def _may_hold_real_data(model: Model | None, data_sets: Mapping[str, Path]) -> list[Verdict]:
+    """Red verdicts on what says of itself that it may hold real data; the audit may have seen other members.
+
+    Raises:
+        UserError: a subset of the real images, which no audit and no override releases.
+    """
+    made = {name: dataset_origin(path) for name, path in data_sets.items()}
+    if isinstance(model, CondensedModel):
+        made["model"] = model.method, model.may_hold_real_pixels
+    if subsets := [name for name, (method, _) in made.items() if method == "subset"]:
+        raise UserError(f"{first_few(subsets)} is a subset of the real images, which is never released.")
+    words = "made of real data, pixels of which it may hold"
+    return [red(f"real data/{name}", f"{name}: {words}") for name, (_, copies) in made.items() if copies]
 
 
 def _compare(digests: Mapping[str, Any], record: Mapping[str, Any]) -> list[Verdict]:

@@ -241,6 +241,7 @@ def train_conditional_gan(
     identity = {
         "generator": gan.generator.settings,
         "discriminator": gan.discriminator.config,
+        "modality": modality.to_dict(),
         "learning": asdict(config),
         "loop": asdict(loop),
         "steps": steps,

@@ -18,6 +18,7 @@ from mmgen.errors import UserError
 from mmgen.models.classifiers import ConvNet
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.modality import Modality
+from mmgen.training.engine import synchronise_parameters
 from mmgen.training.gradients import LossStepper
 from mmgen.training.loop import Loop, LoopConfig, Position
 
@@ -185,4 +186,5 @@ def invert(
         "rows": hashlib.sha256(samples.rows.tobytes()).hexdigest(),
     }
     Loop(task, batches, loop, accelerator, folder, identity).run(resume)
+    synchronise_parameters(latents)  # all did the same work, but on some devices its last bits are not determined
     return torch.cat([part.detach().cpu() for part in latents.groups])

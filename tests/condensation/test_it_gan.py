@@ -69,17 +69,6 @@ def test_a_fit_is_a_function_of_the_seed(fitted: ITGAN) -> None:
     assert not torch.equal(other.model.latents, fitted.model.latents)
 
 
-def test_another_size_shares_all_stages_but_the_last(fitted: ITGAN, tmp_path: Path) -> None:
-    """To the bit, it is the fit for that size."""
-    resized = fitted.resized(5, tmp_path).fit()
-    assert {path.name for path in tmp_path.iterdir()} == {"tuning"}
-    whole = it_gan(replace(TINY, images_per_class=5)).fit()
-    assert same_weights(resized.model.state_dict(), whole.model.state_dict())
-    assert fitted.model.most_per_class == 2
-    with pytest.raises(UserError, match="8 latents a class cannot be chosen from 7"):
-        fitted.resized(8)
-
-
 def test_validation_images_choose_the_features(tmp_path: Path) -> None:
     it_gan(folder=tmp_path, validation=tiny_samples((2, 2), seed=1)).fit()
     assert (tmp_path / "features" / "checkpoints" / "best.pt").is_file()

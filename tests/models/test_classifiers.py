@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from mmgen.errors import UserError
-from mmgen.models.classifiers import ConvNet, build_classifier
+from mmgen.models.classifiers import ConvNet, HalvingPool, build_classifier
 from mmgen.models.lora import ViTClassifier, add_lora
 from mmgen.names import ClassifierName
 from mmgen.training.classifier import LEARNING_RATES
@@ -153,3 +153,13 @@ def test_without_peft_the_package_to_install_is_named(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(UserError, match=r"needs the package peft, which is not installed; run: pip install peft\."):
         small_lora()
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 13), (2, 3)])
+def test_halving_is_average_pooling(size: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *size, requires_grad=True)
+    made, expected = HalvingPool()(x), torch.nn.functional.avg_pool2d(x, 2)
+    torch.testing.assert_close(made, expected)
+    one, other = (torch.autograd.grad(y.square().sum(), x, create_graph=True)[0] for y in (made, expected))
+    torch.testing.assert_close(one, other)
+    torch.testing.assert_close(*(torch.autograd.grad(g.pow(3).sum(), x)[0] for g in (one, other)))

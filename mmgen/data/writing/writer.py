@@ -263,7 +263,8 @@ def _has_content(path: str) -> bool:
 
 _SYNTHETIC = "Made by a generative model; no file in it is a recording or picture of a person."
 _PASTED = "**Parts of real samples are, or may be, copied into these files**: treat them as real data."
-_README = """# Synthetic data set
+_REAL = "**These are real samples, unchanged**: for comparison only, not to be shared."
+_README = """# {title}
 
 {origin}
 
@@ -283,6 +284,8 @@ the word synthetic.
 
 def _readme(counts: Mapping[str, int], about: Mapping[str, Any], usage: tuple[str, str]) -> str:
     rows = "\n".join(f"| {label} | {count} |" for label, count in counts.items())
-    origin = _PASTED if about.get("copies_real_data") else _SYNTHETIC
+    origin, title = _PASTED if about.get("copies_real_data") else _SYNTHETIC, "Synthetic data set"
+    if dict(about.get("generator", {})).get("method") == "subset":
+        origin, title = _REAL, "Subset of a real data set"
     where, opening = usage
-    return _README.format(origin=origin, counts=rows, where=where, opening=opening)
+    return _README.format(title=title, origin=origin, counts=rows, where=where, opening=opening)
