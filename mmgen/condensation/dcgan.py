@@ -116,6 +116,6 @@ _FAST = ConditionalGANConfig(batch_size=32, lr=1e-3, discriminator_lr=5e-4)
 
 PRESETS: dict[str, DCGANConfig] = {
     "quick": DCGANConfig(width=16, discriminator_width=16, gan=_FAST, length=Length(300), ema_decay=0.98),
-    "small": DCGANConfig(width=32, discriminator_width=32, gan=_FAST, length=Length(1000), ema_decay=0.99),
+    "small": DCGANConfig(width=32, discriminator_width=32, gan=_FAST, length=Length(900), ema_decay=0.99),
     "paper": DCGANConfig(),
 }

@@ -285,7 +285,8 @@ the word synthetic.
 def _readme(counts: Mapping[str, int], about: Mapping[str, Any], usage: tuple[str, str]) -> str:
     rows = "\n".join(f"| {label} | {count} |" for label, count in counts.items())
     origin, title = _PASTED if about.get("copies_real_data") else _SYNTHETIC, "Synthetic data set"
-    if dict(about.get("generator", {})).get("method") == "subset":
+    generator = about.get("generator")
+    if isinstance(generator, Mapping) and generator.get("method") == "subset":
         origin, title = _REAL, "Subset of a real data set"
     where, opening = usage
     return _README.format(title=title, origin=origin, counts=rows, where=where, opening=opening)
