@@ -142,8 +142,8 @@ def real_images(train: Samples, images_per_class: int, modality: Modality, seed:
 
 # quick: half a minute on one core at 32 px. small: five minutes on one core at 64 px, seven classes of fifty images.
 # Few updates need larger steps: on phantom lesions (64 px, ten images a class, width 32, 60 updates) the squared
-# distance of mean features, in networks not seen, fell from 39 to 25, 15 and 17 at learning rates 1, 5 and 20. With
-# more images a class each moves less, as it is a smaller share of its class's mean. paper: the published settings.
+# distance of mean features, in networks not seen, fell from 39 to 25, 15 and 17 at learning rates 1, 5 and 20. paper:
+# the published settings.
 PRESETS: dict[str, DMConfig] = {
     "quick": DMConfig(updates=200, matching=DistributionConfig(lr=5.0, width=32, real_per_class=32)),
     "small": DMConfig(
