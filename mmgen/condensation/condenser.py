@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ class Condenser(ABC):
 
     def __init__(
         self,
-        config: object,
+        config: Any,
         accelerator: Accelerator,
         train: Samples,
         validation: Samples | None = None,
@@ -90,6 +90,10 @@ class Condenser(ABC):
         self.train, self.people = train, people
         self.validation = validation if validation is not None and len(validation) else None
         self.modality = image_modality(name, train)
+        self._begin()
+
+    def _begin(self) -> None:  # noqa: B027  # not every method has something to make
+        """What a method makes before its first stage."""
 
     @property
     @abstractmethod

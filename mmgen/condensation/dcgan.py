@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
 import torch
 
 from mmgen.condensation.condenser import Condenser, Length
-from mmgen.data.samples import Samples
 from mmgen.models.conditional_gan import ConditionalDiscriminator, ConditionalGenerator, Norm
 from mmgen.names import AugmentationName
 from mmgen.training.conditional_gan import ConditionalGAN, ConditionalGANConfig, Matcher, train_conditional_gan
 from mmgen.training.loop import LoopConfig
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
+    pass
 
 _EPOCHS = Length(100, "epochs")
 
@@ -56,18 +53,8 @@ class ConditionalGANCondenser(Condenser):
         gan: with the newest weights: the moving average of the last stage that has ended.
     """
 
-    def __init__(
-        self,
-        config: DCGANConfig,
-        accelerator: Accelerator,
-        train: Samples,
-        validation: Samples | None = None,
-        people: np.ndarray | None = None,
-        folder: Path | None = None,
-        resume: bool = False,
-        name: str = "image",
-    ) -> None:
-        super().__init__(config, accelerator, train, validation, people, folder, resume, name)
+    def _begin(self) -> None:
+        config, train = self.config, self.train
         norm: Norm = "batch" if config.gan.loss == "bce" else "none"
         channels, side, _ = train.values.shape[1:]
         with torch.random.fork_rng(devices=[]):

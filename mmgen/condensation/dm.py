@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -20,7 +19,7 @@ from mmgen.training.distribution_matching import DistributionConfig, match_distr
 from mmgen.training.loop import LoopConfig
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
+    pass
 
 # Standard deviation of what is added to a real image that is taken again, as a class may have too few; 0 to 255.
 _REPEATED_NOISE = 8.0
@@ -91,19 +90,9 @@ class DM(Condenser):
     fits_one_size = True
     config: DMConfig
 
-    def __init__(
-        self,
-        config: DMConfig,
-        accelerator: Accelerator,
-        train: Samples,
-        validation: Samples | None = None,
-        people: np.ndarray | None = None,
-        folder: Path | None = None,
-        resume: bool = False,
-        name: str = "image",
-    ) -> None:
-        super().__init__(config, accelerator, train, validation, people, folder, resume, name)
-        self.images = real_images(train, config.images_per_class, self.modality, config.seed)
+    def _begin(self) -> None:
+        config = self.config
+        self.images = real_images(self.train, config.images_per_class, self.modality, config.seed)
 
     @property
     def model(self) -> StoredImages:

@@ -4,7 +4,6 @@ Samples with GAN")."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, get_args
 
 import numpy as np
@@ -15,7 +14,6 @@ from mmgen.condensation import dcgan
 from mmgen.condensation.condenser import Condenser, Length
 from mmgen.condensation.dcgan import DCGAN, DCGANConfig
 from mmgen.condensation.features import FeatureConfig, trained_network
-from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.modality import Modality
@@ -26,7 +24,7 @@ from mmgen.training.inversion import InversionConfig, invert
 from mmgen.training.loop import LoopConfig
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
+    pass
 
 Choice = Literal["k_means", "random"]
 
@@ -116,20 +114,19 @@ class ITGAN(Condenser):
     fits_one_size = True
     config: ITGANConfig
 
-    def __init__(
-        self,
-        config: ITGANConfig,
-        accelerator: Accelerator,
-        train: Samples,
-        validation: Samples | None = None,
-        people: np.ndarray | None = None,
-        folder: Path | None = None,
-        resume: bool = False,
-        name: str = "image",
-    ) -> None:
-        super().__init__(config, accelerator, train, validation, people, folder, resume, name)
+    def _begin(self) -> None:
+        config = self.config
         gan = replace(config.gan, seed=config.seed, augmentation=config.augmentation)
-        self._gan = DCGAN(gan, accelerator, train, validation, people, folder, resume, name)
+        self._gan = DCGAN(
+            gan,
+            self.accelerator,
+            self.train,
+            self.validation,
+            self.people,
+            self.folder,
+            self.resume,
+            self.modality.name,
+        )
         self._inverted: list[Tensor] = []
         self._model: StoredLatents | None = None
 

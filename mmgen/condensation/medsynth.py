@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
@@ -30,7 +29,7 @@ from mmgen.training.loop import LoopConfig
 from mmgen.training.restoration import RestorationConfig, warm_up
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
+    pass
 
 _PHASE1, _PHASE2 = Length(150, "epochs"), Length(50, "epochs")
 
@@ -97,29 +96,19 @@ class MedSynth(Condenser):
     stages = ("backbone", "classifier", "warmup", "phase1", "phase2")
     config: MedSynthConfig
 
-    def __init__(
-        self,
-        config: MedSynthConfig,
-        accelerator: Accelerator,
-        train: Samples,
-        validation: Samples | None = None,
-        people: np.ndarray | None = None,
-        folder: Path | None = None,
-        resume: bool = False,
-        name: str = "image",
-    ) -> None:
-        super().__init__(config, accelerator, train, validation, people, folder, resume, name)
+    def _begin(self) -> None:
+        config, train = self.config, self.train
         channels, height, _ = train.values.shape[1:]
-        self.modality = image_modality(name, train, config.own_backbone.patch)
+        self.modality = image_modality(self.modality.name, train, config.own_backbone.patch)
         labels = torch.from_numpy(train.labels)
         self.prior: ClassPrior | RealImages
         if config.input_prior == "real":
             self.prior = RealImages(train.values, labels)
         else:
             chunks = (torch.from_numpy(train.values[i : i + 256]) for i in range(0, len(train), 256))
-            who = None if people is None else torch.from_numpy(people)
+            who = None if self.people is None else torch.from_numpy(self.people)
             self.prior = ClassPrior.fit(chunks, labels, train.label_names, config.floor, config.directions, who)
-        self.prior.to(accelerator.device)
+        self.prior.to(self.accelerator.device)
         torch.manual_seed(config.seed)
         self.gan = GAN(
             AttentionGenerator(height, channels, len(train.label_names), config.width, config.blocks),
