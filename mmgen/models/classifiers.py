@@ -78,7 +78,10 @@ class _HalvedOnCPU(torch.autograd.Function):
 
 def _from_timm(name: str) -> Callable[[tuple[int, int, int], int], nn.Module]:
     def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
-        return timm.create_model(name, pretrained=False, in_chans=shape[0], num_classes=classes)
+        model = timm.create_model(name, pretrained=False, in_chans=shape[0], num_classes=classes)
+        # A training step in bf16 on a CPU: 1.5 times as fast (densenet121) and 1.2 (resnet18). Not so ConvNet, whose
+        # normalisation is several times slower in this order of memory.
+        return model.to(memory_format=torch.channels_last)
 
     return build
 
