@@ -21,13 +21,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from table1_fits import Fits, fits_one_size
+from table1_fits import Fits, makes_fresh
 from table1_rows import (
     FULL,
     ORDER,
     RANDOM,
     SELECTIONS,
     Book,
+    Comparable,
     Job,
     RowFile,
     Unit,
@@ -38,7 +39,6 @@ from table1_rows import (
 from table1_summary import markdown, summarise, unit_of
 
 from mmgen.cli import run_command
-from mmgen.condensation.condenser import to_samples
 from mmgen.condensation_flags import ImageSetFlags
 from mmgen.config import parse_config
 from mmgen.data.prepare import PairedData
@@ -49,7 +49,7 @@ from mmgen.errors import UserError
 from mmgen.evaluation.report.text import duration, name_of, score
 from mmgen.evaluation.training_sets import random_subset
 from mmgen.evaluation.utility import UtilityConfig, reduced, train_and_test
-from mmgen.names import IMAGE, BudgetName, ClassifierName, MethodName
+from mmgen.names import IMAGE, BudgetName, ClassifierName
 from mmgen.provenance import config_to_dict, git_revision, machine, package_versions
 from mmgen.training.engine import make_accelerator
 
@@ -70,8 +70,9 @@ class Table1(ImageSetFlags):
     """Folder with a subfolder for each label (or train/ and test/ above them), CSV, published data set, or shards."""
     out: Path = Path("runs/table1")
     """Folder of rows, fits and the table; one run at a time writes to it."""
-    methods: tuple[MethodName, ...] = ("subset", "dm", "it_gan", "dim", "dcgan", "medsynth")
-    """Methods; subset means herding and k-center (random real images are always there)."""
+    methods: tuple[Comparable, ...] = ("subset", "dm", "it_gan", "dim", "dcgan", "medsynth", "medsynth_real")
+    """Methods; subset means herding and k-center (random real images are always there), medsynth_real the paper as
+    printed, whose generator starts from real images."""
     ipc: tuple[int, ...] = (10, 50, 100)
     """Images a class of the condensed sets."""
     classifiers: tuple[ClassifierName, ...] = ("convnet", "resnet18", "densenet121", "vit_lora")
@@ -96,7 +97,7 @@ class Table1(ImageSetFlags):
         named = {*self.methods, *(SELECTIONS if "subset" in self.methods else ())}
         methods = tuple(name for name in ORDER if name in named)
         ipc = tuple(sorted(set(self.ipc)))
-        fresh = tuple(name for name in methods if self.fresh and not fits_one_size(name))
+        fresh = tuple(name for name in methods if self.fresh and makes_fresh(name))
         return Wanted(methods, ipc, tuple(dict.fromkeys(self.classifiers)), self.seeds, fresh)
 
     @property
@@ -204,8 +205,7 @@ class Measurement:
             return self.train, None
         if unit.method == RANDOM:
             return random_subset(self.train, unit.ipc, seed), None
-        model, seconds = self.fits.model(unit.method, unit.ipc)
-        return to_samples(model.sample(self._fresh if unit.ipc is None else unit.ipc, seed)), seconds
+        return self.fits.sample(unit.method, unit.ipc, self._fresh if unit.ipc is None else unit.ipc, seed)
 
     @property
     def _fresh(self) -> int:

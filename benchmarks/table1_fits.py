@@ -11,20 +11,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from table1_rows import NAMES, SELECTIONS
+import torch
+from table1_rows import MEDSYNTH_REAL, NAMES, SELECTIONS
 from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.condensation import methods
 from mmgen.condensation.backbone import make_backbone
-from mmgen.condensation.condenser import image_modality
-from mmgen.condensation.medsynth import MedSynth, MedSynthConfig
+from mmgen.condensation.condenser import image_modality, to_samples
+from mmgen.condensation.medsynth import MedSynth, MedSynthConfig, sample
 from mmgen.data.prepare import PairedData
-from mmgen.data.samples import people_in
+from mmgen.data.samples import Samples, people_in
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.evaluation.report.text import duration
 from mmgen.hub import load_model
 from mmgen.models.condensed import CondensedModel
+from mmgen.models.medsynth import MedSynthGenerator
+from mmgen.models.real_images import RealImages
 from mmgen.names import IMAGE, AugmentationName, BudgetName, MethodName
 from mmgen.provenance import config_to_dict
 from mmgen.training.loop import peak_memory_mb
@@ -35,18 +38,28 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mmgen")
 
-# Stages that are the same whatever the number of images a class, and for both selections: done once, then copied.
-SHARED: dict[str, tuple[str, ...]] = {"subset": ("features",), "it_gan": ("gan", "features")}
+# Stages that are the same for all fits of one of the library's methods: done once, then copied.
+SHARED: dict[str, tuple[str, ...]] = {
+    "subset": ("features",),
+    "it_gan": ("gan", "features"),
+    "medsynth": ("classifier",),
+}
 
 
 def condensation_method(method: str) -> MethodName:
     """Name of a row's method among the library's."""
-    return cast(MethodName, "subset" if method in SELECTIONS else method)
+    known = {**dict.fromkeys(SELECTIONS, "subset"), MEDSYNTH_REAL: "medsynth"}
+    return cast(MethodName, known.get(method, method))
 
 
 def fits_one_size(method: str) -> bool:
     """Whether a row's method is fitted anew for every number of images a class."""
     return methods.METHODS[condensation_method(method)].fits_one_size
+
+
+def makes_fresh(method: str) -> bool:
+    """Whether any number of images can be made that are neither stored nor made of real ones."""
+    return method != MEDSYNTH_REAL and not fits_one_size(method)
 
 
 @dataclass
@@ -148,6 +161,14 @@ class Fits:
                 logger.info("Backbone: %s, %s", self.medsynth.backbone, duration(cost.seconds))
         return cast(VisionTransformer, self._backbone)
 
+    def sample(self, method: str, images_per_class: int | None, count: int, seed: int) -> tuple[Samples, float]:
+        """``count`` images of each class from a fitted model, see :meth:`model`, and the seconds that its fit took."""
+        model, seconds = self.model(method, images_per_class)
+        if isinstance(model, MedSynthGenerator):
+            real = RealImages(self.train.values, torch.from_numpy(self.train.labels)) if model.prior is None else None
+            return sample(model, count, seed, real), seconds
+        return to_samples(model.sample(count, seed)), seconds
+
     def model(self, method: str, images_per_class: int | None) -> tuple[CondensedModel, float]:
         """A fitted model and the seconds that its fit took.
 
@@ -166,13 +187,13 @@ class Fits:
             logger.info("Fitted %s in %s.", folder.name, duration(cost.seconds))
         if self._loaded is None or self._loaded[0] != folder:
             self._loaded = folder, cast(CondensedModel, load_model(folder / "model")).to(self.accelerator.device)
-        shared = self._backbone_cost().seconds if method == "medsynth" else 0.0
+        shared = self._backbone_cost().seconds if condensation_method(method) == "medsynth" else 0.0
         return self._loaded[1], cost.seconds + shared
 
     def _settings(self, method: str, images_per_class: int) -> Any:
-        if method == "medsynth":
-            return self.medsynth
         library = condensation_method(method)
+        if library == "medsynth":
+            return replace(self.medsynth, input_prior="real") if method == MEDSYNTH_REAL else self.medsynth
         chosen = methods.preset(library, self.budget, images_per_class, self.augmentation, self.seed)
         return replace(chosen, selection=method) if method in SELECTIONS else chosen
 
@@ -191,12 +212,12 @@ class Fits:
         condenser.save(folder / "model")
 
     def _take_shared(self, method: str, folder: Path) -> float:
-        """Copy stages that a finished fit for another number has done; the seconds that they took there."""
+        """Copy stages that a finished fit of the same method has done; the seconds that they took there."""
         seconds = 0.0
         library = condensation_method(method)
-        kin = SELECTIONS if method in SELECTIONS else (method,)
-        done = [path.parent for name in kin for path in sorted((self.folder / "fits").glob(f"{name}_ipc*/fit.json"))]
-        done = [other for other in done if json.loads((other / "fit.json").read_text(encoding="utf-8"))["finished"]]
+        fits = [path.parent for path in sorted((self.folder / "fits").glob("*/fit.json"))]
+        kin = [other for other in fits if condensation_method(other.name.split("_ipc")[0]) == library]
+        done = [other for other in kin if json.loads((other / "fit.json").read_text(encoding="utf-8"))["finished"]]
         for stage in SHARED.get(library, ()):
             source = next((other / stage for other in done if (other / stage / "checkpoints").is_dir()), None)
             if source is not None and not (folder / stage).exists():

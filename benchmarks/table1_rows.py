@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError, first_few
@@ -15,7 +15,10 @@ from mmgen.errors import UserError, first_few
 FULL, RANDOM = "full", "random"
 # Selections of real images by features; "subset" among the methods means both. Random ones are always there.
 SELECTIONS = ("herding", "k_center")
-ORDER = (FULL, RANDOM, *SELECTIONS, "dm", "it_gan", "dim", "dcgan", "medsynth")
+# MedSynth as printed, which starts from real images; "medsynth" itself starts from a class prior.
+MEDSYNTH_REAL = "medsynth_real"
+ORDER = (FULL, RANDOM, *SELECTIONS, "dm", "it_gan", "dim", "dcgan", "medsynth", MEDSYNTH_REAL)
+Comparable = Literal["subset", "dm", "it_gan", "dim", "dcgan", "medsynth", "medsynth_real"]
 NAMES = {
     FULL: "All real",
     RANDOM: "Random real",
@@ -26,6 +29,7 @@ NAMES = {
     "dim": "DiM",
     "dcgan": "DCGAN",
     "medsynth": "MedSynth",
+    MEDSYNTH_REAL: "MedSynth (from real images)",
 }
 
 

@@ -28,6 +28,7 @@ from mmgen.data.samples import Samples
 from mmgen.data.writing.unfinished import alone_in
 from mmgen.errors import UserError
 from mmgen.evaluation.utility import UtilityConfig
+from mmgen.hub import load_model
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.stored_images import StoredImages
 
@@ -319,19 +320,24 @@ def test_real_trainings_share_one_backbone(
     monkeypatch.setattr(table1_fits, "make_backbone", lambda *given: made.append(given[8]) or original(*given))
     monkeypatch.setattr(medsynth, "make_backbone", None)  # MedSynth pretrains none of its own
     monkeypatch.setattr(table1, "make_accelerator", lambda precision: accelerator)
-    flags = ["--methods", "medsynth", "--ipc", "2", "--seeds", "1", "--classifiers", "vit_lora", "--budget", "quick"]
+    flags = ["--methods", "medsynth", "medsynth_real", "--ipc", "2", "--seeds", "1", "--classifiers", "vit_lora"]
+    flags += ["--budget", "quick"]
     for seeds in ("1", "2"):
         flags[flags.index("--seeds") + 1] = seeds
         monkeypatch.setattr(sys, "argv", ["table1.py", "--data", str(images), "--out", str(tmp_path / "out"), *flags])
         table1.main()
     assert made == [False, True]  # and read again by the second run
     rows = [json.loads(row) for row in (tmp_path / "out" / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert len(rows) == 2 * 4 and all(0 <= row["auc"] <= 1 for row in rows)
+    assert len(rows) == 2 * 5 and all(0 <= row["auc"] <= 1 for row in rows)
+    assert not any(row["fresh"] for row in rows if row["method"] == "medsynth_real")  # it needs real images
+    classifiers = [tmp_path / "out" / "fits" / name / "classifier" for name in ("medsynth", "medsynth_real")]
+    assert len({(folder / "metrics.jsonl").read_bytes() for folder in classifiers}) == 1  # tuned once, with its times
+    assert load_model(tmp_path / "out" / "fits" / "medsynth_real" / "model").origin == "real"
     fit = json.loads((tmp_path / "out" / "fits" / "medsynth" / "fit.json").read_text(encoding="utf-8"))
     pretraining = json.loads((tmp_path / "out" / "backbone" / "fit.json").read_text(encoding="utf-8"))
     assert rows[2]["fit_seconds"] == fit["seconds"] + pretraining["seconds"]
-    assert any("4 of 8 rows are there" in line for line in caplog.messages)
-    assert any(line.startswith("MedSynth, 2 a class, ViT + LoRA: AUC") and "of 8" in line for line in caplog.messages)
+    assert any("5 of 10 rows are there" in line for line in caplog.messages)
+    assert any(line.startswith("MedSynth, 2 a class, ViT + LoRA: AUC") and "of 10" in line for line in caplog.messages)
     shown = capsys.readouterr().out
     assert (tmp_path / "out" / "table1.md").read_text(encoding="utf-8") in shown
     # Without data or training the same table comes again.
