@@ -44,7 +44,7 @@ def test_every_habit_is_measured_alone_and_all_together(tmp_path: Path, monkeypa
     document = json.loads((tmp_path / "a" / "b.json").read_text())
     assert document["command"].endswith(" ".join(flags)) and document["budget"] == "quick"
     measured = {(row["method"], tuple(row["habits"])): row for row in document["rows"]}
-    dm, dim = ("float_set", "class_loop", "float32"), ("new_loader", "float32")
+    dm, dim = ("float_set", "class_loop", "plain_network", "float32"), ("new_loader", "float32")
     expected = {("DM", ()), ("DM", dm), ("DiM", ()), ("DiM", dim)}
     assert set(measured) == expected | {("DM", (habit,)) for habit in dm} | {("DiM", (habit,)) for habit in dim}
     for (method, _), row in measured.items():
@@ -52,21 +52,26 @@ def test_every_habit_is_measured_alone_and_all_together(tmp_path: Path, monkeypa
     assert measured["DM", ("float_set",)]["set_mb"] == 4 * measured["DM", ()]["set_mb"] == 4 * 40 * 3 * 32**2 / 2**20
 
 
-def test_class_by_class_is_the_same_update(script: dict[str, Any]) -> None:
+def test_habits_do_not_change_the_update(script: dict[str, Any]) -> None:
     train = tiny_samples((6, 6, 6))
     batch = {"x": torch.from_numpy(train.values), "label": torch.from_numpy(train.labels)}
     normalised = batch | {"x": MODALITY.normalise(batch["x"])}
     images = real_images(train, 3, MODALITY)
     config = DistributionConfig(width=8, augmentation="lesion")
     results = []
-    for kind, modality, x in (
-        (DistributionTask, MODALITY, batch),
-        (script["LoopingTask"], MODALITY, batch),
-        (DistributionTask, script["Prepared"](**MODALITY.to_dict()), normalised),
+    for kind, modality, x, plain in (
+        (DistributionTask, MODALITY, batch, False),
+        (script["LoopingTask"], MODALITY, batch, False),
+        (DistributionTask, script["Prepared"](**MODALITY.to_dict()), normalised, False),
+        (DistributionTask, MODALITY, batch, True),
     ):
         task = kind(copy.deepcopy(images), config, Accelerator(cpu=True), modality)
+        if plain:
+            script["make_plain"](task.network)
+            assert sum(isinstance(part, torch.nn.AvgPool2d) for part in task.network.modules()) == 3
         results.append([float(task.update(x, Position(0, n, n))["loss/match"]) for n in range(3)])
-    assert results[1] == pytest.approx(results[0], rel=1e-4) and results[2] == pytest.approx(results[0], rel=1e-4)
+    for result in results[1:]:
+        assert result == pytest.approx(results[0], rel=1e-4)
     assert len(set(results[0])) == 3
 
 
