@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from mmgen.training.augmentation import augment, draw
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.engine import choose_attention
 from mmgen.training.gradients import LossStepper
-from mmgen.training.loop import Loop, LoopConfig, Position
+from mmgen.training.loop import Loop, LoopConfig, Position, Task
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -73,7 +73,7 @@ class ClassifierConfig:
             raise UserError(f"A classifier needs updates and a batch, got {self.updates} and {self.batch_size}.")
 
 
-class ClassifierTask:
+class ClassifierTask(Task):
     """Trains what can be trained of a network.
 
     Args:
@@ -108,9 +108,8 @@ class ClassifierTask:
         with self.accelerator.autocast():
             logits = self.model(self._augmented(self.modality.normalise(batch["x"]), position))
         loss = smoothed_loss(logits.float(), batch["label"], self.config.label_smoothing, self._weights)
-        self.stepper.accumulate({"class": loss})
-        norms = self.stepper.step()
-        return {"loss/class": loss.detach(), "gradient_norm/class": norms["class"]}
+        norm = self.stepper.minimise(loss)
+        return {"loss/class": loss.detach(), "gradient_norm/class": norm}
 
     def _augmented(self, x: Tensor, position: Position) -> Tensor:
         if self.config.augmentation == "none":
@@ -133,30 +132,21 @@ class ClassifierTask:
         means = np.mean(by_class, axis=0)
         return {"score": float(means[0]), "balanced_accuracy": float(means[1])}
 
-    def describe(self) -> dict[str, Any]:
-        """Nothing beyond the loss."""
-        return {}
 
-    def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
-        """No pictures."""
-        return {}
-
-
-class KeepBest:
+class KeepBest(Task):
     """A task that validates every so many updates and keeps a copy of the best weights in memory; for a loop without a
     folder, which neither validates nor keeps anything."""
 
     def __init__(self, task: ClassifierTask, every: int) -> None:
         self.task, self.every = task, every
         self.model, self.optimizers = task.model, task.optimizers
-        self.describe, self.preview, self.validate = task.describe, task.preview, task.validate
         self.best: dict[str, Tensor] = {}
         self._score = np.inf
 
     def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
         """An update of the task, then a look at the validation samples if it is due."""
         scalars = self.task.update(batch, position)
-        if (position.update + 1) % self.every == 0 and (score := self.validate(self.model)["score"]) < self._score:
+        if (position.update + 1) % self.every == 0 and (score := self.task.validate(self.model)["score"]) < self._score:
             self._score = score
             self.best = {key: value.detach().clone() for key, value in self.model.state_dict().items()}
         return scalars

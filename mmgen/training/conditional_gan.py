@@ -24,7 +24,7 @@ from mmgen.models.real_images import to_unit_range
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.engine import synchronise_parameters
 from mmgen.training.gradients import LossStepper
-from mmgen.training.loop import Loop, LoopConfig, Position
+from mmgen.training.loop import Loop, LoopConfig, Position, Task
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -104,7 +104,7 @@ class WholeBatches(LabelledBatches):
         return super().batch(replace(position, rank=0, world=1))
 
 
-class ConditionalGANTask:
+class ConditionalGANTask(Task):
     """One update: a step of the discriminator, then one of the generator, for the same made images.
 
     Classes are DCGAN's only by the second head, which learns them from real images and teaches them to the generator
@@ -156,7 +156,7 @@ class ConditionalGANTask:
             scalars["loss/network"] = self.matcher.learn(rest["x"], rest["label"], position, self._read)
             pair = (self.modality.normalise(x) for x in (raw, (made + 1.0) * 127.5))
             losses["match"] = self.matcher.loss(*pair, labels, chance)
-        norm = self._step("generator", torch.stack(list(losses.values())).sum())
+        norm = self._steppers["generator"].minimise(torch.stack(list(losses.values())).sum())
         shown = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
         return scalars | shown | {"gradient_norm/generator": norm}
 
@@ -169,7 +169,7 @@ class ConditionalGANTask:
             penalty = gradient_penalty(discriminator, real, made, torch.rand(len(real), generator=chance))
             loss = critic_loss(on_real.score, on_made.score, penalty, config.penalty_weight)
         known = F.cross_entropy(on_real.logits, labels)
-        norm = self._step("discriminator", loss + config.class_weight * known)
+        norm = self._steppers["discriminator"].minimise(loss + config.class_weight * known)
         return {
             "loss/discriminator": loss.detach(),
             "loss/discriminator_class": known.detach(),
@@ -189,19 +189,6 @@ class ConditionalGANTask:
 
     def _read(self, position: Position) -> dict[str, Tensor]:
         return self._for_matcher(self.batches.batch(position))
-
-    def _step(self, name: str, loss: Tensor) -> Tensor:
-        stepper = self._steppers[name]
-        stepper.accumulate({name: loss})
-        return stepper.step()[name]
-
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        """Nothing: neither loss of a GAN says how good its images are."""
-        return {}
-
-    def describe(self) -> dict[str, Any]:
-        """Nothing beyond the scalars."""
-        return {}
 
     def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
         """A row of eight images of each class, of ten at most."""

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from mmgen.names import AugmentationName
 from mmgen.training.augmentation import Parameters, augment, draw
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.engine import synchronise_parameters
-from mmgen.training.loop import Loop, LoopConfig, Position
+from mmgen.training.loop import Loop, LoopConfig, Position, Task
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -76,7 +76,7 @@ class DistributionConfig:
             )
 
 
-class DistributionTask:
+class DistributionTask(Task):
     """One update: in a network drawn anew, the mean features of all synthetic images approach those of real ones.
 
     Every process does the whole of it. A CPU is given some classes after another, which is faster, takes less memory
@@ -141,14 +141,6 @@ class DistributionTask:
         with self.accelerator.autocast():
             features = self.network.embed(augment(x, parameters))
         return features.float()
-
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        """Nothing: the loss is another one in every network."""
-        return {}
-
-    def describe(self) -> dict[str, Any]:
-        """Nothing beyond the loss."""
-        return {}
 
     @torch.no_grad()
     def preview(self, model: nn.Module) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol, get_args
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from mmgen.training.augmentation import augment, draw
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.engine import synchronise_parameters
 from mmgen.training.gradients import LossStepper
-from mmgen.training.loop import Loop, LoopConfig, Position
+from mmgen.training.loop import Loop, LoopConfig, Position, Task
 from mmgen.training.preview import generation_grid
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class GANConfig:
             raise UserError(f"Matching is one of {', '.join(get_args(MatchingForm))}, not {self.matching!r}.")
 
 
-class GANTask:
+class GANTask(Task):
     """One update: the critic learns to tell real from synthetic, then the generator from the critic.
 
     With a ``matcher`` this is phase II: the generator also learns to make images that the frozen classifier sees as it
@@ -151,7 +151,7 @@ class GANTask:
             losses["match"] = self._matching_loss(raw, made.s, labels, chance)
         mean_attention = made.a.mean()
         losses["attention"] = self.config.mask_weight * mean_attention
-        norm = self._step("generator", torch.stack(list(losses.values())).sum())
+        norm = self._steppers["generator"].minimise(torch.stack(list(losses.values())).sum())
         shown = {f"loss/{name}": loss.detach() for name, loss in losses.items() if name != "attention"}
         return scalars | shown | {"mean_attention": mean_attention.detach(), "gradient_norm/generator": norm}
 
@@ -169,7 +169,7 @@ class GANTask:
         penalty = gradient_penalty(critic, real, fake, epsilon)
         loss = critic_loss(on_real.score, on_fake.score, penalty, self.config.penalty_weight)
         known = F.cross_entropy(on_real.logits, labels)
-        norm = self._step("critic", loss + self.config.class_weight * known)
+        norm = self._steppers["critic"].minimise(loss + self.config.class_weight * known)
         return {
             "loss/critic": loss.detach(),
             "loss/critic_class": known.detach(),
@@ -198,19 +198,6 @@ class GANTask:
         everyone[rank] = synthetic
         loss = matching_loss(torch.cat(everyone), from_all(real), from_all(labels), "energy")
         return loss.detach() + world * (loss - loss.detach())
-
-    def _step(self, name: str, loss: Tensor) -> Tensor:
-        stepper = self._steppers[name]
-        stepper.accumulate({name: loss})
-        return stepper.step()[name]
-
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        """Nothing: neither loss of a GAN says how good its images are."""
-        return {}
-
-    def describe(self) -> dict[str, Any]:
-        """Nothing beyond the scalars."""
-        return {}
 
     def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
         """x, a, g and s of two draws of every class."""

@@ -51,6 +51,12 @@ class LossStepper:
                 list(gradients) if before is None else [_add(a, b) for a, b in zip(before, gradients, strict=True)]
             )
 
+    def minimise(self, loss: Tensor) -> Tensor:
+        """:meth:`accumulate` and :meth:`step` where there is one loss; the norm of its gradient before clipping, ()."""
+        (name,) = self.reach
+        self.accumulate({name: loss})
+        return self.step()[name]
+
     def step(self) -> dict[str, Tensor]:
         """Average gradients over processes, clip, step every optimiser; returns each loss's norm before clipping."""
         for name in self.reach:

@@ -20,7 +20,7 @@ from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.modality import Modality
 from mmgen.training.engine import synchronise_parameters
 from mmgen.training.gradients import LossStepper
-from mmgen.training.loop import Loop, LoopConfig, Position
+from mmgen.training.loop import Loop, LoopConfig, Position, Task
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -63,7 +63,7 @@ class Latents(nn.Module):
         self.groups = nn.ParameterList(part.clone() for part in drawn.split(together))
 
 
-class InversionTask:
+class InversionTask(Task):
     """The squared error of an image's features and that of its pixels, both means, added up over images.
 
     Epoch g of the loop inverts group g, with an Adam of its own.
@@ -111,25 +111,16 @@ class InversionTask:
         pixels = (made - self._target[1]).square().flatten(1).mean(1)
         features = (self._features(made) - self._target[2]).square().mean(1)
         self._error = (pixels + features).detach()
-        self._steppers[group].accumulate({str(group): (pixels + features).sum()})
-        self._steppers[group].step()
+        self._steppers[group].minimise((pixels + features).sum())
         return {"loss/pixels": pixels.detach().mean(), "loss/features": features.detach().mean()}
 
     def _features(self, x: Tensor) -> Tensor:
         with self.accelerator.autocast():
             return self.network.embed(x).float()
 
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        """Nothing: what latents are good for is decided later."""
-        return {}
-
     def describe(self) -> dict[str, Any]:
         """The error that the last update of the group began with, mean over images."""
         return {"last_error": float(self._error.mean())}
-
-    def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
-        """No pictures."""
-        return {}
 
 
 class GroupedBatches:

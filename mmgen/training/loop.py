@@ -8,6 +8,7 @@ import logging
 import math
 import resource
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -77,23 +78,27 @@ class Batches(Protocol):
         """This process's share of one global batch, on the CPU."""
 
 
-class Task(Protocol):
+class Task(ABC):
     """What is learnt. Owns its modules and optimisers."""
 
     model: nn.Module
     optimizers: Mapping[str, torch.optim.Optimizer]
 
+    @abstractmethod
     def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
         """Backward passes and optimiser steps of one batch; scalars to log, on the device. Losses are ``loss/...``."""
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Measures on held-out data; ``"score"``, lower is better, chooses the best weights. {}: nothing to measure."""
+        return {}
 
     def describe(self) -> dict[str, Any]:
-        """JSON-able state worth a line in the log once an epoch."""
+        """JSON-able state worth a line in the log once an epoch, beside the scalars."""
+        return {}
 
     def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
         """uint8 pictures (H, W) or (H, W, 3) by name."""
+        return {}
 
 
 class NonFiniteLoss(RuntimeError):  # noqa: N818

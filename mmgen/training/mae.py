@@ -18,7 +18,7 @@ from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.training.batches import PairedBatches
 from mmgen.training.engine import choose_attention, synchronise_parameters
 from mmgen.training.gradients import LossStepper
-from mmgen.training.loop import Loop, LoopConfig, Position
+from mmgen.training.loop import Loop, LoopConfig, Position, Task
 from mmgen.training.mae_validation import masked_patch_error, mean_patch_error, tuples_around
 from mmgen.training.preview import reconstruction_grid
 
@@ -56,7 +56,7 @@ class MAEConfig:
     seed: int = 0
 
 
-class MAETask:
+class MAETask(Task):
     """Owns a model and its optimisers.
 
     Args:

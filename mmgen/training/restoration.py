@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from mmgen.training.batches import LabelledBatches
 from mmgen.training.engine import synchronise_parameters
 from mmgen.training.gan import from_all
 from mmgen.training.gradients import LossStepper
-from mmgen.training.loop import Loop, LoopConfig, Position
+from mmgen.training.loop import Loop, LoopConfig, Position, Task
 from mmgen.training.preview import generation_grid
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class RestorationConfig:
     seed: int = 0
 
 
-class RestorationTask:
+class RestorationTask(Task):
     """Mean absolute error of g, the generated image, against the real image; the mask is left alone.
 
     Args:
@@ -85,17 +85,8 @@ class RestorationTask:
         with self.accelerator.autocast():
             made = self.model(x, labels)
         loss = (made.g - real).abs().mean()
-        self._stepper.accumulate({"restoration": loss})
-        norm = self._stepper.step()["restoration"]
+        norm = self._stepper.minimise(loss)
         return {"loss/restoration": loss.detach(), "gradient_norm/generator": norm}
-
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        """Nothing: this is a beginning."""
-        return {}
-
-    def describe(self) -> dict[str, Any]:
-        """Nothing beyond the scalars."""
-        return {}
 
     def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
         """x, a, g and s of two draws of every class."""
