@@ -16,7 +16,6 @@ from table1_rows import MEDSYNTH_REAL, NAMES, SELECTIONS
 from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.condensation import methods
-from mmgen.condensation.backbone import make_backbone
 from mmgen.condensation.condenser import image_modality, to_samples
 from mmgen.condensation.medsynth import MedSynth, MedSynthConfig, sample
 from mmgen.data.prepare import PairedData
@@ -198,18 +197,17 @@ class Fits:
         return replace(chosen, selection=method) if method in SELECTIONS else chosen
 
     def _fit(self, method: str, settings: Any, folder: Path) -> None:
-        people = people_in(self.train, self.data.manifests[IMAGE])
-        kind = methods.METHODS[condensation_method(method)]
-        condenser = kind(settings, self.accelerator, self.train, self.validation, people, folder, True, IMAGE)
+        condenser = self._condenser(condensation_method(method), settings, folder)
         if isinstance(condenser, MedSynth):
             condenser.backbone = self.backbone
-            condenser.tune()
-            condenser.learn_distribution()
-            condenser.learn_task()
-        else:
-            condenser.fit()
+        condenser.fit()
         shutil.rmtree(folder / "model", ignore_errors=True)  # of a run that was killed while it wrote
         condenser.save(folder / "model")
+
+    def _condenser(self, method: MethodName, settings: Any, folder: Path) -> Any:
+        people = people_in(self.train, self.data.manifests[IMAGE])
+        kind = methods.METHODS[method]
+        return kind(settings, self.accelerator, self.train, self.validation, people, folder, True, IMAGE)
 
     def _take_shared(self, method: str, folder: Path) -> float:
         """Copy stages that a finished fit of the same method has done; the seconds that they took there."""
@@ -236,16 +234,6 @@ class Fits:
 
     def _make_backbone(self) -> VisionTransformer:
         """Pretrained here, gone on with, or read again from its last checkpoint."""
-        config, folder = self.medsynth, self.folder / "backbone"
-        return make_backbone(
-            config.backbone,
-            config.backbone_weights,
-            self.modality,
-            self.train,
-            self.validation,
-            config.own_backbone,
-            self.accelerator,
-            folder,
-            (folder / "checkpoints").is_dir(),
-            config.seed,
-        )
+        condenser = self._condenser("medsynth", self.medsynth, self.folder)
+        condenser.pretrain()
+        return condenser.backbone

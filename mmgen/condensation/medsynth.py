@@ -126,8 +126,9 @@ class MedSynth(Condenser):
         return self.generator
 
     def fit(self) -> Self:
-        """All stages."""
-        self.pretrain()
+        """All stages; a :attr:`backbone` that is there already is taken."""
+        if self.backbone is None:
+            self.pretrain()
         self.tune()
         self.learn_distribution()
         self.learn_task()

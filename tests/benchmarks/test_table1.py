@@ -313,12 +313,9 @@ def test_real_trainings_share_one_backbone(
     capsys: pytest.CaptureFixture[str],
     accelerator: Any,
 ) -> None:
-    import table1_fits
-
     caplog.set_level(logging.INFO)
-    made, original = [], table1_fits.make_backbone
-    monkeypatch.setattr(table1_fits, "make_backbone", lambda *given: made.append(given[8]) or original(*given))
-    monkeypatch.setattr(medsynth, "make_backbone", None)  # MedSynth pretrains none of its own
+    made, original = [], medsynth.make_backbone
+    monkeypatch.setattr(medsynth, "make_backbone", lambda *given: made.append(given[7:9]) or original(*given))
     monkeypatch.setattr(table1, "make_accelerator", lambda precision: accelerator)
     flags = ["--methods", "medsynth", "medsynth_real", "--ipc", "2", "--seeds", "1", "--classifiers", "vit_lora"]
     flags += ["--budget", "quick"]
@@ -326,7 +323,8 @@ def test_real_trainings_share_one_backbone(
         flags[flags.index("--seeds") + 1] = seeds
         monkeypatch.setattr(sys, "argv", ["table1.py", "--data", str(images), "--out", str(tmp_path / "out"), *flags])
         table1.main()
-    assert made == [False, True]  # and read again by the second run
+    # Not once for each method; and read again by the second run.
+    assert made == [(tmp_path / "out" / "backbone", False), (tmp_path / "out" / "backbone", True)]
     rows = [json.loads(row) for row in (tmp_path / "out" / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 2 * 5 and all(0 <= row["auc"] <= 1 for row in rows)
     assert not any(row["fresh"] for row in rows if row["method"] == "medsynth_real")  # it needs real images
