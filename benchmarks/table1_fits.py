@@ -17,7 +17,8 @@ from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.condensation import methods
 from mmgen.condensation.condenser import image_modality, to_samples
-from mmgen.condensation.medsynth import MedSynth, MedSynthConfig, sample
+from mmgen.condensation.medsynth import MedSynth, MedSynthConfig, condense
+from mmgen.condensation.representatives import representatives, worth_choosing
 from mmgen.data.prepare import PairedData
 from mmgen.data.samples import Samples, people_in
 from mmgen.data.writing.atomic import new_file
@@ -25,7 +26,6 @@ from mmgen.errors import UserError
 from mmgen.evaluation.report.text import duration
 from mmgen.hub import load_model
 from mmgen.models.condensed import CondensedModel
-from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.models.real_images import RealImages
 from mmgen.names import IMAGE, AugmentationName, BudgetName, MethodName
 from mmgen.provenance import config_to_dict
@@ -161,11 +161,17 @@ class Fits:
         return cast(VisionTransformer, self._backbone)
 
     def sample(self, method: str, images_per_class: int | None, count: int, seed: int) -> tuple[Samples, float]:
-        """``count`` images of each class from a fitted model, see :meth:`model`, and the seconds that its fit took."""
+        """``count`` images of each class from a fitted model, see :meth:`model`, and the seconds that its fit took.
+
+        MedSynth's sets are chosen from draws as where it is used, fresh ones are draws.
+        """
         model, seconds = self.model(method, images_per_class)
-        if isinstance(model, MedSynthGenerator):
-            real = RealImages(self.train.values, torch.from_numpy(self.train.labels)) if model.prior is None else None
-            return sample(model, count, seed, real), seconds
+        choose_from = 0 if images_per_class is None else self.medsynth.choose_from
+        if method == MEDSYNTH_REAL:
+            real = RealImages(self.train.values, torch.from_numpy(self.train.labels))
+            return condense(model, real, count, seed), seconds
+        if method == "medsynth" and worth_choosing(count, choose_from):
+            return representatives(model, count, choose_from, seed, self.accelerator.device), seconds
         return to_samples(model.sample(count, seed)), seconds
 
     def model(self, method: str, images_per_class: int | None) -> tuple[CondensedModel, float]:

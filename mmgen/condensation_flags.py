@@ -147,6 +147,8 @@ class CondensationFlags(ImageSetFlags):
     """Weight of a penalty on the share of the input in the output."""
     matching: MatchingForm = "energy"
     """What phase II compares: energy (each class's distribution), log_softmax of pairs, or logits as printed."""
+    choose_from: int | None = None
+    """Draws of each class that a condensed set is chosen from, if not the preset's number; 1: draws as they come."""
     adam_betas: tuple[float, float] | None = None
     """Betas of Adam for generator and critic, if not the preset's: 0 0.9 is usual, 0.9 0.999 the paper's."""
 
@@ -178,6 +180,7 @@ class CondensationFlags(ImageSetFlags):
             gan=replace(base.gan, mask_weight=self.mask_weight, matching=self.matching, **given),
             phase1=Length(0) if self.skip_phase1 else phase1,
             phase2=phase2,
+            choose_from=base.choose_from if self.choose_from is None else self.choose_from,
         )
 
     def settings_of(self, method: MethodName, images_per_class: int) -> Any:

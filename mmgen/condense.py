@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmgen.condensation.medsynth import sample
+from mmgen.condensation.medsynth import condense
 from mmgen.data.images import ImageSettings
 from mmgen.data.manifest import label_key
 from mmgen.data.overview import Source
@@ -92,7 +92,7 @@ def from_real_images(
     if without:
         raise UserError(f"{path} has no images of {first_few(without)} to start from; add some of every class.")
     with one_thread():
-        return sample(generator, images_per_class, seed, RealImages(real.values, torch.from_numpy(labels)))
+        return condense(generator, RealImages(real.values, torch.from_numpy(labels)), images_per_class, seed)
 
 
 def size_lines(data: PairedData, classes: int, images_per_class: Sequence[int]) -> dict[str, str]:
@@ -122,12 +122,14 @@ def write_condensed(
     how: OutputOptions | None = None,
     model_name: str = "",
     made: Samples | None = None,
+    chosen_from: int | None = None,
 ) -> Path:
     """Write a condensed set as a data set.
 
     Args:
         model_name: what to call the model in the metadata; a digest of its weights if empty.
-        made: the set, where it was made from real images; otherwise the model makes it.
+        made: the set, where it is another than the model's first images.
+        chosen_from: draws of each class that it was chosen from, if it was.
 
     Raises:
         UserError: no positive number of images, more than there are, a negative seed, or see
@@ -152,20 +154,21 @@ def write_condensed(
         row = {"label": labels[index // images_per_class], "index": index, "seed": seed, "model": model_name}
         return row | {"may_hold_real_pixels": model.may_hold_real_pixels}
 
-    about: Mapping[str, Any] = {
+    about: dict[str, Any] = {
         "generator": {"library": f"mmgen {__version__}", "method": model.method, "model": model_name},
         "seed": seed,
         "per_class": images_per_class,
         "input_prior": model.origin,
         "copies_real_data": model.may_hold_real_pixels,
     }
+    about |= {} if chosen_from is None else {"chosen_from": chosen_from}
     run = {
         "seed": seed,
         "images per class": images_per_class,
         "labels": list(labels),
         "model": model_digest(model),
         "model name": model_name,
-        "real images": None if made is None else hashlib.sha256(made.values[:].tobytes()).hexdigest()[:12],
+        "images": None if made is None else hashlib.sha256(made.values[:].tobytes()).hexdigest()[:12],
         "versions": f"mmgen {__version__}, torch {torch.__version__}",
     }
     settings = {IMAGE: ImageSettings(size, channels)}

@@ -29,6 +29,7 @@ from mmgen.config import parse_config
 from mmgen.data.phantoms import write_phantom_images
 from mmgen.data.prepare import PairedData
 from mmgen.data.samples import people_in
+from mmgen.data.threads import one_thread
 from mmgen.errors import UserError
 from mmgen.evaluation import condensed
 from mmgen.evaluation.condensed import CondensedSets
@@ -176,14 +177,20 @@ def run(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
         save_generator(model.generator, model_folder, data.training_counts(), subjects_in_training(data))
     with costs.phase("generate"):
         for count in config.images_per_class:
-            made = None if model.generator.prior is not None else model.sample(count, config.seed)
-            folder = out / "synthetic" / f"ipc{count}"
-            name = model_digest(model.generator)
-            write_condensed(model.generator, count, config.seed, folder, OutputOptions(overwrite=True), name, made)
+            write_set(config, model, count, out / "synthetic" / f"ipc{count}")
     part_ways()
     if accelerator.is_main_process:
         page = judge(config, data, model, accelerator, costs)
         logger.info("Report         %s\nCondensed sets %s\nGenerator      %s", page, out / "synthetic", model_folder)
+
+
+def write_set(config: Recipe, model: MedSynth, count: int, folder: Path) -> None:
+    """A condensed set of so many images of each class."""
+    generator, how = model.generator, OutputOptions(overwrite=True)
+    with one_thread():  # as where a model makes its images itself
+        made = model.chosen(count, config.seed)
+    chosen_from = None if made is None or generator.origin == "real" else model.config.choose_from
+    write_condensed(generator, count, config.seed, folder, how, model_digest(generator), made, chosen_from)
 
 
 def fit(model: MedSynth, costs: Costs) -> None:

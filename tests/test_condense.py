@@ -20,6 +20,7 @@ from tiny_medsynth import LABELS, TINY, small_generator, use_tiny
 
 from mmgen import condense
 from mmgen.condensation.condenser import Length
+from mmgen.condensation.representatives import representatives
 from mmgen.condensation_flags import CondensationFlags
 from mmgen.condense import from_real_images, write_condensed
 from mmgen.data.images import ImageSettings
@@ -66,7 +67,9 @@ def from_real(lesions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # -- mmgen condense
 
 
-def test_condense_leaves_a_whole_set_that_its_generator_draws(condensed: Path, command: Callable[..., int]) -> None:
+def test_condense_leaves_a_whole_set_that_stands_for_its_generator(
+    condensed: Path, command: Callable[..., int], tmp_path: Path
+) -> None:
     assert command("check", condensed) == 0
     rows = rows_of(condensed)
     labels = sorted(LESIONS)
@@ -78,9 +81,14 @@ def test_condense_leaves_a_whole_set_that_its_generator_draws(condensed: Path, c
     assert {(row["seed"], row["model"], row["may_hold_real_pixels"]) for row in rows} == {
         ("0", model_digest(generator), "False")
     }
-    stored, drawn = read_dataset(condensed, IMAGES)["image"], generator.sample(3, seed=0)
-    assert np.array_equal(stored.values[:], drawn.images.numpy())
-    assert stored.labels.tolist() == drawn.labels.tolist() and stored.label_names == drawn.class_names
+    stored, chosen = read_dataset(condensed, IMAGES)["image"], representatives(generator, 3, TINY.choose_from)
+    assert np.array_equal(stored.values[:], chosen.values)
+    assert json.loads((condensed / "dataset.json").read_text(encoding="utf-8"))["chosen_from"] == TINY.choose_from
+    # Who holds the generator can choose the same.
+    flags = ["--per-class", 3, "--out", tmp_path / "again", "--choose-from", TINY.choose_from]
+    assert command("generate", run_of(condensed), *flags) == 0
+    assert np.array_equal(read_dataset(tmp_path / "again", IMAGES)["image"].values[:], stored.values[:])
+    assert stored.labels.tolist() == chosen.labels.tolist() and stored.label_names == chosen.label_names
     about = json.loads((condensed / "dataset.json").read_text(encoding="utf-8"))
     assert about["copies_real_data"] is False and about["generator"]["method"] == "medsynth"
     assert "no file in it is a recording or picture of a person" in (condensed / "README.md").read_text()
@@ -389,7 +397,7 @@ def test_an_interrupted_set_goes_on_to_the_same_bytes(
         write_condensed(small_generator(real, seed=1), 20, 1, tmp_path / "set", how, made=made)
     if made is not None:
         others = replace(made, values=255 - made.values)
-        with pytest.raises(UserError, match="differs in real images"):
+        with pytest.raises(UserError, match="differs in images"):
             write_condensed(generator, 20, 1, tmp_path / "set", how, made=others)
     write_condensed(generator, 20, 1, tmp_path / "set", how, made=made)
     there = int(re.search(r"going on, (\d+) of 40 samples are there", caplog.text)[1])  # type: ignore[index]

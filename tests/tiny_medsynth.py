@@ -33,6 +33,7 @@ TINY = MedSynthConfig(
     phase1=Length(2),
     phase2=Length(2),
     lr_phase2=1e-3,
+    choose_from=8,
 )
 SCALE = condense.Scale(32, (2,), UtilityConfig(updates=1, seeds=1, max_side=32, balance="sampling"))
 LABELS = ("gesund", "меланома")

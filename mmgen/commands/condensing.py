@@ -100,8 +100,9 @@ def condense(options: Condense) -> None:
     if accelerator.is_main_process:
         _save_model(model, run / "model", data, count)
     with one_thread():  # as where a model makes its images itself
-        made = condenser.sample(count, options.seed) if model.origin == "real" else None
-    folder = write_condensed(model, count, options.seed, options.out, how, made=made)
+        made = condenser.chosen(count, options.seed)
+    chosen_from = None if made is None or model.origin == "real" else condenser.config.choose_from
+    folder = write_condensed(model, count, options.seed, options.out, how, made=made, chosen_from=chosen_from)
     part_ways()
     logger.info("Model          %s\nCondensed set  %s", run / "model", folder)
 

@@ -13,6 +13,7 @@ from mmgen.errors import UserError
 from mmgen.flags import CachedDataFlags
 
 if TYPE_CHECKING:
+    from mmgen.data.samples import Samples
     from mmgen.models.condensed import CondensedModel
     from mmgen.models.cross_modal_mae import CrossModalMAE
     from mmgen.output import OutputOptions
@@ -35,6 +36,8 @@ class Generate(CachedDataFlags):
     from real images."""
     audio: Path | None = None
     """Folder or CSV of real recordings; not needed at audio mask ratio 1."""
+    choose_from: int | None = None
+    """For a generator of images: choose those that stand for so many draws of each class."""
     mask_ratio: float = 0.75
     """Hidden share of every modality; 1 makes it from the others alone."""
     image_mask_ratio: float | None = None
@@ -88,6 +91,8 @@ def _generate_images(model: CondensedModel, options: Generate, how: OutputOption
         needs = "only --images" if model.origin == "real" else "no real samples"
         raise UserError(f"{options.model} is a condensed set, whose model takes {needs}; leave out {', '.join(given)}.")
     made = None
+    if options.choose_from is not None:
+        made = _choose(model, options.per_class, options.choose_from, options.seed)
     if model.origin == "real":
         if options.images is None:
             raise UserError(
@@ -97,8 +102,22 @@ def _generate_images(model: CondensedModel, options: Generate, how: OutputOption
         made = from_real_images(
             model, options.images, options.per_class, options.seed, options.source, how_read, options.split
         )
-    write_condensed(model, options.per_class, options.seed, options.out, how, made=made)
+    write_condensed(
+        model, options.per_class, options.seed, options.out, how, made=made, chosen_from=options.choose_from
+    )
     return model.class_names
+
+
+def _choose(model: CondensedModel, per_class: int, choose_from: int, seed: int) -> Samples:
+    """Representatives, made where :func:`write_condensed` would make images."""
+    from mmgen.condensation.representatives import representatives
+    from mmgen.data.threads import one_thread
+    from mmgen.training.engine import make_accelerator
+
+    if model.origin not in ("class", "noise"):
+        raise UserError("--choose-from needs a generator that makes images by itself; leave it out.")
+    with one_thread():
+        return representatives(model, per_class, choose_from, seed, make_accelerator().device)
 
 
 def _generate_tuples(model: CrossModalMAE, options: Generate, how: OutputOptions) -> tuple[str, ...]:
@@ -106,6 +125,8 @@ def _generate_tuples(model: CrossModalMAE, options: Generate, how: OutputOptions
     from mmgen.generate import make_plan, read_sources, write_dataset
     from mmgen.hub import model_digest
 
+    if options.choose_from is not None:
+        raise UserError(f"--choose-from is for generators of images, not for {options.model}; leave it out.")
     paths = {name: path for name, path in (("image", options.images), ("audio", options.audio)) if path is not None}
     own_ratios = {"image": options.image_mask_ratio, "audio": options.audio_mask_ratio}
     ratios = {name: options.mask_ratio if (own := own_ratios.get(name)) is None else own for name in model.modalities}

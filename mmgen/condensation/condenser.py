@@ -106,7 +106,12 @@ class Condenser(ABC):
 
     def sample(self, images_per_class: int, seed: int = 0) -> Samples:
         """A condensed set, of as many images of each class."""
-        return to_samples(self.model.sample(images_per_class, seed))
+        chosen = self.chosen(images_per_class, seed)
+        return to_samples(self.model.sample(images_per_class, seed)) if chosen is None else chosen
+
+    def chosen(self, images_per_class: int, seed: int = 0) -> Samples | None:
+        """The condensed set where it is another than the first images of :attr:`model`; None where it is those."""
+        return None
 
     def save(self, folder: Path) -> None:
         """Write the model; :func:`mmgen.hub.load_model` reads it."""

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.condensation.backbone import BackboneConfig, make_backbone
 from mmgen.condensation.condenser import Condenser, Length, image_modality, to_samples
+from mmgen.condensation.representatives import representatives, worth_choosing
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator, Critic
@@ -27,9 +28,6 @@ from mmgen.training.classifier import LEARNING_RATES, ClassifierConfig, train_cl
 from mmgen.training.gan import GAN, GANConfig, train_gan
 from mmgen.training.loop import LoopConfig
 from mmgen.training.restoration import RestorationConfig, warm_up
-
-if TYPE_CHECKING:
-    pass
 
 _PHASE1, _PHASE2 = Length(150, "epochs"), Length(50, "epochs")
 
@@ -53,6 +51,8 @@ class MedSynthConfig:
             :mod:`mmgen.training.restoration`; 0 for none, and none is done with real images as input.
         phase1, phase2: lengths; 0 leaves a phase out.
         lr_phase2: learning rate in phase II.
+        choose_from: draws of each class that a condensed set is chosen from, see :func:`representatives`. Sets of more
+            than half as many are drawn as they come, and so are all with real images as input, as printed.
         seed: of everything.
     """
 
@@ -72,9 +72,12 @@ class MedSynthConfig:
     phase1: Length = _PHASE1
     phase2: Length = _PHASE2
     lr_phase2: float = 1e-4
+    choose_from: int = 300
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.choose_from < 1:
+            raise UserError(f"A condensed set is chosen from at least 1 draw of each class, not {self.choose_from}.")
         if min(self.phase1.count, self.phase2.count) < 0 or self.phase1.count + self.phase2.count < 1:
             raise UserError(
                 f"The phases cannot have lengths of {self.phase1.count} and {self.phase2.count}; "
@@ -180,11 +183,9 @@ class MedSynth(Condenser):
             learning = replace(self._learning, lr=self.config.lr_phase2)
             self._learn("phase2", self.config.phase2, learning, self.classifier)
 
-    def sample(self, images_per_class: int, seed: int = 0) -> Samples:
-        """A condensed set. With real images as input it starts from random ones of the training set."""
-        return sample(
-            self.generator, images_per_class, seed, None if self.prior is self.generator.prior else self.prior
-        )
+    def chosen(self, images_per_class: int, seed: int = 0) -> Samples | None:
+        """Representatives of many draws; with real images as input what is made of random ones of the training set."""
+        return self._chosen(self.generator, images_per_class, seed)
 
     def _warm_up(self) -> None:
         config = self.config
@@ -204,9 +205,18 @@ class MedSynth(Condenser):
     @property
     def sample_phase1(self) -> Callable[[int, int], Samples] | None:
         """:meth:`sample` as it was after phase I, where both phases have been trained."""
-        if self._before is None:
+        return None if self._before is None else partial(self._sample_before, self._before)
+
+    def _sample_before(self, before: MedSynthGenerator, images_per_class: int, seed: int = 0) -> Samples:
+        chosen = self._chosen(before, images_per_class, seed)
+        return to_samples(before.sample(images_per_class, seed)) if chosen is None else chosen
+
+    def _chosen(self, generator: MedSynthGenerator, images_per_class: int, seed: int) -> Samples | None:
+        if self._real is not None:
+            return condense(generator, self._real, images_per_class, seed)
+        if not worth_choosing(images_per_class, self.config.choose_from):
             return None
-        return partial(sample, self._before, real=self._real)
+        return representatives(generator, images_per_class, self.config.choose_from, seed, self.accelerator.device)
 
     @property
     def _learning(self) -> GANConfig:
@@ -239,12 +249,8 @@ class MedSynth(Condenser):
         return MedSynthGenerator.build(copy.deepcopy(gan.generator), self.train.label_names, prior)
 
 
-def sample(
-    generator: MedSynthGenerator, images_per_class: int, seed: int = 0, real: RealImages | None = None
-) -> Samples:
-    """A condensed set from a generator; one that starts from real images needs ``real``."""
-    if real is None:
-        return to_samples(generator.sample(images_per_class, seed))
+def condense(generator: MedSynthGenerator, real: RealImages, images_per_class: int, seed: int = 0) -> Samples:
+    """What a generator that starts from real images makes of random ones, so many of each class."""
     labels = torch.arange(len(generator.class_names)).repeat_interleave(images_per_class)
     x = real.sample(labels, torch.Generator().manual_seed(seed))
     return to_samples(generator.condense(x, labels))
@@ -264,6 +270,7 @@ PRESETS: dict[str, MedSynthConfig] = {
         phase1=Length(40),
         phase2=Length(20),
         lr_phase2=3e-5,
+        choose_from=48,
     ),
     "small": MedSynthConfig(
         width=32,

@@ -13,7 +13,7 @@ from mmgen.data.images import ImageSettings
 _HEAD = frozenset(
     (
         "synthetic", "format", "licence", "counts", "preprocessing", "generator", "per_class", "mask_ratio", "segments",
-        "copies_real_data", "input_prior", "seed",
+        "chosen_from", "copies_real_data", "input_prior", "seed",
     )
 )  # fmt: skip
 _GENERATOR = frozenset(("library", "method", "model"))

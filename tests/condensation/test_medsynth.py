@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mmgen.condensation.condenser import Length, set_stages_aside
 from mmgen.condensation.medsynth import MedSynth, MedSynthConfig
+from mmgen.condensation.representatives import representatives
 from mmgen.errors import UserError
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.real_images import RealImages
@@ -51,7 +52,10 @@ def test_two_tiny_classes_without_validation_images(fitted: MedSynth) -> None:
     assert made.values.shape == (6, 3, 32, 32) and made.values.dtype == np.uint8
     assert made.labels.tolist() == [0, 0, 0, 1, 1, 1] and made.label_names == LABELS
     assert made.rows.tolist() == list(range(6))
-    assert np.array_equal(fitted.sample(5, seed=2).values[:3], made.values[:3])
+    assert np.array_equal(fitted.sample(4, seed=2).values[:3], made.values[:3])
+    assert np.array_equal(made.values[:], representatives(fitted.generator, 3, TINY.choose_from, 2).values[:])
+    # More than half of the draws are not worth choosing.
+    assert np.array_equal(fitted.sample(5, seed=2).values[:], fitted.generator.sample(5, 2).images.numpy())
     assert not np.array_equal(fitted.sample(3, seed=3).values, made.values)
 
 

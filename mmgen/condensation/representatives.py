@@ -1,0 +1,60 @@
+"""Condensed sets that stand for their generator: chosen from many draws instead of as they come."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mmgen.condensation.subset import herding
+from mmgen.data.samples import Samples
+from mmgen.errors import UserError
+from mmgen.models.classifiers import ConvNet
+from mmgen.models.condensed import CondensedModel
+
+_WIDTH, _AT_ONCE = 32, 64
+
+
+def worth_choosing(images_per_class: int, choose_from: int) -> bool:
+    """Whether there is much to choose from: twice as many draws at least."""
+    return choose_from >= 2 * images_per_class
+
+
+def representatives(
+    model: CondensedModel, images_per_class: int, choose_from: int, seed: int = 0, device: torch.device | str = "cpu"
+) -> Samples:
+    """Of ``choose_from`` draws of every class those whose mean comes nearest to the mean of all, by :func:`herding`.
+
+    A few draws miss much of what a generator has learnt of a class, and each few something else. The chosen ones agree
+    with many draws in the features of an untrained ConvNet, whose means tell distributions apart (as in DM). Nothing
+    else is looked at: no real image and no trained network, so whoever holds the generator can choose, and the set
+    says no more of the real images than draws do.
+
+    Args:
+        model: any that makes images from a class prior or from noise.
+        images_per_class: how many are chosen; the first ten of fifty are those that are chosen alone.
+        choose_from: draws of each class, the first of this seed.
+        device: where images are made and looked at; afterwards the model is on the CPU.
+
+    Raises:
+        UserError: more are wanted than drawn, or see :meth:`CondensedModel.sample`.
+    """
+    if choose_from < images_per_class:
+        raise UserError(f"{images_per_class} images a class cannot be chosen from {choose_from}; draw more.")
+    model = model.to(device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # always the same network
+        network = ConvNet(model.shape, len(model.class_names), _WIDTH).requires_grad_(False)
+    images, classes = [], range(len(model.class_names))
+    for label in classes:
+        drawn = torch.cat(list(model.batches(label, range(choose_from), seed)))
+        images.append(drawn[torch.from_numpy(herding(_features(network, drawn, device), images_per_class))])
+    model.cpu()
+    labels = np.repeat(np.arange(len(classes)), images_per_class)
+    return Samples(torch.cat(images).numpy(), labels, model.class_names, np.arange(len(labels)))
+
+
+@torch.no_grad()
+def _features(network: ConvNet, images: torch.Tensor, device: torch.device | str) -> np.ndarray:
+    """(N, F) of bytes (N, C, H, W)."""
+    network = network.to(device)
+    return torch.cat([network.embed(x.to(device) / 127.5 - 1.0).cpu() for x in images.split(_AT_ONCE)]).numpy()
