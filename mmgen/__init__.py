@@ -28,6 +28,7 @@ _EXPORTS = {
     "generate_pairs": "mmgen.generate",
     "load_model": "mmgen.hub",
     "release": "mmgen.sharing.releasing",
+    "representatives": "mmgen.condensation.representatives",
     "write_phantom_images": "mmgen.data.phantoms",
     "write_phantoms": "mmgen.data.phantoms",
 }
@@ -41,6 +42,7 @@ __all__ = [
     "generate_pairs",
     "load_model",
     "release",
+    "representatives",
     "write_phantom_images",
     "write_phantoms",
 ]
@@ -48,6 +50,7 @@ __all__ = [
 if TYPE_CHECKING:
     from mmgen.assessment.auditing import audit
     from mmgen.assessment.evaluating import evaluate
+    from mmgen.condensation.representatives import representatives
     from mmgen.data.phantoms import write_phantom_images, write_phantoms
     from mmgen.errors import UserError
     from mmgen.generate import generate_pairs
