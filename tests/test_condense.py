@@ -96,7 +96,7 @@ def test_condense_leaves_a_whole_set_that_stands_for_its_generator(
 
 def test_the_run_holds_logs_settings_and_generator(condensed: Path) -> None:
     names = set(digests(run_of(condensed)))
-    for stage in ("backbone", "classifier", "warmup", "phase1", "phase2"):
+    for stage in ("backbone", "classifier", "warmup", "networks", "phase1", "phase2"):
         assert {f"{stage}/metrics.jsonl", f"{stage}/checkpoints/last.pt"} <= names
     files = ("config.json", "model.safetensors", "README.md", "preview.png", "privacy.json")
     assert {f"model/{name}" for name in files} == {name for name in names if name.startswith("model/")}
@@ -135,7 +135,7 @@ def test_a_finished_run_is_drawn_from_again_without_training(
     flags = ["--format", "webdataset", "--run", run_of(condensed), "--resume", "latest", "--prior-floor", 4]
     before = digests(run_of(condensed) / "model")
     assert command("condense", lesions, "--ipc", 3, *flags, "--out", tmp_path / "в частях") == 0
-    assert caplog.text.count("Resumed") == 5 and digests(run_of(condensed) / "model") == before
+    assert caplog.text.count("Resumed") == 6 and digests(run_of(condensed) / "model") == before
     assert verify_dataset(tmp_path / "в частях") == []
     shards, folder = (read_dataset(path, IMAGES)["image"] for path in (tmp_path / "в частях", condensed))
     assert np.array_equal(shards.values[:], folder.values[:]) and shards.labels.tolist() == folder.labels.tolist()

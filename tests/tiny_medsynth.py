@@ -20,6 +20,7 @@ from mmgen.models.attention_gan import AttentionGenerator
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.training.gan import GANConfig
+from mmgen.training.network_matching import NetworkMatchingConfig
 
 TINY = MedSynthConfig(
     width=8,
@@ -30,6 +31,8 @@ TINY = MedSynthConfig(
     classifier_updates=10,  # ten looks at the validation images
     gan=GANConfig(batch_size=4, lr=1e-3, critic_lr=1e-3, ema_decay=0.5),
     warmup=2,
+    networks=NetworkMatchingConfig(2, 2, width=4),
+    network_updates=2,
     phase1=Length(2),
     phase2=Length(2),
     lr_phase2=1e-3,

@@ -27,6 +27,7 @@ from mmgen.names import OWN_BACKBONE, AugmentationName, InputPrior
 from mmgen.training.classifier import LEARNING_RATES, ClassifierConfig, train_classifier
 from mmgen.training.gan import GAN, GANConfig, train_gan
 from mmgen.training.loop import LoopConfig
+from mmgen.training.network_matching import NetworkMatchingConfig, match_generator
 from mmgen.training.restoration import RestorationConfig, warm_up
 
 _PHASE1, _PHASE2 = Length(150, "epochs"), Length(50, "epochs")
@@ -49,6 +50,8 @@ class MedSynthConfig:
         gan: how generator and critic learn; seed and augmentation are those given here.
         warmup: updates in which the generator learns to restore images before it meets the critic, see
             :mod:`mmgen.training.restoration`; 0 for none, and none is done with real images as input.
+        networks, network_updates: after the warm-up draws are matched to real images in random networks, see
+            :mod:`mmgen.training.network_matching`; 0 updates for none, and none is done with real images as input.
         phase1, phase2: lengths; 0 leaves a phase out.
         lr_phase2: learning rate in phase II.
         choose_from: draws of each class that a condensed set is chosen from, see :func:`representatives`. Sets of more
@@ -69,6 +72,8 @@ class MedSynthConfig:
     augmentation: AugmentationName = "none"
     gan: GANConfig = field(default_factory=GANConfig)
     warmup: int = 2000
+    networks: NetworkMatchingConfig = field(default_factory=NetworkMatchingConfig)
+    network_updates: int = 0
     phase1: Length = _PHASE1
     phase2: Length = _PHASE2
     lr_phase2: float = 1e-4
@@ -96,7 +101,7 @@ class MedSynth(Condenser):
     """
 
     method = "medsynth"
-    stages = ("backbone", "classifier", "warmup", "phase1", "phase2")
+    stages = ("backbone", "classifier", "warmup", "networks", "phase1", "phase2")
     config: MedSynthConfig
 
     def _begin(self) -> None:
@@ -170,9 +175,11 @@ class MedSynth(Condenser):
         self.classifier = model.merged()
 
     def learn_distribution(self) -> None:
-        """Phase I: generator against critic, after a warm-up."""
+        """Phase I: generator against critic, after a warm-up and matching in random networks."""
         if self.config.warmup and isinstance(self.prior, ClassPrior):
             self._warm_up()
+        if self.config.network_updates and isinstance(self.prior, ClassPrior):
+            self._match_in_networks()
         if self.config.phase1.count:
             self._learn("phase1", self.config.phase1, self._learning, None)
 
@@ -201,6 +208,22 @@ class MedSynth(Condenser):
             *self._stage("warmup"),
         )
         self.generator = self._generator(self.gan)
+
+    def _match_in_networks(self) -> None:
+        config, batch = self.config, self.config.networks.real_per_class * len(self.train.label_names)
+        epochs, steps = Length(config.network_updates).in_loop(len(self.train), batch)
+        matched = match_generator(
+            self.gan.generator,
+            self.prior,
+            self.train,
+            self.modality,
+            replace(config.networks, augmentation=config.augmentation, seed=config.seed),
+            LoopConfig(epochs, "constant", warmup=0.0, ema_decay=config.gan.ema_decay, seed=config.seed),
+            steps,
+            self.accelerator,
+            *self._stage("networks"),
+        )
+        self.generator = self._generator(GAN(matched, self.gan.critic))
 
     @property
     def sample_phase1(self) -> Callable[[int, int], Samples] | None:

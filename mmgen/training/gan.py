@@ -21,6 +21,7 @@ from mmgen.models.real_images import to_unit_range
 from mmgen.names import AugmentationName, MatchingForm
 from mmgen.training.augmentation import augment, draw
 from mmgen.training.batches import LabelledBatches
+from mmgen.training.energy import class_energy
 from mmgen.training.engine import synchronise_parameters
 from mmgen.training.gradients import LossStepper
 from mmgen.training.loop import Loop, LoopConfig, Position, Task
@@ -212,10 +213,7 @@ def matching_loss(synthetic: Tensor, real: Tensor, labels: Tensor, form: Matchin
 
     "logits" is the mean squared difference of each pair's logits, as printed (equation 4); "log_softmax" that of their
     log-probabilities (DiM). Partners are different pictures of a class, so both are least where all synthetic images
-    of a class look like its average. "energy" compares each class as a whole: twice the mean distance between synthetic
-    and real log-probabilities, less the mean distances among the synthetic and among the real ones, averaged over
-    classes. Its expectation is 0 for equal distributions and above 0 for all others, those of less variety too (Szekely
-    and Rizzo 2013).
+    of a class look like its average. "energy" compares each class as a whole by :func:`class_energy`.
 
     Args:
         synthetic, real: logits (B, classes).
@@ -224,22 +222,7 @@ def matching_loss(synthetic: Tensor, real: Tensor, labels: Tensor, form: Matchin
     if form == "logits":
         return F.mse_loss(synthetic, real)
     synthetic, real = synthetic.log_softmax(-1), real.log_softmax(-1)
-    if form == "log_softmax":
-        return F.mse_loss(synthetic, real)
-    same = (labels[:, None] == labels).float()
-    count = same.sum(1)
-    enough = (count > 1).float()
-    # Together, the pairs of each class weigh 1.
-    across = same * (enough / count.square())
-    within = (same - torch.eye(len(labels), device=labels.device)) * (enough / (count * (count - 1.0)).clamp_min(1.0))
-    energy = (2.0 * _distances(synthetic, real) * across).sum()
-    energy = energy - ((_distances(synthetic, synthetic) + _distances(real, real)) * within).sum()
-    return energy / across.sum().clamp_min(1.0)
-
-
-def _distances(a: Tensor, b: Tensor) -> Tensor:
-    """(N, N) Euclidean distances of rows; at zero, on the diagonal, the root alone would have no derivative."""
-    return ((a[:, None] - b).square().sum(-1) + 1e-12).sqrt()
+    return F.mse_loss(synthetic, real) if form == "log_softmax" else class_energy(synthetic, labels, real, labels)
 
 
 def from_all(share: Tensor) -> Tensor:

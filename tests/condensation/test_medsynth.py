@@ -22,6 +22,7 @@ from mmgen.models.class_prior import ClassPrior
 from mmgen.models.real_images import RealImages
 from mmgen.training.gan import GANTask
 from mmgen.training.loop import Interrupted
+from mmgen.training.network_matching import NetworkMatchingTask
 from mmgen.training.restoration import RestorationTask
 
 # More updates than rows in the log would need, so that an interruption is in the middle.
@@ -104,15 +105,15 @@ def test_the_tuned_classifier_makes_a_difference(fitted: MedSynth) -> None:
 # -- going on
 
 
-@pytest.mark.parametrize("stage", ["warmup", "phase1", "phase2"])
+@pytest.mark.parametrize("stage", ["warmup", "networks", "phase1", "phase2"])
 def test_an_interrupted_fit_goes_on_to_equal_weights(
     stage: str, fitted: MedSynth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = RestorationTask if stage == "warmup" else GANTask
+    task = {"warmup": RestorationTask, "networks": NetworkMatchingTask}.get(stage, GANTask)
     update = task.update
 
     def stopping(self: Any, batch: Any, position: Any) -> Any:
-        here = stage == "warmup" or (self.matcher is not None) == (stage == "phase2")
+        here = task is not GANTask or (self.matcher is not None) == (stage == "phase2")
         if here and position.update == 3:
             os.kill(os.getpid(), signal.SIGTERM)
         return update(self, batch, position)
@@ -157,7 +158,7 @@ def test_phase_two_alone(tmp_path: Path) -> None:
 def test_phase_one_alone(tmp_path: Path) -> None:
     model = medsynth(replace(TINY, phase2=Length(0), warmup=0), tmp_path).fit()
     assert model.sample_phase1 is None and {path.name for path in tmp_path.iterdir()} >= {"phase1"}
-    assert not (tmp_path / "phase2").exists() and not (tmp_path / "warmup").exists()
+    assert not any((tmp_path / stage).exists() for stage in ("phase2", "warmup", "networks"))
 
 
 def test_real_images_as_input(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def report_of(out: Path) -> dict[str, Any]:
 
 def test_a_run_leaves_what_its_readme_promises(finished: Path) -> None:
     names = {re.sub(r"events\.out.*", "events.out", name) for name in digests(finished)}
-    for stage in ("backbone", "classifier", "warmup", "phase1", "phase2"):
+    for stage in ("backbone", "classifier", "warmup", "networks", "phase1", "phase2"):
         assert {f"{stage}/metrics.jsonl", f"{stage}/checkpoints/last.pt"} <= names
     model = ("config.json", "model.safetensors", "README.md", "preview.png", "privacy.json", "utility.json")
     assert {f"model/{name}" for name in model} == {name for name in names if name.startswith("model/")}
@@ -180,7 +180,7 @@ def test_a_finished_run_goes_on_without_training_again(
     before = digests(finished)
     caplog.set_level("INFO")
     assert command(ISIC, *FLAGS, "--data", lesions, "--out", finished, "--resume", "latest") == 0
-    assert caplog.text.count("Resumed") == 5
+    assert caplog.text.count("Resumed") == 6
     after = digests(finished)
     kept = [name for name in before if name.startswith(("model/", "synthetic/")) or name.endswith("last.pt")]
     kept.remove("model/privacy.json")  # says when it was written

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import train_gan_tiny as tiny_gan
+from accelerate import Accelerator
+from tiny import same_weights
+from torch import Tensor
+
+from mmgen.errors import UserError
+from mmgen.training.batches import LabelledBatches
+from mmgen.training.loop import LoopConfig, Position
+from mmgen.training.network_matching import NetworkMatchingConfig, NetworkMatchingTask, match_generator
+
+SAMPLES = tiny_gan.make_samples(noise=30.0)
+CONFIG = NetworkMatchingConfig(4, 6, width=8, lr=3e-3)
+
+
+def make_task(accelerator: Accelerator, config: NetworkMatchingConfig = CONFIG) -> NetworkMatchingTask:
+    return NetworkMatchingTask(
+        tiny_gan.make_gan().generator, tiny_gan.make_prior(SAMPLES), config, accelerator, tiny_gan.MODALITY
+    )
+
+
+def losses(task: NetworkMatchingTask, count: int) -> list[float]:
+    batches = LabelledBatches(SAMPLES, 3 * task.config.real_per_class, 99, 0, balanced=True, shared=True)
+    positions = [Position(0, update, update) for update in range(count)]
+    return [float(task.update(batches.batch(position), position)["loss/energy"]) for position in positions]
+
+
+def test_draws_come_nearer_to_real_images(accelerator: Accelerator) -> None:
+    task = make_task(accelerator)
+    before = {key: value.clone() for key, value in task._network.named_parameters()}
+    found = losses(task, 40)
+    assert np.mean(found[-5:]) < 0.6 * np.mean(found[:5])
+    # The networks are drawn, not learnt.
+    assert not any(parameter.requires_grad for parameter in task._network.parameters())
+    assert any(not torch.equal(value, before[key]) for key, value in task._network.named_parameters())
+
+
+def test_draws_and_networks_are_others_in_every_update_and_process(accelerator: Accelerator) -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+    batch = LabelledBatches(SAMPLES, 18, 99, 0, balanced=True, shared=True).batch(Position(0, 0, 0))
+    places = [Position(0, 0, 0), Position(0, 0, 0), Position(0, 1, 1), Position(0, 0, 0, 1, 2)]
+    for position in places:
+        task = make_task(accelerator)
+        hook = task.model.register_forward_pre_hook(
+            lambda _, inputs, task=task: seen.append((inputs[0], task._network.blocks[0][0].weight.clone()))
+        )
+        task.update(batch, position)
+        hook.remove()
+    (x, network), again, later, beside = seen
+    assert torch.equal(x, again[0]) and torch.equal(network, again[1])
+    assert not torch.equal(x, later[0]) and not torch.equal(network, later[1])
+    # Another process has other draws in the same network.
+    assert not torch.equal(x, beside[0]) and torch.equal(network, beside[1])
+
+
+def test_a_resumed_training_ends_equal_and_keeps_a_moving_average(accelerator: Accelerator, tmp_path: Path) -> None:
+    def train(epochs: int, folder: Path | None, resume: bool = False, config: Any = CONFIG) -> tuple[Any, Any]:
+        generator, loop = tiny_gan.make_gan().generator, LoopConfig(4, "constant", warmup=0.0, ema_decay=0.5)
+        shown = match_generator(
+            generator,
+            tiny_gan.make_prior(SAMPLES),
+            SAMPLES,
+            tiny_gan.MODALITY,
+            config,
+            replace(loop, epochs=epochs),
+            2,
+            accelerator,
+            folder,
+            resume,
+        )
+        return shown, generator
+
+    whole, last = train(2, tmp_path / "run")
+    again, _ = train(2, tmp_path / "run", resume=True)
+    assert same_weights(whole.state_dict(), again.state_dict()) and not whole.training
+    assert not same_weights(whole.state_dict(), last.state_dict())
+    assert same_weights(train(2, None)[0].state_dict(), whole.state_dict())
+    with pytest.raises(UserError, match="other settings or data"):
+        train(2, tmp_path / "run", resume=True, config=replace(CONFIG, lr=1e-3))
+
+
+@pytest.mark.parametrize("wrong", [{"made_per_class": 1}, {"real_per_class": 1}, {"width": 0}])
+def test_settings_that_cannot_be_matched_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(UserError, match="2 images of each class"):
+        NetworkMatchingConfig(**wrong)
