@@ -279,9 +279,10 @@ def condense(generator: MedSynthGenerator, real: RealImages, images_per_class: i
     return to_samples(generator.condense(x, labels))
 
 
-# quick: some minutes on two cores for everything. small: some hundred images to some thousand without a GPU; narrow and
-# in small batches, since on so few images the number of updates decides. paper: sections 3 and 4 of the MedSynth paper,
-# which gives no widths, no length of phase II and no warm-up.
+# quick: some minutes on two cores for everything. small: some hundred images to some thousand without a GPU; narrow, of
+# few blocks and in small batches, since on so few images the number of updates decides. An update of the critic costs
+# as much there as several of the matching in networks, and teaches less. paper: sections 3 and 4 of the MedSynth paper,
+# which gives no widths, no length of phase II, no warm-up and no matching in networks.
 PRESETS: dict[str, MedSynthConfig] = {
     "quick": MedSynthConfig(
         width=16,
@@ -290,20 +291,25 @@ PRESETS: dict[str, MedSynthConfig] = {
         classifier_updates=60,
         gan=GANConfig(batch_size=16, lr=3e-5, critic_lr=3e-4, critic_steps=2, ema_decay=0.95),
         warmup=150,
+        networks=NetworkMatchingConfig(4, 8, width=16, lr=5e-4),
+        network_updates=60,
         phase1=Length(40),
         phase2=Length(20),
         lr_phase2=3e-5,
         choose_from=48,
     ),
     "small": MedSynthConfig(
-        width=32,
+        width=24,
+        blocks=2,
         critic_width=16,
         own_backbone=BackboneConfig(8, 192, 6, 6, 96, 2, 4, updates=400, batch_size=64),
         classifier_updates=150,
         gan=GANConfig(batch_size=16, lr=3e-5, critic_lr=3e-4, critic_steps=2, ema_decay=0.98),
-        warmup=300,
-        phase1=Length(120),
-        phase2=Length(80),
+        warmup=800,
+        networks=NetworkMatchingConfig(6, 24, lr=5e-4),
+        network_updates=400,
+        phase1=Length(100),
+        phase2=Length(60),
         lr_phase2=3e-5,
     ),
     "paper": MedSynthConfig(

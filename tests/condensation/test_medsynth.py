@@ -26,7 +26,7 @@ from mmgen.training.network_matching import NetworkMatchingTask
 from mmgen.training.restoration import RestorationTask
 
 # More updates than rows in the log would need, so that an interruption is in the middle.
-LONGER = replace(TINY, warmup=6, phase1=Length(6), phase2=Length(6))
+LONGER = replace(TINY, warmup=6, network_updates=6, phase1=Length(6), phase2=Length(6))
 
 
 def medsynth(config: MedSynthConfig = TINY, folder: Path | None = None, **options: Any) -> MedSynth:
@@ -156,7 +156,7 @@ def test_phase_two_alone(tmp_path: Path) -> None:
 
 
 def test_phase_one_alone(tmp_path: Path) -> None:
-    model = medsynth(replace(TINY, phase2=Length(0), warmup=0), tmp_path).fit()
+    model = medsynth(replace(TINY, phase2=Length(0), warmup=0, network_updates=0), tmp_path).fit()
     assert model.sample_phase1 is None and {path.name for path in tmp_path.iterdir()} >= {"phase1"}
     assert not any((tmp_path / stage).exists() for stage in ("phase2", "warmup", "networks"))
 
