@@ -25,6 +25,9 @@ _NOTES = (
     "chance of its fit.",
     "The ViT was pretrained on all real training images without their labels, so that small sets profit from them too; "
     "MedSynth is matched through the same ViT, the other methods are not.",
+    "MedSynth's sets are chosen from many draws of its generator (mmgen generate --choose-from), DiM's and DCGAN's are "
+    "drawn as published, fresh ones are drawn. From real images: the paper as printed, whose generator starts from "
+    "random real images, for who holds the data alone.",
     "Ratio: images of the set by those of the full one. Recovery: how much of the way from as many random real images "
     "(0 %) to all real ones (100 %) the AUC goes. Fresh: as many images as there are real ones, or as one training "
     "looks at; more than the stored sets hold.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import torch
 
@@ -13,9 +13,6 @@ from mmgen.models.conditional_gan import ConditionalDiscriminator, ConditionalGe
 from mmgen.names import AugmentationName
 from mmgen.training.conditional_gan import ConditionalGAN, ConditionalGANConfig, Matcher, train_conditional_gan
 from mmgen.training.loop import LoopConfig
-
-if TYPE_CHECKING:
-    pass
 
 _EPOCHS = Length(100, "epochs")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -17,9 +17,6 @@ from mmgen.models.stored_images import StoredImages
 from mmgen.names import AugmentationName
 from mmgen.training.distribution_matching import DistributionConfig, match_distributions
 from mmgen.training.loop import LoopConfig
-
-if TYPE_CHECKING:
-    pass
 
 # Standard deviation of what is added to a real image that is taken again, as a class may have too few; 0 to 255.
 _REPEATED_NOISE = 8.0

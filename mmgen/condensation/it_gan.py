@@ -4,7 +4,7 @@ Samples with GAN")."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -22,9 +22,6 @@ from mmgen.names import AugmentationName
 from mmgen.training.distribution_matching import DistributionConfig, match_distributions
 from mmgen.training.inversion import InversionConfig, invert
 from mmgen.training.loop import LoopConfig
-
-if TYPE_CHECKING:
-    pass
 
 Choice = Literal["k_means", "random"]
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
 from mmgen.data.formats.sound_files import Sound, read_sound
 from mmgen.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 AUDIO_SUFFIXES: Collection[str] = frozenset(
     {".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".au", ".webm", ".m4a"}
