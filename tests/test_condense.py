@@ -96,7 +96,7 @@ def test_condense_leaves_a_whole_set_that_stands_for_its_generator(
 
 def test_the_run_holds_logs_settings_and_generator(condensed: Path) -> None:
     names = set(digests(run_of(condensed)))
-    for stage in ("backbone", "classifier", "warmup", "networks", "phase1", "phase2"):
+    for stage in ("backbone", "classifier", "warmup", "phase1", "phase2", "networks"):
         assert {f"{stage}/metrics.jsonl", f"{stage}/checkpoints/last.pt"} <= names
     files = ("config.json", "model.safetensors", "README.md", "preview.png", "privacy.json")
     assert {f"model/{name}" for name in files} == {name for name in names if name.startswith("model/")}

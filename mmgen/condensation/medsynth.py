@@ -50,7 +50,7 @@ class MedSynthConfig:
         gan: how generator and critic learn; seed and augmentation are those given here.
         warmup: updates in which the generator learns to restore images before it meets the critic, see
             :mod:`mmgen.training.restoration`; 0 for none, and none is done with real images as input.
-        networks, network_updates: after the warm-up draws are matched to real images in random networks, see
+        networks, network_updates: at the end of phase II draws are matched to real images in random networks, see
             :mod:`mmgen.training.network_matching`; 0 updates for none, and none is done with real images as input.
         phase1, phase2: lengths; 0 leaves a phase out.
         lr_phase2: learning rate in phase II.
@@ -101,7 +101,7 @@ class MedSynth(Condenser):
     """
 
     method = "medsynth"
-    stages = ("backbone", "classifier", "warmup", "networks", "phase1", "phase2")
+    stages = ("backbone", "classifier", "warmup", "phase1", "phase2", "networks")
     config: MedSynthConfig
 
     def _begin(self) -> None:
@@ -175,20 +175,20 @@ class MedSynth(Condenser):
         self.classifier = model.merged()
 
     def learn_distribution(self) -> None:
-        """Phase I: generator against critic, after a warm-up and matching in random networks."""
+        """Phase I: generator against critic, after a warm-up."""
         if self.config.warmup and isinstance(self.prior, ClassPrior):
             self._warm_up()
-        if self.config.network_updates and isinstance(self.prior, ClassPrior):
-            self._match_in_networks()
         if self.config.phase1.count:
             self._learn("phase1", self.config.phase1, self._learning, None)
 
     def learn_task(self) -> None:
-        """Phase II: also to be seen by the tuned classifier as real images are."""
+        """Phase II: also to be seen by the tuned classifier as real images are, and then by random networks."""
         if self.config.phase2.count:
             self._before = self.generator if self.config.phase1.count else None
             learning = replace(self._learning, lr=self.config.lr_phase2)
             self._learn("phase2", self.config.phase2, learning, self.classifier)
+        if self.config.network_updates and isinstance(self.prior, ClassPrior):
+            self._match_in_networks()
 
     def chosen(self, images_per_class: int, seed: int = 0) -> Samples | None:
         """Representatives of many draws; with real images as input what is made of random ones of the training set."""

@@ -92,7 +92,7 @@ def report_of(out: Path) -> dict[str, Any]:
 
 def test_a_run_leaves_what_its_readme_promises(finished: Path) -> None:
     names = {re.sub(r"events\.out.*", "events.out", name) for name in digests(finished)}
-    for stage in ("backbone", "classifier", "warmup", "networks", "phase1", "phase2"):
+    for stage in ("backbone", "classifier", "warmup", "phase1", "phase2", "networks"):
         assert {f"{stage}/metrics.jsonl", f"{stage}/checkpoints/last.pt"} <= names
     model = ("config.json", "model.safetensors", "README.md", "preview.png", "privacy.json", "utility.json")
     assert {f"model/{name}" for name in model} == {name for name in names if name.startswith("model/")}
