@@ -1,0 +1,61 @@
+"""The comparison of MedSynth's variants: who is held out, and that every variant is measured in both ways."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from runpy import run_path
+from typing import Any
+
+import numpy as np
+import pytest
+from accelerate.state import AcceleratorState
+from small import PROJECT
+from tiny_medsynth import tiny_samples, use_tiny
+
+from mmgen.data.phantoms import write_phantom_images
+from mmgen.errors import UserError
+
+SCRIPT = PROJECT / "benchmarks" / "medsynth_variants.py"
+
+
+@pytest.fixture
+def script() -> dict[str, Any]:
+    """What the script defines."""
+    return run_path(str(SCRIPT))
+
+
+def test_people_are_on_one_side(script: dict[str, Any]) -> None:
+    samples = tiny_samples((12, 18))
+    people = np.arange(30) // 3
+    held = script["people_apart"](samples, people, 0.5, 0)
+    assert not set(people[held]) & set(people[~held])
+    for label in range(2):
+        assert 0 < held[samples.labels == label].sum() < (samples.labels == label).sum()
+    with pytest.raises(UserError, match="one person"):
+        script["people_apart"](samples, np.repeat([0, 1], (12, 18)), 0.5, 0)
+
+
+def test_every_variant_is_measured_drawn_and_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_tiny(monkeypatch)
+    data = write_phantom_images(tmp_path / "lesions", "lesions", subjects_per_class=12, image_size=32)
+    out = tmp_path / "a" / "rows.json"
+    flags = ["--data", data, "--out", out, "--budget", "quick", "--variants", "preset", "networks_alone", "--ipc", 2]
+    flags += ["--classifiers", "convnet", "--seeds", 2, "--cache", tmp_path / "cache"]
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, flags)])
+    AcceleratorState._reset_state(reset_partial_state=True)
+    run_path(str(SCRIPT), run_name="__main__")
+    document = json.loads(out.read_text(encoding="utf-8"))
+    assert [(row["variant"], row["set"]) for row in document["rows"]] == [
+        (None, "random@2"),
+        (None, "real"),
+        *((variant, name) for variant in ("preset", "networks_alone") for name in ("drawn@2", "chosen@2")),
+    ]
+    assert [path.name for path in out.parent.iterdir()] == ["rows.json"]  # no decoded images beside results
+    assert document["n_train"] > document["n_held_out"] > 0
+    assert all(0 <= row["auc"]["mean"] <= 1 and row["auc"]["std"] >= 0 for row in document["rows"])
+    shown = capsys.readouterr().out
+    assert "| networks_alone |" in shown and "convnet chosen@2" in shown
