@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -39,7 +40,7 @@ _LOOKED_AT, _LOOK = 32, 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSetFlags(CachedDataFlags):
+class ImageSetFlags(CachedDataFlags, ABC):
     """Base of what reads a labelled image set to make it smaller."""
 
     image_size: int | None = None
@@ -60,9 +61,9 @@ class ImageSetFlags(CachedDataFlags):
     """bf16 where the hardware has it, no, or auto; critics compute in fp32 in any case."""
 
     @property
+    @abstractmethod
     def size(self) -> BudgetName:
         """Name of the sizes and lengths of everything."""
-        raise NotImplementedError
 
     @property
     def scale(self) -> Scale:
