@@ -269,7 +269,9 @@ class MedSynth(Condenser):
     def _generator(self, gan: GAN) -> MedSynthGenerator:
         """The shareable form of a copy of these weights."""
         prior = self.prior if isinstance(self.prior, ClassPrior) else None
-        return MedSynthGenerator.build(copy.deepcopy(gan.generator), self.train.label_names, prior)
+        # In the order of memory that a loaded one has: the last bits of its images depend on it.
+        generator = copy.deepcopy(gan.generator).to(memory_format=torch.contiguous_format)
+        return MedSynthGenerator.build(generator, self.train.label_names, prior)
 
 
 def condense(generator: MedSynthGenerator, real: RealImages, images_per_class: int, seed: int = 0) -> Samples:

@@ -49,6 +49,7 @@ def test_fit_sample_save_and_load_are_the_same_for_all(
     condenser.save(tmp_path / "model")
     loaded = load_model(tmp_path / "model")
     assert loaded.method == method and loaded.settings == condenser.model.settings
+    assert torch.equal(loaded.sample(2, seed=3).images, condenser.model.sample(2, seed=3).images)
     if condenser.chosen(2, seed=3) is None:
         again = loaded.sample(2, seed=3).images.numpy()
     else:
