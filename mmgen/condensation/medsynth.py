@@ -282,9 +282,8 @@ def condense(generator: MedSynthGenerator, real: RealImages, images_per_class: i
 
 
 # quick: some minutes on two cores for everything. small: some hundred images to some thousand without a GPU; narrow, of
-# few blocks and in small batches, since on so few images the number of updates decides. An update of the critic costs
-# as much there as several of the matching in networks, and teaches less. paper: sections 3 and 4 of the MedSynth paper,
-# which gives no widths, no length of phase II, no warm-up and no matching in networks.
+# few blocks and in small batches, since on so few images the number of updates decides. paper: sections 3 and 4 of the
+# MedSynth paper, which gives no widths, no length of phase II, no warm-up and no matching in networks.
 PRESETS: dict[str, MedSynthConfig] = {
     "quick": MedSynthConfig(
         width=16,

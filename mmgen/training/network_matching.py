@@ -2,8 +2,7 @@
 
 DM's idea (Zhao and Bilen 2023; see :mod:`mmgen.training.distribution_matching`) for a generator instead of pixels.
 Whole distributions are compared and not their means: a generator's few draws of an update have a mean of their own, and
-to bring it near the real one costs variety. There is no adversary, so it neither collapses nor needs a balance of two
-players; on some hundred images it teaches more in a minute than a critic does.
+to bring it near the real one costs variety. There is no adversary, so no balance of two players is needed.
 """
 
 from __future__ import annotations
