@@ -30,7 +30,7 @@ from mmgen.data.samples import Samples, people_in
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.evaluation.training_sets import random_subset
-from mmgen.evaluation.utility import UtilityConfig, spread, train_and_test
+from mmgen.evaluation.utility import utility
 from mmgen.names import IMAGE, BudgetName, ClassifierName
 from mmgen.provenance import machine
 from mmgen.training.engine import make_accelerator
@@ -104,16 +104,13 @@ def measured(
     config: Variants, model: MedSynth, sets: dict[str, list[Samples]], test: Samples, accelerator: Any
 ) -> Iterator[dict[str, Any]]:
     """A row for each classifier and set."""
-    how = replace(config.scale.utility, balance="sampling", augmentation={IMAGE: config.augmentation or "none"})
-    for classifier in config.classifiers:
-        learning: UtilityConfig = replace(how, classifier=classifier)
-        for name, draws in sets.items():
-            scores = [
-                train_and_test(model.modality, drawn, test, learning, accelerator, seed, model.backbone)
-                for seed, drawn in enumerate(draws)
-            ]
-            row = {"classifier": classifier, "set": name, "n_train": len(draws[0])}
-            yield row | {key: spread([score[key] for score in scores]) for key in ("auc", "accuracy")}
+    learning = replace(config.scale.utility, balance="sampling", seeds=config.seeds)
+    learning = replace(learning, augmentation={IMAGE: config.augmentation or "none"})
+    for name in config.classifiers:
+        how = replace(learning, classifier=name)
+        for which, scores in utility(model.modality, sets, test, how, accelerator, model.backbone).items():
+            row = {"classifier": name, "set": which, "n_train": scores["n_train"]}
+            yield row | {key: scores[key] for key in ("auc", "accuracy")}
 
 
 def sets_of(config: Variants, model: MedSynth) -> dict[str, list[Samples]]:

@@ -18,7 +18,7 @@ from timm.models.vision_transformer import VisionTransformer
 from mmgen.condensation import methods
 from mmgen.condensation.condenser import image_modality, to_samples
 from mmgen.condensation.medsynth import MedSynth, MedSynthConfig, condense
-from mmgen.condensation.representatives import representatives, worth_choosing
+from mmgen.condensation.representatives import chosen_set
 from mmgen.data.prepare import PairedData
 from mmgen.data.samples import Samples, people_in
 from mmgen.data.writing.atomic import new_file
@@ -165,14 +165,12 @@ class Fits:
 
         MedSynth's sets are chosen from draws as where it is used, fresh ones are draws.
         """
-        model, seconds = self.model(method, images_per_class)
-        choose_from = 0 if images_per_class is None else self.medsynth.choose_from
+        (model, seconds), chosen = self.model(method, images_per_class), None
         if method == MEDSYNTH_REAL:
-            real = RealImages(self.train.values, torch.from_numpy(self.train.labels))
-            return condense(model, real, count, seed), seconds
-        if method == "medsynth" and worth_choosing(count, choose_from):
-            return representatives(model, count, choose_from, seed, self.accelerator.device), seconds
-        return to_samples(model.sample(count, seed)), seconds
+            chosen = condense(model, RealImages(self.train.values, torch.from_numpy(self.train.labels)), count, seed)
+        elif method == "medsynth" and images_per_class is not None:
+            chosen = chosen_set(model, count, self.medsynth.choose_from, seed, self.accelerator.device)
+        return to_samples(model.sample(count, seed)) if chosen is None else chosen, seconds
 
     def model(self, method: str, images_per_class: int | None) -> tuple[CondensedModel, float]:
         """A fitted model and the seconds that its fit took.

@@ -14,7 +14,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.condensation.backbone import BackboneConfig, make_backbone
 from mmgen.condensation.condenser import Condenser, Length, image_modality, to_samples
-from mmgen.condensation.representatives import representatives, worth_choosing
+from mmgen.condensation.representatives import chosen_set
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator, Critic
@@ -54,8 +54,8 @@ class MedSynthConfig:
             :mod:`mmgen.training.network_matching`; 0 updates for none, and none is done with real images as input.
         phase1, phase2: lengths; 0 leaves a phase out.
         lr_phase2: learning rate in phase II.
-        choose_from: draws of each class that a condensed set is chosen from, see :func:`representatives`. Sets of more
-            than half as many are drawn as they come, and so are all with real images as input, as printed.
+        choose_from: draws of each class that a condensed set is chosen from, see :func:`chosen_set`; all are drawn as
+            they come with real images as input, as printed.
         seed: of everything.
     """
 
@@ -237,9 +237,7 @@ class MedSynth(Condenser):
     def _chosen(self, generator: MedSynthGenerator, images_per_class: int, seed: int) -> Samples | None:
         if self._real is not None:
             return condense(generator, self._real, images_per_class, seed)
-        if not worth_choosing(images_per_class, self.config.choose_from):
-            return None
-        return representatives(generator, images_per_class, self.config.choose_from, seed, self.accelerator.device)
+        return chosen_set(generator, images_per_class, self.config.choose_from, seed, self.accelerator.device)
 
     @property
     def _learning(self) -> GANConfig:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import torch
 
@@ -14,9 +16,13 @@ from mmgen.models.condensed import CondensedModel
 _WIDTH, _AT_ONCE = 32, 64
 
 
-def worth_choosing(images_per_class: int, choose_from: int) -> bool:
-    """Whether there is much to choose from: twice as many draws at least."""
-    return choose_from >= 2 * images_per_class
+def chosen_set(
+    model: CondensedModel, images_per_class: int, choose_from: int, seed: int = 0, device: torch.device | str = "cpu"
+) -> Samples | None:
+    """:func:`representatives`; None where there is little to choose from, fewer than twice as many draws."""
+    if choose_from < 2 * images_per_class:
+        return None
+    return representatives(model, images_per_class, choose_from, seed, device)
 
 
 def representatives(
@@ -33,13 +39,14 @@ def representatives(
         model: any that makes images from a class prior or from noise.
         images_per_class: how many are chosen; the first ten of fifty are those that are chosen alone.
         choose_from: draws of each class, the first of this seed.
-        device: where images are made and looked at; afterwards the model is on the CPU.
+        device: where images are made and looked at; afterwards the model is where it was.
 
     Raises:
         UserError: more are wanted than drawn, or see :meth:`CondensedModel.sample`.
     """
     if choose_from < images_per_class:
         raise UserError(f"{images_per_class} images a class cannot be chosen from {choose_from}; draw more.")
+    home = next(chain(model.parameters(), model.buffers())).device
     model = model.to(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # always the same network
@@ -48,7 +55,7 @@ def representatives(
     for label in classes:
         drawn = torch.cat(list(model.batches(label, range(choose_from), seed)))
         images.append(drawn[torch.from_numpy(herding(_features(network, drawn, device), images_per_class))])
-    model.cpu()
+    model.to(home)
     labels = np.repeat(np.arange(len(classes)), images_per_class)
     return Samples(torch.cat(images).numpy(), labels, model.class_names, np.arange(len(labels)))
 

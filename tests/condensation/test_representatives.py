@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_medsynth import small_generator
 
-from mmgen.condensation.representatives import representatives, worth_choosing
+from mmgen.condensation.representatives import chosen_set, representatives
 from mmgen.errors import UserError
 from mmgen.hub import load_model
 from mmgen.models.classifiers import ConvNet
@@ -72,4 +72,6 @@ def test_who_loads_the_generator_can_choose_the_same(generator: MedSynthGenerato
 def test_more_than_drawn_are_refused(generator: MedSynthGenerator) -> None:
     with pytest.raises(UserError, match="draw more"):
         representatives(generator, 5, 4)
-    assert worth_choosing(2, 4) and not worth_choosing(3, 4)
+    assert chosen_set(generator, 3, 4) is None
+    chosen = chosen_set(generator, 2, 4)
+    assert chosen is not None and np.array_equal(chosen.values[:], representatives(generator, 2, 4).values[:])
