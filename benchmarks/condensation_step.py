@@ -39,15 +39,16 @@ from mmgen.data.samples import Samples
 from mmgen.models.classifiers import ConvNet
 from mmgen.models.condensed import mixed_seed
 from mmgen.models.modality import Modality
+from mmgen.models.random_networks import draw_weights
 from mmgen.names import BudgetName
 from mmgen.provenance import machine
 from mmgen.training.augmentation import draw
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.conditional_gan import ConditionalGANTask, WholeBatches
-from mmgen.training.distribution_matching import DistributionTask, draw_weights
+from mmgen.training.distribution_matching import DistributionTask
 from mmgen.training.engine import has_fast_bf16
 from mmgen.training.loop import Batches, Position
-from mmgen.training.model_matching import NetworkMatcher
+from mmgen.training.pool_matching import PoolMatcher
 
 Habits = tuple[str, ...]
 DM_HABITS: Habits = ("float_set", "class_loop", "plain_network", "float32")
@@ -287,7 +288,7 @@ class Images(Dataset):
         return self.modality.normalise(torch.from_numpy(self.train.values[row])), int(self.train.labels[row])
 
 
-class RestartingMatcher(NetworkMatcher):
+class RestartingMatcher(PoolMatcher):
     """Lets its network learn from a DataLoader whose workers start anew for every step of the generator."""
 
     def __init__(self, loader: DataLoader, count: int, *args: Any) -> None:
@@ -322,7 +323,7 @@ def dim_variant(
         loader = DataLoader(images, size, shuffle=True, num_workers=config.workers, drop_last=True)
         matcher, parts = RestartingMatcher(loader, count, replace(learning, batches=1), *shape), 1
     else:
-        matcher, parts = NetworkMatcher(learning, *shape), 1 + count
+        matcher, parts = PoolMatcher(learning, *shape), 1 + count
     batches = WholeBatches(train, parts * size, STEPS, 0)
     read = Ahead(batches, device, reader)
     task = ConditionalGANTask(condenser.gan, settings.gan, engine, condenser.modality, batches, matcher)

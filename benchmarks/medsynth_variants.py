@@ -37,6 +37,8 @@ from mmgen.training.engine import make_accelerator
 
 logger = logging.getLogger("mmgen")
 
+_PHASES = ("phase1", "phase2")
+
 Variant = Literal["preset", "no_networks", "networks_alone", "deep", "light_gan", "log_softmax", "logits"]
 
 
@@ -51,8 +53,8 @@ class Variants(ImageSetFlags):
     variants: tuple[Variant, ...] = get_args(Variant)
     """preset; no_networks: critic and ViT alone; networks_alone: next to no critic; deep: six blocks, wider, fewer
     updates; light_gan: a fifth of the GAN's loss in phase II; log_softmax, logits: other matching."""
-    budget: BudgetName = "small"
-    """Preset that is varied."""
+    budget: Literal["quick", "small"] = "small"
+    """Preset that is varied; "paper" has no matching in networks."""
     ipc: tuple[int, ...] = (10, 50)
     """Images a class."""
     classifiers: tuple[ClassifierName, ...] = ("convnet", "resnet18")
@@ -71,7 +73,7 @@ class Variants(ImageSetFlags):
 def varied(base: MedSynthConfig, variant: Variant) -> MedSynthConfig:
     """Settings of a variant; those without networks have the updates of the critic that cost as much."""
     gan = base.gan
-    longer = {f"phase{n}": Length(2 * getattr(base, f"phase{n}").count) for n in (1, 2)}
+    longer = {name: phase._replace(count=2 * phase.count) for name, phase in vars(base).items() if name in _PHASES}
     changes: dict[Variant, dict[str, Any]] = {
         "preset": {},
         "no_networks": {"network_updates": 0, **longer},
@@ -141,6 +143,7 @@ def run(config: Variants) -> dict[str, Any]:
     train, test = everything.select(~held), everything.select(held).at_most()
     people = None if people is None else people[~held]
     base = methods.preset("medsynth", config.budget, 1, config.augmentation or "none", config.seed)
+    base = replace(base, backbone=config.backbone, backbone_weights=config.backbone_weights)
     rows: list[dict[str, Any]] = []
     document = {"command": " ".join(["python", *sys.argv]), "machine": machine(), "n_train": len(train)}
     document |= {"n_held_out": len(test), "rows": rows}

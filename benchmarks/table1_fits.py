@@ -184,6 +184,8 @@ class Fits:
         settings = self._settings(method, count or 1)
         cost = Cost.read(folder / "fit.json", config_to_dict(settings, whole_paths=False))
         if not cost.finished:
+            if condensation_method(method) == "medsynth":
+                _ = self.backbone  # has a cost of its own
             cost.seconds += self._take_shared(method, folder)
             logger.info("Fitting %s%s ...", NAMES[method], "" if count is None else f", {count} a class")
             cost.pay(lambda: self._fit(method, settings, folder), self.accelerator)

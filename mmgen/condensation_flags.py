@@ -149,7 +149,8 @@ class CondensationFlags(ImageSetFlags):
     matching: MatchingForm = "energy"
     """What phase II compares: energy (each class's distribution), log_softmax of pairs, or logits as printed."""
     choose_from: int | None = None
-    """Draws of each class that a condensed set is chosen from, if not the preset's number; 1: draws as they come."""
+    """Draws of each class that a condensed set is chosen from, if not the preset's number; a set of more than
+    half as many is not chosen, nor with 1."""
     adam_betas: tuple[float, float] | None = None
     """Betas of Adam for generator and critic, if not the preset's: 0 0.9 is usual, 0.9 0.999 the paper's."""
 
@@ -208,10 +209,11 @@ class CondensationFlags(ImageSetFlags):
         """Raise UserError, before the data are read, for flags that no training can begin with, or for no run in the
         folder ``run`` to resume."""
         from mmgen.condensation.methods import METHODS
+        from mmgen.training.checkpoint import Checkpoints
 
         self.refuse_unusable()
         self.settings_of(method, images_per_class)
-        begun = any((run / stage / "checkpoints").is_dir() for stage in METHODS[method].stages)
+        begun = any(Checkpoints(run / stage / "checkpoints").resumable for stage in METHODS[method].stages)
         if resume and not begun:
             raise UserError(f"There is no checkpoint in {run}; start without --resume, or name the folder of the run.")
         if begun and not resume:

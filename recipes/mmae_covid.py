@@ -155,7 +155,7 @@ def train(
     )
     loop = LoopConfig(sizes.epochs, ema_decay=config.ema_decay, seed=config.seed)
     # Single-modal training that had not begun when the run was interrupted starts now.
-    resume = config.resume is not None and (folder == config.out or (folder / "checkpoints").is_dir())
+    resume = config.resume is not None and (folder == config.out or Checkpoints(folder / "checkpoints").resumable)
     # An epoch of all modalities is as long as the largest one's; one modality alone gets as many updates.
     updates = sizes.epochs * PairedBatches(data.splits["train"], sizes.batch_size, config.seed).steps_per_epoch
     return train_mae(

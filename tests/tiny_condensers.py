@@ -17,7 +17,7 @@ from mmgen.condensation.subset import SubsetConfig
 from mmgen.training.conditional_gan import ConditionalGANConfig
 from mmgen.training.distribution_matching import DistributionConfig
 from mmgen.training.inversion import InversionConfig
-from mmgen.training.model_matching import MatchingConfig
+from mmgen.training.pool_matching import PoolMatchingConfig
 
 _FEATURES = FeatureConfig(width=4, updates=10, batch_size=4)
 _GAN = ConditionalGANConfig(batch_size=4)
@@ -41,7 +41,7 @@ TINY_SETTINGS: dict[str, Any] = {
         width=4,
         gan=ConditionalGANConfig(loss="wgan_gp", batch_size=4),
         length=Length(2),
-        matching=MatchingConfig(2, 4),
+        matching=PoolMatchingConfig(2, 4),
         matching_length=Length(2),
         ema_decay=0.5,
     ),

@@ -32,8 +32,13 @@ class Length(NamedTuple):
         """(epochs, steps in each) for a loop, which logs once an epoch; updates are cut into about ``rows`` parts."""
         if self.unit == "epochs":
             return self.count, math.ceil(samples / batch_size)
-        epochs = min(rows, self.count)
-        return epochs, math.ceil(self.count / max(epochs, 1))
+        return in_epochs(self.count, rows)
+
+
+def in_epochs(updates: int, rows: int = 20) -> tuple[int, int]:
+    """(epochs, steps in each) of about ``rows`` epochs, for so many updates and fewer than an epoch more."""
+    steps = max(math.ceil(updates / rows), 1)
+    return math.ceil(updates / steps), steps
 
 
 class Condenser(ABC):
@@ -98,7 +103,7 @@ class Condenser(ABC):
     @property
     @abstractmethod
     def model(self) -> CondensedModel:
-        """What is kept; finished after :meth:`fit`. It is on the CPU."""
+        """What is kept; finished after :meth:`fit`. It shares no weights with what is trained."""
 
     @abstractmethod
     def fit(self) -> Self:
@@ -122,7 +127,7 @@ class Condenser(ABC):
         if self.folder is None:
             return None, False
         folder = self.folder / name
-        return folder, self.resume and (folder / "checkpoints").is_dir()
+        return folder, self.resume and Checkpoints(folder / "checkpoints").resumable
 
 
 def image_modality(name: str, train: Samples, patch: int = 1) -> Modality:

@@ -9,7 +9,7 @@ from mmgen.condensation.condenser import Length
 from mmgen.condensation.dcgan import ConditionalGANCondenser
 from mmgen.names import AugmentationName
 from mmgen.training.conditional_gan import ConditionalGANConfig
-from mmgen.training.model_matching import MatchingConfig, NetworkMatcher
+from mmgen.training.pool_matching import PoolMatcher, PoolMatchingConfig
 
 _GAN = ConditionalGANConfig("wgan_gp", 64, 1e-4, 1e-4, (0.0, 0.9))
 _EPOCHS, _MATCHING = Length(150, "epochs"), Length(100, "epochs")
@@ -37,7 +37,7 @@ class DiMConfig:
     discriminator_width: int = 64
     gan: ConditionalGANConfig = _GAN
     length: Length = _EPOCHS
-    matching: MatchingConfig = field(default_factory=MatchingConfig)
+    matching: PoolMatchingConfig = field(default_factory=PoolMatchingConfig)
     matching_length: Length = _MATCHING
     matching_rate: float = 0.05
     ema_decay: float = 0.999
@@ -60,7 +60,7 @@ class DiM(ConditionalGANCondenser):
         config = self.config
         self._train("gan", config.length)
         learning = replace(config.matching, augmentation=config.augmentation, seed=config.seed)
-        matcher = NetworkMatcher(learning, self.modality.shape, len(self.train.label_names), self.accelerator)
+        matcher = PoolMatcher(learning, self.modality.shape, len(self.train.label_names), self.accelerator)
         self._train("matching", config.matching_length, config.matching_rate, matcher)
         return self
 
@@ -76,7 +76,7 @@ PRESETS: dict[str, DiMConfig] = {
         discriminator_width=32,
         gan=_QUICK,
         length=Length(240),
-        matching=MatchingConfig(2, 8),
+        matching=PoolMatchingConfig(2, 8),
         matching_length=Length(40),
         ema_decay=0.98,
     ),
@@ -85,7 +85,7 @@ PRESETS: dict[str, DiMConfig] = {
         discriminator_width=24,
         gan=_SMALL,
         length=Length(800),
-        matching=MatchingConfig(4, 8),
+        matching=PoolMatchingConfig(4, 8),
         matching_length=Length(80),
         ema_decay=0.99,
     ),

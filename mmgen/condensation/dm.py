@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmgen.condensation.condenser import Condenser, Length
+from mmgen.condensation.condenser import Condenser, in_epochs
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.modality import Modality
@@ -102,7 +102,7 @@ class DM(Condenser):
         """Match."""
         config = self.config
         learning = replace(config.matching, lr=config.lr, augmentation=config.augmentation, seed=config.seed)
-        epochs, steps = Length(config.updates).in_loop(len(self.train), 1)
+        epochs, steps = in_epochs(config.updates)
         loop = LoopConfig(epochs, "constant", warmup=0.0, seed=config.seed)
         match_distributions(
             self.images, self.train, self.modality, learning, loop, steps, self.accelerator, *self._stage("match")
@@ -129,7 +129,7 @@ def real_images(train: Samples, images_per_class: int, modality: Modality, seed:
 # quick: half a minute on one core at 32 px. small: five minutes on one core at 64 px, seven classes of fifty images.
 # Few updates need larger steps: on phantom lesions (64 px, ten images a class, width 32, 60 updates) the squared
 # distance of mean features, in networks not seen, fell from 39 to 25, 15 and 17 at learning rates 1, 5 and 20. paper:
-# the published settings.
+# the published settings, but for the learning rate of more than ten images a class.
 PRESETS: dict[str, DMConfig] = {
     "quick": DMConfig(updates=200, matching=DistributionConfig(lr=5.0, width=32, real_per_class=32)),
     "small": DMConfig(

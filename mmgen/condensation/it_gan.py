@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmgen.condensation import dcgan
-from mmgen.condensation.condenser import Condenser, Length
+from mmgen.condensation.condenser import Condenser, in_epochs
 from mmgen.condensation.dcgan import DCGAN, DCGANConfig
 from mmgen.condensation.features import FeatureConfig, trained_network
 from mmgen.errors import UserError
@@ -175,7 +175,7 @@ class ITGAN(Condenser):
         labels = torch.arange(classes).repeat_interleave(count)
         made = DecodedLatents(generator, torch.cat(chosen), labels, self.modality)
         learning = replace(config.tuning, augmentation=config.augmentation, seed=config.seed)
-        epochs, steps = Length(config.tuning_updates).in_loop(len(self.train), 1)
+        epochs, steps = in_epochs(config.tuning_updates)
         loop = LoopConfig(epochs, "constant", warmup=0.0, seed=config.seed)
         match_distributions(
             made, self.train, self.modality, learning, loop, steps, self.accelerator, *self._stage("tuning")

@@ -13,7 +13,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.condensation.backbone import BackboneConfig, make_backbone
-from mmgen.condensation.condenser import Condenser, Length, image_modality, to_samples
+from mmgen.condensation.condenser import Condenser, Length, image_modality, in_epochs, to_samples
 from mmgen.condensation.representatives import chosen_set
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
@@ -196,7 +196,7 @@ class MedSynth(Condenser):
 
     def _warm_up(self) -> None:
         config = self.config
-        epochs, steps = Length(config.warmup).in_loop(len(self.train), config.gan.batch_size)
+        epochs, steps = in_epochs(config.warmup)
         warm_up(
             self.gan.generator,
             self.prior,
@@ -210,8 +210,8 @@ class MedSynth(Condenser):
         self.generator = self._generator(self.gan)
 
     def _match_in_networks(self) -> None:
-        config, batch = self.config, self.config.networks.real_per_class * len(self.train.label_names)
-        epochs, steps = Length(config.network_updates).in_loop(len(self.train), batch)
+        config = self.config
+        epochs, steps = in_epochs(config.network_updates)
         matched = match_generator(
             self.gan.generator,
             self.prior,
@@ -266,7 +266,7 @@ class MedSynth(Condenser):
 
     def _generator(self, gan: GAN) -> MedSynthGenerator:
         """The shareable form of a copy of these weights."""
-        prior = self.prior if isinstance(self.prior, ClassPrior) else None
+        prior = copy.deepcopy(self.prior) if isinstance(self.prior, ClassPrior) else None
         # In the order of memory that a loaded one has: the last bits of its images depend on it.
         generator = copy.deepcopy(gan.generator).to(memory_format=torch.contiguous_format)
         return MedSynthGenerator.build(generator, self.train.label_names, prior)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from mmgen.errors import UserError
 from mmgen.models.classifiers import ConvNet
@@ -32,6 +35,24 @@ def random_network(name: str, shape: tuple[int, int, int], classes: int, width: 
         return ConvNet(shape, classes, width)
     kind, _, pooled = name.partition("_")
     return SmallResNet(shape, classes, width, _BLOCKS[kind], bool(pooled))
+
+
+@torch.no_grad()
+def draw_weights(network: ConvNet, generator: Generator) -> None:
+    """New random weights in place, as torch draws them for a new network: uniform in +-1 / sqrt(inputs of a neuron).
+
+    Only of the convolutions: norms begin as the identity and the linear layer gives no features. All are drawn at once,
+    by a generator on the CPU.
+    """
+    convolutions = [part for part in network.blocks.modules() if isinstance(part, nn.Conv2d)]
+    bounds = [1 / math.sqrt(part.weight[0].numel()) for part in convolutions]
+    drawn = torch.rand(sum(part.weight.numel() + part.bias.numel() for part in convolutions), generator=generator)
+    device, start = convolutions[0].weight.device, 0
+    drawn = (drawn.pin_memory() if device.type == "cuda" else drawn).to(device, non_blocking=True).mul_(2).sub_(1)
+    for part, bound in zip(convolutions, bounds, strict=True):
+        for weights in (part.weight, part.bias):
+            weights.copy_(drawn[start : start + weights.numel()].view_as(weights)).mul_(bound)
+            start += weights.numel()
 
 
 class SmallResNet(nn.Module):

@@ -35,6 +35,11 @@ class Checkpoints:
         """Weights with the lowest validation score."""
         return self.folder / "best.pt"
 
+    @property
+    def resumable(self) -> bool:
+        """Whether there is one to go on from; a training that was stopped early enough has begun and has none."""
+        return self.last.is_file()
+
     def set_aside(self) -> None:
         """Rename what an earlier run left here to ``checkpoints.earlier``, so that nobody resumes it by mistake."""
         if self.folder.is_dir():

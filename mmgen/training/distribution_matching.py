@@ -8,7 +8,6 @@ such networks agrees in distribution; this is the maximum mean discrepancy in th
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,13 +17,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.classifiers import ConvNet
 from mmgen.models.condensed import mixed_seed
 from mmgen.models.modality import Modality
+from mmgen.models.random_networks import draw_weights
 from mmgen.names import AugmentationName
 from mmgen.training.augmentation import Parameters, augment, draw
 from mmgen.training.batches import LabelledBatches
@@ -157,24 +157,6 @@ def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
     """(classes, F): means of the rows (N, F) of every label (N,); zeros for a class that has none."""
     member = F.one_hot(labels, classes).to(features.dtype)  # (N, classes)
     return (member.T @ features) / member.sum(0).clamp_min(1.0)[:, None]
-
-
-@torch.no_grad()
-def draw_weights(network: ConvNet, generator: Generator) -> None:
-    """New random weights in place, as torch draws them for a new network: uniform in +-1 / sqrt(inputs of a neuron).
-
-    Only of the convolutions: norms begin as the identity and the linear layer gives no features. All are drawn at once,
-    by a generator on the CPU.
-    """
-    convolutions = [part for part in network.blocks.modules() if isinstance(part, nn.Conv2d)]
-    bounds = [1 / math.sqrt(part.weight[0].numel()) for part in convolutions]
-    drawn = torch.rand(sum(part.weight.numel() + part.bias.numel() for part in convolutions), generator=generator)
-    device, start = convolutions[0].weight.device, 0
-    drawn = (drawn.pin_memory() if device.type == "cuda" else drawn).to(device, non_blocking=True).mul_(2).sub_(1)
-    for part, bound in zip(convolutions, bounds, strict=True):
-        for weights in (part.weight, part.bias):
-            weights.copy_(drawn[start : start + weights.numel()].view_as(weights)).mul_(bound)
-            start += weights.numel()
 
 
 def match_distributions(

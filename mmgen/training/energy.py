@@ -28,8 +28,19 @@ def class_energy(a: Tensor, labels_a: Tensor, b: Tensor, labels_b: Tensor) -> Te
     return energy / weights.sum().clamp_min(1.0)
 
 
+def energy(a: Tensor, b: Tensor) -> Tensor:
+    """:func:`class_energy` of features (K, N, F) and (K, M, F) that lie class by class, two rows or more of each.
+
+    It looks at pairs of one class alone, so that time and memory grow with the number of classes and not its square.
+    """
+    energies = 2.0 * _distances(a, b).mean((1, 2))
+    for x in (a, b):
+        energies = energies - _distances(x, x).sum((1, 2)) / (x.shape[1] * (x.shape[1] - 1))
+    return energies.mean()
+
+
 def _distances(a: Tensor, b: Tensor) -> Tensor:
-    """(N, M) Euclidean distances of rows; at zero, on the diagonal, the root alone would have no derivative."""
+    """(..., N, M) Euclidean distances of rows; at zero, on the diagonal, the root alone would have no derivative."""
     if not (a.requires_grad or b.requires_grad):
         return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")  # in a fraction of the memory
-    return ((a[:, None] - b).square().sum(-1) + 1e-12).sqrt()
+    return ((a[..., :, None, :] - b[..., None, :, :]).square().sum(-1) + 1e-12).sqrt()

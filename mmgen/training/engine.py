@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmgen.errors import UserError
 from mmgen.names import Precision
@@ -84,3 +84,12 @@ def synchronise_parameters(model: nn.Module) -> None:
     if torch.distributed.is_initialized():
         for tensor in model.state_dict().values():
             torch.distributed.broadcast(tensor, src=0)
+
+
+def from_all(share: Tensor) -> Tensor:
+    """What all processes hold, in the order of their ranks. Collective."""
+    if not torch.distributed.is_initialized():
+        return share
+    gathered = [torch.empty_like(share) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(gathered, share.contiguous())
+    return torch.cat(gathered)

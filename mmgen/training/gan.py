@@ -22,10 +22,10 @@ from mmgen.names import AugmentationName, MatchingForm
 from mmgen.training.augmentation import augment, draw
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.energy import class_energy
-from mmgen.training.engine import synchronise_parameters
+from mmgen.training.engine import from_all, synchronise_parameters
 from mmgen.training.gradients import LossStepper
 from mmgen.training.loop import Loop, LoopConfig, Position, Task
-from mmgen.training.preview import generation_grid
+from mmgen.training.preview import draws_grid
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -202,10 +202,7 @@ class GANTask(Task):
 
     def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
         """x, a, g and s of two draws of every class."""
-        classes = model.generator.config["classes"]
-        labels = torch.arange(min(classes, 10)).repeat_interleave(2)
-        x = self.prior.sample(labels, torch.Generator().manual_seed(self.config.seed))
-        return {"generated": generation_grid(model.generator, x.to(self.accelerator.device), labels)}
+        return {"generated": draws_grid(model.generator, self.prior, self.config.seed)}
 
 
 def matching_loss(synthetic: Tensor, real: Tensor, labels: Tensor, form: MatchingForm) -> Tensor:
@@ -223,15 +220,6 @@ def matching_loss(synthetic: Tensor, real: Tensor, labels: Tensor, form: Matchin
         return F.mse_loss(synthetic, real)
     synthetic, real = synthetic.log_softmax(-1), real.log_softmax(-1)
     return F.mse_loss(synthetic, real) if form == "log_softmax" else class_energy(synthetic, labels, real, labels)
-
-
-def from_all(share: Tensor) -> Tensor:
-    """What all processes hold, in the order of their ranks. Collective."""
-    if not torch.distributed.is_initialized():
-        return share
-    gathered = [torch.empty_like(share) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(gathered, share.contiguous())
-    return torch.cat(gathered)
 
 
 def train_gan(

@@ -24,15 +24,15 @@ from mmgen.models.class_prior import ClassPrior
 from mmgen.models.classifiers import ConvNet
 from mmgen.models.condensed import mixed_seed
 from mmgen.models.modality import Modality
+from mmgen.models.random_networks import draw_weights
 from mmgen.names import AugmentationName
 from mmgen.training.augmentation import augment, draw
 from mmgen.training.batches import LabelledBatches
-from mmgen.training.distribution_matching import draw_weights
-from mmgen.training.energy import class_energy
+from mmgen.training.energy import energy
 from mmgen.training.engine import synchronise_parameters
 from mmgen.training.gradients import LossStepper
 from mmgen.training.loop import Loop, LoopConfig, Position, Task
-from mmgen.training.preview import generation_grid
+from mmgen.training.preview import draws_grid
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -91,7 +91,7 @@ class NetworkMatchingTask(Task):
         self.model = generator.to(accelerator.device, memory_format=torch.channels_last)
         self.prior, self.config, self.accelerator, self.modality = prior, config, accelerator, modality
         synchronise_parameters(generator)
-        classes = generator.config["classes"]
+        self._classes = classes = generator.config["classes"]
         self._labels = torch.arange(classes).repeat_interleave(config.made_per_class)
         self._network = ConvNet(modality.shape, classes, config.width).requires_grad_(False).to(accelerator.device)
         parameters = {"generator": list(generator.parameters())}
@@ -111,15 +111,15 @@ class NetworkMatchingTask(Task):
                 real = self._network.embed(augment(self.modality.normalise(batch["x"]), change)).float()
             made = self.modality.normalise((self.model(x, labels).s + 1.0) * 127.5)
             synthetic = self._network.embed(augment(made, change)).float()
-        loss = class_energy(synthetic, labels, real, batch["label"])
+        # Both sides class by class: a balanced batch has every class as often.
+        by_class = (x.unflatten(0, (self._classes, -1)) for x in (synthetic, real[batch["label"].argsort()]))
+        loss = energy(*by_class)
         norm = self._stepper.minimise(loss)
         return {"loss/energy": loss.detach(), "gradient_norm/generator": norm}
 
     def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
         """x, a, g and s of two draws of every class."""
-        labels = torch.arange(min(model.config["classes"], 10)).repeat_interleave(2)
-        x = self.prior.sample(labels, torch.Generator().manual_seed(self.config.seed))
-        return {"generated": generation_grid(model, x.to(self.accelerator.device), labels)}
+        return {"generated": draws_grid(model, self.prior, self.config.seed)}
 
 
 def match_generator(

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from mmgen.models.attention_gan import AttentionGenerator
+from mmgen.models.class_prior import ClassPrior
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.masking import mask_from_order, shuffle, visible_count
 from mmgen.models.modality import Modality
+from mmgen.models.real_images import RealImages
 
 
 @torch.no_grad()
@@ -52,6 +54,13 @@ def to_picture(x: Tensor, modality: Modality, low: float, high: float) -> np.nda
     if picture.shape[0] == 3:
         return picture.transpose(1, 2, 0)
     return picture[0] if modality.value_range == (0.0, 255.0) else picture[0, ::-1]
+
+
+def draws_grid(generator: AttentionGenerator, prior: ClassPrior | RealImages, seed: int) -> np.ndarray:
+    """:func:`generation_grid` of two draws of each of the first ten classes."""
+    labels = torch.arange(min(generator.config["classes"], 10)).repeat_interleave(2)
+    x = prior.sample(labels, torch.Generator().manual_seed(seed))
+    return generation_grid(generator, x.to(next(generator.parameters()).device), labels)
 
 
 @torch.no_grad()

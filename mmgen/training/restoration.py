@@ -22,11 +22,10 @@ from mmgen.models.attention_gan import AttentionGenerator
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.real_images import to_unit_range
 from mmgen.training.batches import LabelledBatches
-from mmgen.training.engine import synchronise_parameters
-from mmgen.training.gan import from_all
+from mmgen.training.engine import from_all, synchronise_parameters
 from mmgen.training.gradients import LossStepper
 from mmgen.training.loop import Loop, LoopConfig, Position, Task
-from mmgen.training.preview import generation_grid
+from mmgen.training.preview import draws_grid
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -90,9 +89,7 @@ class RestorationTask(Task):
 
     def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
         """x, a, g and s of two draws of every class."""
-        labels = torch.arange(min(model.config["classes"], 10)).repeat_interleave(2)
-        x = self.prior.sample(labels, torch.Generator().manual_seed(self.config.seed))
-        return {"generated": generation_grid(model, x, labels)}
+        return {"generated": draws_grid(model, self.prior, self.config.seed)}
 
 
 def warm_up(

@@ -22,7 +22,7 @@ from mmgen.condensation.dm import real_images
 from mmgen.models.modality import Modality
 from mmgen.training.distribution_matching import DistributionConfig, DistributionTask
 from mmgen.training.loop import Position
-from mmgen.training.model_matching import MatchingConfig
+from mmgen.training.pool_matching import PoolMatchingConfig
 
 SCRIPT = PROJECT / "benchmarks" / "condensation_step.py"
 MODALITY = Modality("image", (3, 32, 32), (1, 1), (127.5,), (64.0,), value_range=(0.0, 255.0))
@@ -94,7 +94,7 @@ def test_a_loader_starts_anew_for_every_step_and_the_network_goes_on(script: dic
                 yield torch.zeros(2, 3, 32, 32), torch.tensor([0, 1])
 
     shape = ((3, 32, 32), 2, Accelerator(cpu=True))
-    matcher = script["RestartingMatcher"](Loader(), 3, MatchingConfig(batches=1, width=8), *shape)
+    matcher = script["RestartingMatcher"](Loader(), 3, PoolMatchingConfig(batches=1, width=8), *shape)
     networks = []
     for step in range(2):
         matcher.learn(torch.empty(0), torch.empty(0), Position(0, step, step), None)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from runpy import run_path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from accelerate.state import AcceleratorState
 from small import PROJECT
 from tiny_medsynth import tiny_samples, use_tiny
 
+from mmgen.condensation.condenser import Length
+from mmgen.condensation.medsynth import PRESETS
 from mmgen.data.phantoms import write_phantom_images
 from mmgen.errors import UserError
 
@@ -35,6 +38,16 @@ def test_people_are_on_one_side(script: dict[str, Any]) -> None:
         assert 0 < held[samples.labels == label].sum() < (samples.labels == label).sum()
     with pytest.raises(UserError, match="one person"):
         script["people_apart"](samples, np.repeat([0, 1], (12, 18)), 0.5, 0)
+
+
+def test_variants_differ_in_what_they_say(script: dict[str, Any]) -> None:
+    base = replace(PRESETS["small"], phase2=Length(3, "epochs"))
+    varied = {name: script["varied"](base, name) for name in get_args(script["Variant"])}
+    assert varied["preset"] == base and len({repr(config) for config in varied.values()}) == len(varied)
+    without = varied["no_networks"]
+    assert without.network_updates == 0 and without.phase2 == (6, "epochs")
+    assert without.phase1.count == 2 * base.phase1.count
+    assert varied["deep"].width > base.width and varied["deep"].blocks > base.blocks
 
 
 def test_every_variant_is_measured_drawn_and_chosen(

@@ -344,6 +344,23 @@ def test_real_trainings_share_one_backbone(
     assert capsys.readouterr().out == (tmp_path / "out" / "table1.md").read_text(encoding="utf-8")
 
 
+def test_a_fit_does_not_pay_for_the_backbone_that_it_shares(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+    monkeypatch.setattr(medsynth, "make_backbone", lambda *given: begun.append("backbone") or torch.nn.Identity())
+
+    def fit(*given: Any) -> None:
+        begun.append("fit")
+        raise RuntimeError("killed")
+
+    import table1_fits  # its folder is on the path as long as a test has the script
+
+    monkeypatch.setattr(table1_fits.Fits, "_fit", fit)
+    run(methods=("medsynth",), ipc=(2,), seeds=1, classifiers=("convnet",))  # which needs no backbone itself
+    assert begun == ["backbone", "fit"]
+
+
 def test_the_time_that_is_left_is_that_of_the_classifiers_left(table1: ModuleType, tmp_path: Path) -> None:
     import table1_rows
 

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from tiny_condensers import TINY_SETTINGS
 from tiny_medsynth import tiny_samples
 
-from mmgen.condensation.condenser import Condenser, Length, image_modality, to_samples
+from mmgen.condensation.condenser import Condenser, Length, image_modality, in_epochs, to_samples
 from mmgen.condensation.methods import METHODS
 from mmgen.errors import UserError
 
@@ -29,8 +29,9 @@ def test_lengths_become_epochs_and_steps() -> None:
     assert Length(7, "epochs").in_loop(100, 32) == (7, 4)
     assert Length(2000).in_loop(100, 32) == (20, 100)
     assert Length(6).in_loop(100, 32) == (6, 1)
-    epochs, steps = Length(2001).in_loop(100, 32)
-    assert epochs * steps >= 2001
+    for updates in (1, 19, 20, 21, 30, 39, 150, 2001):
+        epochs, steps = in_epochs(updates)
+        assert updates <= epochs * steps < updates + steps and epochs <= 20
 
 
 def test_the_modality_is_that_of_the_pictures(accelerator: Accelerator) -> None:

@@ -21,7 +21,7 @@ from mmgen.errors import UserError
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.training.conditional_gan import ConditionalGANConfig, ConditionalGANTask
 from mmgen.training.loop import Interrupted
-from mmgen.training.model_matching import MatchingConfig
+from mmgen.training.pool_matching import PoolMatchingConfig
 
 TINY = DiMConfig(
     noise=16,
@@ -29,7 +29,7 @@ TINY = DiMConfig(
     discriminator_width=4,
     gan=ConditionalGANConfig("wgan_gp", 4, 1e-3, 1e-3, (0.0, 0.9)),
     length=Length(4),
-    matching=MatchingConfig(batches=2, width=4),
+    matching=PoolMatchingConfig(batches=2, width=4),
     matching_length=Length(4),
     ema_decay=0.5,
     augmentation="lesion",

@@ -20,8 +20,9 @@ from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.hub import load_model
 from mmgen.models.classifiers import ConvNet
+from mmgen.models.random_networks import draw_weights
 from mmgen.training.classifier import ClassifierConfig, predict, train_classifier
-from mmgen.training.distribution_matching import DistributionConfig, DistributionTask, class_means, draw_weights
+from mmgen.training.distribution_matching import DistributionConfig, DistributionTask, class_means
 from mmgen.training.loop import Interrupted
 
 TRAIN = tiny_samples((6, 3, 8))
@@ -188,5 +189,12 @@ def test_what_cannot_be_is_refused() -> None:
         dm().sample(5)
 
 
+def test_a_stage_that_was_stopped_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:
+    whole = dm().fit()
+    (tmp_path / DM.stages[0] / "checkpoints").mkdir(parents=True)
+    assert torch.equal(dm(folder=tmp_path, resume=True).fit().images.images, whole.images.images)
+
+
 def test_the_papers_preset_is_the_published_one() -> None:
     assert PRESETS["paper"] == DMConfig(10, 20_000, DistributionConfig("sgd", 1.0, 0.5, 128, 256))
+    assert PRESETS["paper"].lr == 1.0

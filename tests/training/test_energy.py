@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmgen.training.energy import class_energy
+from mmgen.training.energy import class_energy, energy
 
 
 def test_known_answer_with_classes_of_other_sizes_on_each_side() -> None:
@@ -44,3 +44,11 @@ def test_points_that_meet_have_a_gradient() -> None:
     made = torch.zeros(3, 2, requires_grad=True)
     class_energy(made, torch.zeros(3, dtype=torch.long), torch.zeros(2, 2), torch.zeros(2, dtype=torch.long)).backward()
     assert made.grad.isfinite().all()
+
+
+def test_class_by_class_it_is_the_same() -> None:
+    chance = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(3, count, 5, generator=chance) for count in (2, 4))
+    labels = (torch.arange(3).repeat_interleave(count) for count in (2, 4))
+    expected = class_energy(a.flatten(0, 1), next(labels), b.flatten(0, 1), next(labels))
+    assert float(energy(a, b)) == pytest.approx(float(expected), rel=1e-5)

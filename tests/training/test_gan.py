@@ -27,7 +27,8 @@ from mmgen.training import gan as module
 from mmgen.training import restoration
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.checkpoint import Checkpoints
-from mmgen.training.gan import GAN, GANConfig, GANTask, from_all, matching_loss
+from mmgen.training.engine import from_all
+from mmgen.training.gan import GAN, GANConfig, GANTask, matching_loss
 from mmgen.training.loop import Interrupted, LoopConfig, Position
 
 TESTS = Path(__file__).resolve().parents[1]

@@ -24,10 +24,10 @@ from mmgen.training.conditional_gan import (
     train_conditional_gan,
 )
 from mmgen.training.loop import Interrupted, LoopConfig, Position
-from mmgen.training.model_matching import MatchingConfig, NetworkMatcher
+from mmgen.training.pool_matching import PoolMatcher, PoolMatchingConfig
 
 MODALITY, SAMPLES, LABELS = tiny_gan.MODALITY, tiny_gan.make_samples(), tiny_gan.LABELS
-TINY = MatchingConfig(batches=2, width=4, lr=0.05, augmentation="lesion")
+TINY = PoolMatchingConfig(batches=2, width=4, lr=0.05, augmentation="lesion")
 STEPS, EPOCHS = 3, 2
 
 
@@ -39,15 +39,15 @@ def make_gan() -> ConditionalGAN:
         )
 
 
-def make_matcher(accelerator: Accelerator, config: MatchingConfig = TINY) -> NetworkMatcher:
-    return NetworkMatcher(config, MODALITY.shape, len(LABELS), accelerator)
+def make_matcher(accelerator: Accelerator, config: PoolMatchingConfig = TINY) -> PoolMatcher:
+    return PoolMatcher(config, MODALITY.shape, len(LABELS), accelerator)
 
 
-def batches_of(config: MatchingConfig, size: int = 6) -> WholeBatches:
+def batches_of(config: PoolMatchingConfig, size: int = 6) -> WholeBatches:
     return WholeBatches(SAMPLES, config.batches * size, STEPS, 0)
 
 
-def learn(matcher: NetworkMatcher, steps: list[tuple[int, int]]) -> list[float]:
+def learn(matcher: PoolMatcher, steps: list[tuple[int, int]]) -> list[float]:
     """The losses of updates at these places, (epoch, step)."""
     source = batches_of(matcher.config)
 
@@ -67,7 +67,7 @@ def state(model: nn.Module) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in model.state_dict().items()}
 
 
-def train(accelerator: Accelerator, config: MatchingConfig = TINY, **options: Any) -> ConditionalGAN:
+def train(accelerator: Accelerator, config: PoolMatchingConfig = TINY, **options: Any) -> ConditionalGAN:
     learning = ConditionalGANConfig("wgan_gp", 6, 1e-3, 1e-3, (0.0, 0.9))
     loop = LoopConfig(EPOCHS, "constant", warmup=0.0, ema_decay=0.5)
     matcher = make_matcher(accelerator, config)
@@ -201,4 +201,4 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
 
 def test_a_network_needs_batches() -> None:
     with pytest.raises(UserError, match="at least 1 batch before each step, got 0"):
-        MatchingConfig(batches=0)
+        PoolMatchingConfig(batches=0)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MatchingConfig:
+class PoolMatchingConfig:
     """How networks learn, and what weight their opinion has.
 
     Attributes:
@@ -49,7 +49,7 @@ class MatchingConfig:
             raise UserError(f"A network must learn from at least 1 batch before each step, got {self.batches}.")
 
 
-class NetworkMatcher:
+class PoolMatcher:
     """A network of the pool for every epoch of the loop: drawn, initialised and trained on real images as it goes.
 
     What the network is follows from seed, epoch, step and the real images alone, since it learns nothing from the
@@ -64,7 +64,7 @@ class NetworkMatcher:
     """
 
     def __init__(
-        self, config: MatchingConfig, shape: tuple[int, int, int], classes: int, accelerator: Accelerator
+        self, config: PoolMatchingConfig, shape: tuple[int, int, int], classes: int, accelerator: Accelerator
     ) -> None:
         self.config, self.shape, self.classes, self.accelerator = config, shape, classes, accelerator
         self.batches = config.batches
