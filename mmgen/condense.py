@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmgen.condensation.condenser import Condenser
 from mmgen.condensation.medsynth import condense
 from mmgen.data.images import ImageSettings
 from mmgen.data.manifest import label_key
@@ -173,6 +174,14 @@ def write_condensed(
     }
     settings = {IMAGE: ImageSettings(size, channels)}
     return write_samples(folder, settings, labels, images_per_class, make, describe, about, run, how or OutputOptions())
+
+
+def write_set_of(condenser: Condenser, images_per_class: int, seed: int, folder: Path, how: OutputOptions) -> Path:
+    """Write the condensed set of a finished fit; see :func:`write_condensed`."""
+    with one_thread():  # as where a model makes its images itself
+        made = condenser.chosen(images_per_class, seed)
+    chosen_from = None if made is None else condenser.choose_from
+    return write_condensed(condenser.model, images_per_class, seed, folder, how, made=made, chosen_from=chosen_from)
 
 
 def _images(

@@ -24,17 +24,16 @@ from mmgen.cli import run_command
 from mmgen.condensation.condenser import set_stages_aside
 from mmgen.condensation.medsynth import MedSynth
 from mmgen.condensation_flags import CondensationFlags
-from mmgen.condense import size_lines, subjects_in_training, training_bytes, write_condensed
+from mmgen.condense import size_lines, subjects_in_training, training_bytes, write_set_of
 from mmgen.config import parse_config
 from mmgen.data.phantoms import write_phantom_images
 from mmgen.data.prepare import PairedData
 from mmgen.data.samples import people_in
-from mmgen.data.threads import one_thread
 from mmgen.errors import UserError
 from mmgen.evaluation import condensed
 from mmgen.evaluation.condensed import CondensedSets
 from mmgen.evaluation.report.media import ReportMedia
-from mmgen.hub import model_digest, save_generator
+from mmgen.hub import save_generator
 from mmgen.names import IMAGE, ClassifierName
 from mmgen.output import OutputOptions
 from mmgen.provenance import Costs, config_to_dict, refuse_other_data, write_config
@@ -177,20 +176,12 @@ def run(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
         save_generator(model.generator, model_folder, data.training_counts(), subjects_in_training(data))
     with costs.phase("generate"):
         for count in config.images_per_class:
-            write_set(config, model, count, out / "synthetic" / f"ipc{count}")
+            folder, how = out / "synthetic" / f"ipc{count}", OutputOptions(overwrite=True)
+            write_set_of(model, count, config.seed, folder, how)
     part_ways()
     if accelerator.is_main_process:
         page = judge(config, data, model, accelerator, costs)
         logger.info("Report         %s\nCondensed sets %s\nGenerator      %s", page, out / "synthetic", model_folder)
-
-
-def write_set(config: Recipe, model: MedSynth, count: int, folder: Path) -> None:
-    """A condensed set of so many images of each class."""
-    generator, how = model.generator, OutputOptions(overwrite=True)
-    with one_thread():  # as where a model makes its images itself
-        made = model.chosen(count, config.seed)
-    chosen_from = None if made is None or generator.origin == "real" else model.config.choose_from
-    write_condensed(generator, count, config.seed, folder, how, model_digest(generator), made, chosen_from)
 
 
 def fit(model: MedSynth, costs: Costs) -> None:

@@ -66,8 +66,7 @@ def condense(options: Condense) -> None:
     """Run ``mmgen condense``."""
     from mmgen.condensation.condenser import set_stages_aside
     from mmgen.condensation.methods import METHODS
-    from mmgen.condense import refuse_too_few, write_condensed
-    from mmgen.data.threads import one_thread
+    from mmgen.condense import refuse_too_few, write_set_of
     from mmgen.output import OutputOptions, refuse_occupied
     from mmgen.provenance import config_to_dict, refuse_other_data, write_config
     from mmgen.training.engine import make_accelerator, part_ways
@@ -99,10 +98,7 @@ def condense(options: Condense) -> None:
     refuse_too_few(model, count)
     if accelerator.is_main_process:
         _save_model(model, run / "model", data, count)
-    with one_thread():  # as where a model makes its images itself
-        made = condenser.chosen(count, options.seed)
-    chosen_from = None if made is None or model.origin == "real" else condenser.config.choose_from
-    folder = write_condensed(model, count, options.seed, options.out, how, made=made, chosen_from=chosen_from)
+    folder = write_set_of(condenser, count, options.seed, options.out, how)
     part_ways()
     logger.info("Model          %s\nCondensed set  %s", run / "model", folder)
 

@@ -118,6 +118,11 @@ class Condenser(ABC):
         """The condensed set where it is another than the first images of :attr:`model`; None where it is those."""
         return None
 
+    @property
+    def choose_from(self) -> int | None:
+        """Draws of each class that :meth:`chosen` chooses from; None where it does not choose."""
+        return None
+
     def save(self, folder: Path) -> None:
         """Write the model; :func:`mmgen.hub.load_model` reads it."""
         self.model.save_pretrained(folder)

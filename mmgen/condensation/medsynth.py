@@ -194,6 +194,11 @@ class MedSynth(Condenser):
         """Representatives of many draws; with real images as input what is made of random ones of the training set."""
         return self._chosen(self.generator, images_per_class, seed)
 
+    @property
+    def choose_from(self) -> int | None:
+        """As in the settings; None with real images as input."""
+        return None if self._real is not None else self.config.choose_from
+
     def _warm_up(self) -> None:
         config = self.config
         epochs, steps = in_epochs(config.warmup)
