@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from mmgen.errors import UserError
 from mmgen.training.batches import LabelledBatches
-from mmgen.training.loop import LoopConfig, Position
+from mmgen.training.loop import Interrupted, LoopConfig, Position
 from mmgen.training.network_matching import NetworkMatchingConfig, NetworkMatchingTask, match_generator
 
 SAMPLES = tiny_gan.make_samples(noise=30.0)
@@ -61,30 +63,33 @@ def test_draws_and_networks_are_others_in_every_update_and_process(accelerator: 
     assert not torch.equal(x, beside[0]) and torch.equal(network, beside[1])
 
 
-def test_a_resumed_training_ends_equal_and_keeps_a_moving_average(accelerator: Accelerator, tmp_path: Path) -> None:
-    def train(epochs: int, folder: Path | None, resume: bool = False, config: Any = CONFIG) -> tuple[Any, Any]:
-        generator, loop = tiny_gan.make_gan().generator, LoopConfig(4, "constant", warmup=0.0, ema_decay=0.5)
-        shown = match_generator(
-            generator,
-            tiny_gan.make_prior(SAMPLES),
-            SAMPLES,
-            tiny_gan.MODALITY,
-            config,
-            replace(loop, epochs=epochs),
-            2,
-            accelerator,
-            folder,
-            resume,
-        )
-        return shown, generator
+def test_an_interrupted_training_ends_equal_and_keeps_a_moving_average(
+    accelerator: Accelerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(folder: Path | None, resume: bool = False, config: Any = CONFIG) -> tuple[Any, Any]:
+        generator, loop = tiny_gan.make_gan().generator, LoopConfig(2, "constant", warmup=0.0, ema_decay=0.5)
+        prior = tiny_gan.make_prior(SAMPLES)
+        matching = (SAMPLES, tiny_gan.MODALITY, config, loop, 2, accelerator, folder, resume)
+        return match_generator(generator, prior, *matching), generator
 
-    whole, last = train(2, tmp_path / "run")
-    again, _ = train(2, tmp_path / "run", resume=True)
-    assert same_weights(whole.state_dict(), again.state_dict()) and not whole.training
-    assert not same_weights(whole.state_dict(), last.state_dict())
-    assert same_weights(train(2, None)[0].state_dict(), whole.state_dict())
+    whole, last = train(None)
+    assert not whole.training and not same_weights(whole.state_dict(), last.state_dict())
+    update = NetworkMatchingTask.update
+
+    def stopping(self: NetworkMatchingTask, batch: Any, position: Any) -> Any:
+        if position.update == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return update(self, batch, position)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NetworkMatchingTask, "update", stopping)
+        with pytest.raises(Interrupted, match="after update 2 of 4"):
+            train(tmp_path)
+    for _ in range(2):  # a finished training is only read
+        resumed, _ = train(tmp_path, resume=True)
+        assert same_weights(whole.state_dict(), resumed.state_dict())
     with pytest.raises(UserError, match="other settings or data"):
-        train(2, tmp_path / "run", resume=True, config=replace(CONFIG, lr=1e-3))
+        train(tmp_path, resume=True, config=replace(CONFIG, lr=1e-3))
 
 
 @pytest.mark.parametrize("wrong", [{"made_per_class": 1}, {"real_per_class": 1}, {"width": 0}])
