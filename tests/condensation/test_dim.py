@@ -114,7 +114,7 @@ def test_the_paper_preset_is_the_published_one() -> None:
 def test_images_are_of_their_classes() -> None:
     train = tiny_samples((24, 24, 24))
     learning = ConditionalGANConfig("wgan_gp", 12, 2e-3, 2e-3, (0.0, 0.9))
-    config = replace(TINY, width=8, discriminator_width=16, gan=learning, length=Length(150), ema_decay=0.9)
+    config = replace(TINY, width=8, discriminator_width=16, gan=learning, length=Length(240), ema_decay=0.9)
     assert share_nearest(dim(config, train=train).fit().sample(20), train) > 0.8
 
 
