@@ -165,7 +165,8 @@ class Fits:
 
         MedSynth's sets are chosen from draws as where it is used, fresh ones are draws.
         """
-        (model, seconds), chosen = self.model(method, images_per_class), None
+        model, seconds = self.model(method, images_per_class)
+        chosen: Samples | None = None
         if method == MEDSYNTH_REAL:
             chosen = condense(model, RealImages(self.train.values, torch.from_numpy(self.train.labels)), count, seed)
         elif method == "medsynth" and images_per_class is not None:
