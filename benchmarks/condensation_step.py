@@ -32,16 +32,16 @@ from mae_step import Engine
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from mmgen.artifacts.provenance import machine
+from mmgen.cli.config import parse_config
 from mmgen.condensation import dim, dm
-from mmgen.config import parse_config
 from mmgen.data.phantoms.lesions import phantom_lesion
 from mmgen.data.samples import Samples
 from mmgen.models.classifiers import ConvNet
-from mmgen.models.condensed import mixed_seed
 from mmgen.models.modality import Modality
 from mmgen.models.random_networks import draw_weights
+from mmgen.models.seeds import mixed_seed
 from mmgen.names import BudgetName
-from mmgen.provenance import machine
 from mmgen.training.augmentation import draw
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.conditional_gan import ConditionalGANTask, WholeBatches

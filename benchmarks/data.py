@@ -26,9 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from mmgen.cli import run_command
-from mmgen.config import parse_config
-from mmgen.data.audio import AudioSettings
+from mmgen.artifacts.provenance import machine
+from mmgen.cli.config import parse_config
+from mmgen.cli.main import run_command
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.cache import Cache
 from mmgen.data.decoding import DecodedArray, DecodedFiles
 from mmgen.data.images import ImageSettings
@@ -39,7 +40,6 @@ from mmgen.data.prepare import Preparation, prepare
 from mmgen.data.progress import progress_bar
 from mmgen.data.samples import samples_of
 from mmgen.data.settings import Settings, suffixes_of
-from mmgen.provenance import machine
 from mmgen.training.batches import PairedBatches
 from mmgen.training.loop import Position
 

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmgen.artifacts.provenance import machine
 from mmgen.assessment.inputs import modality_of
-from mmgen.config import parse_config
+from mmgen.cli.config import parse_config
 from mmgen.data.images import ImageSettings
 from mmgen.data.samples import Samples
 from mmgen.evaluation.fidelity.features import PIXELS, make_extractor
@@ -30,7 +31,6 @@ from mmgen.evaluation.fidelity.measure import measure_fidelity
 from mmgen.evaluation.privacy.audit import FULL, Audited, audit_section
 from mmgen.evaluation.privacy.neighbours import nearest
 from mmgen.evaluation.privacy.sides import Side
-from mmgen.provenance import machine
 from mmgen.training.loop import peak_memory_mb
 
 

@@ -22,8 +22,8 @@ from matplotlib.figure import Figure as Drawing
 from PIL import Image
 from reported_runs import Run, read_runs
 
-from mmgen.cli import run_command
-from mmgen.config import parse_config
+from mmgen.cli.config import parse_config
+from mmgen.cli.main import run_command
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.gate import attack_name

@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from mmgen.config import parse_config
+from mmgen.artifacts.provenance import machine
+from mmgen.cli.config import parse_config
 from mmgen.data.prepare import PairedData, Source, prepare
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
 from mmgen.evaluation.utility import UtilityConfig, train_and_test
-from mmgen.generate import generate_pairs
+from mmgen.generation.pairs import generate_pairs
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.presets import PRESETS, PresetName, build_mae
-from mmgen.provenance import machine
 from mmgen.training.batches import PairedBatches
 from mmgen.training.engine import make_accelerator
 from mmgen.training.loop import LoopConfig

@@ -23,13 +23,13 @@ import torch
 from mae_step import Engine
 from timm.models.vision_transformer import VisionTransformer
 
-from mmgen.config import parse_config
+from mmgen.artifacts.provenance import machine
+from mmgen.cli.config import parse_config
 from mmgen.models.attention_gan import AttentionGenerator, Critic, PooledAttention
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.classifiers import build_classifier
 from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.models.modality import Modality
-from mmgen.provenance import machine
 from mmgen.training import engine
 from mmgen.training.gan import GAN, GANConfig, GANTask
 from mmgen.training.loop import Position, peak_memory_mb

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmgen.config import parse_config
+from mmgen.artifacts.provenance import machine
+from mmgen.cli.config import parse_config
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
 from mmgen.presets import PRESETS, PresetName, build_mae
-from mmgen.provenance import machine
 from mmgen.training import engine
 from mmgen.training.loop import Position
 from mmgen.training.mae import MAEConfig, MAETask

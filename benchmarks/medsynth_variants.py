@@ -19,20 +19,20 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from mmgen.cli import run_command
+from mmgen.artifacts.provenance import machine
+from mmgen.cli.condensation_flags import ImageSetFlags
+from mmgen.cli.config import parse_config
+from mmgen.cli.main import run_command
 from mmgen.condensation import methods
 from mmgen.condensation.condenser import Length, to_samples
 from mmgen.condensation.medsynth import MedSynth, MedSynthConfig
 from mmgen.condensation.representatives import representatives
-from mmgen.condensation_flags import ImageSetFlags
-from mmgen.config import parse_config
 from mmgen.data.samples import Samples, people_in
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.evaluation.training_sets import random_subset
 from mmgen.evaluation.utility import utility
 from mmgen.names import IMAGE, BudgetName, ClassifierName
-from mmgen.provenance import machine
 from mmgen.training.engine import make_accelerator
 
 logger = logging.getLogger("mmgen")

@@ -27,14 +27,15 @@ import torch
 import torchaudio
 from threadpoolctl import threadpool_limits
 
-from mmgen.cli import run_command
-from mmgen.config import parse_config
-from mmgen.data.audio import AUDIO_SUFFIXES, AudioSettings, read_audio
+from mmgen.artifacts.provenance import machine, package_versions
+from mmgen.cli.config import parse_config
+from mmgen.cli.main import run_command
+from mmgen.data.audio import AUDIO_SUFFIXES, read_audio
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.mel import log_mel, mel_filterbank, mel_to_waveform
 from mmgen.data.phantoms import write_phantoms
 from mmgen.data.progress import progress_bar
 from mmgen.errors import UserError
-from mmgen.provenance import machine, package_versions
 
 SETTINGS = AudioSettings()
 ROUNDS = 32

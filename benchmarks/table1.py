@@ -38,9 +38,10 @@ from table1_rows import (
 )
 from table1_summary import markdown, summarise, unit_of
 
-from mmgen.cli import run_command
-from mmgen.condensation_flags import ImageSetFlags
-from mmgen.config import parse_config
+from mmgen.artifacts.provenance import config_to_dict, git_revision, machine, package_versions
+from mmgen.cli.condensation_flags import ImageSetFlags
+from mmgen.cli.config import parse_config
+from mmgen.cli.main import run_command
 from mmgen.data.prepare import PairedData
 from mmgen.data.samples import Samples
 from mmgen.data.writing.atomic import new_file
@@ -50,7 +51,6 @@ from mmgen.evaluation.report.text import duration, name_of, score
 from mmgen.evaluation.training_sets import random_subset
 from mmgen.evaluation.utility import UtilityConfig, reduced, train_and_test
 from mmgen.names import IMAGE, BudgetName, ClassifierName
-from mmgen.provenance import config_to_dict, git_revision, machine, package_versions
 from mmgen.training.engine import make_accelerator
 
 if TYPE_CHECKING:

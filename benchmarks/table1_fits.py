@@ -15,6 +15,8 @@ import torch
 from table1_rows import MEDSYNTH_REAL, NAMES, SELECTIONS
 from timm.models.vision_transformer import VisionTransformer
 
+from mmgen.artifacts.models import load_model
+from mmgen.artifacts.provenance import config_to_dict
 from mmgen.condensation import methods
 from mmgen.condensation.condenser import image_modality, to_samples
 from mmgen.condensation.medsynth import MedSynth, MedSynthConfig, condense
@@ -24,11 +26,9 @@ from mmgen.data.samples import Samples, people_in
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.evaluation.report.text import duration
-from mmgen.hub import load_model
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.real_images import RealImages
 from mmgen.names import IMAGE, AugmentationName, BudgetName, MethodName
-from mmgen.provenance import config_to_dict
 from mmgen.training.loop import peak_memory_mb
 from mmgen.training.runlog import read_metrics
 

@@ -25,9 +25,9 @@ _EXPORTS = {
     "UserError": "mmgen.errors",
     "audit": "mmgen.assessment.auditing",
     "evaluate": "mmgen.assessment.evaluating",
-    "generate_pairs": "mmgen.generate",
-    "load_model": "mmgen.hub",
-    "release": "mmgen.sharing.releasing",
+    "generate_pairs": "mmgen.generation.pairs",
+    "load_model": "mmgen.artifacts.models",
+    "write_release": "mmgen.release.releasing",
     "representatives": "mmgen.condensation.representatives",
     "write_phantom_images": "mmgen.data.phantoms",
     "write_phantoms": "mmgen.data.phantoms",
@@ -41,24 +41,24 @@ __all__ = [
     "evaluate",
     "generate_pairs",
     "load_model",
-    "release",
     "representatives",
     "write_phantom_images",
     "write_phantoms",
+    "write_release",
 ]
 
 if TYPE_CHECKING:
+    from mmgen.artifacts.models import load_model
     from mmgen.assessment.auditing import audit
     from mmgen.assessment.evaluating import evaluate
     from mmgen.condensation.representatives import representatives
     from mmgen.data.phantoms import write_phantom_images, write_phantoms
     from mmgen.errors import UserError
-    from mmgen.generate import generate_pairs
-    from mmgen.hub import load_model
+    from mmgen.generation.pairs import generate_pairs
     from mmgen.models.cross_modal_mae import CrossModalMAE
     from mmgen.models.medsynth import MedSynthGenerator
     from mmgen.models.modality import Modality
-    from mmgen.sharing.releasing import release
+    from mmgen.release.releasing import write_release
 
 
 def __getattr__(name: str) -> Any:

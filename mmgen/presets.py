@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from mmgen.data.audio import AudioSettings
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import ImageSettings
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings, settings_to_dict
@@ -17,6 +17,7 @@ from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.fusion import FusionQuery
 from mmgen.models.modality import Modality
+from mmgen.names import BudgetName
 
 
 @dataclass(frozen=True)
@@ -126,3 +127,26 @@ def _modality(name: str, preset: Preset, settings: Settings, train: Samples) -> 
     # bound that only faults reach.
     loudest = max(float(values[i : i + 1024].max()) for i in range(0, len(values), 1024)) + 3.0
     return Modality(name, settings.shape, (preset.audio_patch,) * 2, mean, std, padded, (settings.log_floor, loudest))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What goes with a preset beside the fit itself.
+
+    Attributes:
+        image_size: side of the images in pixels.
+        images_per_class: sizes of the condensed sets.
+        utility: how the measuring classifiers are trained.
+    """
+
+    image_size: int
+    images_per_class: tuple[int, ...]
+    utility: UtilityConfig
+
+
+SCALES: dict[BudgetName, Scale] = {
+    "quick": Scale(32, (10,), UtilityConfig(updates=20, seeds=1, max_side=32, balance="sampling")),
+    # Measured at 32 pixels, as data-set condensation usually is: it makes three seeds of four networks affordable.
+    "small": Scale(64, (10, 50), UtilityConfig(updates=100, max_side=32, balance="sampling")),
+    "paper": Scale(224, (50, 100), UtilityConfig(updates=2000, max_side=224, balance="sampling")),
+}

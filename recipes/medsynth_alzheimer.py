@@ -16,8 +16,8 @@ from typing import Literal
 
 from medsynth_isic import Recipe, run
 
-from mmgen.cli import run_command
-from mmgen.config import parse_config
+from mmgen.cli.config import parse_config
+from mmgen.cli.main import run_command
 from mmgen.names import AugmentationName
 
 

@@ -16,27 +16,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mmgen.artifacts.cards import size_lines, subjects_in_training, training_bytes
+from mmgen.artifacts.models import save_generator
+from mmgen.artifacts.provenance import Costs, config_to_dict, refuse_other_data, write_config
+from mmgen.assessment import condensed
 from mmgen.assessment.auditing import audit_run
+from mmgen.assessment.condensed import CondensedSets
 from mmgen.assessment.inputs import data_sets_of
 from mmgen.assessment.reporting import with_media, write_whole
 from mmgen.assessment.subject import Subject
-from mmgen.cli import run_command
+from mmgen.cli.condensation_flags import CondensationFlags
+from mmgen.cli.config import parse_config
+from mmgen.cli.main import run_command
 from mmgen.condensation.condenser import set_stages_aside
 from mmgen.condensation.medsynth import MedSynth
-from mmgen.condensation_flags import CondensationFlags
-from mmgen.condense import size_lines, subjects_in_training, training_bytes, write_set_of
-from mmgen.config import parse_config
 from mmgen.data.phantoms import write_phantom_images
 from mmgen.data.prepare import PairedData
 from mmgen.data.samples import people_in
 from mmgen.errors import UserError
-from mmgen.evaluation import condensed
-from mmgen.evaluation.condensed import CondensedSets
 from mmgen.evaluation.report.media import ReportMedia
-from mmgen.hub import save_generator
+from mmgen.generation.condensed import write_set_of
+from mmgen.generation.writing import OutputOptions
 from mmgen.names import IMAGE, ClassifierName
-from mmgen.output import OutputOptions
-from mmgen.provenance import Costs, config_to_dict, refuse_other_data, write_config
 from mmgen.training.engine import make_accelerator, part_ways
 from mmgen.training.runlog import read_metrics
 

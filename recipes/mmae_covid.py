@@ -18,27 +18,27 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
+from mmgen.artifacts.models import model_digest, save_model, start_from_timm, write_card
+from mmgen.artifacts.provenance import Costs, config_to_dict, write_config
 from mmgen.assessment.auditing import audit_run
 from mmgen.assessment.inputs import data_sets_of
+from mmgen.assessment.mae import Evaluated, evaluate_mae
 from mmgen.assessment.reporting import with_media, write_whole
 from mmgen.assessment.subject import Subject
-from mmgen.cli import run_command
-from mmgen.config import parse_config
+from mmgen.cli.config import parse_config
+from mmgen.cli.data_flags import CachedDataFlags
+from mmgen.cli.main import run_command
 from mmgen.data.phantoms import write_phantoms
 from mmgen.data.prepare import PairedData, prepare
 from mmgen.data.settings import Settings
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.errors import UserError
-from mmgen.evaluation.mae import Evaluated, evaluate_mae
-from mmgen.flags import CachedDataFlags
-from mmgen.generate import make_plan, model_settings, write_dataset
-from mmgen.hub import model_digest, save_model, start_from_timm, write_card
+from mmgen.generation.pairs import make_plan, model_settings, write_dataset
+from mmgen.generation.writing import OutputOptions
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.fusion import FusionQuery
 from mmgen.names import Precision
-from mmgen.output import OutputOptions
 from mmgen.presets import PRESETS, Preset, PresetName, build_mae
-from mmgen.provenance import Costs, config_to_dict, write_config
 from mmgen.training.batches import PairedBatches
 from mmgen.training.checkpoint import Checkpoints
 from mmgen.training.engine import make_accelerator, part_ways

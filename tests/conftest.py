@@ -15,6 +15,10 @@ PROJECT = Path(__file__).resolve().parents[1]
 # the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Scripts that tests start in processes of their own find the package and the helpers, too.
+_PATHS = [PROJECT, PROJECT / "tests" / "helpers"]
+os.environ["PYTHONPATH"] = os.pathsep.join([*map(str, _PATHS), *filter(None, [os.environ.get("PYTHONPATH")])])
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
@@ -40,7 +44,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model in a folder laid out as a run's: FOLDER/model/config.json."""
     from small import small_model
 
-    from mmgen.hub import save_model, write_card
+    from mmgen.artifacts.models import save_model, write_card
 
     folder = tmp_path_factory.mktemp("runs") / "small"
     counts = {"image": {"covid": 7, "healthy": 5}, "audio": {"covid": 4, "healthy": 9}}

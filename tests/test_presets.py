@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmgen.data.audio import AudioSettings
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import ImageSettings
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings, settings_from_dict
@@ -48,7 +48,7 @@ def test_a_model_knows_its_data(query):
     settings = {"image": preset.image, "audio": preset.audio}
     train = {name: fake_samples(values) for name, values in settings.items()}
     model = build_mae(preset, settings, train, query)
-    assert model.labels == ["covid", "healthy"]
+    assert model.class_names == ("covid", "healthy")
     assert {name: settings_from_dict(values) for name, values in model.preprocessing.items()} == settings
     assert model.config["fusion_query"] == (query or preset.fusion_query)
     for name, modality in model.modalities.items():

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mmgen.artifacts.models import model_digest
 from mmgen.assessment.inputs import (
     DOCUMENT,
     Paths,
@@ -17,6 +18,7 @@ from mmgen.assessment.inputs import (
     modality_of,
     parse_paths,
 )
+from mmgen.assessment.shown import pairs_figure
 from mmgen.assessment.subject import Subject, synthetic_samples, threat_of
 from mmgen.data.images import ImageSettings
 from mmgen.data.prepare import PairedData
@@ -29,11 +31,9 @@ from mmgen.evaluation.privacy.audit import FAST, FULL, Audited, audit_section
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict, judge, opens
 from mmgen.evaluation.privacy.sides import Side, varied
 from mmgen.evaluation.report.media import ReportMedia
-from mmgen.evaluation.shown import pairs_figure
-from mmgen.hub import model_digest
 from mmgen.models.cross_modal_mae import CrossModalMAE
-from mmgen.sharing.datasets import dataset_digest
-from mmgen.sharing.texts import privacy_section, with_section, without_records
+from mmgen.release.datasets import dataset_digest
+from mmgen.release.texts import privacy_section, with_section, without_records
 from mmgen.training.engine import best_device
 
 logger = logging.getLogger(__name__)

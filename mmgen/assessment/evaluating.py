@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from timm.models.vision_transformer import VisionTransformer
 
+from mmgen.artifacts.models import load_model, model_digest
 from mmgen.assessment.inputs import (
     DOCUMENT,
     Paths,
@@ -21,6 +22,8 @@ from mmgen.assessment.inputs import (
     read_synthetic,
     synthetic_settings,
 )
+from mmgen.assessment.shown import shown_samples, value_figure
+from mmgen.data.labels import align_labels
 from mmgen.data.manifest import label_key
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
@@ -31,10 +34,8 @@ from mmgen.evaluation.folds import utility_by_folds
 from mmgen.evaluation.measured import Measured, fingerprint
 from mmgen.evaluation.privacy.sides import Side, unseen
 from mmgen.evaluation.report.media import ReportMedia
-from mmgen.evaluation.shown import shown_samples, value_figure
-from mmgen.evaluation.training_sets import align_labels, four_sets
+from mmgen.evaluation.training_sets import four_sets
 from mmgen.evaluation.utility import UtilityConfig, utility
-from mmgen.hub import load_model, model_digest
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.modality import Modality
 from mmgen.models.timm_bridge import load_vit

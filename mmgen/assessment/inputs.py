@@ -11,7 +11,8 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
-from mmgen.data.audio import AUDIO_SUFFIXES, AudioSettings
+from mmgen.data.audio import AUDIO_SUFFIXES
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.decoded import UnusableFile
 from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings
 from mmgen.data.labels import apply_label_map, match_labels, rename_labels

@@ -9,14 +9,14 @@ from typing import Literal
 
 import numpy as np
 
+from mmgen.artifacts.models import Model, decoding, load_model
 from mmgen.assessment.inputs import DOCUMENT, Reading, data_sets_of, joined, read_synthetic, synthetic_settings
 from mmgen.condensation.condenser import to_samples
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.sides import Side
-from mmgen.generate import decoding, generate_pairs
-from mmgen.hub import Model, load_model
+from mmgen.generation.pairs import generate_pairs
 from mmgen.models.attention_gan import Critic
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.cross_modal_mae import CrossModalMAE

@@ -13,8 +13,8 @@ import torch
 from mmgen.data.samples import Samples
 from mmgen.data.statistics import channel_statistics
 from mmgen.errors import UserError, first_few
-from mmgen.models.attention_gan import check_images
 from mmgen.models.condensed import CondensedModel, LabelledImages
+from mmgen.models.images import check_images
 from mmgen.models.modality import Modality
 from mmgen.training.checkpoint import Checkpoints
 
@@ -124,7 +124,7 @@ class Condenser(ABC):
         return None
 
     def save(self, folder: Path) -> None:
-        """Write the model; :func:`mmgen.hub.load_model` reads it."""
+        """Write the model; :func:`mmgen.artifacts.models.load_model` reads it."""
         self.model.save_pretrained(folder)
 
     def _stage(self, name: str) -> tuple[Path | None, bool]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
 from mmgen.data.formats.sound_files import Sound, read_sound
 from mmgen.errors import UserError
@@ -16,53 +16,6 @@ from mmgen.errors import UserError
 AUDIO_SUFFIXES: Collection[str] = frozenset(
     {".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".au", ".webm", ".m4a"}
 )
-
-
-@dataclass(frozen=True)
-class AudioSettings:
-    """How a recording becomes log-mel segments; stored with every model that was trained on them.
-
-    The defaults are the paper's: 100 bands, 25 ms window, 10 ms hop, 400 frames cut into segments of 100. ``n_fft`` is
-    larger than the window because 100 bands over 201 bins leave empty filters, and a filterbank without full row rank
-    cannot be inverted.
-
-    Raises:
-        UserError: a value makes no sense.
-    """
-
-    sample_rate: int = 16_000
-    n_fft: int = 1024
-    win_length: int = 400
-    hop_length: int = 160
-    n_mels: int = 100
-    frames: int = 400
-    segment_frames: int = 100
-    log_floor: float = -11.5
-
-    def __post_init__(self) -> None:
-        for name in ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "frames", "segment_frames"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"{name} must be a whole number of at least 1, not {value!r}.")
-        if not self.hop_length <= self.win_length <= self.n_fft:
-            raise UserError(
-                "hop_length must not exceed win_length, nor win_length n_fft; they are "
-                f"{self.hop_length}, {self.win_length} and {self.n_fft}."
-            )
-        if not -80.0 <= self.log_floor <= 0.0:
-            raise UserError(f"log_floor must be between -80 and 0, not {self.log_floor}.")
-        if self.frames % self.segment_frames:
-            raise UserError(f"frames ({self.frames}) must be a multiple of segment_frames ({self.segment_frames}).")
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one segment: one channel, bands, frames."""
-        return (1, self.n_mels, self.segment_frames)
-
-    @property
-    def segment_samples(self) -> int:
-        """Waveform samples that one segment stands for."""
-        return self.segment_frames * self.hop_length
 
 
 def decode_sound(file: BinaryIO, settings: AudioSettings) -> Decoded:

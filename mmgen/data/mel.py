@@ -19,7 +19,7 @@ from mmgen.data.threads import one_thread
 from mmgen.errors import UserError
 
 if TYPE_CHECKING:
-    from mmgen.data.audio import AudioSettings
+    from mmgen.data.audio_settings import AudioSettings
 
 # Frames that are transformed at once on a CPU: what they need stays in its cache.
 _BLOCK = 128

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -88,3 +89,15 @@ def people_in(samples: Samples, manifest: Manifest) -> np.ndarray | None:
     unknown."""
     names = people_of(samples, manifest)
     return None if names is None else np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+class Sliceable(Protocol):
+    """What is read in slices of its first axis: an array, a memory map, the values of :class:`Samples`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    def __getitem__(self, part: slice) -> np.ndarray: ...

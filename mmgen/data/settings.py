@@ -8,7 +8,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from mmgen.data.audio import AUDIO_SUFFIXES, AudioSettings, decode_sound
+from mmgen.data.audio import AUDIO_SUFFIXES, decode_sound
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.decoded import Decoded
 from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings, decode_image
 from mmgen.errors import UserError

@@ -47,3 +47,8 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def cut(part: range, batch_size: int) -> list[range]:
+    """The samples of each batch of a part of a plan."""
+    return [range(start, min(start + batch_size, part.stop)) for start in range(part.start, part.stop, batch_size)]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mmgen.data.manifest import label_key
+from mmgen.data.labels import align_labels
 from mmgen.data.samples import Samples
-from mmgen.errors import UserError, first_few
+from mmgen.errors import UserError
 from mmgen.evaluation.utility import UtilityConfig, reduced
 
 
@@ -41,27 +39,6 @@ def four_sets(
         "real+synthetic": _joined(real, synthetic),
         "random_subset": [random_subset(real, per_class, seed + number) for number in range(config.seeds)],
     }
-
-
-def align_labels(samples: Samples, like: Samples) -> Samples:
-    """The same samples with the label names of ``like``, in its order and spelling; names are compared as
-    :func:`mmgen.data.manifest.label_key` does.
-
-    Raises:
-        UserError: a class of which only one of them has samples.
-    """
-    own, others = ({label_key(s.label_names[label]): label for label in np.unique(s.labels)} for s in (samples, like))
-    for lacking, has, present in (("real", own, others), ("synthetic", others, own)):
-        if missing := [key for key in has if key not in present]:
-            source = samples if lacking == "real" else like
-            names = first_few(source.label_names[has[key]] for key in missing)
-            raise UserError(
-                f"There are no {lacking} samples of {names}; give a class that has another name there the same one "
-                "with --label-map OLD=NEW, or leave it out with --label-map OLD=."
-            )
-    places = {label_key(name): label for label, name in enumerate(like.label_names)}
-    moved = np.array([places.get(label_key(name), -1) for name in samples.label_names])
-    return replace(samples, labels=moved[samples.labels], label_names=like.label_names)
 
 
 def random_subset(samples: Samples, per_class: ArrayLike, seed: int) -> Samples:

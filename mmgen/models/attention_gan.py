@@ -7,7 +7,6 @@ point between real and synthetic. The losses here are those of WGAN-GP (Gulrajan
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -17,22 +16,12 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from mmgen.errors import UserError
+from mmgen.models.images import check_images
 
 _HEADS = 4
 _MEMORY_SIDE = 14
 _FIRST_GATE = 0.1
 _FIRST_MASK = 0.25
-
-
-def check_images(image_size: int, channels: int) -> None:
-    """Raise :class:`UserError` unless images are squares of 32, 48, ... 256 pixels with 1 or 3 channels."""
-    if image_size % 16 or not 32 <= image_size <= 256:
-        raise UserError(
-            f"Images must be squares with a side of 32 to 256 pixels that is a multiple of 16, not {image_size}; "
-            "choose another image size."
-        )
-    if channels not in (1, 3):
-        raise UserError(f"Images have 1 (grey) or 3 (RGB) channels, not {channels}.")
 
 
 def _check_batch(x: Tensor, image_size: int, channels: int) -> None:
@@ -289,38 +278,3 @@ class Critic(nn.Module):
 
 
 # -- losses
-
-
-def gradient_penalty(critic: Callable[[Tensor], Critique], real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
-    """How far the critic's slope is from 1 between real and synthetic images: mean of (||grad_z F(z)||_2 - 1)^2, ().
-
-    z = e * x + (1 - e) * s (equation 3 without its misprint). Gradients of the result reach the critic's weights, not
-    the images. Computed in float32 under autocast too.
-
-    Args:
-        critic: gives a :class:`Critique`; scores of a batch must not depend on each other.
-        real, fake: images x and s, (B, C, H, W).
-        epsilon: (B,), uniform in [0, 1], one draw an image.
-    """
-    with torch.autocast(real.device.type, enabled=False):
-        e = epsilon.to(real.device, torch.float32).view(-1, 1, 1, 1)
-        z = (e * real.float() + (1.0 - e) * fake.float()).detach().requires_grad_()
-        (slope,) = torch.autograd.grad(critic(z).score.sum(), z, create_graph=True)
-        norm = (slope.square().sum(dim=(1, 2, 3)) + 1e-12).sqrt()  # at zero the root has no derivative
-        return (norm - 1.0).square().mean()
-
-
-def critic_loss(real: Tensor, fake: Tensor, penalty: Tensor, penalty_weight: float = 10.0) -> Tensor:
-    """E[F(s)] - E[F(x)] + lambda_GP * penalty, which the critic minimises (its part of equation 2).
-
-    Args:
-        real, fake: scores F(x) and F(s), (B,).
-        penalty: of :func:`gradient_penalty`.
-        penalty_weight: lambda_GP.
-    """
-    return fake.mean() - real.mean() + penalty_weight * penalty
-
-
-def generator_loss(fake: Tensor) -> Tensor:
-    """-E[F(s)], which the generator minimises (its part of equation 2); ``fake`` are scores F(s), (B,)."""
-    return -fake.mean()

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgen.errors import UserError, first_few
-from mmgen.models.attention_gan import check_images
-from mmgen.models.real_images import to_unit_range
+from mmgen.models.images import check_images, to_unit_range
 
 logger = logging.getLogger(__name__)
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmgen.errors import UserError
+from mmgen.models.generative import GenerativeModel
+from mmgen.names import IMAGE
 
 # Images are made in whole batches of this many of one class whatever is asked for, so that the first ten of fifty are
 # the ten that would be made alone, to the bit.
 BATCH = 16
-
-Origin = Literal["class", "noise", "stored", "real"]
 
 
 class LabelledImages(NamedTuple):
@@ -33,25 +32,16 @@ class LabelledImages(NamedTuple):
     class_names: tuple[str, ...]
 
 
-class CondensedModel(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
+class CondensedModel(GenerativeModel):
     """Base of what is kept of a condensed image set.
-
-    ``save_pretrained(folder)`` writes ``config.json``, parameters of the constructor, and ``model.safetensors``;
-    ``from_pretrained`` reads them.
 
     Attributes:
         method: the method that made it.
-        class_names: names of the labels.
         shape: (C, H, W) of one image.
-        origin: what its images are made from: "class", statistics of classes; "noise", random numbers; "stored", images
-            or latents in its file that were real images, began as such or were fitted to one each; "real", real images
-            that whoever runs it must hold.
         most_per_class: images of a class that there are; None: any number can be made.
     """
 
     method: str
-    class_names: tuple[str, ...]
-    origin: Origin
     most_per_class: int | None = None
 
     @property
@@ -60,18 +50,14 @@ class CondensedModel(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
         """(C, H, W) of one image."""
 
     @property
-    def may_hold_real_pixels(self) -> bool:
-        """Whether its images may be real ones in part or as a whole."""
-        return self.origin in ("stored", "real")
+    def preprocessing(self) -> dict[str, dict[str, Any]]:
+        """How image files become arrays of its size."""
+        channels, size, _ = self.shape
+        return {IMAGE: {"kind": IMAGE, "size": size, "channels": channels}}
 
     def available(self, label: int) -> int | None:
         """Images of a class that there are; None: any number."""
         return self.most_per_class
-
-    @property
-    @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """Parameters of the constructor that make a model of the same form, as in ``config.json``."""
 
     def sample(self, images_per_class: int, seed: int = 0) -> LabelledImages:
         """So many images of every class.
@@ -103,17 +89,3 @@ class CondensedModel(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
     @abstractmethod
     def make(self, label: int, batch: int, seed: int) -> Tensor:
         """Images number ``16 * batch`` on of a class, uint8 (16, C, H, W), on the CPU."""
-
-
-def to_bytes(images: Tensor) -> Tensor:
-    """[-1, 1] -> uint8 0..255."""
-    return ((images.float() + 1.0) * 127.5).round().clamp(0, 255).byte()
-
-
-def mixed_seed(*numbers: int) -> int:
-    """One seed from several numbers, by a rule that stays: 63 bits of a multiplicative hash."""
-    value = 0
-    for number in numbers:
-        value = ((value ^ (number + 0x9E3779B97F4A7C15)) * 0xBF58476D1CE4E5B9) % 2**64
-        value ^= value >> 31
-    return value >> 1

@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgen.errors import UserError
-from mmgen.models.attention_gan import Critique, check_images
-from mmgen.models.condensed import BATCH, CondensedModel, mixed_seed, to_bytes
+from mmgen.models.attention_gan import Critique
+from mmgen.models.condensed import BATCH, CondensedModel
+from mmgen.models.images import check_images, to_bytes
+from mmgen.models.seeds import mixed_seed
 
 ConditionalMethod = Literal["dcgan", "dim"]
 Norm = Literal["batch", "none"]
@@ -46,6 +48,7 @@ class ConditionalGenerator(CondensedModel):
         UserError: sizes or a method that are not offered, or more classes than half of the noise.
     """
 
+    kind = "conditional_gan"
     origin = "noise"
 
     def __init__(
@@ -85,7 +88,7 @@ class ConditionalGenerator(CondensedModel):
         return self.channels, self.image_size, self.image_size
 
     @property
-    def settings(self) -> dict[str, object]:
+    def config(self) -> dict[str, object]:
         """Parameters of the constructor."""
         sizes = {"image_size": self.image_size, "channels": self.channels, "class_names": list(self.class_names)}
         return sizes | {"method": self.method, "noise": self.noise, "width": self.width}

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from mmgen.errors import UserError
 from mmgen.models.fusion import FusionQuery, GradualCrossAttention, linear_xi
+from mmgen.models.generative import GenerativeModel, Threat
 from mmgen.models.masking import mask_from_order, shuffle, uniform_noise, visible_count
 from mmgen.models.modality import Modality
 from mmgen.models.streams import Decoder, EncoderStream, initialise
@@ -31,7 +30,7 @@ class Masked:
     mask: Tensor
 
 
-class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
+class CrossModalMAE(GenerativeModel):
     """K masked autoencoders whose encoders exchange information by gradual cross-attention.
 
     With K = 1 this is the plain masked autoencoder. All inputs and outputs of the public methods are in raw units
@@ -50,6 +49,9 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
     Raises:
         UserError: no or duplicate modalities, or ``fusion_query="other"`` with unequal token counts.
     """
+
+    kind = "cross_modal_mae"
+    origin = "real"
 
     def __init__(
         self,
@@ -76,7 +78,7 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
             raise UserError(
                 f"fusion_query='other' needs equal token counts, got {counts}; change patches or padding, or use 'own'."
             )
-        self.config = {
+        self._config = {
             "modalities": [modality.to_dict() for modality in parsed],
             "dim": dim,
             "depth": depth,
@@ -216,14 +218,29 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
         return {name: float(mask_ratio[name]) for name in self.modalities}
 
     @property
-    def labels(self) -> list[str]:
+    def config(self) -> dict[str, Any]:
+        """Parameters of the constructor."""
+        return self._config
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
         """Class names the model was trained with."""
-        return self.config["labels"]
+        return tuple(self._config["labels"])
+
+    @property
+    def threat(self) -> Threat:
+        """It is queried with real samples, which an attacker does not have: "S", the sets that were made of it."""
+        return "S"
+
+    @property
+    def may_hold_real_pixels(self) -> bool:
+        """No: every patch is decoded unless visible ones are pasted, which the data set then says."""
+        return False
 
     @property
     def preprocessing(self) -> dict[str, dict[str, Any]]:
         """How files became tensors, by modality."""
-        return self.config["preprocessing"]
+        return self._config["preprocessing"]
 
     @classmethod
     def from_pretrained(cls, *args: Any, strict: bool = True, **kwargs: Any) -> CrossModalMAE:
@@ -232,11 +249,6 @@ class CrossModalMAE(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
         See ``PyTorchModelHubMixin.from_pretrained``; :func:`mmgen.load_model` is the same with clearer errors.
         """
         return super().from_pretrained(*args, strict=strict, **kwargs)
-
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
-        """Write ``model.safetensors`` and ``config.json``; other arguments as in ``PyTorchModelHubMixin``."""
-        kwargs["config"] = kwargs.get("config") or self.config
-        return super().save_pretrained(save_directory, **kwargs)
 
     def noise(self, batch: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Masking noise {name: (B, N)}, drawn on the CPU in a fixed order."""

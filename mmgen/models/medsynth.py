@@ -11,8 +11,10 @@ from torch import Tensor
 from mmgen.errors import UserError, first_few
 from mmgen.models.attention_gan import AttentionGenerator
 from mmgen.models.class_prior import ClassPrior
-from mmgen.models.condensed import BATCH, CondensedModel, LabelledImages, Origin, mixed_seed, to_bytes
-from mmgen.models.real_images import to_unit_range
+from mmgen.models.condensed import BATCH, CondensedModel, LabelledImages
+from mmgen.models.generative import Origin
+from mmgen.models.images import to_bytes, to_unit_range
+from mmgen.models.seeds import mixed_seed
 from mmgen.names import InputPrior
 
 
@@ -35,6 +37,7 @@ class MedSynthGenerator(CondensedModel):
         UserError: sizes that are not offered, or an unknown prior.
     """
 
+    kind = "medsynth"
     method = "medsynth"
 
     def __init__(
@@ -75,7 +78,7 @@ class MedSynthGenerator(CondensedModel):
         return self.generator.config["channels"], size, size
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """Parameters of the constructor."""
         generator = {key: value for key, value in self.generator.config.items() if key != "classes"}
         prior = None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmgen.errors import UserError, first_few
+from mmgen.models.images import to_unit_range
 
 
 class ImageArray(Protocol):
@@ -70,8 +71,3 @@ class RealImages(nn.Module):
         if images.dtype != np.uint8:  # log-mel values, for example, would be no images
             raise UserError(f"Real images that are read from an array must be uint8, not {images.dtype}.")
         return torch.from_numpy(images)
-
-
-def to_unit_range(images: Tensor) -> Tensor:
-    """uint8 0..255 -> float32 in [-1, 1]; floats only become float32."""
-    return images.float() / 127.5 - 1.0 if images.dtype == torch.uint8 else images.float()

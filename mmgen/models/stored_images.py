@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from mmgen.errors import UserError
-from mmgen.models.attention_gan import check_images
-from mmgen.models.condensed import BATCH, CondensedModel, Origin
+from mmgen.models.condensed import BATCH, CondensedModel
+from mmgen.models.generative import Origin, Threat
+from mmgen.models.images import check_images
 
 StoringMethod = Literal["subset", "dm"]
 
@@ -36,6 +37,7 @@ class StoredImages(CondensedModel):
         UserError: an unknown method, or counts that do not fit it, or sizes that are not offered.
     """
 
+    kind = "stored_images"
     origin: Origin = "stored"
 
     def __init__(
@@ -72,11 +74,16 @@ class StoredImages(CondensedModel):
         return channels, height, width
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """Parameters of the constructor."""
         channels, image_size, _ = self.shape
         names = {"class_names": list(self.class_names), "method": self.method, "counts": list(self.counts)}
         return {"image_size": image_size, "channels": channels} | names
+
+    @property
+    def threat(self) -> Threat:
+        """A fixed set: there is no generator to query."""
+        return "S"
 
     @property
     def most_per_class(self) -> int:

@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmgen.errors import UserError
-from mmgen.models.condensed import BATCH, CondensedModel, Origin, to_bytes
+from mmgen.models.condensed import BATCH, CondensedModel
 from mmgen.models.conditional_gan import ConditionalGenerator
+from mmgen.models.generative import Origin
+from mmgen.models.images import to_bytes
 
 
 class StoredLatents(CondensedModel):
@@ -35,6 +37,7 @@ class StoredLatents(CondensedModel):
         UserError: sizes that are not offered, or no image.
     """
 
+    kind = "stored_latents"
     origin: Origin = "stored"
 
     def __init__(
@@ -58,7 +61,7 @@ class StoredLatents(CondensedModel):
     @classmethod
     def build(cls, generator: ConditionalGenerator, latents: Tensor) -> StoredLatents:
         """One of this generator itself and latents (K, images_per_class, noise)."""
-        sizes = {key: value for key, value in generator.settings.items() if key != "method"}
+        sizes = {key: value for key, value in generator.config.items() if key != "method"}
         model = cls(**sizes, images_per_class=latents.shape[1])
         model.generator = generator
         model.latents.copy_(latents)
@@ -70,9 +73,9 @@ class StoredLatents(CondensedModel):
         return self.generator.shape
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """Parameters of the constructor."""
-        return self.generator.settings | {"images_per_class": self.most_per_class, "method": self.method}
+        return self.generator.config | {"images_per_class": self.most_per_class, "method": self.method}
 
     @property
     def most_per_class(self) -> int:

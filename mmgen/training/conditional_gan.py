@@ -17,10 +17,11 @@ from torch import Generator, Tensor, nn
 
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.models.attention_gan import Critique, critic_loss, generator_loss, gradient_penalty
+from mmgen.models.attention_gan import Critique
 from mmgen.models.conditional_gan import ConditionalDiscriminator, ConditionalGenerator
+from mmgen.models.gan_losses import critic_loss, generator_loss, gradient_penalty
+from mmgen.models.images import to_unit_range
 from mmgen.models.modality import Modality
-from mmgen.models.real_images import to_unit_range
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.engine import synchronise_parameters
 from mmgen.training.gradients import LossStepper
@@ -226,7 +227,7 @@ def train_conditional_gan(
     batches = WholeBatches(train, parts * config.batch_size, steps, config.seed)
     task = ConditionalGANTask(gan, config, accelerator, modality, batches, matcher)
     identity = {
-        "generator": gan.generator.settings,
+        "generator": gan.generator.config,
         "discriminator": gan.discriminator.config,
         "modality": modality.to_dict(),
         "learning": asdict(config),

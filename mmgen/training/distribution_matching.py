@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.classifiers import ConvNet
-from mmgen.models.condensed import mixed_seed
 from mmgen.models.modality import Modality
 from mmgen.models.random_networks import draw_weights
+from mmgen.models.seeds import mixed_seed
 from mmgen.names import AugmentationName
 from mmgen.training.augmentation import Parameters, augment, draw
 from mmgen.training.batches import LabelledBatches

@@ -15,9 +15,10 @@ from torch import Generator, Tensor, nn
 
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.models.attention_gan import AttentionGenerator, Critic, critic_loss, generator_loss, gradient_penalty
+from mmgen.models.attention_gan import AttentionGenerator, Critic
+from mmgen.models.gan_losses import critic_loss, generator_loss, gradient_penalty
+from mmgen.models.images import to_unit_range
 from mmgen.models.modality import Modality
-from mmgen.models.real_images import to_unit_range
 from mmgen.names import AugmentationName, MatchingForm
 from mmgen.training.augmentation import augment, draw
 from mmgen.training.batches import LabelledBatches

@@ -170,7 +170,7 @@ def invert(
     loop = LoopConfig(groups, "constant", warmup=0.0, seed=config.seed)
     batches = GroupedBatches(samples, config.together, config.updates)
     identity = {
-        "generator": generator.settings,
+        "generator": generator.config,
         "learning": asdict(config),
         "loop": asdict(loop),
         "labels": hashlib.sha256(samples.labels.tobytes()).hexdigest(),

@@ -22,9 +22,9 @@ from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.classifiers import ConvNet
-from mmgen.models.condensed import mixed_seed
 from mmgen.models.modality import Modality
 from mmgen.models.random_networks import draw_weights
+from mmgen.models.seeds import mixed_seed
 from mmgen.names import AugmentationName
 from mmgen.training.augmentation import augment, draw
 from mmgen.training.batches import LabelledBatches

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from mmgen.errors import UserError
-from mmgen.models.condensed import mixed_seed
 from mmgen.models.random_networks import POOL, random_network
+from mmgen.models.seeds import mixed_seed
 from mmgen.names import AugmentationName
 from mmgen.training.augmentation import augment, draw
 from mmgen.training.gan import matching_loss

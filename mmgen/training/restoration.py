@@ -20,7 +20,7 @@ from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator
 from mmgen.models.class_prior import ClassPrior
-from mmgen.models.real_images import to_unit_range
+from mmgen.models.images import to_unit_range
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.engine import from_all, synchronise_parameters
 from mmgen.training.gradients import LossStepper

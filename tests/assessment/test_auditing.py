@@ -19,15 +19,15 @@ from small import small_model
 from tiny_medsynth import LABELS, small_generator
 
 import mmgen
+from mmgen.artifacts.models import model_digest, save_model
 from mmgen.assessment import auditing
-from mmgen.condense import write_condensed
 from mmgen.data.phantoms import write_phantoms
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy import audit as attacks
 from mmgen.evaluation.privacy.gate import opens
-from mmgen.hub import model_digest, save_model
+from mmgen.generation.condensed import write_condensed
 from mmgen.models.attention_gan import Critic
-from mmgen.sharing.datasets import dataset_digest
+from mmgen.release.datasets import dataset_digest
 from mmgen.training.checkpoint import Checkpoints
 
 ON_DATA = {"closest_record", "closest_record_features", "domias", "logan_black_box", "logan_black_box_paper"}

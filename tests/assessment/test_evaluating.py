@@ -20,18 +20,18 @@ from small import small_model
 from tiny_medsynth import LABELS, small_generator
 
 import mmgen
+from mmgen.artifacts.models import save_model
 from mmgen.assessment import evaluating
 from mmgen.assessment.evaluating import Measures
 from mmgen.assessment.inputs import Reading
-from mmgen.condense import write_condensed
 from mmgen.data.prepare import Preparation
 from mmgen.errors import UserError
 from mmgen.evaluation.fidelity.measure import MEASURES
 from mmgen.evaluation.utility import UtilityConfig
-from mmgen.generate import read_sources, write_dataset
-from mmgen.hub import save_model
-from mmgen.output import OutputOptions
-from mmgen.plan import make_plan
+from mmgen.generation.condensed import write_condensed
+from mmgen.generation.pairs import read_sources, write_dataset
+from mmgen.generation.plan import make_plan
+from mmgen.generation.writing import OutputOptions
 
 UTILITY = UtilityConfig(updates=1, seeds=1, max_side=32)
 SHORT = Measures(classifiers=("convnet",), utility=UTILITY)
@@ -94,9 +94,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 def test_it_is_importable_from_the_top() -> None:
     from mmgen.assessment.auditing import audit
-    from mmgen.sharing.releasing import release
+    from mmgen.release.releasing import write_release
 
-    assert mmgen.evaluate is evaluating.evaluate and mmgen.audit is audit and mmgen.release is release
+    assert mmgen.evaluate is evaluating.evaluate and mmgen.audit is audit and mmgen.write_release is write_release
     assert {"evaluate", "audit", "release"} <= set(mmgen.__all__)
 
 

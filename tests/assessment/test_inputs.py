@@ -12,6 +12,7 @@ from pictures import write_pictures
 from small import noise_samples
 from tiny_medsynth import LABELS, small_generator, tiny_samples
 
+from mmgen.artifacts.models import load_model
 from mmgen.assessment.inputs import (
     Reading,
     data_sets_of,
@@ -21,16 +22,15 @@ from mmgen.assessment.inputs import (
     read_synthetic,
     synthetic_settings,
 )
-from mmgen.condense import write_condensed
-from mmgen.data.audio import AudioSettings
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import ImageSettings
 from mmgen.data.phantoms import write_phantoms
 from mmgen.data.prepare import Preparation
 from mmgen.errors import UserError
-from mmgen.generate import write_dataset
-from mmgen.hub import load_model
-from mmgen.output import OutputOptions
-from mmgen.plan import make_plan
+from mmgen.generation.condensed import write_condensed
+from mmgen.generation.pairs import write_dataset
+from mmgen.generation.plan import make_plan
+from mmgen.generation.writing import OutputOptions
 
 BOTH = ("image", "audio")
 

@@ -20,7 +20,8 @@ from PIL import Image
 from small import PROJECT
 from tiny_medsynth import TINY
 
-from mmgen import condense
+from mmgen import presets
+from mmgen.artifacts.models import load_model
 from mmgen.condensation import dcgan, dm, medsynth, methods, subset
 from mmgen.condensation.condenser import Condenser
 from mmgen.condensation.features import FeatureConfig
@@ -28,7 +29,6 @@ from mmgen.data.samples import Samples
 from mmgen.data.writing.unfinished import alone_in
 from mmgen.errors import UserError
 from mmgen.evaluation.utility import UtilityConfig
-from mmgen.hub import load_model
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.stored_images import StoredImages
 
@@ -105,8 +105,8 @@ def table1(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     import table1
 
     FITTED.clear()
-    scale = condense.Scale(32, (2,), UtilityConfig(updates=2, batch_size=10, seeds=1, max_side=32))
-    monkeypatch.setitem(condense.SCALES, "quick", scale)
+    scale = presets.Scale(32, (2,), UtilityConfig(updates=2, batch_size=10, seeds=1, max_side=32))
+    monkeypatch.setitem(presets.SCALES, "quick", scale)
     for module, kind in ((dm, Darkened), (dcgan, Untrained)):
         monkeypatch.setitem(module.PRESETS, "quick", Config())
         monkeypatch.setitem(methods.METHODS, kind.method, kind)

@@ -13,12 +13,12 @@ import torch
 from accelerate import Accelerator
 from tiny_medsynth import tiny_samples
 
+from mmgen.artifacts.models import load_model
 from mmgen.condensation.condenser import image_modality
 from mmgen.condensation.dm import DM, PRESETS, DMConfig, real_images
 from mmgen.data.phantoms import phantom_lesion
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.hub import load_model
 from mmgen.models.classifiers import ConvNet
 from mmgen.models.random_networks import draw_weights
 from mmgen.training.classifier import ClassifierConfig, predict, train_classifier

@@ -13,10 +13,10 @@ from accelerate import Accelerator
 from tiny_condensers import TINY_SETTINGS
 from tiny_medsynth import tiny_samples
 
+from mmgen.artifacts.models import load_model
 from mmgen.condensation.methods import METHODS, preset
 from mmgen.condensation.representatives import representatives
 from mmgen.errors import UserError
-from mmgen.hub import load_model
 from mmgen.names import BudgetName, MethodName
 
 
@@ -48,7 +48,7 @@ def test_fit_sample_save_and_load_are_the_same_for_all(
     assert made.labels.tolist() == [0, 0, 1, 1] and made.label_names == train.label_names
     condenser.save(tmp_path / "model")
     loaded = load_model(tmp_path / "model")
-    assert loaded.method == method and loaded.settings == condenser.model.settings
+    assert loaded.method == method and loaded.config == condenser.model.config
     assert torch.equal(loaded.sample(2, seed=3).images, condenser.model.sample(2, seed=3).images)
     if condenser.chosen(2, seed=3) is None:
         again = loaded.sample(2, seed=3).images.numpy()

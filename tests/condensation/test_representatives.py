@@ -9,9 +9,9 @@ import pytest
 import torch
 from tiny_medsynth import small_generator
 
+from mmgen.artifacts.models import load_model
 from mmgen.condensation.representatives import chosen_set, representatives
 from mmgen.errors import UserError
-from mmgen.hub import load_model
 from mmgen.models.classifiers import ConvNet
 from mmgen.models.medsynth import MedSynthGenerator
 

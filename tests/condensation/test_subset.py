@@ -10,11 +10,11 @@ import pytest
 from accelerate import Accelerator
 from tiny_medsynth import tiny_samples
 
+from mmgen.artifacts.models import load_model
 from mmgen.condensation.features import FeatureConfig
 from mmgen.condensation.subset import PRESETS, Subset, SubsetConfig, herding, k_center
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.hub import load_model
 from mmgen.names import Selection
 
 TRAIN = tiny_samples((12, 5, 20))

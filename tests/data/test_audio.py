@@ -9,13 +9,8 @@ import pytest
 import soundfile
 import torch
 
-from mmgen.data.audio import (
-    AUDIO_SUFFIXES,
-    AudioSettings,
-    decode_sound,
-    log_mel_segments,
-    read_audio,
-)
+from mmgen.data.audio import AUDIO_SUFFIXES, decode_sound, log_mel_segments, read_audio
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
 from mmgen.data.manifest import read_manifest
 from mmgen.data.mel import log_mel, mel_filterbank

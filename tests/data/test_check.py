@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from mmgen.data.audio import AudioSettings
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.check import Findings, check_data, find_duplicates
 from mmgen.data.images import ImageSettings
 from mmgen.data.manifest import Columns, read_manifest

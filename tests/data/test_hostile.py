@@ -147,7 +147,8 @@ def test_the_check_names_what_training_cannot_use(originals, tmp_path, count):
 
 
 def can_be_decoded(path: Path) -> bool:
-    from mmgen.data.audio import AudioSettings, decode_sound
+    from mmgen.data.audio import decode_sound
+    from mmgen.data.audio_settings import AudioSettings
     from mmgen.data.decoded import UnusableFile
     from mmgen.data.images import ImageSettings, decode_image
 
@@ -164,7 +165,7 @@ def can_be_decoded(path: Path) -> bool:
 
 def check_all() -> None:
     """``mmgen check`` with this process's arguments, and at last the peak memory in MiB."""
-    from mmgen.cli import main
+    from mmgen.cli.main import main
 
     try:
         main()
@@ -182,7 +183,8 @@ def decode_all(kind: str) -> None:
 
         decode, settings = decode_image, [ImageSettings(64, 1), ImageSettings(64, 3)]
     else:
-        from mmgen.data.audio import AudioSettings, decode_sound
+        from mmgen.data.audio import decode_sound
+        from mmgen.data.audio_settings import AudioSettings
 
         decode, settings = decode_sound, [AudioSettings()]
     for number, path in enumerate(sys.stdin.read().splitlines()):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmgen.data.audio import AudioSettings
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.mel import join_segments, log_mel, mel_filterbank, mel_to_waveform
 from mmgen.data.phantoms import phantom_cough
 from mmgen.data.threads import one_thread

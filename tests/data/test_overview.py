@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmgen.data.audio import AudioSettings
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import ImageSettings
 from mmgen.data.manifest import Columns
 from mmgen.data.overview import Overview, Source, look, read_matched

@@ -9,7 +9,7 @@ import soundfile
 from PIL import Image
 
 from mmgen.data import prepare as prepare_module
-from mmgen.data.audio import AudioSettings
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.cache import Cache
 from mmgen.data.images import ImageSettings
 from mmgen.data.manifest import Manifest

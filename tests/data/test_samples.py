@@ -7,7 +7,8 @@ import pytest
 import soundfile
 from PIL import Image
 
-from mmgen.data.audio import AUDIO_SUFFIXES, AudioSettings
+from mmgen.data.audio import AUDIO_SUFFIXES
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings
 from mmgen.data.manifest import read_manifest
 from mmgen.data.samples import Samples, load_samples

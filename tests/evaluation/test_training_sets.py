@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mmgen.data.labels import align_labels
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.evaluation.training_sets import align_labels, four_sets, random_subset
+from mmgen.evaluation.training_sets import four_sets, random_subset
 from mmgen.evaluation.utility import UtilityConfig
 
 CONFIG = UtilityConfig(seeds=3, max_side=32)

@@ -11,7 +11,8 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from mmgen.data.audio import AudioSettings, log_mel_segments
+from mmgen.data.audio import log_mel_segments
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.phantoms import phantom_cough
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError

@@ -9,16 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from mmgen.errors import UserError
-from mmgen.models.attention_gan import (
-    AttentionGenerator,
-    ClassModulation,
-    Critic,
-    Critique,
-    PooledAttention,
-    critic_loss,
-    generator_loss,
-    gradient_penalty,
-)
+from mmgen.models.attention_gan import AttentionGenerator, ClassModulation, Critic, Critique, PooledAttention
+from mmgen.models.gan_losses import critic_loss, generator_loss, gradient_penalty
 
 CLASSES = 3
 

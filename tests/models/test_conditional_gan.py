@@ -81,9 +81,9 @@ def test_saved_and_loaded_samples_are_equal(method: str, tmp_path: Path) -> None
     model = generator(48, 1, method=method)
     model.save_pretrained(tmp_path)
     loaded = ConditionalGenerator.from_pretrained(tmp_path)
-    assert loaded.method == method and loaded.class_names == NAMES and loaded.settings == model.settings
+    assert loaded.method == method and loaded.class_names == NAMES and loaded.config == model.config
     assert torch.equal(loaded.sample(5, seed=1).images, model.sample(5, seed=1).images)
-    assert ConditionalGenerator(**model.settings).shape == model.shape
+    assert ConditionalGenerator(**model.config).shape == model.shape
 
 
 def test_settled_statistics_are_those_of_the_weights() -> None:

@@ -285,7 +285,7 @@ def test_save_and_load_give_equal_outputs(tmp_path, options):
     model = tiny.make_model(preprocessing=preprocessing, **options).eval()
     model.save_pretrained(tmp_path)
     loaded = CrossModalMAE.from_pretrained(tmp_path, strict=True).eval()
-    assert loaded.labels == list(tiny.LABELS)
+    assert loaded.class_names == tuple(tiny.LABELS)
     assert loaded.preprocessing == preprocessing
     assert loaded.modalities == model.modalities
     assert loaded.config == model.config

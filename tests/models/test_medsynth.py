@@ -155,7 +155,7 @@ def test_another_process_that_has_no_data_makes_the_same_bytes(tmp_path: Path) -
     model = small_generator()
     model.save_pretrained(tmp_path / "модель 1")
     (tmp_path / "empty").mkdir()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT), "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     arguments = [str(tmp_path / "модель 1"), str(tmp_path / "made.npy")]
     command = [sys.executable, "-c", "import torch; torch.set_num_threads(1)\n" + READER, *arguments]
     done = subprocess.run(command, env=environment, cwd=tmp_path / "empty", capture_output=True, text=True, timeout=120)
@@ -210,7 +210,12 @@ def test_the_configuration_is_sizes_and_names_alone(tmp_path: Path, real: bool) 
     config = json.loads(text)
     assert config.pop("prior", None) == (None if real else {"floor": 4, "directions": 8, "pooled": []})
     sizes = {"image_size": 32, "channels": 3, "width": 8, "blocks": 1}
-    assert config == {**sizes, "class_names": list(LABELS), "input_prior": "real" if real else "class"}
+    assert config == {
+        "kind": "medsynth",
+        **sizes,
+        "class_names": list(LABELS),
+        "input_prior": "real" if real else "class",
+    }
     assert "/" not in text and str(tmp_path) not in text
     again = MedSynthGenerator.from_pretrained(tmp_path)
     assert same_weights(again.state_dict(), model.state_dict())

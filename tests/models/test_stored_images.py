@@ -57,7 +57,7 @@ def test_saved_and_loaded_it_gives_equal_bytes(tmp_path: Path, method: StoringMe
     model.save_pretrained(tmp_path)
     loaded = StoredImages.from_pretrained(tmp_path)
     assert torch.equal(loaded.sample(4).images, model.sample(4).images) and loaded.images.dtype == torch.uint8
-    assert loaded.settings == model.settings and loaded.class_names == NAMES[:2] and loaded.method == method
+    assert loaded.config == model.config and loaded.class_names == NAMES[:2] and loaded.method == method
     assert (tmp_path / "model.safetensors").stat().st_size < model.images.numel() + 1000  # one byte a value
 
 

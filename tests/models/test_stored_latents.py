@@ -8,8 +8,9 @@ from tiny import same_weights
 from tiny_medsynth import LABELS
 
 from mmgen.errors import UserError
-from mmgen.models.condensed import BATCH, to_bytes
+from mmgen.models.condensed import BATCH
 from mmgen.models.conditional_gan import ConditionalGenerator
+from mmgen.models.images import to_bytes
 from mmgen.models.stored_latents import StoredLatents
 
 COUNT = BATCH + 2
@@ -54,8 +55,8 @@ def test_what_is_saved_gives_the_same_bytes(model: StoredLatents, tmp_path: Path
     loaded = StoredLatents.from_pretrained(tmp_path)
     assert torch.equal(loaded.sample(COUNT).images, model.sample(COUNT).images)
     assert loaded.method == "it_gan" and loaded.may_hold_real_pixels
-    assert loaded.settings == model.settings and loaded.shape == (3, 32, 32)
-    assert StoredLatents(**model.settings).state_dict().keys() == model.state_dict().keys()
+    assert loaded.config == model.config and loaded.shape == (3, 32, 32)
+    assert StoredLatents(**model.config).state_dict().keys() == model.state_dict().keys()
 
 
 def test_sampling_in_training_mode_changes_nothing(model: StoredLatents) -> None:

@@ -16,7 +16,8 @@ import yaml
 from accelerate.state import AcceleratorState
 from small import PROJECT, digests, run
 
-from mmgen import condense
+from mmgen import presets
+from mmgen.artifacts.models import load_model, model_digest
 from mmgen.condensation import medsynth
 from mmgen.condensation.backbone import BackboneConfig
 from mmgen.condensation.condenser import Length
@@ -26,7 +27,6 @@ from mmgen.data.phantoms import BRAINS, LESIONS, write_phantom_images
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.verify import verify_dataset
 from mmgen.evaluation.utility import UtilityConfig
-from mmgen.hub import load_model, model_digest
 from mmgen.models.medsynth import MedSynthGenerator
 
 ISIC, ALZHEIMER = (PROJECT / "recipes" / f"medsynth_{name}.py" for name in ("isic", "alzheimer"))
@@ -42,7 +42,7 @@ QUICK = replace(
     phase1=Length(2),
     phase2=Length(2),
 )
-SCALE = condense.Scale(32, (3,), UtilityConfig(updates=1, seeds=1, max_side=32, balance="sampling"))
+SCALE = presets.Scale(32, (3,), UtilityConfig(updates=1, seeds=1, max_side=32, balance="sampling"))
 FLAGS = ("--classifiers", "vit_lora", "convnet", "--ipc", "3", "2")
 
 
@@ -54,7 +54,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
 def call(monkeypatch: pytest.MonkeyPatch, script: Path, *arguments: object) -> int:
     monkeypatch.setitem(medsynth.PRESETS, "quick", QUICK)
-    monkeypatch.setitem(condense.SCALES, "quick", SCALE)
+    monkeypatch.setitem(presets.SCALES, "quick", SCALE)
     monkeypatch.setattr(sys, "argv", [str(script), *map(str, arguments)])
     monkeypatch.syspath_prepend(str(script.parent))
     AcceleratorState._reset_state(reset_partial_state=True)  # Accelerate's state is global

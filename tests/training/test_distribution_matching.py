@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.classifiers import ConvNet
-from mmgen.models.condensed import mixed_seed
 from mmgen.models.modality import Modality
+from mmgen.models.seeds import mixed_seed
 from mmgen.training import distribution_matching as module
 from mmgen.training.augmentation import augment, draw
 from mmgen.training.batches import LabelledBatches

@@ -20,9 +20,10 @@ from tiny import same_weights
 from torch import Tensor, nn
 
 from mmgen.errors import UserError
-from mmgen.models.attention_gan import Critic, critic_loss, gradient_penalty
+from mmgen.models.attention_gan import Critic
+from mmgen.models.gan_losses import critic_loss, gradient_penalty
+from mmgen.models.images import to_unit_range
 from mmgen.models.medsynth import MedSynthGenerator
-from mmgen.models.real_images import to_unit_range
 from mmgen.training import gan as module
 from mmgen.training import restoration
 from mmgen.training.batches import LabelledBatches
@@ -277,11 +278,11 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 def test_two_processes_are_one(accelerator: Accelerator, tmp_path: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     config = TESTS.parent / "recipes" / "configs" / "accelerate_cpu2.yaml"
     runs = [{**run, "out": str(tmp_path / f"{name}.pt")} for name, run in RUNS.items()]
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
-    command += [str(TESTS / "train_gan_tiny.py"), json.dumps(runs)]
+    command += [str(TESTS / "scripts" / "train_gan_tiny.py"), json.dumps(runs)]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
             errors = process.communicate(timeout=180)[1]

@@ -17,8 +17,8 @@ from torch import Tensor
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.classifiers import ConvNet
-from mmgen.models.condensed import to_bytes
 from mmgen.models.conditional_gan import ConditionalGenerator
+from mmgen.models.images import to_bytes
 from mmgen.models.modality import Modality
 from mmgen.training.inversion import InversionConfig, InversionTask, invert
 from mmgen.training.loop import Interrupted

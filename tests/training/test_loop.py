@@ -218,9 +218,8 @@ def one_thread():
 
 def start(run: dict) -> subprocess.Popen:
     """``train_tiny.py`` in a process of its own."""
-    path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-    environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, str(TESTS / "train_tiny.py"), json.dumps([run])]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, str(TESTS / "scripts" / "train_tiny.py"), json.dumps([run])]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 

@@ -123,14 +123,10 @@ def test_accumulating_parts_is_the_whole_batch(accelerator, coupling):
 
 def launch(runs: list[dict[str, Any]]) -> None:
     """Two processes on this machine's CPUs, as the recipes' configuration starts them."""
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "tests")]),
-    }
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     config = PROJECT / "recipes" / "configs" / "accelerate_cpu2.yaml"
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
-    command += [str(PROJECT / "tests" / "train_tiny.py"), json.dumps(runs)]
+    command += [str(PROJECT / "tests" / "scripts" / "train_tiny.py"), json.dumps(runs)]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
             errors = process.communicate(timeout=180)[1]

@@ -13,7 +13,7 @@ from tiny import same_weights
 from torch import Tensor
 
 from mmgen.errors import UserError
-from mmgen.models.real_images import to_unit_range
+from mmgen.models.images import to_unit_range
 from mmgen.training import restoration as module
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.loop import Position

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from mmgen.data.audio import AudioSettings
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import ImageSettings
 from mmgen.data.progress import progress_bar
 from mmgen.data.settings import Settings, settings_to_dict

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from mmgen.data.labels import align_labels
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
 from mmgen.errors import UserError
 from mmgen.evaluation.fidelity.features import PIXELS, make_extractor
 from mmgen.evaluation.fidelity.measure import measure_fidelity
-from mmgen.evaluation.training_sets import align_labels
 from mmgen.models.modality import Modality
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from mmgen.data.samples import Sliceable
 from mmgen.evaluation.privacy.membership import Scores
-from mmgen.evaluation.privacy.neighbours import Nearest, Sliceable, nearest, nearest_both, nearest_other
+from mmgen.evaluation.privacy.neighbours import Nearest, nearest, nearest_both, nearest_other
 
 # Root mean squared differences below which two records are the same: one grey level; a tenth of a decibel in log-mels.
 EXACT_GREY_LEVELS, EXACT_LOG_MEL = 1.0, 0.023

@@ -10,12 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgen.data.progress import progress_bar
-from mmgen.data.samples import Samples
+from mmgen.data.samples import Samples, Sliceable
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.membership import Scores
-from mmgen.evaluation.privacy.neighbours import Sliceable
+from mmgen.models.images import to_unit_range
 from mmgen.models.modality import Modality
-from mmgen.models.real_images import to_unit_range
 
 _LATENT = 64
 _CHUNK = 256

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmgen.data.samples import Sliceable
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.copies import Records
 from mmgen.evaluation.privacy.membership import Scores
-from mmgen.evaluation.privacy.neighbours import Sliceable
 
 # Directions whose variance is below this share of the greatest are rounding error, which whitening would blow up.
 _LEAST_VARIANCE = 1e-8

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmgen.data.samples import Sliceable
 from mmgen.evaluation.privacy.copies import Records
 from mmgen.evaluation.privacy.membership import Scores
-from mmgen.evaluation.privacy.neighbours import Sliceable
 from mmgen.models.attention_gan import Critique
-from mmgen.models.real_images import to_unit_range
+from mmgen.models.images import to_unit_range
 
 Judge = Callable[[Tensor], Tensor | Critique]
 

@@ -6,29 +6,18 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from mmgen.data.progress import progress_bar
+from mmgen.data.samples import Sliceable
 
 CHUNK = 1024
 # Sums of this many products of bytes fit into 32 bits; of the second number, into what float32 holds exactly.
 _INTEGER_BLOCK, _FLOAT_BLOCK = 1 << 16, 1024
 COPY_DISTANCE = 1.0
-
-
-class Sliceable(Protocol):
-    """What is read in slices of its first axis: an array, a memory map, the values of :class:`Samples`."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> np.dtype: ...
-
-    def __getitem__(self, part: slice) -> np.ndarray: ...
 
 
 class Nearest(NamedTuple):

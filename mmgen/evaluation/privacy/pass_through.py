@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmgen.evaluation.privacy.neighbours import Sliceable
+from mmgen.data.samples import Sliceable
 from mmgen.models.modality import Modality
 
 _CHUNK = 32

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from small import SETTINGS, SOUND
 
-from mmgen.data.audio import AudioSettings
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import ImageSettings
 from mmgen.data.writing.shard_writer import ShardWriter
 from mmgen.data.writing.synthetic import read_dataset

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmgen.data.audio import AudioSettings
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.mel import log_mel
 from mmgen.data.phantoms import phantom_cough, phantom_xray
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from small import LABELS
 
-from mmgen.data.audio import AudioSettings
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.phantoms import phantom_xray
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmgen.data.audio import AudioSettings
+from mmgen.data.audio_settings import AudioSettings
 from mmgen.evaluation.fidelity.sound import waveform_round_trip
 
 

@@ -22,8 +22,8 @@ from mmgen.evaluation.privacy.dcgan_attack import DCGANConfig
 from mmgen.evaluation.privacy.gate import judge, opens
 from mmgen.evaluation.privacy.sides import Side
 from mmgen.models.attention_gan import Critic
+from mmgen.models.images import to_unit_range
 from mmgen.models.modality import Modality
-from mmgen.models.real_images import to_unit_range
 
 FILMS = Modality("image", (1, 32, 32), (8, 8), (110.0,), (60.0,), value_range=(0.0, 255.0))
 # The attacker's GAN has tests of its own.

@@ -1,0 +1,1 @@
+"""Models and run folders on disk: saved, loaded, described."""

@@ -1,0 +1,216 @@
+"""Load, save and describe models; ImageNet weights from a timm name or a local file."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmgen.artifacts.cards import Counts, condensed_card, mae_card
+from mmgen.data.settings import Settings, settings_from_dict
+from mmgen.errors import UserError, first_few
+from mmgen.models.condensed import CondensedModel
+from mmgen.models.conditional_gan import ConditionalGenerator
+from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.medsynth import MedSynthGenerator
+from mmgen.models.stored_images import StoredImages
+from mmgen.models.stored_latents import StoredLatents
+from mmgen.models.timm_bridge import load_stream, pretrained, read_weights
+
+Model = CrossModalMAE | CondensedModel
+_WEIGHTS = "model.safetensors"
+
+_KINDS: dict[str, type[Model]] = {
+    kind.kind: kind for kind in (CrossModalMAE, MedSynthGenerator, ConditionalGenerator, StoredLatents, StoredImages)
+}
+
+
+def load_model(path_or_id: str | Path) -> Model:
+    """A trained model from a folder (or a run's folder), or from a hub id such as ``organisation/name``.
+
+    Only a name of that form that is no local path reaches for the network.
+
+    Raises:
+        UserError: nothing is there, or it is not a model of this library.
+    """
+    folder = Path(path_or_id)
+    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
+        folder = folder / "model"
+    local = (folder / "config.json").is_file()
+    # A mistyped runs/name has the form of an id too; the folder runs/ beside it gives it away.
+    is_id = isinstance(path_or_id, str) and path_or_id.count("/") == 1 and not path_or_id.startswith((".", "/", "~"))
+    if not local and (not is_id or folder.exists() or folder.parent.is_dir()):
+        raise UserError(f"There is no model in {path_or_id}: config.json is missing; give the model/ folder of a run.")
+    try:
+        config, weights = (_file_of(folder if local else str(path_or_id), name) for name in ("config.json", _WEIGHTS))
+        kind = _kind_of(config)
+        if kind is not CrossModalMAE:
+            _refuse_other_sizes(kind, config, weights)
+        return kind.from_pretrained(folder if local else str(path_or_id), strict=True).eval()
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"The model {path_or_id} cannot be loaded ({_in_one_line(error)}); save it again or check the name."
+        ) from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def _file_of(model: str | Path, name: str) -> Path:
+    """A file of a model in a folder, or on the hub."""
+    if isinstance(model, Path):
+        return model / name
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(model, name))
+
+
+def _refuse_other_sizes(kind: type[CondensedModel], config: Path, weights: Path) -> None:
+    """Raise ValueError unless the weights have the sizes that the configuration asks for, before any of them takes
+    memory: whatever it says, a small file makes a small model."""
+    from safetensors import safe_open
+
+    keys = json.loads(config.read_text("utf-8"))
+    known = {name: keys[name] for name in inspect.signature(kind).parameters if name in keys}
+    with torch.device("meta"):
+        wanted = {name: list(x.shape) for name, x in kind(**known).state_dict().items()}
+    with safe_open(weights, "pt") as file:
+        found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  # it is no mapping
+    if wanted != found:
+        other = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        raise ValueError(f"config.json and {weights.name} differ in {first_few(other)}")
+
+
+def _kind_of(config: Path) -> type[Model]:
+    """Which of the library's models a configuration belongs to."""
+    kind = json.loads(config.read_text(encoding="utf-8")).get("kind")
+    if kind not in _KINDS:
+        raise UserError(f"{config} names the kind {kind!r}, which this version does not know; update mmgen.")
+    return _KINDS[kind]
+
+
+def save_model(model: CrossModalMAE, folder: Path, counts: Counts) -> None:
+    """Write ``model.safetensors``, ``config.json`` and a card that describes the data by counts only.
+
+    ``counts`` are training files by modality and label.
+    """
+    model.save_pretrained(folder)
+    write_card(model, folder, counts)
+
+
+def write_card(
+    model: CrossModalMAE,
+    folder: Path,
+    counts: Counts,
+    measures: Mapping[str, Any] | None = None,
+    utility: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the model card ``README.md``, with short results by name where there are any, and ``utility.json``, section
+    ``utility`` of the report, if it is given."""
+    (folder / "README.md").write_text(mae_card(model, counts, measures or {}), encoding="utf-8")
+    if utility:
+        (folder / "utility.json").write_text(json.dumps(utility, indent=2) + "\n", encoding="utf-8")
+
+
+def save_generator(
+    model: CondensedModel,
+    folder: Path,
+    counts: Counts,
+    subjects: int | None = None,
+    sizes: Mapping[str, Any] | None = None,
+    measures: Mapping[str, Any] | None = None,
+    utility: Mapping[str, Any] | None = None,
+) -> None:
+    """Write everything that a receiver gets of a condensed model.
+
+    ``model.safetensors`` and ``config.json`` (class names and prior are in them), ``preview.png`` (synthetic images
+    only, so not of a model whose images may hold real ones), ``README.md`` (card), ``privacy.json`` and, where there is
+    any, ``utility.json``.
+
+    Args:
+        counts: training files by modality and label; nothing else is said of the data.
+        subjects: number of people in the training data, None if unknown.
+        sizes, measures: short results by name, for the card; the generator's own size is added.
+        utility: section ``utility`` of the report.
+    """
+    from PIL import Image
+
+    for name in ("preview.png", "utility.json"):  # of another generator
+        (folder / name).unlink(missing_ok=True)
+    model.save_pretrained(folder)
+    own_size = {"model": f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f} MB"}
+    card = condensed_card(model, counts, subjects, own_size | dict(sizes or {}), measures or {})
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    if not model.may_hold_real_pixels:
+        Image.fromarray(preview(model)).save(folder / "preview.png")
+    (folder / "privacy.json").write_text('{"audited": false}\n', encoding="utf-8")
+    if utility:
+        (folder / "utility.json").write_text(json.dumps(utility, indent=2) + "\n", encoding="utf-8")
+
+
+def preview(model: CondensedModel, per_class: int = 8) -> Any:
+    """A uint8 picture (H, W, 3): a row of synthetic images a class.
+
+    Raises:
+        UserError: a generator that starts from real images.
+    """
+    made = model.sample(per_class).images
+    rows = made.unflatten(0, (len(model.class_names), per_class)).expand(-1, -1, 3, -1, -1)
+    return rows.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2).numpy()
+
+
+def start_from_timm(model: CrossModalMAE, modality: str, name_or_file: str) -> None:
+    """Start one stream from ImageNet weights, given as a file or a timm model name.
+
+    Files are .safetensors, or .pt, .pth or .bin, which are read with ``weights_only``.
+
+    Raises:
+        UserError: neither can be had, or the sizes differ.
+    """
+    path = Path(name_or_file)
+    weights = read_weights(path) if path.is_file() else pretrained(name_or_file).state_dict()
+    load_stream(model.streams[modality], model.modalities[modality], weights)
+
+
+def model_config(model: Model) -> dict[str, Any]:
+    """What a model is built from, as in its ``config.json``: parameters of its constructor and nothing else."""
+    return model.config
+
+
+def model_digest(model: nn.Module) -> str:
+    """Twelve hexadecimal digits that name a model, whatever the folder it lies in.
+
+    They are taken over weights and, of this library's models, the configuration: with another name of a class or
+    another normalisation the same weights are another model.
+    """
+    digest = hashlib.sha256()
+    if isinstance(model, CrossModalMAE | CondensedModel):
+        digest.update(json.dumps(model_config(model), sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def decoding(model: Model) -> tuple[dict[str, Settings], list[str]]:
+    """How a model's training files were decoded, by modality, and what their labels were."""
+    return model_settings(model), list(model.class_names)
+
+
+def model_settings(model: Model) -> dict[str, Settings]:
+    """How the model's modalities relate to files; raises UserError when the model does not say."""
+    missing = [name for name in getattr(model, "modalities", ()) if name not in model.preprocessing]
+    if missing:
+        raise UserError(
+            f"The model does not say how {missing} were decoded (preprocessing in config.json); train it with a recipe."
+        )
+    return {name: settings_from_dict(model.preprocessing[name]) for name in model.preprocessing}

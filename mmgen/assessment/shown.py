@@ -1,0 +1,112 @@
+"""Real and synthetic samples for the page of a report: some of every label, and the pairs that are most alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmgen.data.audio_settings import AudioSettings
+from mmgen.data.mel import mel_to_waveform
+from mmgen.data.samples import Samples, Sliceable
+from mmgen.data.settings import Settings
+from mmgen.evaluation.report.figures import histograms
+from mmgen.evaluation.report.figures_privacy import pair_grid
+from mmgen.evaluation.report.media import Figure, Sample
+
+PAIRS = 12
+
+
+def shown_samples(
+    real: Mapping[str, Samples],
+    synthetic: Mapping[str, Samples],
+    settings: Mapping[str, Settings],
+    per_label: int = 4,
+) -> list[Sample]:
+    """Some samples of every label, real ones first.
+
+    Args:
+        real, synthetic: by modality, with the same label names. Synthetic modalities of one data set are shown row by
+            row together, real ones are not of the same people anyway.
+        settings: how each modality relates to files.
+    """
+    names = next(iter(synthetic.values())).label_names
+    return [
+        sample
+        for source, sets in (("real", real), ("synthetic", synthetic))
+        for label, label_name in enumerate(names)
+        for sample in _of_label(source, label, label_name, sets, settings, per_label)
+    ]
+
+
+def _of_label(
+    source: str,
+    label: int,
+    label_name: str,
+    sets: Mapping[str, Samples],
+    settings: Mapping[str, Settings],
+    count: int,
+) -> list[Sample]:
+    members = {name: np.flatnonzero(samples.labels == label) for name, samples in sets.items()}
+    count = min(count, *map(len, members.values()))
+    chosen = {
+        name: sets[name].values[rows[np.linspace(0, len(rows) - 1, count).astype(int)]]
+        for name, rows in members.items()
+        if count
+    }
+    return [_sample(source, label_name, {n: v[i] for n, v in chosen.items()}, settings) for i in range(count)]
+
+
+def _sample(source: str, label: str, values: Mapping[str, np.ndarray], settings: Mapping[str, Settings]) -> Sample:
+    image = next((values[name] for name, s in settings.items() if not isinstance(s, AudioSettings)), None)
+    sound = next(((values[name], s) for name, s in settings.items() if isinstance(s, AudioSettings)), None)
+    if sound is None:
+        return Sample(label, source, image, None, None)
+    log_mel = sound[0][0].astype(np.float32)
+    waveform = mel_to_waveform(torch.from_numpy(log_mel), sound[1]).numpy()
+    return Sample(label, source, image, log_mel, waveform, sound[1].sample_rate)
+
+
+def value_figure(name: str, real: Samples, synthetic: Samples) -> Figure:
+    """How the values of a modality are distributed, in some real and some synthetic samples."""
+    return Figure(
+        f"Intensities: {name}",
+        "Distribution of values in real test data and in the synthetic set.",
+        f"Histograms of {name} values, real and synthetic, one over the other.",
+        histograms(*(samples.at_most(500).values[:] for samples in (real, synthetic)), name),
+        section="fidelity",
+    )
+
+
+def pairs_figure(name: str, copies: Mapping[str, Any], synthetic: Sliceable, training: Sliceable) -> Figure | None:
+    """The synthetic records of a modality that lie nearest to training records, each beside its nearest; None without
+    any.
+
+    Args:
+        copies: entry "copies" of section ``privacy``.
+        synthetic, training: (N, C, H, W) that its rows count.
+    """
+    pairs = copies.get("pairs", [])[:PAIRS]
+    if not pairs:
+        return None
+    sides = [
+        [_shown(np.asarray(values[pair[side] : pair[side] + 1])[0]) for pair in pairs]
+        for side, values in (("synthetic", synthetic), ("training", training))
+    ]
+    words = {"exact": "exact copy", "near": "near copy", "nearest": "distance"}
+    return Figure(
+        f"Nearest pairs: {name}",
+        "Synthetic records (dashed frame), the nearest first, each beside the training record that it is nearest to. "
+        "A pair that looks the same is a copy.",
+        f"Pairs of a synthetic and a training record of {name}, with their distance.",
+        pair_grid(*sides, [f"{words[pair['kind']]}, {pair['distance']:.3g}" for pair in pairs]),
+        shows_real=True,
+        section="privacy",
+    )
+
+
+def _shown(record: np.ndarray) -> np.ndarray:
+    """A picture (C, H, W) of bytes, or a log-mel (bands, frames)."""
+    return record if record.dtype == np.uint8 else record[0].astype(np.float32)

@@ -1,0 +1,1 @@
+"""The command ``mmgen``: one file a command, and the flags that they share."""

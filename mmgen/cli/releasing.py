@@ -1,0 +1,63 @@
+"""``mmgen report`` and ``mmgen release``: the page of a run, and what of it may leave the house."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from mmgen.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Draw the page of a run again, with what was evaluated and audited since; needs no real data."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a run, or of an evaluation or audit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """Copy a model and data sets for others, if their audit allows it; without source ids, paths and names."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a run, model or data set."""
+    out: Path
+    """New folder for what may be shared."""
+    audit: Path | None = None
+    """Folder of the audit; RUN/audit if absent."""
+    only: Literal["all", "model", "data"] = "all"
+    """What to copy; data sets alone do not need to withstand attacks on the model."""
+    override: str | None = None
+    """Name of who releases it although the audit says no; recorded in the card."""
+    because: str | None = None
+    """Why, with --override; recorded in the card."""
+
+
+def report(options: Report) -> None:
+    """Run ``mmgen report``."""
+    from mmgen.assessment.reporting import redraw
+
+    logger.info("Report    %s", redraw(options.run))
+
+
+def release(options: Release) -> None:
+    """Run ``mmgen release``."""
+    from mmgen.cli.tables import verdict_lines
+    from mmgen.evaluation.privacy.gate import opens
+    from mmgen.release import releasing
+
+    if (options.override is None) != (options.because is None):
+        raise UserError("--override NAME and --because REASON belong together; give both or neither.")
+    override = None if options.override is None else (options.override, options.because or "")
+    verdicts = releasing.write_release(
+        options.run, options.out, override=override, what=options.only, audit=options.audit
+    )
+    by = "" if opens(verdicts) else f", on the responsibility of {options.override}"
+    logger.info("%s\n\nReleased  %s%s", verdict_lines(verdicts), options.out, by)

@@ -1,1 +1,0 @@
-"""The commands of the command line: the flags of each, and what it does with them."""

@@ -1,0 +1,1 @@
+"""Synthetic data sets: what is made, making it, writing it."""

@@ -1,0 +1,1 @@
+"""What may be shared: copied by an allow-list, with evidence and cards."""

@@ -1,1 +1,0 @@
-"""What may leave the house: copied by allow-list, cleaned and described."""

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import mmgen
+from mmgen.artifacts import provenance
+from mmgen.artifacts.provenance import Costs, config_to_dict, git_revision, machine, package_versions, write_config
+
+
+@dataclass(frozen=True)
+class Inner:
+    betas: tuple[float, float] = (0.9, 0.95)
+
+
+@dataclass(frozen=True)
+class Config:
+    images: Path | None = Path("a b/bilder")
+    out: Path | None = None
+    seed: int = 3
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_a_configuration_becomes_plain_values() -> None:
+    values = config_to_dict(Config())
+    assert values == {"images": "a b/bilder", "out": None, "seed": 3, "inner": {"betas": [0.9, 0.95]}}
+    assert json.loads(json.dumps(values)) == values
+
+
+def test_config_yaml_holds_what_the_result_came_from(tmp_path: Path) -> None:
+    write_config(tmp_path / "new" / "run", config_to_dict(Config()), {"image": "abc"})
+    document = yaml.safe_load((tmp_path / "new" / "run" / "config.yaml").read_text(encoding="utf-8"))
+    assert list(document) == ["config", "data_fingerprints", "versions", "git_revision", "machine"]
+    assert document["config"] == config_to_dict(Config())
+    assert document["data_fingerprints"] == {"image": "abc"}
+    assert document["versions"]["mmgen"] == mmgen.__version__
+    assert document["versions"]["python"] == platform.python_version()
+
+
+def test_versions_of_absent_packages_are_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "_PACKAGES", ("torch", "no-such-package"))
+    versions = package_versions()
+    assert versions["no-such-package"] == "absent"
+    assert versions["torch"].startswith("2.")
+
+
+def test_the_machine_is_described_without_names() -> None:
+    text = json.dumps(machine())
+    assert platform.node() not in text and str(Path.home()) not in text
+    assert machine()["threads"] >= 1 and machine()["device"] and machine()["processor"]
+
+
+def test_costs_of_phases_that_end() -> None:
+    costs = Costs(torch.device("cpu"))
+    with costs.phase("sleep"):
+        time.sleep(0.05)
+    with pytest.raises(RuntimeError), costs.phase("fail"):
+        raise RuntimeError
+    assert list(costs) == ["sleep"]
+    assert costs["sleep"].keys() == {"seconds", "device", "peak_memory_mb"}
+    assert 0.05 <= costs["sleep"]["seconds"] < 5 and costs["sleep"]["device"] == "cpu"
+    assert 10 < costs["sleep"]["peak_memory_mb"] < 1e6
+    assert json.loads(json.dumps(costs)) == costs
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false"]
+    return subprocess.run(
+        ["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_the_revision_is_that_of_the_source_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout = tmp_path / "checkout"
+    source = checkout / "mmgen" / "provenance.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("1")
+    monkeypatch.setattr(provenance, "__file__", str(source))
+    assert git_revision() is None  # no repository
+    git(checkout, "init", "-q")
+    assert git_revision() is None  # no revision yet
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-q", "-m", "first")
+    head = git(checkout, "rev-parse", "HEAD")
+    assert git_revision() == head
+    (checkout / "runs").write_text("not tracked")
+    assert git_revision() == head
+    source.write_text("2")
+    assert git_revision() == head + "+"
+
+
+def test_somebody_elses_repository_is_not_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git(tmp_path, "init", "-q")
+    (tmp_path / "file").write_text("1")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "theirs")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "env" / "site-packages" / "mmgen" / "provenance.py"))
+    (tmp_path / "env" / "site-packages").mkdir(parents=True)
+    assert git_revision() is None

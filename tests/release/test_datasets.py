@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from small import SETTINGS, SOUND, digests
+
+from mmgen.data.mel import mel_to_waveform
+from mmgen.data.writing.shard_writer import ShardWriter
+from mmgen.data.writing.synthetic import read_dataset
+from mmgen.data.writing.verify import verify_dataset
+from mmgen.data.writing.writer import FolderWriter, SyntheticSample, sha256
+from mmgen.errors import UserError
+from mmgen.release.datasets import dataset_digest, scrub_dataset
+from mmgen.release.scrubbing import Scrubber
+
+LABELS = ("covid", "ΑΒ c")
+SCRUBBER = Scrubber(frozenset({"annika", "lab-pc7"}))
+WRITERS = [FolderWriter, ShardWriter]
+
+
+def write(
+    folder: Path, writer: Callable[..., Any], traces: bool = True, per_class: int = 2, prior: str = "class"
+) -> Path:
+    """Pictures with sounds; with the traces that a generation leaves, and more."""
+    import torch
+
+    def samples() -> Any:
+        for index in range(2 * per_class):
+            rng = np.random.default_rng(index)
+            log_mel = rng.uniform(-9, 1, (40, 40)).astype(np.float32)
+            wave = mel_to_waveform(torch.from_numpy(log_mel), SOUND).numpy()
+            image = rng.integers(0, 256, (1, 32, 32), dtype=np.uint8)
+            yield SyntheticSample(index, {"image": image}, {"audio": (log_mel, wave)})
+
+    def describe(index: int) -> dict[str, Any]:
+        row = {"label": LABELS[index // per_class], "index": index, "model": "run of Annika" if traces else "run"}
+        return row | ({"source_audio_id": 9_900_000 + index, "from": "/home/annika/x.wav"} if traces else {})
+
+    about = {"seed": 0, "input_prior": prior} | (
+        {"at": "file:///home/annika", "source_image_id": 7, "host": "lab-pc7"} if traces else {}
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    made = writer(folder, SETTINGS, LABELS, per_class, 3, describe)
+    made.write(samples())
+    made.finish(about)
+    return folder
+
+
+def relist(folder: Path) -> None:
+    """Make a data set's checksums fit its files."""
+    about = json.loads((folder / "dataset.json").read_text())
+    about["checksums"] |= {name: sha256(folder / name) for name in about["checksums"]}
+    (folder / "dataset.json").write_text(json.dumps(about))
+
+
+def everything_in(folder: Path) -> bytes:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return b"\n".join(str(path.relative_to(folder)).encode() + b"\n" + path.read_bytes() for path in files)
+
+
+def files_of(left_out: list[str]) -> list[str]:
+    return [name for name in left_out if ": " not in name]
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_copy_holds_the_same_samples_and_no_traces(writer: Any, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", writer)
+    left_out = scrub_dataset(source, tmp_path / "out", SCRUBBER, "\n## Notes\n")
+    assert set(left_out) == {
+        *("metadata: source_audio_id", "metadata: from"),
+        *("dataset.json: at", "dataset.json: source_image_id", "dataset.json: host"),
+    }
+    assert len(left_out) == 5
+    assert verify_dataset(tmp_path / "out") == []
+    before, after = (read_dataset(folder, SETTINGS) for folder in (source, tmp_path / "out"))
+    for name in SETTINGS:
+        assert np.array_equal(before[name].values, after[name].values)
+        assert np.array_equal(before[name].labels, after[name].labels)
+        assert after[name].label_names == LABELS
+    text = everything_in(tmp_path / "out").lower()
+    for trace in (b"annika", b"lab-pc7", b"/home", b"file:", b"source_", b"9900000", b"9900003"):
+        assert trace not in text
+        assert trace in everything_in(source).lower()
+    assert (tmp_path / "out" / "README.md").read_text().endswith("\n## Notes\n")
+    about = json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))
+    assert about["seed"] == 0 and not about.keys() & {"at", "host"}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_set_without_traces_is_copied_byte_by_byte(writer: Any, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", writer, traces=False)
+    scrub_dataset(source, tmp_path / "out", SCRUBBER)
+    assert digests(tmp_path / "out") == digests(source)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_only_known_keys_are_kept(writer: Any, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", writer, traces=False)
+    if writer is FolderWriter:
+        table = source / "metadata.csv"
+        head, *rows = table.read_text(encoding="utf-8").splitlines()
+        text = "\n".join([f"{head},patient,source,audio_segments", *(f"{row},Rossi,Maria,Rossi" for row in rows)])
+        table.write_text(text + "\n", encoding="utf-8")
+    else:
+        planted = {"patient": "Rossi", "source": "Maria", "audio_segments": ["Rossi"]}
+
+        def plant(name: str, content: bytes) -> tuple[str, bytes]:
+            return name, json.dumps(json.loads(content) | planted).encode() if name.endswith(".json") else content
+
+        for shard in (source / "shards").glob("*.tar"):
+            rewrite_shard(shard, plant)
+    about = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
+    about |= {"patient": "Rossi", "generator": {"model": "run", "patient": "Rossi"}, "licence": ["Rossi"]}
+    about["preprocessing"]["image"]["patient"] = "Rossi"
+    about["per_class"] = {"Rossi": 1}
+    (source / "dataset.json").write_text(json.dumps(about))
+    relist(source)
+    assert b"Rossi" in everything_in(source)
+    left_out = scrub_dataset(source, tmp_path / "out", SCRUBBER)
+    assert left_out == ["metadata: patient", "metadata: source", "dataset.json: patient"]
+    assert all(trace not in everything_in(tmp_path / "out") for trace in (b"Rossi", b"Maria", b"patient"))
+    assert verify_dataset(tmp_path / "out") == [] and dataset_digest(tmp_path / "out") == dataset_digest(source)
+    assert read_dataset(tmp_path / "out", SETTINGS)["image"].label_names == LABELS
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("prior", ["class", "real", ""])
+def test_the_draw_of_real_samples_is_not_told(writer: Any, prior: str, tmp_path: Path) -> None:
+    """With the seed the real sample that each synthetic one was made from can be told."""
+    source = write(tmp_path / "set", writer, traces=False, prior=prior)
+    left_out = scrub_dataset(source, tmp_path / "out", SCRUBBER)
+    told = "seed" in json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))
+    assert told == (prior == "class")
+    assert left_out == ([] if told else ["metadata: index", "dataset.json: seed"])
+    assert verify_dataset(tmp_path / "out") == [] and dataset_digest(tmp_path / "out") == dataset_digest(source)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_the_digest_is_of_the_samples_and_outlasts_scrubbing(writer: Any, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", writer)
+    digest = dataset_digest(source)
+    assert len(digest) == 64
+    scrub_dataset(source, tmp_path / "out", SCRUBBER, "notes")
+    assert dataset_digest(tmp_path / "out") == digest
+    assert dataset_digest(write(tmp_path / "again", writer)) == digest
+    assert dataset_digest(write(tmp_path / "more", writer, per_class=3)) != digest
+
+
+def rewrite_shard(path: Path, change: Callable[[str, bytes], tuple[str, bytes] | None], **about: Any) -> None:
+    """Change members of a shard, or add one with the name None."""
+    with tarfile.open(path) as tar:
+        members = [(member.name, tar.extractfile(member).read()) for member in tar]  # type: ignore[union-attr]
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "Annika"}) as tar:
+        for name, content in filter(None, (change(*member) for member in members)):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.uname, entry.gname, entry.uid, entry.mtime = len(content), "annika", "lab-pc7", 1234, 1e9
+            tar.addfile(entry, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("what", ["label", "pixels", "name"])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_any_change_of_a_sample_changes_the_digest(writer: Any, what: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", writer)
+    digest = dataset_digest(source)
+    other = io.BytesIO()
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(other, "PNG")
+    if writer is FolderWriter:
+        picture = source / "images" / "covid" / "000000.png"
+        table = source / "metadata.csv"
+        if what == "pixels":
+            picture.write_bytes(other.getvalue())
+        elif what == "label":
+            table.write_text(table.read_text().replace(",covid,0,", ",ΑΒ c,0,"))
+        else:
+            table.write_text(table.read_text().replace("covid/000000.png", "covid/000001.png"))
+    else:
+
+        def change(name: str, content: bytes) -> tuple[str, bytes]:
+            if what == "pixels" and name == "000000.png":
+                content = other.getvalue()
+            if what == "label" and name == "000000.json":
+                content = content.replace(b"covid", "ΑΒ c".encode())
+            return (name.replace("000000", "000009") if what == "name" else name), content
+
+        rewrite_shard(source / "shards" / "000000.tar", change)
+    assert dataset_digest(source) != digest
+
+
+def test_notes_in_files_go_and_pixels_stay(tmp_path: Path) -> None:
+    source = write(tmp_path / "set", FolderWriter)
+    digest = dataset_digest(source)
+    path = source / "images" / "covid" / "000000.png"
+    before = path.read_bytes()
+    info = PngInfo()
+    info.add_text("author", "Annika")
+    with Image.open(path) as picture:
+        picture.load()
+        picture.save(path, pnginfo=info)
+    relist(source)
+    assert path.read_bytes() != before
+    assert dataset_digest(source) == digest  # the samples are the same
+    scrub_dataset(source, tmp_path / "out", SCRUBBER)
+    assert (tmp_path / "out" / "images" / "covid" / "000000.png").read_bytes() == before
+
+
+def test_owners_and_strangers_in_shards_go(tmp_path: Path) -> None:
+    source = write(tmp_path / "set", ShardWriter)
+    shard = min((source / "shards").glob("*.tar"))
+    digest = dataset_digest(source)
+
+    def add(name: str, content: bytes) -> tuple[str, bytes]:
+        return (name, content) if not name.endswith(".json") else (name, content + b"   ")
+
+    rewrite_shard(shard, add)
+    with tarfile.open(shard, "a") as tar:
+        entry = tarfile.TarInfo("000002.critic.pt")
+        entry.size = 6
+        tar.addfile(entry, io.BytesIO(b"annika"))
+        link = tarfile.TarInfo("000002.png.lnk")
+        link.type, link.linkname = tarfile.SYMTYPE, "/home/annika"
+        tar.addfile(link)
+    relist(source)
+    left_out = scrub_dataset(source, tmp_path / "out", SCRUBBER)
+    assert files_of(left_out) == [f"shards/{shard.name}/000002.critic.pt", f"shards/{shard.name}/000002.png.lnk"]
+    assert b"annika" not in everything_in(tmp_path / "out").lower()
+    assert dataset_digest(tmp_path / "out") == digest
+    with tarfile.open(tmp_path / "out" / "shards" / shard.name) as tar:
+        assert {(m.uname, m.gname, m.uid, m.gid, m.mtime, m.mode) for m in tar} == {("", "", 0, 0, 0, 0o644)}
+        assert not tar.pax_headers
+
+
+def test_only_what_is_listed_and_known_is_copied(tmp_path: Path) -> None:
+    source = write(tmp_path / "set", FolderWriter)
+    (source / "images" / "covid" / "real.png").write_bytes(b"a real picture")
+    (source / "critic.safetensors").write_bytes(b"weights")
+    (source / "link").symlink_to("/etc")
+    about = json.loads((source / "dataset.json").read_text())
+    (source / "notes.html").write_text("listed, but of no known kind")
+    about["checksums"]["notes.html"] = sha256(source / "notes.html")
+    (source / "dataset.json").write_text(json.dumps(about))
+    left_out = scrub_dataset(source, tmp_path / "out", SCRUBBER)
+    assert files_of(left_out) == ["critic.safetensors", "images/covid/real.png", "link", "notes.html"]
+    assert verify_dataset(tmp_path / "out") == []
+    copied = set(digests(tmp_path / "out"))
+    assert copied == set(digests(source)) - set(left_out)
+
+
+def spoil_link(folder: Path) -> None:
+    path = folder / "images" / "covid" / "000000.png"
+    path.rename(folder.parent / "elsewhere.png")
+    path.symlink_to(folder.parent / "elsewhere.png")
+
+
+def spoil_outside(folder: Path) -> None:
+    about = json.loads((folder / "dataset.json").read_text())
+    about["checksums"]["../../secret.png"] = "0" * 64
+    (folder / "dataset.json").write_text(json.dumps(about))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (spoil_link, "000000.png is a link, which is not followed"),
+        (spoil_outside, "outside of it"),
+        (lambda folder: (folder / "INCOMPLETE").touch(), "is not finished"),
+        (lambda folder: (folder / "dataset.json").unlink(), "no finished synthetic data set"),
+        (lambda folder: (folder / "dataset.json").write_text("[]"), "no finished synthetic data set"),
+        (lambda folder: (folder / "images" / "covid" / "000001.png").unlink(), "000001.png"),
+        (lambda folder: (folder / "images" / "covid" / "000001.png").write_bytes(b"GIF89a"), "it is no PNG"),
+    ],
+)
+def test_what_cannot_be_trusted_is_refused(spoil: Any, words: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", FolderWriter)
+    spoil(source)
+    for action in (lambda: scrub_dataset(source, tmp_path / "out", SCRUBBER), lambda: dataset_digest(source)):
+        with pytest.raises(UserError, match=words):
+            action()
+
+
+def test_a_table_that_names_other_files_is_refused(tmp_path: Path) -> None:
+    source = write(tmp_path / "set", FolderWriter)
+    table = source / "metadata.csv"
+    table.write_text(table.read_text().replace("images/covid/000000.png", "../../real.png"))
+    with pytest.raises(UserError, match="cannot be released as it is"):
+        scrub_dataset(source, tmp_path / "out", SCRUBBER)
+
+
+def test_a_label_that_looks_like_a_trace_stays(tmp_path: Path) -> None:
+    source = write(tmp_path / "set", FolderWriter)
+    scrubber = Scrubber(frozenset({"covid", "lab-pc7", "annika"}))
+    scrub_dataset(source, tmp_path / "out", scrubber)
+    with (tmp_path / "out" / "metadata.csv").open(encoding="utf-8") as file:
+        assert [row["label"] for row in csv.DictReader(file)] == ["covid"] * 2 + ["ΑΒ c"] * 2
+    assert "| covid | 2 |" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,100 @@
+"""Releases of condensed sets that are real images, began as such, or were fitted to such."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_medsynth import LABELS, tiny_samples
+
+from mmgen.artifacts.models import model_digest, save_generator
+from mmgen.errors import UserError
+from mmgen.generation.condensed import write_condensed
+from mmgen.models.condensed import CondensedModel
+from mmgen.models.conditional_gan import ConditionalGenerator
+from mmgen.models.stored_images import StoredImages
+from mmgen.models.stored_latents import StoredLatents
+from mmgen.release.datasets import dataset_digest
+from mmgen.release.releasing import ReleaseRefused, write_release
+
+QUIET = {
+    "auc": 0.5, "auc_ci": [0.47, 0.53], "tpr_at_1_fpr": 0.01, "tpr_at_1_fpr_ci": [0.0, 0.02], "n_members": 500,
+    "n_non_members": 500, "counts": True,
+}  # fmt: skip
+INNOCENT = {
+    "logan_black_box": QUIET | {"threat_model": "G"},
+    "domias": QUIET | {"threat_model": "S"},
+    "copies": {
+        "exact": 0, "near": 0, "of": 400, "share_closer_to_training": 0.5, "share_closer_ci": [0.46, 0.54], "pairs": []
+    },
+    "pass_through": {"share": 0.0, "how": "-", "patches": 0},
+}  # fmt: skip
+
+
+def model_of(method: str) -> CondensedModel:
+    """An untrained model of a method."""
+    if method in ("subset", "dm"):
+        train = tiny_samples((3, 3))
+        return StoredImages.build(np.asarray(train.values), train.labels, train.label_names, method)
+    torch.manual_seed(0)
+    generator = ConditionalGenerator(32, 3, list(LABELS), noise=8, width=4)
+    return generator.eval() if method == "dcgan" else StoredLatents.build(generator, torch.randn(2, 3, 8))
+
+
+def run_of(method: str, folder: Path) -> Path:
+    """A run with model, data set, and an audit that found nothing."""
+    model = model_of(method)
+    save_generator(model, folder / "model", {"image": dict.fromkeys(LABELS, 3)}, 6)
+    write_condensed(model, 3, 0, folder / "synthetic")
+    of = {
+        "model": model_digest(model),
+        "data_sets": {"synthetic": dataset_digest(folder / "synthetic")},
+        "modalities": ["image"],
+    }
+    about = {"audited": True, "created": "2026-01-02T03:04:05+00:00", "of": of, "privacy": INNOCENT, "verdicts": []}
+    (folder / "audit").mkdir()
+    (folder / "audit" / "privacy.json").write_text(json.dumps(about))
+    return folder
+
+
+@pytest.mark.parametrize("what", ["all", "model", "data"])
+def test_a_subset_of_real_images_is_never_released(what: str, tmp_path: Path) -> None:
+    run = run_of("subset", tmp_path / "run")
+    with pytest.raises(UserError, match="a subset of the real images, which is never released"):
+        write_release(run, tmp_path / "out", what=what, override=("Dr. Who", "because"))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="never released"):
+        write_release(run / "synthetic", tmp_path / "out", audit=run / "audit")
+    assert not (tmp_path / "out").exists()
+    readme = (run / "synthetic" / "README.md").read_text(encoding="utf-8")
+    assert readme.startswith("# Subset of a real data set") and "real samples, unchanged" in readme
+
+
+@pytest.mark.parametrize("method", ["dm", "it_gan"])
+@pytest.mark.parametrize("what", ["model", "data"])
+def test_what_began_as_real_images_needs_an_override(method: str, what: str, tmp_path: Path) -> None:
+    run = run_of(method, tmp_path / "run")
+    with pytest.raises(ReleaseRefused, match="made of real data, pixels of which it may hold"):
+        write_release(run, tmp_path / "out", what=what)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+    write_release(run, tmp_path / "out", what=what, override=("Dr. Who", "they agreed"))  # type: ignore[arg-type]
+    assert "they agreed" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_generator_from_noise_is_released_after_its_audit(tmp_path: Path) -> None:
+    run = run_of("dcgan", tmp_path / "run")
+    write_release(run, tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out" / "model").iterdir()}
+    assert names == {"README.md", "config.json", "model.safetensors", "preview.png", "privacy.json"}
+    about = json.loads((tmp_path / "out" / "synthetic" / "dataset.json").read_text(encoding="utf-8"))
+    assert about["generator"]["method"] == "dcgan" and about["input_prior"] == "noise"
+
+
+@pytest.mark.parametrize("method", ["subset", "dm", "it_gan", "dcgan"])
+def test_cards_do_not_deny_what_is_in_the_file(method: str, tmp_path: Path) -> None:
+    card = (run_of(method, tmp_path / "run") / "model" / "README.md").read_text(encoding="utf-8")
+    assert ("is a picture of a person" in card) == (method == "dcgan")
+    assert ("do not share them" in card) == (method == "subset")
+    assert ("may show real people" in card) == (method in ("dm", "it_gan"))
