@@ -37,9 +37,8 @@ from mmgen.cli.config import parse_config
 from mmgen.condensation import dim, dm
 from mmgen.data.phantoms.lesions import phantom_lesion
 from mmgen.data.samples import Samples
-from mmgen.models.classifiers import ConvNet
+from mmgen.models.classifiers import ConvNet, draw_weights
 from mmgen.models.modality import Modality
-from mmgen.models.random_networks import draw_weights
 from mmgen.models.seeds import mixed_seed
 from mmgen.names import BudgetName
 from mmgen.training.augmentation import draw

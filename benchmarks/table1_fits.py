@@ -27,7 +27,7 @@ from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.evaluation.report.text import duration
 from mmgen.models.condensed import CondensedModel
-from mmgen.models.real_images import RealImages
+from mmgen.models.medsynth import RealImages
 from mmgen.names import IMAGE, AugmentationName, BudgetName, MethodName
 from mmgen.training.loop import peak_memory_mb
 from mmgen.training.runlog import read_metrics

@@ -15,7 +15,7 @@ from mmgen.data.settings import Settings, settings_to_dict
 from mmgen.data.statistics import channel_statistics
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.cross_modal_mae import CrossModalMAE
-from mmgen.models.fusion import FusionQuery
+from mmgen.models.mae_layers import FusionQuery
 from mmgen.models.modality import Modality
 from mmgen.names import BudgetName
 

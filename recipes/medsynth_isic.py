@@ -35,8 +35,8 @@ from mmgen.data.prepare import PairedData
 from mmgen.data.samples import people_in
 from mmgen.errors import UserError
 from mmgen.evaluation.report.media import ReportMedia
-from mmgen.generation.condensed import write_set_of
-from mmgen.generation.writing import OutputOptions
+from mmgen.generation.plan import plan_of_fit
+from mmgen.generation.writing import OutputOptions, write_dataset
 from mmgen.names import IMAGE, ClassifierName
 from mmgen.training.engine import make_accelerator, part_ways
 from mmgen.training.runlog import read_metrics
@@ -178,7 +178,7 @@ def run(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
     with costs.phase("generate"):
         for count in config.images_per_class:
             folder, how = out / "synthetic" / f"ipc{count}", OutputOptions(overwrite=True)
-            write_set_of(model, count, config.seed, folder, how)
+            write_dataset(model.model, plan_of_fit(model, count, config.seed), folder, how)
     part_ways()
     if accelerator.is_main_process:
         page = judge(config, data, model, accelerator, costs)

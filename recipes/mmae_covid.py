@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
-from mmgen.artifacts.models import model_digest, save_model, start_from_timm, write_card
+from mmgen.artifacts.models import model_settings, save_model, start_from_timm, write_card
 from mmgen.artifacts.provenance import Costs, config_to_dict, write_config
 from mmgen.assessment.auditing import audit_run
 from mmgen.assessment.inputs import data_sets_of
@@ -33,10 +33,10 @@ from mmgen.data.prepare import PairedData, prepare
 from mmgen.data.settings import Settings
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.errors import UserError
-from mmgen.generation.pairs import make_plan, model_settings, write_dataset
-from mmgen.generation.writing import OutputOptions
+from mmgen.generation.plan import make_plan
+from mmgen.generation.writing import OutputOptions, write_dataset
 from mmgen.models.cross_modal_mae import CrossModalMAE
-from mmgen.models.fusion import FusionQuery
+from mmgen.models.mae_layers import FusionQuery
 from mmgen.names import Precision
 from mmgen.presets import PRESETS, Preset, PresetName, build_mae
 from mmgen.training.batches import PairedBatches
@@ -206,9 +206,7 @@ def main() -> None:
     with costs.phase("generate"):
         real = data.splits["train"]
         plan = make_plan(model, real, config.per_class, config.mask_ratio, config.seed)
-        folder = write_dataset(
-            model, plan, real, out / "synthetic", OutputOptions(overwrite=True), model_name=model_digest(model)
-        )
+        folder = write_dataset(model, plan, out / "synthetic", OutputOptions(overwrite=True))
     part_ways()
     if not accelerator.is_main_process:
         return

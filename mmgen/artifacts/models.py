@@ -18,20 +18,19 @@ from mmgen.errors import UserError, first_few
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.generative import GenerativeModel
 from mmgen.models.medsynth import MedSynthGenerator
-from mmgen.models.stored_images import StoredImages
-from mmgen.models.stored_latents import StoredLatents
+from mmgen.models.stored import StoredImages, StoredLatents
 from mmgen.models.timm_bridge import load_stream, pretrained, read_weights
 
-Model = CrossModalMAE | CondensedModel
 _WEIGHTS = "model.safetensors"
 
-_KINDS: dict[str, type[Model]] = {
-    kind.kind: kind for kind in (CrossModalMAE, MedSynthGenerator, ConditionalGenerator, StoredLatents, StoredImages)
+_KINDS: dict[str, type[GenerativeModel]] = {
+    model.kind: model for model in (CrossModalMAE, MedSynthGenerator, ConditionalGenerator, StoredLatents, StoredImages)
 }
 
 
-def load_model(path_or_id: str | Path) -> Model:
+def load_model(path_or_id: str | Path) -> GenerativeModel:
     """A trained model from a folder (or a run's folder), or from a hub id such as ``organisation/name``.
 
     Only a name of that form that is no local path reaches for the network.
@@ -50,8 +49,7 @@ def load_model(path_or_id: str | Path) -> Model:
     try:
         config, weights = (_file_of(folder if local else str(path_or_id), name) for name in ("config.json", _WEIGHTS))
         kind = _kind_of(config)
-        if kind is not CrossModalMAE:
-            _refuse_other_sizes(kind, config, weights)
+        _refuse_other_sizes(kind, config, weights)
         return kind.from_pretrained(folder if local else str(path_or_id), strict=True).eval()
     except UserError:
         raise
@@ -74,7 +72,7 @@ def _file_of(model: str | Path, name: str) -> Path:
     return Path(hf_hub_download(model, name))
 
 
-def _refuse_other_sizes(kind: type[CondensedModel], config: Path, weights: Path) -> None:
+def _refuse_other_sizes(kind: type[GenerativeModel], config: Path, weights: Path) -> None:
     """Raise ValueError unless the weights have the sizes that the configuration asks for, before any of them takes
     memory: whatever it says, a small file makes a small model."""
     from safetensors import safe_open
@@ -84,14 +82,14 @@ def _refuse_other_sizes(kind: type[CondensedModel], config: Path, weights: Path)
     with torch.device("meta"):
         wanted = {name: list(x.shape) for name, x in kind(**known).state_dict().items()}
     with safe_open(weights, "pt") as file:
-        found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  # it is no mapping
-    if wanted != found:
-        other = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-        raise ValueError(f"config.json and {weights.name} differ in {first_few(other)}")
+        stored = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  # it is no mapping
+    if wanted != stored:
+        differing = sorted(name for name in wanted.keys() | stored.keys() if wanted.get(name) != stored.get(name))
+        raise ValueError(f"config.json and {weights.name} differ in {first_few(differing)}")
 
 
-def _kind_of(config: Path) -> type[Model]:
-    """Which of the library's models a configuration belongs to."""
+def _kind_of(config: Path) -> type[GenerativeModel]:
+    """The class of models that a configuration belongs to."""
     kind = json.loads(config.read_text(encoding="utf-8")).get("kind")
     if kind not in _KINDS:
         raise UserError(f"{config} names the kind {kind!r}, which this version does not know; update mmgen.")
@@ -181,11 +179,6 @@ def start_from_timm(model: CrossModalMAE, modality: str, name_or_file: str) -> N
     load_stream(model.streams[modality], model.modalities[modality], weights)
 
 
-def model_config(model: Model) -> dict[str, Any]:
-    """What a model is built from, as in its ``config.json``: parameters of its constructor and nothing else."""
-    return model.config
-
-
 def model_digest(model: nn.Module) -> str:
     """Twelve hexadecimal digits that name a model, whatever the folder it lies in.
 
@@ -193,21 +186,16 @@ def model_digest(model: nn.Module) -> str:
     another normalisation the same weights are another model.
     """
     digest = hashlib.sha256()
-    if isinstance(model, CrossModalMAE | CondensedModel):
-        digest.update(json.dumps(model_config(model), sort_keys=True).encode())
+    if hasattr(model, "kind"):
+        digest.update(json.dumps(model.config, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:12]
 
 
-def decoding(model: Model) -> tuple[dict[str, Settings], list[str]]:
-    """How a model's training files were decoded, by modality, and what their labels were."""
-    return model_settings(model), list(model.class_names)
-
-
-def model_settings(model: Model) -> dict[str, Settings]:
-    """How the model's modalities relate to files; raises UserError when the model does not say."""
+def model_settings(model: GenerativeModel) -> dict[str, Settings]:
+    """How files of each modality become the model's arrays; raises UserError when the model does not say."""
     missing = [name for name in getattr(model, "modalities", ()) if name not in model.preprocessing]
     if missing:
         raise UserError(

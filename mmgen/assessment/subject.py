@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from mmgen.artifacts.models import Model, decoding, load_model
+from mmgen.artifacts.models import load_model, model_settings
 from mmgen.assessment.inputs import DOCUMENT, Reading, data_sets_of, joined, read_synthetic, synthetic_settings
 from mmgen.condensation.condenser import to_samples
 from mmgen.data.samples import Samples
@@ -20,9 +20,9 @@ from mmgen.generation.pairs import generate_pairs
 from mmgen.models.attention_gan import Critic
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.generative import GenerativeModel
 from mmgen.models.medsynth import MedSynthGenerator
-from mmgen.models.stored_images import StoredImages
-from mmgen.models.stored_latents import StoredLatents
+from mmgen.models.stored import StoredImages, StoredLatents
 from mmgen.training.checkpoint import Checkpoints
 
 # Samples that are drawn from a generator for its audit, over all classes.
@@ -40,7 +40,7 @@ class Subject:
         settings: how files of each modality become arrays.
     """
 
-    model: Model | None
+    model: GenerativeModel | None
     critic: Critic | None
     data_sets: Mapping[str, Path]
     settings: Mapping[str, Settings]
@@ -62,7 +62,7 @@ class Subject:
         if not here.exists() and not _is_hub_id(path):
             raise UserError(f"There is nothing at {path}; give a run, a model, a data set or a folder of files.")
         model = load_model(path)
-        known = decoding(model)[0]
+        known = model_settings(model)
         if unknown := [name for name in modalities if name not in known]:
             raise UserError(f"{path} has the modalities {', '.join(known)}, not {', '.join(unknown)}.")
         settings = {name: known[name] for name in modalities or known}
@@ -83,7 +83,7 @@ def critic_of(run: Path, model: object) -> Critic | None:
     return None
 
 
-def generator_of(model: Model | None) -> CondensedModel | None:
+def generator_of(model: GenerativeModel | None) -> CondensedModel | None:
     """What of a condensed model makes any number of images without real ones, None if nothing does."""
     if isinstance(model, StoredLatents):
         return model.generator
@@ -91,7 +91,7 @@ def generator_of(model: Model | None) -> CondensedModel | None:
     return model if able else None
 
 
-def threat_of(model: Model | None) -> Literal["G", "S"]:
+def threat_of(model: GenerativeModel | None) -> Literal["G", "S"]:
     """What an attacker has who has the model: "G", something to query, or "S", a set of samples."""
     return "G" if isinstance(model, CondensedModel) and not isinstance(model, StoredImages) else "S"
 
@@ -141,7 +141,7 @@ def _decoded(model: CrossModalMAE, members: Side, seed: int) -> dict[str, Sample
         name: Samples(
             np.concatenate([batch.values[name] for batch in batches]),
             every,
-            tuple(batches[0].label_names),
+            batches[0].class_names,
             np.arange(len(every)),
         )
         for name in model.modalities

@@ -67,8 +67,8 @@ def condense(options: Condense) -> None:
     from mmgen.artifacts.provenance import config_to_dict, refuse_other_data, write_config
     from mmgen.condensation.condenser import set_stages_aside
     from mmgen.condensation.methods import METHODS
-    from mmgen.generation.condensed import refuse_too_few, write_set_of
-    from mmgen.generation.writing import OutputOptions, refuse_occupied
+    from mmgen.generation.plan import plan_of_fit, refuse_too_few
+    from mmgen.generation.writing import OutputOptions, refuse_occupied, write_dataset
     from mmgen.training.engine import make_accelerator, part_ways
 
     run, resume, count = options.run_folder, options.resume is not None, options.ipc
@@ -98,7 +98,7 @@ def condense(options: Condense) -> None:
     refuse_too_few(model, count)
     if accelerator.is_main_process:
         _save_model(model, run / "model", data, count)
-    folder = write_set_of(condenser, count, options.seed, options.out, how)
+    folder = write_dataset(model, plan_of_fit(condenser, count, options.seed), options.out, how)
     part_ways()
     logger.info("Model          %s\nCondensed set  %s", run / "model", folder)
 

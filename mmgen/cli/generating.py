@@ -13,12 +13,12 @@ from mmgen.cli.data_flags import CachedDataFlags
 from mmgen.errors import UserError
 
 if TYPE_CHECKING:
-    from mmgen.data.samples import Samples
-    from mmgen.generation.writing import OutputOptions
-    from mmgen.models.condensed import CondensedModel
-    from mmgen.models.cross_modal_mae import CrossModalMAE
+    from mmgen.models.generative import GenerativeModel
 
 logger = logging.getLogger(__name__)
+
+# The flag that says where each modality's real samples are.
+_MODALITIES = {"image": "images", "audio": "audio"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,72 +67,42 @@ class Generate(CachedDataFlags):
 def generate(options: Generate) -> None:
     """Run ``mmgen generate``."""
     from mmgen.artifacts.models import load_model
-    from mmgen.generation.writing import OutputOptions
-    from mmgen.models.condensed import CondensedModel
+    from mmgen.generation.pairs import read_sources
+    from mmgen.generation.plan import make_plan
+    from mmgen.generation.writing import OutputOptions, write_dataset
 
     model = load_model(options.model)
-    how = OutputOptions(options.format, options.batch_size, options.shard_size, options.overwrite)
-    if isinstance(model, CondensedModel):
-        labels = _generate_images(model, options, how)
-    else:
-        labels = _generate_tuples(model, options, how)
-    logger.info("%d samples of %s are in %s", len(labels) * options.per_class, " and ".join(labels), options.out)
+    output = OutputOptions(options.format, options.batch_size, options.shard_size, options.overwrite)
+    _refuse_unused(options, model)
+    paths = {name: path for name in _MODALITIES if (path := getattr(options, _MODALITIES[name])) is not None}
+    own_ratios = {name: getattr(options, f"{name}_mask_ratio", None) for name in model.ratios(options.mask_ratio)}
+    ratios = {name: options.mask_ratio if own is None else own for name, own in own_ratios.items()}
+    real = read_sources(model, paths, options.source, options.preparation(options.out, options.seed), options.split)
+    plan = make_plan(
+        model,
+        real,
+        options.per_class,
+        ratios,
+        options.seed,
+        options.paste_visible,
+        options.segments,
+        options.choose_from,
+    )
+    write_dataset(model, plan, options.out, output, options.source_ids)
+    labels = " and ".join(plan.class_names)
+    logger.info("%d samples of %s are in %s", len(plan), labels, options.out)
 
 
-def _generate_images(model: CondensedModel, options: Generate, how: OutputOptions) -> tuple[str, ...]:
-    """A set of a condensed model; its labels."""
-    from mmgen.generation.condensed import from_real_images, write_condensed
-
+def _refuse_unused(options: Generate, model: GenerativeModel) -> None:
+    """Raise UserError for flags that a model has no use for."""
+    if model.ratios(options.mask_ratio):
+        if options.choose_from is not None:
+            raise UserError(f"--choose-from is for generators of images, not for {options.model}; leave it out.")
+        return
     unused = ["audio", "mask_ratio", "image_mask_ratio", "audio_mask_ratio", "segments", "paste_visible"]
-    unused += ["images"] if model.origin != "real" else []
+    unused += [] if model.needs_real_data else ["images"]
     defaults = {field.name: field.default for field in fields(Generate)}
     given = [f"--{name.replace('_', '-')}" for name in unused if getattr(options, name) != defaults[name]]
     if given:
-        needs = "only --images" if model.origin == "real" else "no real samples"
+        needs = "only --images" if model.needs_real_data else "no real samples"
         raise UserError(f"{options.model} is a condensed set, whose model takes {needs}; leave out {', '.join(given)}.")
-    made = None
-    if options.choose_from is not None:
-        made = _choose(model, options.per_class, options.choose_from, options.seed)
-    if model.origin == "real":
-        if options.images is None:
-            raise UserError(
-                f"{options.model} is a generator that starts from real images; give --images with some of every class."
-            )
-        how_read = options.preparation(options.out, options.seed)
-        made = from_real_images(
-            model, options.images, options.per_class, options.seed, options.source, how_read, options.split
-        )
-    write_condensed(
-        model, options.per_class, options.seed, options.out, how, made=made, chosen_from=options.choose_from
-    )
-    return model.class_names
-
-
-def _choose(model: CondensedModel, per_class: int, choose_from: int, seed: int) -> Samples:
-    """Representatives, made where :func:`write_condensed` would make images."""
-    from mmgen.condensation.representatives import representatives
-    from mmgen.data.threads import one_thread
-    from mmgen.training.engine import make_accelerator
-
-    if model.origin not in ("class", "noise"):
-        raise UserError("--choose-from needs a generator that makes images by itself; leave it out.")
-    with one_thread():
-        return representatives(model, per_class, choose_from, seed, make_accelerator().device)
-
-
-def _generate_tuples(model: CrossModalMAE, options: Generate, how: OutputOptions) -> tuple[str, ...]:
-    """A set of a cross-modal masked autoencoder; its labels."""
-    from mmgen.artifacts.models import model_digest
-    from mmgen.generation.pairs import make_plan, read_sources, write_dataset
-
-    if options.choose_from is not None:
-        raise UserError(f"--choose-from is for generators of images, not for {options.model}; leave it out.")
-    paths = {name: path for name, path in (("image", options.images), ("audio", options.audio)) if path is not None}
-    own_ratios = {"image": options.image_mask_ratio, "audio": options.audio_mask_ratio}
-    ratios = {name: options.mask_ratio if (own := own_ratios.get(name)) is None else own for name in model.modalities}
-    samples = read_sources(model, paths, options.source, options.preparation(options.out, options.seed), options.split)
-    plan = make_plan(
-        model, samples, options.per_class, ratios, options.seed, options.paste_visible, segments=options.segments
-    )
-    write_dataset(model, plan, samples, options.out, how, options.source_ids, model_digest(model))
-    return plan.label_names

@@ -13,7 +13,7 @@ from mmgen.condensation.condenser import Condenser, in_epochs
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.modality import Modality
-from mmgen.models.stored_images import StoredImages
+from mmgen.models.stored import StoredImages
 from mmgen.names import AugmentationName
 from mmgen.training.distribution_matching import DistributionConfig, match_distributions
 from mmgen.training.loop import LoopConfig

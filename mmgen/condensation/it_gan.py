@@ -17,7 +17,7 @@ from mmgen.condensation.features import FeatureConfig, trained_network
 from mmgen.errors import UserError
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.modality import Modality
-from mmgen.models.stored_latents import StoredLatents
+from mmgen.models.stored import StoredLatents
 from mmgen.names import AugmentationName
 from mmgen.training.distribution_matching import DistributionConfig, match_distributions
 from mmgen.training.inversion import InversionConfig, invert

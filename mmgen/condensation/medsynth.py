@@ -19,10 +19,8 @@ from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator, Critic
 from mmgen.models.class_prior import ClassPrior
-from mmgen.models.classifiers import build_classifier
-from mmgen.models.lora import ViTClassifier
-from mmgen.models.medsynth import MedSynthGenerator
-from mmgen.models.real_images import RealImages
+from mmgen.models.classifiers import ViTClassifier, build_classifier
+from mmgen.models.medsynth import MedSynthGenerator, RealImages
 from mmgen.names import OWN_BACKBONE, AugmentationName, InputPrior
 from mmgen.training.classifier import LEARNING_RATES, ClassifierConfig, train_classifier
 from mmgen.training.gan import GAN, GANConfig, train_gan

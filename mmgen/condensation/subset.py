@@ -11,7 +11,7 @@ import numpy as np
 from mmgen.condensation.condenser import Condenser
 from mmgen.condensation.features import FeatureConfig, embed, trained_network
 from mmgen.errors import UserError
-from mmgen.models.stored_images import StoredImages
+from mmgen.models.stored import StoredImages
 from mmgen.names import AugmentationName, Selection
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
 
-from mmgen.artifacts.models import Model, decoding, load_model, model_settings
+from mmgen.artifacts.models import load_model, model_settings
 from mmgen.data.labels import keep_labels
 from mmgen.data.manifest import label_key
 from mmgen.data.overview import Source, read_matched
@@ -17,18 +16,16 @@ from mmgen.data.prepare import Preparation, decode_files
 from mmgen.data.samples import Samples, samples_of
 from mmgen.data.settings import Settings
 from mmgen.data.threads import cut
-from mmgen.data.writing.writer import SyntheticSample
 from mmgen.errors import UserError, first_few
 from mmgen.generation.batches import SyntheticBatch, run_batches
-from mmgen.generation.plan import Plan, describe_plan, describe_run, describe_sample, make_plan
-from mmgen.generation.writing import OutputOptions, write_samples
-from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio
+from mmgen.generation.plan import make_plan
+from mmgen.models.generative import GenerativeModel, MaskRatio
 
 logger = logging.getLogger(__name__)
 
 
 def generate_pairs(
-    model: CrossModalMAE | str | Path,
+    model: GenerativeModel | str | Path,
     samples: Mapping[str, Samples | str | Path],
     per_class: int | None = None,
     mask_ratio: MaskRatio = 0.75,
@@ -64,7 +61,7 @@ def generate_pairs(
     """
     if isinstance(model, str | Path):
         model = load_model(model)
-    if not isinstance(model, CrossModalMAE):
+    if not model.ratios(mask_ratio):
         raise UserError("This model makes images without real ones; call its sample(images_per_class, seed).")
     decoded = {name: value for name, value in samples.items() if isinstance(value, Samples)}
     paths = {name: Path(value) for name, value in samples.items() if not isinstance(value, Samples)}
@@ -73,11 +70,11 @@ def generate_pairs(
     plan = make_plan(model, decoded, per_class, mask_ratio, seed, paste_visible, segments)
     # Batches are cut the same way whatever the shard, so that numbers are equal to the bit.
     batches = cut(range(len(plan)), batch_size)[shard[0] :: shard[1]]
-    yield from run_batches(model, plan, decoded, batches, device, progress)
+    yield from run_batches(model, plan, batches, device, progress)
 
 
 def read_sources(
-    model: Model,
+    model: GenerativeModel,
     paths: Mapping[str, Path],
     source: Callable[[Path, Settings], Source] = Source,
     how: Preparation | None = None,
@@ -93,7 +90,7 @@ def read_sources(
         source: what a path and settings become; says which layout and columns there are.
         how: label names, bad files and cache; splits are not made.
     """
-    settings, labels, how = *decoding(model), how or Preparation()
+    settings, labels, how = model_settings(model), list(model.class_names), how or Preparation()
     unknown = [name for name in paths if name not in settings]
     if unknown:
         raise UserError(f"The model has the modalities {list(settings)}, not {unknown}.")
@@ -120,44 +117,3 @@ def read_sources(
         usable, files, _ = decode_files(name, keep_labels(chosen, known), settings[name], how.cache, how.skip_bad)
         samples[name] = samples_of(usable, files)
     return samples
-
-
-def write_dataset(
-    model: CrossModalMAE,
-    plan: Plan,
-    samples: Mapping[str, Samples],
-    folder: Path,
-    how: OutputOptions | None = None,
-    source_ids: bool = True,
-    model_name: str = "",
-) -> Path:
-    """Carry out a plan and write it as a data set; see :func:`mmgen.generation.writing.write_samples`.
-
-    Args:
-        source_ids: keep the row numbers of the real samples in the metadata (they never are names).
-        model_name: what to call the model in the metadata.
-    """
-    settings = model_settings(model)
-
-    def make(batches: Sequence[range], device: torch.device) -> Iterator[SyntheticSample]:
-        return _one_by_one(run_batches(model, plan, samples, batches, device), settings)
-
-    return write_samples(
-        folder,
-        settings,
-        plan.label_names,
-        plan.per_class,
-        make,
-        partial(describe_sample, plan, samples, source_ids=source_ids, model_name=model_name),
-        describe_plan(plan, model_name),
-        describe_run(model, plan, samples) | {"source ids": source_ids, "model name": model_name},
-        how or OutputOptions(),
-    )
-
-
-def _one_by_one(batches: Iterable[SyntheticBatch], settings: Mapping[str, Settings]) -> Iterator[SyntheticSample]:
-    for batch in batches:
-        for row, index in enumerate(batch.indices.tolist()):
-            values = {name: batch.values[name][row] for name in settings}
-            sounds = {name: (values[name][0], waves[row]) for name, waves in batch.waveforms.items()}
-            yield SyntheticSample(index, {name: values[name] for name in values if name not in sounds}, sounds)

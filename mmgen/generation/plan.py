@@ -1,95 +1,144 @@
-"""What a generation run makes: which real samples each synthetic one starts from, and how a run is told from others."""
+"""A plan says which samples a generation makes, and which real sample each of them starts from."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from mmgen.artifacts.models import model_digest
+from mmgen.condensation.condenser import Condenser
+from mmgen.condensation.medsynth import condense
+from mmgen.condensation.representatives import representatives
+from mmgen.data.manifest import label_key
 from mmgen.data.samples import Samples
 from mmgen.data.threads import one_thread
-from mmgen.errors import UserError
-from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio
-from mmgen.models.masking import visible_count
+from mmgen.errors import UserError, first_few
+from mmgen.models.condensed import CondensedModel
+from mmgen.models.cross_modal_mae import CrossModalMAE, visible_count
+from mmgen.models.generative import GenerativeModel, MaskRatio
+from mmgen.models.medsynth import RealImages
+from mmgen.models.seeds import numpy_stream
+from mmgen.training.engine import make_accelerator
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a generation run makes: a function of (sources, per_class, seed) alone.
+    """What a generation makes, with any model: ``per_class`` samples of each class, one class after another.
 
-    Sample ``i`` has label ``i // per_class``; for each modality ``sources[name][i]`` is the real sample it starts from,
-    or -1 when the modality is made from the others alone. ``lengths[name][i]`` samples from there on, segments of one
-    recording, are used for it.
+    Attributes:
+        real: real samples by modality, where the model starts from some.
+        sources: {modality: (N,)} the sample of ``real`` that each one starts from, or -1 where the modality is made
+            from the others alone.
+        lengths: {modality: (N,)} so many samples from there on, segments of one recording, are used.
+        ratios: hidden share of the real samples of each modality; empty for models that hide nothing of them.
+        paste_visible: keep visible patches of real samples.
+        segments: the most segments that a sound may have.
+        fixed: the samples themselves, where they are others than the model's first ones.
+        chosen_from: draws of each class that ``fixed`` was chosen from, if it was.
     """
 
-    labels: np.ndarray
-    label_names: tuple[str, ...]
-    sources: dict[str, np.ndarray]
-    lengths: dict[str, np.ndarray]
-    ratios: dict[str, float]
+    class_names: tuple[str, ...]
     per_class: int
     seed: int
-    paste_visible: bool
+    real: Mapping[str, Samples] = field(default_factory=dict)
+    sources: Mapping[str, np.ndarray] = field(default_factory=dict)
+    lengths: Mapping[str, np.ndarray] = field(default_factory=dict)
+    ratios: Mapping[str, float] = field(default_factory=dict)
+    paste_visible: bool = False
     segments: int = 1
+    fixed: Samples | None = None
+    chosen_from: int | None = None
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.class_names) * self.per_class
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) index into ``class_names``."""
+        return np.repeat(np.arange(len(self.class_names)), self.per_class)
 
 
 def make_plan(
-    model: CrossModalMAE,
-    samples: Mapping[str, Samples],
+    model: GenerativeModel,
+    real: Mapping[str, Samples] | None = None,
     per_class: int | None = None,
     mask_ratio: MaskRatio = 0.75,
     seed: int = 0,
     paste_visible: bool = False,
     segments: int = 1,
+    choose_from: int | None = None,
 ) -> Plan:
-    """Choose partners: each modality goes through its samples of a label in a random order of its own, again and again.
+    """Plan a generation; the plan is a function of the arguments alone.
+
+    A model that reconstructs real samples gets partners of one label: each modality goes through its samples of a label
+    in a random order of its own, again and again.
 
     Args:
+        real: real samples by modality, for a model that needs some.
         per_class: None makes as many of each label as the largest class of any modality has to start from.
+        mask_ratio: hidden share of the real samples, one number or one a modality.
         segments: length of sounds: up to so many consecutive segments of one recording become one sound, with the same
             partner. What is left of a recording, or a shorter one, gives a shorter sound; one that is made from the
             others alone has one segment.
+        choose_from: for a generator of images, choose those that stand for so many draws of each class, see
+            :func:`mmgen.condensation.representatives.representatives`.
 
     Raises:
-        UserError: no samples of a modality that is not hidden whole, no sample at all, or labels that differ.
+        UserError: no samples of a modality that is not hidden whole, no sample at all, labels that differ, numbers out
+            of range, or more images than a model holds.
     """
-    ratios = model.ratios(mask_ratio)
-    _check(model, ratios, per_class, seed, segments)
+    ratios, real = model.ratios(mask_ratio), real or {}
+    if not ratios:
+        return _plan_images(model, real, per_class or 0, seed, choose_from)
+    if choose_from is not None:
+        raise UserError("--choose-from is for generators of images; leave it out.")
+    _check_partners(model, ratios, per_class, seed, segments)
+    clips = {name: _clips(samples, segments) for name, samples in real.items()}
     if per_class is None:
-        starts = [(s, _clips(s, segments)[0]) for s in samples.values() if len(s)]
-        per_class = max((int(np.bincount(s.labels[start]).max()) for s, start in starts), default=1)
-    used = [name for name in model.modalities if ratios[name] < 1.0]
-    absent = [name for name in used if name not in samples]
+        counts = [np.bincount(real[name].labels[starts]) for name, (starts, _) in clips.items()]
+        per_class = max((int(count.max()) for count in counts if len(count)), default=1)
+    used = [name for name, ratio in ratios.items() if ratio < 1.0]
+    absent = [name for name in used if name not in real]
     if absent or not used:
         hint = f"there are no samples of {absent}" if absent else "every modality is hidden whole"
         raise UserError(
             f"Nothing to start from: {hint}; give its files, or a mask ratio of 1 for it and less for another modality."
         )
-    label_names = samples[used[0]].label_names
-    if any(samples[name].label_names != label_names for name in used):
-        raise UserError(f"Modalities have different labels: { {name: samples[name].label_names for name in used} }.")
-    labels = np.repeat(np.arange(len(label_names)), per_class)
-    sources = {name: np.full(len(labels), -1) for name in model.modalities}
-    lengths = {name: np.ones(len(labels), dtype=np.int64) for name in model.modalities}
-    for position, name in enumerate(model.modalities):
+    class_names = real[used[0]].label_names
+    if any(real[name].label_names != class_names for name in used):
+        raise UserError(f"Modalities have different labels: { {name: real[name].label_names for name in used} }.")
+    total = len(class_names) * per_class
+    sources = {name: np.full(total, -1) for name in ratios}
+    lengths = {name: np.ones(total, dtype=np.int64) for name in ratios}
+    for position, name in enumerate(ratios):
         if name in used:
-            starts, counts = _clips(samples[name], segments)
+            starts, counts = clips[name]
+            labels = real[name].labels[starts]
             chosen = [
-                _order(samples[name], starts, label, per_class, [seed, position, label])
-                for label in range(len(label_names))
+                _partners(labels, label, class_names, per_class, numpy_stream(seed, position, label))
+                for label in range(len(class_names))
             ]
-            sources[name] = starts[np.concatenate(chosen)]
-            lengths[name] = counts[np.concatenate(chosen)]
-    return Plan(labels, label_names, sources, lengths, ratios, per_class, seed, paste_visible, segments)
+            sources[name], lengths[name] = starts[np.concatenate(chosen)], counts[np.concatenate(chosen)]
+    return Plan(class_names, per_class, seed, real, sources, lengths, ratios, paste_visible, segments)
+
+
+def _check_partners(
+    model: CrossModalMAE, ratios: Mapping[str, float], per_class: int | None, seed: int, segments: int
+) -> None:
+    """Refuse here what would fail later, when an earlier data set has made room for this one."""
+    for noun, number in (("samples per class", per_class), ("segments", segments)):
+        if number is not None and number < 1:
+            raise UserError(f"The number of {noun} must be at least 1, got {number}.")
+    if seed < 0:
+        raise UserError(f"A seed is 0 or more, got {seed}.")
+    visible = {visible_count(modality.tokens, ratios[name]) for name, modality in model.modalities.items()}
+    if model.config["fusion_query"] == "other" and len(visible) > 1:
+        raise UserError(
+            f"This model (fusion_query='other') needs the same mask ratio for all modalities, got {dict(ratios)}; "
+            "only models with fusion_query='own' make one modality from another alone."
+        )
 
 
 def _clips(samples: Samples, segments: int) -> tuple[np.ndarray, np.ndarray]:
@@ -100,95 +149,63 @@ def _clips(samples: Samples, segments: int) -> tuple[np.ndarray, np.ndarray]:
     return starts, np.diff(starts, append=len(samples))
 
 
-def _check(model: CrossModalMAE, ratios: Mapping[str, float], per_class: int | None, seed: int, segments: int) -> None:
-    """Refuse here what would fail later, when an earlier data set has made room for this one."""
-    for what, number in (("samples per class", per_class), ("segments", segments)):
-        if number is not None and number < 1:
-            raise UserError(f"The number of {what} must be at least 1, got {number}.")
-    if seed < 0:
-        raise UserError(f"A seed is 0 or more, got {seed}.")
-    visible = {visible_count(modality.tokens, ratios[name]) for name, modality in model.modalities.items()}
-    if model.config["fusion_query"] == "other" and len(visible) > 1:
-        raise UserError(
-            f"This model (fusion_query='other') needs the same mask ratio for all modalities, got {ratios}; "
-            "only models with fusion_query='own' make one modality from another alone."
-        )
-
-
-def _order(samples: Samples, starts: np.ndarray, label: int, count: int, seed: list[int]) -> np.ndarray:
-    """Which of the clips each synthetic sample of a label begins with, (count,) indices into ``starts``."""
-    members = np.flatnonzero(samples.labels[starts] == label)
+def _partners(
+    labels: np.ndarray, label: int, class_names: Sequence[str], count: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Which of the clips with these labels (M,) the samples of one label begin with, (count,) integers."""
+    members = np.flatnonzero(labels == label)
     if not len(members):
         raise UserError(
-            f"There is no real sample of label '{samples.label_names[label]}' to start from; add some or leave it out."
+            f"There is no real sample of label '{class_names[label]}' to start from; add some or leave it out."
         )
-    rng = np.random.default_rng(seed)
     return np.concatenate([rng.permutation(members) for _ in range(-(-count // len(members)))])[:count]
 
 
-def describe_sample(
-    plan: Plan, samples: Mapping[str, Samples], index: int, source_ids: bool, model_name: str
-) -> dict[str, Any]:
-    """Metadata of one sample; a modality that is made from the others alone has no source (None)."""
-    row: dict[str, Any] = {"label": plan.label_names[plan.labels[index]], "index": index, "seed": plan.seed}
-    row |= {"model": model_name} | {f"{name}_mask_ratio": ratio for name, ratio in plan.ratios.items()}
-    row["copies_real_data"] = plan.paste_visible
-    if plan.segments > 1:
-        row |= {f"{name}_segments": int(lengths[index]) for name, lengths in plan.lengths.items()}
-    if source_ids:
-        for name, source in plan.sources.items():
-            start = source[index]
-            row[f"source_{name}_id"] = int(samples[name].rows[start]) if start >= 0 else None
-    return row
+def _plan_images(
+    model: CondensedModel, real: Mapping[str, Samples], per_class: int, seed: int, choose_from: int | None
+) -> Plan:
+    """Plan of a condensed model: its first images, representatives of many, or what it makes of random real ones."""
+    if per_class < 1 or seed < 0:
+        raise UserError(f"At least 1 image a class is made, from a seed of 0 or more, not {per_class}, {seed}.")
+    refuse_too_few(model, per_class)
+    fixed = None
+    with one_thread():  # the last bits depend on the number of threads, which differs between processes
+        if choose_from is not None:
+            if model.origin not in ("class", "noise"):
+                raise UserError("--choose-from needs a generator that makes images by itself; leave it out.")
+            fixed = representatives(model, per_class, choose_from, seed, make_accelerator().device)
+        elif model.needs_real_data:
+            fixed = condense(model, _real_images(model, real), per_class, seed)
+    return Plan(model.class_names, per_class, seed, fixed=fixed, chosen_from=choose_from)
 
 
-def describe_plan(plan: Plan, model_name: str) -> dict[str, Any]:
-    """What a data set says of its making."""
-    from mmgen import __version__
-
-    return {
-        "generator": {"library": f"mmgen {__version__}", "model": model_name},
-        "seed": plan.seed,
-        "per_class": plan.per_class,
-        "mask_ratio": plan.ratios,
-        "segments": plan.segments,
-        "copies_real_data": plan.paste_visible,
-    }
-
-
-def describe_run(model: CrossModalMAE, plan: Plan, samples: Mapping[str, Samples]) -> dict[str, Any]:
-    """What the samples of a plan depend on, by names that users understand; equal for runs that make equal samples."""
-    from mmgen import __version__
-
-    config = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode()).hexdigest()
-    return {
-        "seed": plan.seed,
-        "samples per class": plan.per_class,
-        "labels": list(plan.label_names),
-        "segments": plan.segments,
-        "mask ratio": plan.ratios,
-        "pasting of visible patches": plan.paste_visible,
-        "model": f"{model_digest(model)} {config[:12]}",
-        "real samples": _digest(plan, samples),
-        "versions": f"mmgen {__version__}, torch {torch.__version__}",
-    }
+def _real_images(model: CondensedModel, real: Mapping[str, Samples]) -> RealImages:
+    """Real images of every class of a generator that starts from them; classes are matched by name."""
+    (name,) = model.preprocessing
+    if name not in real:
+        raise UserError("This generator starts from real images; give --images with some of every class.")
+    own = {label_key(class_name): label for label, class_name in enumerate(model.class_names)}
+    labels = np.array([own[label_key(class_name)] for class_name in real[name].label_names])[real[name].labels]
+    without = [class_name for label, class_name in enumerate(model.class_names) if label not in labels]
+    if without:
+        raise UserError(f"The data has no images of {first_few(without)} to start from; add some of every class.")
+    return RealImages(real[name].values, torch.from_numpy(labels))
 
 
-_SAMPLES_LOOKED_AT = 1024
+def refuse_too_few(model: CondensedModel, images_per_class: int) -> None:
+    """Raise UserError if a model holds fewer images of some class."""
+    counts = {name: model.available(label) for label, name in enumerate(model.class_names)}
+    short = [name for name, count in counts.items() if count is not None and count < images_per_class]
+    if short:
+        raise UserError(
+            f"There are fewer than {images_per_class} images of {first_few(short)}; choose a smaller number."
+        )
 
 
-def _digest(plan: Plan, samples: Mapping[str, Samples]) -> str:
-    """Of the choice of sources and of their values: of all, or of many over the whole range if they are too many."""
-    digest = hashlib.sha256()
-    for name, source in plan.sources.items():
-        digest.update(f"{name}\0".encode() + source.astype("<i8").tobytes())
-        steps = [source[(source >= 0) & (plan.lengths[name] > step)] + step for step in range(plan.segments)]
-        used = np.unique(np.concatenate(steps))
-        if len(used):
-            digest.update(samples[name].rows[used].astype("<i8").tobytes())
-            places = np.linspace(0, len(used) - 1, min(len(used), _SAMPLES_LOOKED_AT)).round().astype(np.int64)
-            for some in np.array_split(used[places], -(-len(places) // 64)):
-                with one_thread():  # values may be decoded only now
-                    values = samples[name].values[some]
-                digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()[:12]
+def plan_of_fit(condenser: Condenser, images_per_class: int, seed: int = 0) -> Plan:
+    """Plan of the condensed set of a finished fit; raises UserError as :func:`make_plan` does."""
+    refuse_too_few(condenser.model, images_per_class)
+    with one_thread():  # as where a model makes its images itself
+        fixed = condenser.chosen(images_per_class, seed)
+    chosen_from = None if fixed is None else condenser.choose_from
+    return Plan(condenser.model.class_names, images_per_class, seed, fixed=fixed, chosen_from=chosen_from)

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from mmgen.artifacts.models import model_digest, model_settings
 from mmgen.data.settings import Settings
-from mmgen.data.threads import cut
+from mmgen.data.threads import cut, one_thread
 from mmgen.data.writing.atomic import is_temporary
 from mmgen.data.writing.shard_writer import ShardWriter
 from mmgen.data.writing.unfinished import INCOMPLETE, alone_in, prepare_folder
 from mmgen.data.writing.writer import DatasetFormat, FolderWriter, SyntheticSample
 from mmgen.errors import UserError
+from mmgen.generation.batches import SyntheticBatch, run_batches
+from mmgen.generation.plan import Plan
+from mmgen.models.generative import GenerativeModel
+from mmgen.version import __version__
 
 logger = logging.getLogger(__name__)
 
-# (batches of samples that are missing, device) -> these samples, in order
+# (batches that are missing, device) -> their samples, in order
 Make = Callable[[Sequence[range], torch.device], Iterator[SyntheticSample]]
 
 
@@ -43,9 +52,9 @@ class OutputOptions:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        for what, value in (("batch size", self.batch_size), ("shard size", self.shard_size)):
+        for noun, value in (("batch size", self.batch_size), ("shard size", self.shard_size)):
             if value < 1:
-                raise UserError(f"The {what} must be at least 1, got {value}.")
+                raise UserError(f"The {noun} must be at least 1, got {value}.")
 
 
 def refuse_occupied(folder: Path, overwrite: bool) -> None:
@@ -55,15 +64,45 @@ def refuse_occupied(folder: Path, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file, not a folder; choose another --out.")
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if INCOMPLETE in there or all(map(is_temporary, there)):
+    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if INCOMPLETE in present or all(map(is_temporary, present)):
         return
     if not overwrite:
         raise UserError(f"{folder} is not empty; choose another --out, or add --overwrite to replace the data set.")
-    if "dataset.json" not in there:
+    if "dataset.json" not in present:
         raise UserError(
             f"{folder} holds files that are no synthetic data set and are not deleted; choose another --out."
         )
+
+
+def write_dataset(
+    model: GenerativeModel,
+    plan: Plan,
+    folder: Path,
+    output: OutputOptions | None = None,
+    source_ids: bool = True,
+    model_name: str = "",
+) -> Path:
+    """Carry out a plan and write it as a data set; see :func:`write_samples`.
+
+    Args:
+        source_ids: keep the row numbers of the real samples in the metadata (they never are names).
+        model_name: what to call the model in the metadata; a digest of its weights if empty.
+    """
+    if model.method == "subset":
+        logger.warning("A subset holds real images: it is for comparison here and may not be shared.")
+    model_name = model_name or model_digest(model)
+    return write_samples(
+        folder,
+        model_settings(model),
+        plan.class_names,
+        plan.per_class,
+        lambda batches, device: _one_by_one(run_batches(model, plan, batches, device)),
+        partial(_describe_sample, model, plan, source_ids, model_name),
+        _describe_plan(model, plan, model_name),
+        _describe_run(model, plan) | {"source ids": source_ids, "model name": model_name},
+        output or OutputOptions(),
+    )
 
 
 def write_samples(
@@ -75,7 +114,7 @@ def write_samples(
     describe: Callable[[int], Mapping[str, Any]],
     about: Mapping[str, Any],
     run: Mapping[str, Any],
-    how: OutputOptions,
+    output: OutputOptions,
 ) -> Path:
     """Write ``per_class`` samples of each label; under a launcher every process writes its share.
 
@@ -83,11 +122,11 @@ def write_samples(
     not interrupted.
 
     Args:
-        settings: what each modality's files are.
+        settings: how each modality's arrays relate to files.
         make: makes samples; sample ``i`` has label ``i // per_class`` and must not depend on what else is made.
         describe: metadata of a sample.
-        about: what the data set says of its making.
-        run: everything that its bytes depend on beyond ``how``, by a name that users understand.
+        about: how the data set says that it was made.
+        run: everything that its bytes depend on beyond ``output``, by a name that users understand.
 
     Raises:
         UserError: the folder holds something else and may not be overwritten, or the disk is full.
@@ -96,25 +135,101 @@ def write_samples(
 
     # The others wait for the first process while it makes checksums.
     state = PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(hours=6))
-    kind, piece = (FolderWriter, how.batch_size) if how.format == "folder" else (ShardWriter, how.shard_size)
-    piece = -(-piece // how.batch_size) * how.batch_size
+    kind, piece = (FolderWriter, output.batch_size) if output.format == "folder" else (ShardWriter, output.shard_size)
+    piece = -(-piece // output.batch_size) * output.batch_size
     writer = kind(folder, settings, labels, per_class, piece, describe)
     run = dict(run) | {
-        "format": how.format,
-        "batch size": how.batch_size,
-        "shard size": piece if how.format == "webdataset" else None,
+        "format": output.format,
+        "batch size": output.batch_size,
+        "shard size": piece if output.format == "webdataset" else None,
         "device": state.device.type,
     }
     with alone_in(folder) if state.is_main_process else nullcontext():
-        if state.is_main_process and prepare_folder(folder, how.overwrite, run):
-            there = sum(map(writer.present, writer.pieces()))
-            logger.info("%s: going on, %d of %d samples are there", folder, there, len(writer))
+        if state.is_main_process and prepare_folder(folder, output.overwrite, run):
+            present = sum(map(writer.present, writer.pieces()))
+            logger.info("%s: going on, %d of %d samples are there", folder, present, len(writer))
         state.wait_for_everyone()
         share = writer.pieces()[state.process_index :: state.num_processes]
-        missing = [batch for part in share if writer.present(part) < len(part) for batch in cut(part, how.batch_size)]
+        unfinished = [part for part in share if writer.present(part) < len(part)]
+        missing = [batch for part in unfinished for batch in cut(part, output.batch_size)]
         writer.write(make(missing, state.device))
         state.wait_for_everyone()
         if state.is_main_process:
             writer.finish(about)
         state.wait_for_everyone()
     return folder
+
+
+def _one_by_one(batches: Iterable[SyntheticBatch]) -> Iterator[SyntheticSample]:
+    for batch in batches:
+        for row, index in enumerate(batch.indices.tolist()):
+            values = {name: arrays[row] for name, arrays in batch.values.items()}
+            sounds = {name: (values.pop(name)[0], waves[row]) for name, waves in batch.waveforms.items()}
+            yield SyntheticSample(index, values, sounds)
+
+
+def _describe_sample(
+    model: GenerativeModel, plan: Plan, source_ids: bool, model_name: str, index: int
+) -> dict[str, Any]:
+    """Metadata of one sample; a modality that is made from the others alone has no source (None)."""
+    label = plan.class_names[index // plan.per_class]
+    row: dict[str, Any] = {"label": label, "index": index, "seed": plan.seed, "model": model_name}
+    if not plan.ratios:
+        return row | {"may_hold_real_pixels": model.may_hold_real_pixels}
+    row |= {f"{name}_mask_ratio": ratio for name, ratio in plan.ratios.items()}
+    row["copies_real_data"] = plan.paste_visible
+    if plan.segments > 1:
+        row |= {f"{name}_segments": int(lengths[index]) for name, lengths in plan.lengths.items()}
+    if source_ids:
+        for name, source in plan.sources.items():
+            start = source[index]
+            row[f"source_{name}_id"] = int(plan.real[name].rows[start]) if start >= 0 else None
+    return row
+
+
+def _describe_plan(model: GenerativeModel, plan: Plan, model_name: str) -> dict[str, Any]:
+    """How the data set says that it was made."""
+    method = {} if model.method is None else {"method": model.method}
+    about = {"generator": {"library": f"mmgen {__version__}"} | method | {"model": model_name}}
+    about |= {"seed": plan.seed, "per_class": plan.per_class}
+    about |= {"mask_ratio": plan.ratios, "segments": plan.segments} if plan.ratios else {"input_prior": model.origin}
+    about["copies_real_data"] = plan.paste_visible or model.may_hold_real_pixels
+    return about if plan.chosen_from is None else about | {"chosen_from": plan.chosen_from}
+
+
+def _describe_run(model: GenerativeModel, plan: Plan) -> dict[str, Any]:
+    """What the samples of a plan depend on, by names that users understand; equal for runs that make equal samples."""
+    config = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode()).hexdigest()
+    fixed = None if plan.fixed is None else hashlib.sha256(plan.fixed.values[:].tobytes()).hexdigest()
+    return {
+        "seed": plan.seed,
+        "samples per class": plan.per_class,
+        "labels": list(plan.class_names),
+        "segments": plan.segments,
+        "mask ratio": plan.ratios,
+        "pasting of visible patches": plan.paste_visible,
+        "model": f"{model_digest(model)} {config[:12]}",
+        "images": fixed and fixed[:12],
+        "real samples": _digest(plan),
+        "versions": f"mmgen {__version__}, torch {torch.__version__}",
+    }
+
+
+_SAMPLES_LOOKED_AT = 1024
+
+
+def _digest(plan: Plan) -> str:
+    """Of the choice of sources and of their values: of all, or of many over the whole range if they are too many."""
+    digest = hashlib.sha256()
+    for name, source in plan.sources.items():
+        digest.update(f"{name}\0".encode() + source.astype("<i8").tobytes())
+        steps = [source[(source >= 0) & (plan.lengths[name] > step)] + step for step in range(plan.segments)]
+        used = np.unique(np.concatenate(steps))
+        if len(used):
+            digest.update(plan.real[name].rows[used].astype("<i8").tobytes())
+            places = np.linspace(0, len(used) - 1, min(len(used), _SAMPLES_LOOKED_AT)).round().astype(np.int64)
+            for some in np.array_split(used[places], -(-len(places) // 64)):
+                with one_thread():  # values may be decoded only now
+                    values = plan.real[name].values[some]
+                digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()[:12]

@@ -1,8 +1,5 @@
-"""The attention-based generator of MedSynth, its critic and the Wasserstein losses (MedSynth paper, section 3.1).
-
-The paper's equations 2 and 3 are misprinted: equation 2 mixes what the two players minimise, and z in equation 3 is no
-point between real and synthetic. The losses here are those of WGAN-GP (Gulrajani et al. 2017), which the paper cites.
-"""
+"""The attention-based generator of MedSynth and its critic (MedSynth paper, section 3.1); losses are in
+:mod:`mmgen.models.gan_losses`."""
 
 from __future__ import annotations
 
@@ -275,6 +272,3 @@ class Critic(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             features = self.features(images.float())
             return Critique(self.score(features).squeeze(1), self.classify(features))
-
-
-# -- losses

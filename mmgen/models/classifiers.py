@@ -1,7 +1,10 @@
-"""Classifiers that measure what a data set is good for; log-mels are one-channel images."""
+"""Classifiers: those that measure what a data set is good for, and random small ones that images are compared through
+(DM, DiM). Log-mels are one-channel images."""
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -10,11 +13,16 @@ import torch
 import torch.nn.functional as F
 from einops import repeat
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from mmgen.errors import UserError
-from mmgen.models.lora import add_lora
+from mmgen.models.timm_bridge import fit_vit
 from mmgen.names import ClassifierName
+
+POOL = ("convnet", "resnet10", "resnet18", "resnet10_pool", "resnet18_pool")
+"""Random networks that DiM (Wang et al. 2023) uses; "_pool" halves sides by average pooling instead of strides."""
+_BLOCKS = {"resnet10": 1, "resnet18": 2}  # in each of four stages
+_FULL_SIDE = 64
 
 
 class ConvNet(nn.Module):
@@ -46,9 +54,13 @@ class ConvNet(nn.Module):
 
 
 def _block(channels: int, width: int) -> nn.Sequential:
-    # One group a channel is instance norm; unlike InstanceNorm2d it scales and shifts by default.
-    parts = (nn.Conv2d(channels, width, 3, padding=1), nn.GroupNorm(width, width), nn.ReLU(inplace=True), HalvingPool())
+    parts = (nn.Conv2d(channels, width, 3, padding=1), _norm(width), nn.ReLU(inplace=True), HalvingPool())
     return nn.Sequential(*parts)
+
+
+def _norm(channels: int) -> nn.Module:
+    # One group a channel is instance norm; unlike InstanceNorm2d it scales and shifts by default.
+    return nn.GroupNorm(channels, channels)
 
 
 class HalvingPool(nn.Module):
@@ -79,6 +91,147 @@ class _HalvedOnCPU(torch.autograd.Function):
         return repeat(gradient @ double, "b c h w -> b c (h two) w", two=2)
 
 
+@torch.no_grad()
+def draw_weights(network: ConvNet, generator: Generator) -> None:
+    """New random weights in place, as torch draws them for a new network: uniform in +-1 / sqrt(inputs of a neuron).
+
+    Only of the convolutions: norms begin as the identity and the linear layer gives no features. All are drawn at once,
+    by a generator on the CPU.
+    """
+    convolutions = [part for part in network.blocks.modules() if isinstance(part, nn.Conv2d)]
+    bounds = [1 / math.sqrt(part.weight[0].numel()) for part in convolutions]
+    drawn = torch.rand(sum(part.weight.numel() + part.bias.numel() for part in convolutions), generator=generator)
+    device, start = convolutions[0].weight.device, 0
+    drawn = (drawn.pin_memory() if device.type == "cuda" else drawn).to(device, non_blocking=True).mul_(2).sub_(1)
+    for part, bound in zip(convolutions, bounds, strict=True):
+        for weights in (part.weight, part.bias):
+            weights.copy_(drawn[start : start + weights.numel()].view_as(weights)).mul_(bound)
+            start += weights.numel()
+
+
+class SmallResNet(nn.Module):
+    """A ResNet for small images: a 3 x 3 stem, four stages, all but the first at half the side of the one before, and
+    the mean over places. The stem keeps sides up to 64 pixels; longer ones it halves until then.
+
+    It has instance normalisation, so that what it says of an image depends on no other, nor on a mode.
+
+    Args:
+        shape: (C, H, W) of one input.
+        classes: logits.
+        width: channels of the first stage; they double with every stage.
+        blocks: residual blocks in a stage.
+        pooled: halve sides by 2 x 2 average pooling instead of strides.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, width: int, blocks: int, pooled: bool) -> None:
+        super().__init__()
+        channels, height, width_in = shape
+        stem = [nn.Conv2d(channels, width, 3, padding=1, bias=False), _norm(width), nn.ReLU()]
+        side = min(height, width_in)
+        while side > _FULL_SIDE:
+            stem.append(nn.AvgPool2d(2, ceil_mode=True))
+            side = -(-side // 2)
+        stages, inputs = [], width
+        for stage in range(4):
+            outputs = width << stage
+            for block in range(blocks):
+                halve = stage > 0 and block == 0
+                stages.append(_ResidualBlock(inputs, outputs, halve, pooled))
+                inputs = outputs
+        self.layers = nn.Sequential(*stem, *stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, classes)."""
+        return self.layers(x)
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self, inputs: int, outputs: int, halve: bool, pooled: bool) -> None:
+        super().__init__()
+        stride = 2 if halve and not pooled else 1
+        shrink = [nn.AvgPool2d(2)] if halve and pooled else []
+        first = [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), _norm(outputs), nn.ReLU(), *shrink]
+        self.main = nn.Sequential(*first, nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), _norm(outputs))
+        self.past = nn.Sequential()  # the input as it is
+        if inputs != outputs:
+            self.past = nn.Sequential(*shrink, nn.Conv2d(inputs, outputs, 1, stride, bias=False), _norm(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, D, h, w) -> (B, E, h, w), or half the sides."""
+        return F.relu(self.main(x) + self.past(x))
+
+
+def random_network(name: str, shape: tuple[int, int, int], classes: int, width: int) -> nn.Module:
+    """An untrained network (B, C, H, W) of normalised input -> logits (B, classes).
+
+    Args:
+        name: one of :data:`POOL`.
+        shape: (C, H, W) of one input.
+        classes: logits.
+        width: channels of the first stage of a ResNet and of all blocks of a ConvNet.
+
+    Raises:
+        UserError: unknown name.
+    """
+    if name not in POOL:
+        raise UserError(f"Unknown network {name!r}; there are {', '.join(POOL)}.")
+    if name == "convnet":
+        return ConvNet(shape, classes, width)
+    kind, _, pooled = name.partition("_")
+    return SmallResNet(shape, classes, width, _BLOCKS[kind], bool(pooled))
+
+
+class ViTClassifier(nn.Module):
+    """A ViT, with or without LoRA, that takes inputs of any size: they are resized (antialiased) to its own.
+
+    Args:
+        vit: (B, C, H', W') -> logits (B, classes).
+        size: (H', W').
+    """
+
+    def __init__(self, vit: nn.Module, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.vit, self.size = vit, size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, classes)."""
+        if tuple(x.shape[-2:]) != self.size:
+            x = F.interpolate(x, self.size, mode="bilinear", antialias=True)
+        return self.vit(x)
+
+    def merged(self) -> ViTClassifier:
+        """A copy with LoRA's changes added to the weights: a plain timm ViT, all of it frozen, as fast as before."""
+        vit = copy.deepcopy(self.vit).merge_and_unload()
+        return ViTClassifier(vit.requires_grad_(False), self.size).train(self.training)
+
+
+def add_lora(
+    backbone: VisionTransformer, shape: tuple[int, int, int], classes: int, rank: int = 8, alpha: float = 16.0
+) -> ViTClassifier:
+    """A classifier on a copy of a pretrained ViT; only the low-rank changes and the new head can be trained.
+
+    The changes are those of every block's query, key and value, which timm keeps in one matrix. At first they are zero.
+
+    Args:
+        backbone: channels and positions are fitted to the input, see :func:`mmgen.models.timm_bridge.fit_vit`.
+        shape: (C, H, W) of one input.
+        classes: logits.
+        rank, alpha: a change is alpha / rank * B A with B (3D, rank) and A (rank, D).
+
+    Raises:
+        UserError: peft is missing.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise UserError("vit_lora needs the package peft, which is not installed; run: pip install peft.") from error
+    vit = fit_vit(copy.deepcopy(backbone), shape)
+    vit.reset_classifier(classes)
+    size = vit.patch_embed.img_size
+    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=["qkv"], modules_to_save=["head"])
+    return ViTClassifier(peft.get_peft_model(vit, config), size)
+
+
 def _from_timm(name: str) -> Callable[[tuple[int, int, int], int], nn.Module]:
     def build(shape: tuple[int, int, int], classes: int) -> nn.Module:
         model = timm.create_model(name, pretrained=False, in_chans=shape[0], num_classes=classes)
@@ -103,7 +256,7 @@ def build_classifier(
 
     Args:
         name: "resnet18", "densenet121" and "convnet" are untrained; "vit_lora" is a frozen ``backbone`` with low-rank
-            changes and a new head, see :func:`mmgen.models.lora.add_lora`.
+            changes and a new head, see :func:`add_lora`.
         shape: (C, H, W) of one input.
         classes: at least 2.
         backbone: pretrained, for "vit_lora" alone: from :func:`mmgen.models.timm_bridge.load_vit`, or the encoder of an

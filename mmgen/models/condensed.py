@@ -1,4 +1,4 @@
-"""What a condensation leaves, whatever the method: a model that gives labelled images, made to be saved and sent."""
+"""Models that condensation leaves, whatever the method: they give labelled images and are made to be saved and sent."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mmgen.errors import UserError
-from mmgen.models.generative import GenerativeModel
+from mmgen.models.generative import GenerativeModel, Request
 from mmgen.names import IMAGE
 
 # Images are made in whole batches of this many of one class whatever is asked for, so that the first ten of fifty are
@@ -35,9 +36,10 @@ class LabelledImages(NamedTuple):
 class CondensedModel(GenerativeModel):
     """Base of what is kept of a condensed image set.
 
+    Its configuration has ``image_size`` and ``channels``.
+
     Attributes:
         method: the method that made it.
-        shape: (C, H, W) of one image.
         most_per_class: images of a class that there are; None: any number can be made.
     """
 
@@ -45,9 +47,9 @@ class CondensedModel(GenerativeModel):
     most_per_class: int | None = None
 
     @property
-    @abstractmethod
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one image."""
+        return self.config["channels"], self.config["image_size"], self.config["image_size"]
 
     @property
     def preprocessing(self) -> dict[str, dict[str, Any]]:
@@ -84,8 +86,17 @@ class CondensedModel(GenerativeModel):
             )
         for batch in range(indices.start // BATCH, (indices.stop - 1) // BATCH + 1):
             here = slice(max(indices.start - batch * BATCH, 0), min(indices.stop - batch * BATCH, BATCH))
-            yield self.make(label, batch, seed)[here]
+            yield self.make_batch(label, batch, seed)[here]
+
+    def make(self, request: Request) -> dict[str, Tensor]:
+        """Images of :meth:`batches`."""
+        labels, places = np.divmod(request.indices, request.per_class)
+        parts: list[Tensor] = []
+        for label in np.unique(labels).tolist():
+            own = places[labels == label].tolist()
+            parts += self.batches(label, range(own[0], own[-1] + 1), request.seed)
+        return {IMAGE: torch.cat(parts)}
 
     @abstractmethod
-    def make(self, label: int, batch: int, seed: int) -> Tensor:
+    def make_batch(self, label: int, batch: int, seed: int) -> Tensor:
         """Images number ``16 * batch`` on of a class, uint8 (16, C, H, W), on the CPU."""

@@ -15,7 +15,7 @@ from mmgen.errors import UserError
 from mmgen.models.attention_gan import Critique
 from mmgen.models.condensed import BATCH, CondensedModel
 from mmgen.models.images import check_images, to_bytes
-from mmgen.models.seeds import mixed_seed
+from mmgen.models.seeds import torch_stream
 
 ConditionalMethod = Literal["dcgan", "dim"]
 Norm = Literal["batch", "none"]
@@ -72,7 +72,15 @@ class ConditionalGenerator(CondensedModel):
                 f"give at least {2 * len(class_names)}."
             )
         self.method, self.class_names = method, tuple(class_names)
-        self.image_size, self.channels, self.noise, self.width = image_size, channels, noise, width
+        self.noise = noise
+        self.config = {
+            "image_size": image_size,
+            "channels": channels,
+            "class_names": list(class_names),
+            "method": method,
+            "noise": noise,
+            "width": width,
+        }
         doublings = halvings(image_size)
         widths = [min(2**power, 8) * width for power in reversed(range(doublings))]
         start = image_size >> doublings
@@ -81,17 +89,6 @@ class ConditionalGenerator(CondensedModel):
             layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1))
         _start_as_dcgan(self)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image."""
-        return self.channels, self.image_size, self.image_size
-
-    @property
-    def config(self) -> dict[str, object]:
-        """Parameters of the constructor."""
-        sizes = {"image_size": self.image_size, "channels": self.channels, "class_names": list(self.class_names)}
-        return sizes | {"method": self.method, "noise": self.noise, "width": self.width}
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Images of the given classes.
@@ -108,11 +105,11 @@ class ConditionalGenerator(CondensedModel):
         x = torch.cat([told, noise[:, classes:]], dim=1)
         return self.layers(x[:, :, None, None]).float().tanh()
 
-    def make(self, label: int, batch: int, seed: int) -> Tensor:
+    def make_batch(self, label: int, batch: int, seed: int) -> Tensor:
         """A batch from noise of its own."""
         self.eval()  # batch normalisation by what :meth:`settle` has found, so that an image does not depend on others
         device = next(self.parameters()).device
-        noise = torch.randn(BATCH, self.noise, generator=torch.Generator().manual_seed(mixed_seed(seed, label, batch)))
+        noise = torch.randn(BATCH, self.noise, generator=torch_stream(seed, label, batch))
         return to_bytes(self(noise.to(device), torch.full((BATCH,), label, device=device))).cpu()
 
     @torch.no_grad()
@@ -130,7 +127,7 @@ class ConditionalGenerator(CondensedModel):
         """
         norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
         usual = [norm.momentum for norm in norms]
-        chance = torch.Generator().manual_seed(mixed_seed(seed, batches))
+        draws = torch_stream(seed, batches)
         device = next(self.parameters()).device
         labels = (torch.arange(batch_size) % len(self.class_names)).to(device)
         for norm in norms:
@@ -138,7 +135,7 @@ class ConditionalGenerator(CondensedModel):
             norm.momentum = None  # the mean over all batches
         self.train()
         for _ in range(batches):
-            self(torch.randn(batch_size, self.noise, generator=chance).to(device), labels)
+            self(torch.randn(batch_size, self.noise, generator=draws).to(device), labels)
         for norm, momentum in zip(norms, usual, strict=True):
             norm.momentum = momentum
         self.eval()

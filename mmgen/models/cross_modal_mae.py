@@ -1,33 +1,60 @@
-"""The cross-modal masked autoencoder (MMAE paper, section III-E) for any number of modalities."""
+"""The cross-modal masked autoencoder (MMAE paper, section III-E) for any number of modalities: mask, encode, decode,
+loss."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from mmgen.errors import UserError
-from mmgen.models.fusion import FusionQuery, GradualCrossAttention, linear_xi
-from mmgen.models.generative import GenerativeModel, Threat
-from mmgen.models.masking import mask_from_order, shuffle, uniform_noise, visible_count
+from mmgen.models.generative import GenerativeModel, MaskRatio, Request
+from mmgen.models.mae_layers import Decoder, EncoderStream, FusionQuery, GradualCrossAttention, initialise, linear_xi
 from mmgen.models.modality import Modality
-from mmgen.models.streams import Decoder, EncoderStream, initialise
+from mmgen.models.seeds import mask_stream
 from mmgen.models.timm_bridge import stream_to_timm
 
-MaskRatio = float | Mapping[str, float]
+
+def visible_count(tokens: int, mask_ratio: float) -> int:
+    """How many of ``tokens`` stay visible: rounded, at least one unless ``mask_ratio`` is 1.
+
+    Raises:
+        UserError: ratio outside 0..1.
+    """
+    if not 0.0 <= mask_ratio <= 1.0:
+        raise UserError(f"A mask ratio lies between 0 and 1, got {mask_ratio}.")
+    if mask_ratio == 1.0:
+        return 0
+    return max(1, round(tokens * (1.0 - mask_ratio)))
 
 
-@dataclass
-class Masked:
-    """What masking did to one modality: visible indices (B, V), inverse order (B, N), mask (B, N) with 1 = masked."""
+class Masked(NamedTuple):
+    """Which tokens of one modality are hidden.
 
-    index: Tensor
-    inverse: Tensor
+    Attributes:
+        ids_keep: (B, V) visible tokens.
+        ids_restore: (B, N) puts visible tokens, followed by hidden ones, back in place.
+        mask: (B, N) float in the original order: 1 where hidden, 0 where visible.
+    """
+
+    ids_keep: Tensor
+    ids_restore: Tensor
     mask: Tensor
+
+
+def random_masking(noise: Tensor, mask_ratio: float) -> Masked:
+    """Hide all tokens but those with the least uniform noise (B, N); shapes depend on the ratio, never on the data.
+
+    Raises:
+        UserError: ratio outside 0..1.
+    """
+    visible = visible_count(noise.shape[1], mask_ratio)
+    ids_shuffle = noise.argsort(dim=1, stable=True)
+    ids_restore = ids_shuffle.argsort(dim=1)
+    return Masked(ids_shuffle[:, :visible], ids_restore, (ids_restore >= visible).float())
 
 
 class CrossModalMAE(GenerativeModel):
@@ -42,7 +69,7 @@ class CrossModalMAE(GenerativeModel):
         decoder_dim, decoder_depth, decoder_heads: the same of the light decoders.
         fusion_query: orientation of the cross-attention, see :class:`GradualCrossAttention`.
         visible_weight: weight of visible patches in the loss. They count because generation decodes every patch.
-        head: decoder head by name, see :mod:`mmgen.models.heads`.
+        head: decoder head by name, see :data:`mmgen.models.mae_layers.HEADS`.
         labels: class names the model was trained with, kept for the card and for generation.
         preprocessing: how files became tensors, one JSON-able dictionary a modality; opaque here.
 
@@ -52,6 +79,8 @@ class CrossModalMAE(GenerativeModel):
 
     kind = "cross_modal_mae"
     origin = "real"
+    threat = "S"  # it is queried with real samples, which an attacker does not have, but for the sets made of it
+    may_hold_real_pixels = False  # every patch is decoded unless visible ones are pasted, which the data set then says
 
     def __init__(
         self,
@@ -78,7 +107,8 @@ class CrossModalMAE(GenerativeModel):
             raise UserError(
                 f"fusion_query='other' needs equal token counts, got {counts}; change patches or padding, or use 'own'."
             )
-        self._config = {
+        self.class_names = tuple(labels)
+        self.config = {
             "modalities": [modality.to_dict() for modality in parsed],
             "dim": dim,
             "depth": depth,
@@ -95,23 +125,17 @@ class CrossModalMAE(GenerativeModel):
         self.depth, self.heads = depth, heads
         self.visible_weight = visible_weight
         self.streams = nn.ModuleDict({name: EncoderStream(m, dim, depth, heads) for name, m in self.modalities.items()})
-        self.decoders = nn.ModuleDict(
-            {
-                name: Decoder(m, dim, decoder_dim, decoder_depth, decoder_heads, head)
-                for name, m in self.modalities.items()
-            }
-        )
+        light = (decoder_dim, decoder_depth, decoder_heads, head)
+        self.decoders = nn.ModuleDict({name: Decoder(m, dim, *light) for name, m in self.modalities.items()})
         self.fusion = nn.ModuleList()
         if len(parsed) > 1:
             for xi in linear_xi(depth):
-                layer = nn.ModuleDict(
-                    {name: GradualCrossAttention(dim, heads, xi, fusion_query) for name in self.modalities}
-                )
-                self.fusion.append(layer.apply(initialise))
+                layer = {name: GradualCrossAttention(dim, heads, xi, fusion_query) for name in self.modalities}
+                self.fusion.append(nn.ModuleDict(layer).apply(initialise))
         for name, modality in self.modalities.items():
             self.register_buffer(f"valid_{name}", modality.valid(), persistent=False)
 
-    # -- training
+    # -- mask, encode, decode, loss
 
     def forward(
         self, inputs: Mapping[str, Tensor], mask_ratio: MaskRatio = 0.75, noise: Mapping[str, Tensor] | None = None
@@ -122,7 +146,7 @@ class CrossModalMAE(GenerativeModel):
         gives a loss that is attached to the graph.
         """
         losses = self.patch_losses(inputs, mask_ratio, noise)
-        return {name: self._reduce(name, loss, mask) for name, (loss, mask) in losses.items()}
+        return {name: self._mean_loss(name, loss, mask) for name, (loss, mask) in losses.items()}
 
     def patch_losses(
         self, inputs: Mapping[str, Tensor], mask_ratio: MaskRatio = 0.75, noise: Mapping[str, Tensor] | None = None
@@ -130,11 +154,52 @@ class CrossModalMAE(GenerativeModel):
         """Loss of every patch and its mask: {name: ((B, N), (B, N))}, mask 1 = masked."""
         patches = self._patches(inputs)
         masked = self._mask(patches, mask_ratio, noise)
-        decoded = self._decode(self._encode(patches, masked), masked)
+        latent = self._encode(patches, masked)
+        decoded = self._decode(latent, masked)
         return {
             name: (self.decoders[name].head.loss(decoded[name], patches[name], self.valid(name)), masked[name].mask)
             for name in patches
         }
+
+    def _patches(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Normalised patches {name: (B, N, P)}, in the model's order of modalities."""
+        for name in inputs:
+            self._known(name)
+        return {name: m.patchify(m.normalise(inputs[name])) for name, m in self.modalities.items() if name in inputs}
+
+    def _mask(
+        self, patches: Mapping[str, Tensor], mask_ratio: MaskRatio, noise: Mapping[str, Tensor] | None
+    ) -> dict[str, Masked]:
+        ratios = self.ratios(mask_ratio)
+        noise = {name: torch.rand(x.shape[:2]) for name, x in patches.items()} if noise is None else noise
+        return {
+            name: random_masking(noise[name].to(x.device, non_blocking=True), ratios[name])
+            for name, x in patches.items()
+        }
+
+    def _encode(self, patches: Mapping[str, Tensor], masked: Mapping[str, Masked] | None) -> dict[str, Tensor]:
+        ids_keep = {name: None if masked is None else masked[name].ids_keep for name in patches}
+        z = {name: self.streams[name].tokens(x, ids_keep[name]) for name, x in patches.items()}
+        for layer in range(self.depth):
+            if len(z) > 1:
+                z = {name: z[name] + self.fusion[layer][name](z[name], [z[o] for o in z if o != name]) for name in z}
+            z = {name: self.streams[name].blocks[layer](z[name]) for name in z}
+        return {name: self.streams[name].norm(z[name]) for name in z}
+
+    def _decode(self, latent: Mapping[str, Tensor], masked: Mapping[str, Masked]) -> dict[str, Tensor]:
+        return {name: self.decoders[name](z, masked[name].ids_restore) for name, z in latent.items()}
+
+    def _mean_loss(self, name: str, loss: Tensor, mask: Tensor) -> Tensor:
+        """Weighted mean over each sample's patches (masked 1, visible ``visible_weight``, by share of valid elements),
+        then over samples.
+
+        Averaging within a sample first makes the loss of a batch the mean of the losses of its parts, on however many
+        processes.
+        """
+        weight = self.valid(name).mean(-1) * (mask + self.visible_weight * (1.0 - mask))
+        return ((loss * weight).sum(1) / weight.sum(1).clamp_min(1e-8)).mean()
+
+    # -- training
 
     def valid(self, name: str) -> Tensor:
         """(N, P): 1 where an element of a patch is data, 0 where it is padding."""
@@ -203,11 +268,18 @@ class CrossModalMAE(GenerativeModel):
         decoded = self._decode(self._encode(patches, masked), masked)
         outputs = {}
         for name, modality in self.modalities.items():
-            made = self.decoders[name].head(decoded[name])
+            x = self.decoders[name].head(decoded[name])
             if paste_visible:
-                made = torch.lerp(patches[name], made, masked[name].mask.unsqueeze(-1))
-            outputs[name] = modality.denormalise(modality.unpatchify(made))
+                x = torch.lerp(patches[name], x, masked[name].mask.unsqueeze(-1))
+            outputs[name] = modality.denormalise(modality.unpatchify(x))
         return outputs
+
+    def make(self, request: Request) -> dict[str, Tensor]:
+        """:meth:`reconstruct` of ``request.inputs``, each item with masks of its own."""
+        items = zip(request.indices.tolist(), request.steps.tolist(), strict=True)
+        drawn = [self.noise(1, mask_stream(request.seed, index, step)) for index, step in items]
+        noise = {name: torch.cat([one[name] for one in drawn]) for name in self.modalities}
+        return self.reconstruct(request.inputs, request.ratios, noise, request.paste_visible)
 
     def ratios(self, mask_ratio: MaskRatio) -> dict[str, float]:
         """One mask ratio for each modality from one number or a mapping; a mapping must name every modality."""
@@ -218,41 +290,15 @@ class CrossModalMAE(GenerativeModel):
         return {name: float(mask_ratio[name]) for name in self.modalities}
 
     @property
-    def config(self) -> dict[str, Any]:
-        """Parameters of the constructor."""
-        return self._config
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Class names the model was trained with."""
-        return tuple(self._config["labels"])
-
-    @property
-    def threat(self) -> Threat:
-        """It is queried with real samples, which an attacker does not have: "S", the sets that were made of it."""
-        return "S"
-
-    @property
-    def may_hold_real_pixels(self) -> bool:
-        """No: every patch is decoded unless visible ones are pasted, which the data set then says."""
-        return False
-
-    @property
     def preprocessing(self) -> dict[str, dict[str, Any]]:
         """How files became tensors, by modality."""
-        return self._config["preprocessing"]
-
-    @classmethod
-    def from_pretrained(cls, *args: Any, strict: bool = True, **kwargs: Any) -> CrossModalMAE:
-        """A model from a folder or hub id; weights must be complete unless ``strict`` is off.
-
-        See ``PyTorchModelHubMixin.from_pretrained``; :func:`mmgen.load_model` is the same with clearer errors.
-        """
-        return super().from_pretrained(*args, strict=strict, **kwargs)
+        return self.config["preprocessing"]
 
     def noise(self, batch: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Masking noise {name: (B, N)}, drawn on the CPU in a fixed order."""
-        return {name: uniform_noise(batch, modality.tokens, generator) for name, modality in self.modalities.items()}
+        return {
+            name: torch.rand(batch, modality.tokens, generator=generator) for name, modality in self.modalities.items()
+        }
 
     def to_timm(self, name: str) -> VisionTransformer:
         """The encoder of one modality as a timm ``VisionTransformer`` without a classifier.
@@ -262,49 +308,6 @@ class CrossModalMAE(GenerativeModel):
         self._known(name)
         return stream_to_timm(self.streams[name], self.modalities[name], self.heads)
 
-    # -- parts
-
     def _known(self, name: str) -> None:
         if name not in self.modalities:
             raise UserError(f"This model has the modalities {list(self.modalities)}, not {name!r}.")
-
-    def _patches(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        for name in inputs:
-            self._known(name)
-        return {name: m.patchify(m.normalise(inputs[name])) for name, m in self.modalities.items() if name in inputs}
-
-    def _mask(
-        self, patches: Mapping[str, Tensor], mask_ratio: MaskRatio, noise: Mapping[str, Tensor] | None
-    ) -> dict[str, Masked]:
-        ratios = self.ratios(mask_ratio)
-        masked = {}
-        for name, x in patches.items():
-            drawn = uniform_noise(*x.shape[:2]) if noise is None else noise[name]
-            order, inverse = shuffle(drawn.to(x.device, non_blocking=True))
-            visible = visible_count(x.shape[1], ratios[name])
-            masked[name] = Masked(order[:, :visible], inverse, mask_from_order(inverse, visible))
-        return masked
-
-    def _encode(self, patches: Mapping[str, Tensor], masked: Mapping[str, Masked] | None) -> dict[str, Tensor]:
-        z = {
-            name: self.streams[name].tokens(x, None if masked is None else masked[name].index)
-            for name, x in patches.items()
-        }
-        for layer in range(self.depth):
-            if len(z) > 1:
-                z = {name: z[name] + self.fusion[layer][name](z[name], [z[o] for o in z if o != name]) for name in z}
-            z = {name: self.streams[name].blocks[layer](z[name]) for name in z}
-        return {name: self.streams[name].norm(z[name]) for name in z}
-
-    def _decode(self, encoded: Mapping[str, Tensor], masked: Mapping[str, Masked]) -> dict[str, Tensor]:
-        return {name: self.decoders[name](encoded[name], masked[name].inverse) for name in encoded}
-
-    def _reduce(self, name: str, loss: Tensor, mask: Tensor) -> Tensor:
-        """Weighted mean over each sample's patches (masked 1, visible ``visible_weight``, by share of valid elements),
-        then over samples.
-
-        Averaging within a sample first makes the loss of a batch the mean of the losses of its parts, on however many
-        processes.
-        """
-        weight = self.valid(name).mean(-1) * (mask + self.visible_weight * (1.0 - mask))
-        return ((loss * weight).sum(1) / weight.sum(1).clamp_min(1e-8)).mean()

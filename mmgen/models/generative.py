@@ -1,17 +1,43 @@
-"""What every model that can be asked for labelled samples says of itself, whichever system it belongs to."""
+"""The one protocol of all models that can be asked for labelled samples, whichever system they belong to."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 from huggingface_hub import PyTorchModelHubMixin
-from torch import nn
+from torch import Tensor, nn
 
 Origin = Literal["class", "noise", "stored", "real"]
 Threat = Literal["G", "S"]
+MaskRatio = float | Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Consecutive samples of a data set, asked for at once. A sound of several segments is several items of it.
+
+    Attributes:
+        indices: (B,) position in the data set, which has ``per_class`` samples of each class, one class after another.
+        per_class: samples of each class in the whole data set.
+        seed: of the data set.
+        steps: (B,) which segment of its sample an item is.
+        ratios: hidden share of the real samples of each modality.
+        inputs: real samples to start from by modality, raw (B, C, H, W) on the model's device.
+        paste_visible: keep the visible patches of ``inputs``.
+    """
+
+    indices: np.ndarray
+    per_class: int
+    seed: int
+    steps: np.ndarray
+    ratios: Mapping[str, float] = field(default_factory=dict)
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
+    paste_visible: bool = False
 
 
 class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
@@ -23,20 +49,21 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
 
     Attributes:
         kind: name of the class of models in ``config.json``.
+        config: parameters of the constructor that make a model of the same form, as in ``config.json``.
         class_names: names of the labels.
+        method: name of the method that made it; None where the kind says it all.
         origin: what its samples are made from: "class", statistics of classes; "noise", random numbers; "stored",
             samples or latents in its file that were real ones, began as such or were fitted to one each; "real", real
             samples that whoever runs it must hold.
+        threat: what an attacker has who has the model: "G", a generator to query, or "S", a set of samples.
     """
 
     kind: ClassVar[str]
+    config: dict[str, Any]
     class_names: tuple[str, ...]
+    method: str | None = None
     origin: Origin
-
-    @property
-    @abstractmethod
-    def config(self) -> dict[str, Any]:
-        """Parameters of the constructor that make a model of the same form, as in ``config.json``."""
+    threat: Threat = "G"
 
     @property
     @abstractmethod
@@ -53,12 +80,26 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
         """Whether samples may be real ones in part or as a whole."""
         return self.origin in ("stored", "real")
 
-    @property
-    def threat(self) -> Threat:
-        """What an attacker has who has the model: "G", a generator to query, or "S", a set of samples."""
-        return "G"
+    def ratios(self, mask_ratio: MaskRatio) -> dict[str, float]:
+        """Hidden share of the real samples of each modality; empty for models that hide nothing of real samples."""
+        return {}
+
+    @abstractmethod
+    def make(self, request: Request) -> dict[str, Tensor]:
+        """Raw samples (B, C, H, W) of each modality.
+
+        Every item is a function of the weights, its index, step and inputs, and the seed, whatever else is asked for.
+        """
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
         """Write ``config.json`` and ``model.safetensors``; arguments as in :class:`PyTorchModelHubMixin`."""
         kwargs["config"] = {"kind": self.kind, **self.config}
         return super().save_pretrained(save_directory, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, strict: bool = True, **kwargs: Any) -> Self:
+        """A model from a folder or hub id; weights must be complete unless ``strict`` is off.
+
+        See ``PyTorchModelHubMixin.from_pretrained``; :func:`mmgen.load_model` is the same with clearer errors.
+        """
+        return super().from_pretrained(*args, strict=strict, **kwargs)

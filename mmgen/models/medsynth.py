@@ -1,12 +1,14 @@
-"""The generator that MedSynth shares: attention-based generator and class prior in one, made to be saved and sent."""
+"""The generator that MedSynth shares: attention-based generator and class prior in one, made to be saved and sent; and
+the real images that it may start from in place of a prior."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmgen.errors import UserError, first_few
 from mmgen.models.attention_gan import AttentionGenerator
@@ -14,8 +16,69 @@ from mmgen.models.class_prior import ClassPrior
 from mmgen.models.condensed import BATCH, CondensedModel, LabelledImages
 from mmgen.models.generative import Origin
 from mmgen.models.images import to_bytes, to_unit_range
-from mmgen.models.seeds import mixed_seed
+from mmgen.models.seeds import torch_stream
 from mmgen.names import InputPrior
+
+
+class ImageArray(Protocol):
+    """Images (N, C, H, W) of bytes that are read when they are indexed."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Rows (n,) int64 -> (n, C, H, W) uint8."""
+        ...
+
+
+class RealImages(nn.Module):
+    """Draws from the real images themselves, as the paper has it: only who holds the data can run it.
+
+    The images are no part of the state dict, so nothing of them is saved with a model.
+
+    Args:
+        images: (N, C, H, W), float in [-1, 1], or uint8 for 0..255; or an array of uint8 that is read when integers
+            index it, so that not all images need to be in memory.
+        labels: classes (N,).
+        device: where sampled images go. None: the tensor's own device, the CPU for an array.
+
+    Raises:
+        UserError: another number of labels than of images.
+    """
+
+    def __init__(self, images: Tensor | ImageArray, labels: Tensor, device: torch.device | str | None = None) -> None:
+        super().__init__()
+        if len(images) != len(labels):
+            raise UserError(f"There are {len(labels)} labels for {len(images)} images; give one for every image.")
+        self._images = images
+        self._device = device or (images.device if isinstance(images, Tensor) else "cpu")
+        self._rows = labels.cpu().argsort(stable=True)
+        self._counts = torch.bincount(labels.cpu())
+        self._starts = self._counts.cumsum(0) - self._counts
+
+    def sample(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """A random image of each class in ``labels`` (B,), float32 (B, C, H, W) in [-1, 1], on ``device``.
+
+        ``generator`` lives on the CPU; the choice is a function of its state.
+
+        Raises:
+            UserError: a class without images, or an array that holds no bytes.
+        """
+        labels = labels.cpu()
+        known = set(self._counts.nonzero().flatten().tolist())
+        missing = sorted(set(labels.tolist()) - known)
+        if missing:
+            raise UserError(f"There is no real image of class {first_few(missing)} to draw; there are {sorted(known)}.")
+        places = torch.rand(len(labels), generator=generator, dtype=torch.float64)
+        rows = self._rows[self._starts[labels] + (places * self._counts[labels]).long()]
+        return to_unit_range(self._read(rows).to(self._device))
+
+    def _read(self, rows: Tensor) -> Tensor:
+        if isinstance(self._images, Tensor):
+            return self._images[rows.to(self._images.device)]
+        images = self._images[rows.numpy()]
+        if images.dtype != np.uint8:  # log-mel values, for example, would be no images
+            raise UserError(f"Real images that are read from an array must be uint8, not {images.dtype}.")
+        return torch.from_numpy(images)
 
 
 class MedSynthGenerator(CondensedModel):
@@ -63,30 +126,14 @@ class MedSynthGenerator(CondensedModel):
         cls, generator: AttentionGenerator, class_names: Sequence[str], prior: ClassPrior | None
     ) -> MedSynthGenerator:
         """One of these parts themselves; without a prior it starts from real images."""
-        config = {key: value for key, value in generator.config.items() if key != "classes"}
-        sizes = ("image_size", "channels", "class_names")
-        own = None if prior is None else {key: value for key, value in prior.config.items() if key not in sizes}
-        kind: InputPrior = "real" if prior is None else "class"
-        model = cls(**config, class_names=list(class_names), input_prior=kind, prior=own)
+        model = cls(**_config_of(generator, class_names, prior))
         model.generator, model.prior = generator, prior
         return model.eval()
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image."""
-        size = self.generator.config["image_size"]
-        return self.generator.config["channels"], size, size
-
-    @property
     def config(self) -> dict[str, Any]:
         """Parameters of the constructor."""
-        generator = {key: value for key, value in self.generator.config.items() if key != "classes"}
-        prior = None
-        if self.prior is not None:
-            sizes = ("image_size", "channels", "class_names")
-            prior = {key: value for key, value in self.prior.config.items() if key not in sizes}
-        names = {"class_names": list(self.class_names), "input_prior": self.input_prior}
-        return generator | names | {"prior": prior}
+        return _config_of(self.generator, self.class_names, self.prior)
 
     @property
     def origin(self) -> Origin:
@@ -102,11 +149,10 @@ class MedSynthGenerator(CondensedModel):
             )
         return super().batches(label, indices, seed)
 
-    def make(self, label: int, batch: int, seed: int) -> Tensor:
+    def make_batch(self, label: int, batch: int, seed: int) -> Tensor:
         """A batch from draws of the class prior."""
-        chance = torch.Generator().manual_seed(mixed_seed(seed, label, batch))
         labels = torch.full((BATCH,), label)
-        return self._make(self.prior.sample(labels, chance), labels)
+        return self._restore(self.prior.sample(labels, torch_stream(seed, label, batch)), labels)
 
     @torch.no_grad()
     def condense(self, images: Tensor, labels: Tensor) -> LabelledImages:
@@ -129,11 +175,21 @@ class MedSynthGenerator(CondensedModel):
         unknown = sorted(set(labels.tolist()) - set(range(len(self.class_names))))
         if unknown:
             raise UserError(f"Labels are 0 to {len(self.class_names) - 1}, not {first_few(unknown)}.")
-        made = [self._make(to_unit_range(x), y) for x, y in zip(images.split(BATCH), labels.split(BATCH), strict=True)]
-        return LabelledImages(torch.cat(made), labels.cpu(), self.class_names)
+        pairs = zip(images.split(BATCH), labels.split(BATCH), strict=True)
+        synthetic = torch.cat([self._restore(to_unit_range(x), y) for x, y in pairs])
+        return LabelledImages(synthetic, labels.cpu(), self.class_names)
 
-    def _make(self, x: Tensor, labels: Tensor) -> Tensor:
+    def _restore(self, x: Tensor, labels: Tensor) -> Tensor:
         """Input images in [-1, 1] -> uint8."""
         self.eval()  # in training mode spectral normalisation changes a little with every call
         device = self.generator.to_image.bias.device
         return to_bytes(self.generator(x.to(device), labels.to(device)).s).cpu()
+
+
+def _config_of(generator: AttentionGenerator, class_names: Sequence[str], prior: ClassPrior | None) -> dict[str, Any]:
+    """Parameters of a :class:`MedSynthGenerator` of these parts; the prior's sizes and names are those of the whole."""
+    config = {key: value for key, value in generator.config.items() if key != "classes"}
+    config |= {"class_names": list(class_names), "input_prior": "real" if prior is None else "class", "prior": None}
+    if prior is not None:
+        config["prior"] = {key: value for key, value in prior.config.items() if key not in config}
+    return config

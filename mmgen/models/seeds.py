@@ -1,12 +1,37 @@
-"""Seeds of streams of random numbers that are drawn independently of each other."""
+"""The one rule for seeds.
+
+A stream of random numbers is named by integers, of which the user's seed is the first; streams of different names are
+independent of each other. How integers become a seed is fixed here and stays: the bytes of data sets depend on it.
+"""
 
 from __future__ import annotations
 
+import numpy as np
+import torch
+
+_MASKS = 0x6D61736B  # keeps streams of masks apart from those of partners
+
 
 def mixed_seed(*numbers: int) -> int:
-    """One seed from several numbers, by a rule that stays: 63 bits of a multiplicative hash."""
+    """One seed from several numbers: 63 bits of a multiplicative hash."""
     value = 0
     for number in numbers:
         value = ((value ^ (number + 0x9E3779B97F4A7C15)) * 0xBF58476D1CE4E5B9) % 2**64
         value ^= value >> 31
     return value >> 1
+
+
+def torch_stream(*numbers: int) -> torch.Generator:
+    """What is drawn with torch, on the CPU so that a seed means the same on every device."""
+    return torch.Generator().manual_seed(mixed_seed(*numbers))
+
+
+def numpy_stream(*numbers: int) -> np.random.Generator:
+    """What is drawn with numpy, which mixes the numbers itself."""
+    return np.random.default_rng(numbers)
+
+
+def mask_stream(seed: int, index: int, step: int) -> torch.Generator:
+    """Masking noise of segment ``step`` of sample ``index``."""
+    state = np.random.SeedSequence([seed, _MASKS, index, step]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))

@@ -12,8 +12,8 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import Tensor, nn
 
 from mmgen.errors import UserError
+from mmgen.models.mae_layers import EncoderStream
 from mmgen.models.modality import Modality
-from mmgen.models.streams import EncoderStream
 
 
 def stream_to_timm(stream: EncoderStream, modality: Modality, heads: int) -> VisionTransformer:

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmgen.artifacts.models import Model, model_config, preview
+from mmgen.artifacts.models import preview
 from mmgen.data.settings import settings_from_dict
 from mmgen.errors import UserError
 from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.generative import GenerativeModel
 from mmgen.release.content import copy_tensors
 from mmgen.release.scrubbing import Scrubber
 from mmgen.release.texts import with_section
@@ -27,7 +28,7 @@ _MEASURES = frozenset(
 _STATISTICS = frozenset(("mean", "std", "ci95"))
 
 
-def copy_model(model: Model, source: Path, target: Path, scrubber: Scrubber, section: str) -> None:
+def copy_model(model: GenerativeModel, source: Path, target: Path, scrubber: Scrubber, section: str) -> None:
     """Write the files that a receiver of a model loads and reads to a new folder.
 
     The weights are copied without notes. Configuration and preview are of the model itself, whatever lies in the
@@ -96,15 +97,15 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _known_config(model: Model) -> dict[str, Any]:
+def _known_config(model: GenerativeModel) -> dict[str, Any]:
     """The configuration, of which the part that the model itself does not look at is looked at here."""
     if isinstance(model, CrossModalMAE):
         for settings in model.preprocessing.values():
             settings_from_dict(settings)
-    return {"kind": model.kind, **model_config(model)}
+    return {"kind": model.kind, **model.config}
 
 
-def _draw_preview(model: Model, path: Path) -> None:
+def _draw_preview(model: GenerativeModel, path: Path) -> None:
     """Synthetic images; none of what only makes such from real ones."""
     from PIL import Image
 

@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from mmgen.artifacts.models import Model, load_model, model_digest
+from mmgen.artifacts.models import load_model, model_digest
 from mmgen.data.writing.writer import sha256
 from mmgen.errors import UserError, first_few
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict, opens
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.cross_modal_mae import CrossModalMAE
-from mmgen.models.stored_images import StoredImages
+from mmgen.models.generative import GenerativeModel
+from mmgen.models.stored import StoredImages
 from mmgen.names import IMAGE
 from mmgen.release.datasets import dataset_digest, dataset_modalities, dataset_origin, scrub_dataset
 from mmgen.release.evidence import judged, red
@@ -171,20 +172,20 @@ def _read_audit(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} is no privacy audit ({error}); audit again.") from error
 
 
-def _digests(model: Model | None, data_sets: Mapping[str, Path]) -> dict[str, Any]:
+def _digests(model: GenerativeModel | None, data_sets: Mapping[str, Path]) -> dict[str, Any]:
     return {
         "model": None if model is None else model_digest(model),
         "data_sets": {name: dataset_digest(path) for name, path in data_sets.items()},
     }
 
 
-def _modalities(model: Model | None, data_sets: Mapping[str, Path]) -> list[str]:
+def _modalities(model: GenerativeModel | None, data_sets: Mapping[str, Path]) -> list[str]:
     """Names of all that is released, each once."""
     own = [] if model is None else list(model.modalities) if isinstance(model, CrossModalMAE) else [IMAGE]
     return list(dict.fromkeys([*own, *(name for path in data_sets.values() for name in dataset_modalities(path))]))
 
 
-def _may_hold_real_data(model: Model | None, data_sets: Mapping[str, Path]) -> list[Verdict]:
+def _may_hold_real_data(model: GenerativeModel | None, data_sets: Mapping[str, Path]) -> list[Verdict]:
     """Red verdicts on what says of itself that it may hold real data; the audit may have seen other members.
 
     Raises:

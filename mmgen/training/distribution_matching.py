@@ -21,9 +21,8 @@ from torch import Tensor, nn
 
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.models.classifiers import ConvNet
+from mmgen.models.classifiers import ConvNet, draw_weights
 from mmgen.models.modality import Modality
-from mmgen.models.random_networks import draw_weights
 from mmgen.models.seeds import mixed_seed
 from mmgen.names import AugmentationName
 from mmgen.training.augmentation import Parameters, augment, draw

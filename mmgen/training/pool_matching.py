@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from mmgen.errors import UserError
-from mmgen.models.random_networks import POOL, random_network
+from mmgen.models.classifiers import POOL, random_network
 from mmgen.models.seeds import mixed_seed
 from mmgen.names import AugmentationName
 from mmgen.training.augmentation import augment, draw
@@ -28,7 +28,7 @@ class PoolMatchingConfig:
 
     Attributes:
         batches: real batches that a network learns from before each step of the generator.
-        width: of the networks, see :func:`mmgen.models.random_networks.random_network`.
+        width: of the networks, see :func:`mmgen.models.classifiers.random_network`.
         lr, momentum: of the networks' SGD.
         weight: of the matching loss beside the losses of the GAN.
         augmentation: strategy of the changes made to what a network learns from, image by image, and alike to real and

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from mmgen.models.attention_gan import AttentionGenerator
 from mmgen.models.class_prior import ClassPrior
-from mmgen.models.cross_modal_mae import CrossModalMAE
-from mmgen.models.masking import mask_from_order, shuffle, visible_count
+from mmgen.models.cross_modal_mae import CrossModalMAE, random_masking
+from mmgen.models.medsynth import RealImages
 from mmgen.models.modality import Modality
-from mmgen.models.real_images import RealImages
 
 
 @torch.no_grad()
@@ -37,8 +36,7 @@ def reconstruction_grid(
 
 def hide(modality: Modality, x: Tensor, noise: Tensor, mask_ratio: float) -> Tensor:
     """(B, C, H, W) with the masked patches replaced by NaN."""
-    _, inverse = shuffle(noise)
-    mask = mask_from_order(inverse, visible_count(modality.tokens, mask_ratio)).unsqueeze(-1)
+    mask = random_masking(noise, mask_ratio).mask.unsqueeze(-1)
     return modality.unpatchify(modality.patchify(x).masked_fill(mask.bool(), torch.nan))
 
 

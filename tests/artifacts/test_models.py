@@ -16,13 +16,13 @@ from small import noise_samples, small_model
 from tiny_medsynth import LABELS, small_generator, tiny_samples
 from torch import Tensor
 
-from mmgen.artifacts.models import load_model, model_config, model_digest, save_generator, save_model, start_from_timm
+from mmgen.artifacts.models import load_model, model_digest, save_generator, save_model, start_from_timm
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.medsynth import MedSynthGenerator
-from mmgen.models.stored_images import StoredImages
+from mmgen.models.stored import StoredImages
 
 
 @pytest.fixture
@@ -85,11 +85,11 @@ def test_the_digest_names_the_configuration() -> None:
 def test_the_configuration_is_that_of_the_file(real: bool, tmp_path: Path) -> None:
     generator = small_generator(real)
     save_generator(generator, tmp_path, {})
-    config = model_config(generator)
+    config = generator.config
     saved = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert saved == {"kind": "medsynth", **config}
     assert model_digest(MedSynthGenerator(**config)) != model_digest(generator)  # only the weights differ
-    assert model_config(MedSynthGenerator(**config)) == config
+    assert MedSynthGenerator(**config).config == config
 
 
 def test_a_shared_model_holds_no_pickle_and_no_file_names(model_folder: Path, phantom_files: dict[str, Path]) -> None:

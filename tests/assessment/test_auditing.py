@@ -16,7 +16,7 @@ import torch
 from pictures import DRAWN, SHORT, files_of, use_short_attacks, write_csv, write_pictures
 from PIL import Image
 from small import small_model
-from tiny_medsynth import LABELS, small_generator
+from tiny_medsynth import LABELS, small_generator, write_condensed
 
 import mmgen
 from mmgen.artifacts.models import model_digest, save_model
@@ -25,7 +25,6 @@ from mmgen.data.phantoms import write_phantoms
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy import audit as attacks
 from mmgen.evaluation.privacy.gate import opens
-from mmgen.generation.condensed import write_condensed
 from mmgen.models.attention_gan import Critic
 from mmgen.release.datasets import dataset_digest
 from mmgen.training.checkpoint import Checkpoints

@@ -17,7 +17,7 @@ from pictures import files_of, write_csv, write_pictures
 from PIL import Image
 from safetensors.torch import save_file
 from small import small_model
-from tiny_medsynth import LABELS, small_generator
+from tiny_medsynth import LABELS, small_generator, write_condensed
 
 import mmgen
 from mmgen.artifacts.models import save_model
@@ -28,10 +28,9 @@ from mmgen.data.prepare import Preparation
 from mmgen.errors import UserError
 from mmgen.evaluation.fidelity.measure import MEASURES
 from mmgen.evaluation.utility import UtilityConfig
-from mmgen.generation.condensed import write_condensed
-from mmgen.generation.pairs import read_sources, write_dataset
+from mmgen.generation.pairs import read_sources
 from mmgen.generation.plan import make_plan
-from mmgen.generation.writing import OutputOptions
+from mmgen.generation.writing import OutputOptions, write_dataset
 
 UTILITY = UtilityConfig(updates=1, seeds=1, max_side=32)
 SHORT = Measures(classifiers=("convnet",), utility=UTILITY)
@@ -68,7 +67,7 @@ def both(phantom_files: dict[str, Path], model_folder: Path, tmp_path_factory: p
     save_model(model, run / "model", {"image": {"covid": 7}, "audio": {"covid": 4}})
     samples = read_sources(model, phantom_files)
     plan = make_plan(model, samples, 6, {"image": 0.75, "audio": 0.75}, 0)
-    write_dataset(model, plan, samples, run / "synthetic" / "six", OutputOptions())
+    write_dataset(model, plan, run / "synthetic" / "six", OutputOptions())
     return run
 
 

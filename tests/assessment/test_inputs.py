@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pictures import write_pictures
 from small import noise_samples
-from tiny_medsynth import LABELS, small_generator, tiny_samples
+from tiny_medsynth import LABELS, small_generator, tiny_samples, write_condensed
 
 from mmgen.artifacts.models import load_model
 from mmgen.assessment.inputs import (
@@ -27,10 +27,8 @@ from mmgen.data.images import ImageSettings
 from mmgen.data.phantoms import write_phantoms
 from mmgen.data.prepare import Preparation
 from mmgen.errors import UserError
-from mmgen.generation.condensed import write_condensed
-from mmgen.generation.pairs import write_dataset
 from mmgen.generation.plan import make_plan
-from mmgen.generation.writing import OutputOptions
+from mmgen.generation.writing import OutputOptions, write_dataset
 
 BOTH = ("image", "audio")
 
@@ -182,7 +180,7 @@ def test_spectrograms_that_are_not_numbers_are_refused(tmp_path: Path, model_fol
     model = load_model(model_folder)
     samples = noise_samples()
     plan = make_plan(model, samples, 2, {"image": 0.75, "audio": 0.75}, 0)
-    folder = write_dataset(model, plan, samples, tmp_path / "set", OutputOptions())
+    folder = write_dataset(model, plan, tmp_path / "set", OutputOptions())
     settings = synthetic_settings(folder)
     assert read_synthetic(folder, settings, {}).keys() == {"image", "audio"}
     path = min(folder.rglob("*.npy"))

@@ -30,7 +30,7 @@ from mmgen.data.writing.unfinished import alone_in
 from mmgen.errors import UserError
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.conditional_gan import ConditionalGenerator
-from mmgen.models.stored_images import StoredImages
+from mmgen.models.stored import StoredImages
 
 LABELS = ("MildDemented", "ModerateDemented", "NonDemented", "VeryMildDemented")
 TRAIN, TEST = 6, 3

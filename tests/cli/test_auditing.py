@@ -14,10 +14,9 @@ from calling import call, error
 from pictures import files_of, use_short_attacks, write_csv, write_pictures
 from PIL import Image
 from small import digests, small_model
-from tiny_medsynth import LABELS, small_generator
+from tiny_medsynth import LABELS, small_generator, write_condensed
 
 from mmgen.artifacts.models import save_generator, save_model
-from mmgen.generation.condensed import write_condensed
 from mmgen.models.medsynth import MedSynthGenerator
 
 Command = Callable[..., int]

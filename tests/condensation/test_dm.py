@@ -19,8 +19,7 @@ from mmgen.condensation.dm import DM, PRESETS, DMConfig, real_images
 from mmgen.data.phantoms import phantom_lesion
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.models.classifiers import ConvNet
-from mmgen.models.random_networks import draw_weights
+from mmgen.models.classifiers import ConvNet, draw_weights
 from mmgen.training.classifier import ClassifierConfig, predict, train_classifier
 from mmgen.training.distribution_matching import DistributionConfig, DistributionTask, class_means
 from mmgen.training.loop import Interrupted

@@ -21,7 +21,7 @@ from mmgen.condensation.it_gan import ITGAN, PRESETS, DecodedLatents, ITGANConfi
 from mmgen.errors import UserError
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.modality import Modality
-from mmgen.models.stored_latents import StoredLatents
+from mmgen.models.stored import StoredLatents
 from mmgen.training.conditional_gan import ConditionalGANConfig
 from mmgen.training.distribution_matching import DistributionConfig, DistributionTask
 from mmgen.training.inversion import InversionConfig, InversionTask

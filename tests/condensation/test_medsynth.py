@@ -19,7 +19,7 @@ from mmgen.condensation.medsynth import MedSynth, MedSynthConfig
 from mmgen.condensation.representatives import representatives
 from mmgen.errors import UserError
 from mmgen.models.class_prior import ClassPrior
-from mmgen.models.real_images import RealImages
+from mmgen.models.medsynth import RealImages
 from mmgen.training.gan import GANTask
 from mmgen.training.loop import Interrupted
 from mmgen.training.network_matching import NetworkMatchingTask

@@ -28,9 +28,10 @@ from mmgen.data.threads import one_thread
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.verify import verify_dataset
 from mmgen.errors import UserError
-from mmgen.generation import condensed as condense
-from mmgen.generation.condensed import from_real_images, write_condensed
-from mmgen.generation.writing import OutputOptions
+from mmgen.generation import writing
+from mmgen.generation.pairs import read_sources
+from mmgen.generation.plan import make_plan
+from mmgen.generation.writing import OutputOptions, write_dataset
 from mmgen.models.medsynth import MedSynthGenerator
 
 
@@ -342,8 +343,9 @@ def test_classes_of_real_images_are_matched_by_name(tmp_path: Path) -> None:
     names = LABELS[::-1]
     generator = MedSynthGenerator.build(small_generator(real=True).generator, names, None)
     shades = {"Меланома": 200, "aaa": 5, "GESUND": 20}
-    made = from_real_images(generator, class_folders(tmp_path / "снимки", shades), 4, seed=1)
-    assert made.label_names == names and made.labels.tolist() == [0] * 4 + [1] * 4
+    real = read_sources(generator, {"image": class_folders(tmp_path / "снимки", shades)})
+    made = make_plan(generator, real, 4, seed=1).fixed
+    assert made is not None and made.label_names == names and made.labels.tolist() == [0] * 4 + [1] * 4
     for row, label in enumerate(made.labels):
         shade = 200 if label == 0 else 20
         images = [np.full((1, 3, 32, 32), shade + number, np.uint8) for number in range(3)]
@@ -366,7 +368,8 @@ def test_the_set_does_not_depend_on_how_it_is_written(form: Any, per_class: int,
     """20: more than a batch of the generator, and batches of 7 that reach into the next class."""
     generator = small_generator()
     how = OutputOptions(form, batch_size=7, shard_size=14)
-    folder = write_condensed(generator, per_class, 5, tmp_path / "ein Satz", how, "abc")
+    plan = make_plan(generator, per_class=per_class, seed=5)
+    folder = write_dataset(generator, plan, tmp_path / "ein Satz", how, model_name="abc")
     assert verify_dataset(folder) == []
     stored, drawn = read_dataset(folder, IMAGES)["image"], generator.sample(per_class, seed=5)
     assert np.array_equal(stored.values[:], drawn.images.numpy())
@@ -381,40 +384,41 @@ def test_an_interrupted_set_goes_on_to_the_same_bytes(
     caplog.set_level("INFO")
     generator, how = small_generator(real), OutputOptions(form, batch_size=2, shard_size=2)
     data = class_folders(tmp_path / "data", {LABELS[0]: 20, LABELS[1]: 200})
-    made = from_real_images(generator, data, 20, seed=1) if real else None
-    whole = read_dataset(write_condensed(generator, 20, 1, tmp_path / "whole", how, made=made), IMAGES)["image"]
-    assert np.array_equal(whole.values[:], generator.sample(20, 1).images.numpy() if made is None else made.values)
-    images = condense._images
+    images = read_sources(generator, {"image": data}) if real else {}
+    plan = make_plan(generator, images, 20, seed=1)
+    whole = read_dataset(write_dataset(generator, plan, tmp_path / "whole", how), IMAGES)["image"]
+    expected = generator.sample(20, 1).images.numpy() if plan.fixed is None else plan.fixed.values
+    assert np.array_equal(whole.values[:], expected)
+    to_run = writing.run_batches
 
     def stopped(*arguments: Any) -> Iterator[Any]:
-        for number, image in enumerate(images(*arguments)):
-            if number == 34:
+        for number, batch in enumerate(to_run(*arguments)):
+            if number == 17:
                 raise KeyboardInterrupt
-            yield image
+            yield batch
 
     with monkeypatch.context() as patch:
-        patch.setattr(condense, "_images", stopped)
+        patch.setattr(writing, "run_batches", stopped)
         with pytest.raises(KeyboardInterrupt):
-            write_condensed(generator, 20, 1, tmp_path / "set", how, made=made)
+            write_dataset(generator, plan, tmp_path / "set", how)
     with pytest.raises(UserError, match="interrupted data set that differs in model"):
-        write_condensed(small_generator(real, seed=1), 20, 1, tmp_path / "set", how, made=made)
-    if made is not None:
-        others = replace(made, values=255 - made.values)
+        write_dataset(small_generator(real, seed=1), plan, tmp_path / "set", how)
+    if plan.fixed is not None:
+        others = replace(plan, fixed=replace(plan.fixed, values=255 - plan.fixed.values))
         with pytest.raises(UserError, match="differs in images"):
-            write_condensed(generator, 20, 1, tmp_path / "set", how, made=others)
-    write_condensed(generator, 20, 1, tmp_path / "set", how, made=made)
+            write_dataset(generator, others, tmp_path / "set", how)
+    write_dataset(generator, plan, tmp_path / "set", how)
     there = int(re.search(r"going on, (\d+) of 40 samples are there", caplog.text)[1])  # type: ignore[index]
     assert 0 < there < 40 and digests(tmp_path / "set") == digests(tmp_path / "whole")
 
 
-def test_numbers_that_make_no_set_are_refused(tmp_path: Path) -> None:
+def test_numbers_that_make_no_set_are_refused() -> None:
     for count, seed in ((0, 0), (-1, 0), (1, -1)):
         with pytest.raises(UserError, match="At least 1 image a class"):
-            write_condensed(small_generator(), count, seed, tmp_path / "set")
-    assert not (tmp_path / "set").exists()
+            make_plan(small_generator(), per_class=count, seed=seed)
 
 
 def test_the_real_form_is_not_written_without_images(tmp_path: Path) -> None:
     save_generator(small_generator(real=True), tmp_path / "model", {})
     with pytest.raises(UserError, match="starts from real images"):
-        write_condensed(load_model(tmp_path / "model"), 1, 0, tmp_path / "set")  # type: ignore[arg-type]
+        make_plan(load_model(tmp_path / "model"), per_class=1)

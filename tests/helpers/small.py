@@ -16,7 +16,7 @@ from mmgen.data.images import ImageSettings
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
 from mmgen.models.cross_modal_mae import CrossModalMAE
-from mmgen.models.fusion import FusionQuery
+from mmgen.models.mae_layers import FusionQuery
 from mmgen.presets import Preset, build_mae
 
 PROJECT = Path(__file__).resolve().parents[2]

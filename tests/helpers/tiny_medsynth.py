@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,11 @@ from mmgen.condensation.condenser import Length
 from mmgen.condensation.medsynth import MedSynthConfig
 from mmgen.data.samples import Samples
 from mmgen.evaluation.utility import UtilityConfig
+from mmgen.generation.plan import make_plan
+from mmgen.generation.writing import OutputOptions, write_dataset
 from mmgen.models.attention_gan import AttentionGenerator
 from mmgen.models.class_prior import ClassPrior
+from mmgen.models.condensed import CondensedModel
 from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.training.gan import GANConfig
 from mmgen.training.network_matching import NetworkMatchingConfig
@@ -68,3 +72,10 @@ def small_generator(real: bool = False, channels: int = 3, seed: int = 0, floor:
     images, labels = torch.from_numpy(samples.values), torch.from_numpy(samples.labels)
     prior = None if real else ClassPrior.fit(images, labels, LABELS, floor)
     return MedSynthGenerator.build(generator, LABELS, prior)
+
+
+def write_condensed(
+    model: CondensedModel, images_per_class: int, seed: int, folder: Path, output: OutputOptions | None = None
+) -> Path:
+    """Write the first images of each class as a data set."""
+    return write_dataset(model, make_plan(model, per_class=images_per_class, seed=seed), folder, output)

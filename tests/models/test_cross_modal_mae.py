@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mmgen.errors import UserError
-from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.cross_modal_mae import CrossModalMAE, random_masking, visible_count
+from mmgen.models.mae_layers import gather_tokens
 from mmgen.models.modality import Modality
 
 BOTH = ("image", "audio")
@@ -343,3 +345,47 @@ def test_modalities_may_come_as_dictionaries():
     assert model.modalities == {"scan": modality}
     assert isinstance(model.modalities["scan"], Modality)
     assert isinstance(model, nn.Module)
+
+
+def test_no_token_is_lost_to_rounding():
+    assert visible_count(100, 0.9) == 10  # int(100 * (1 - 0.9)) is 9
+    assert visible_count(196, 0.75) == 49
+    for tokens in range(1, 200):
+        for hundredths in range(100):
+            visible = visible_count(tokens, hundredths / 100)
+            assert 1 <= visible <= tokens
+            assert visible == 1 or abs(visible - tokens * (100 - hundredths) / 100) <= 0.5
+
+
+def test_the_ends_of_the_scale():
+    assert visible_count(64, 0.0) == 64
+    assert visible_count(64, 1.0) == 0
+    assert visible_count(64, 0.9999) == 1
+
+
+@pytest.mark.parametrize("ratio", [-0.1, 1.1, math.nan])
+def test_ratios_outside_the_scale_are_refused(ratio):
+    with pytest.raises(UserError, match="between 0 and 1"):
+        visible_count(64, ratio)
+
+
+def test_the_order_of_tokens_and_its_inverse():
+    tokens = torch.randn(5, 12, 3)
+    ids_keep, ids_restore, _ = random_masking(torch.rand(5, 12), 0.0)
+    assert torch.equal(gather_tokens(gather_tokens(tokens, ids_keep), ids_restore), tokens)
+    assert all(sorted(row) == list(range(12)) for row in ids_keep.tolist())
+
+
+@pytest.mark.parametrize("visible", [0, 1, 5, 12])
+def test_mask_is_one_where_the_order_hides(visible):
+    ids_keep, _, mask = random_masking(torch.rand(5, 12), 1 - visible / 12)
+    assert mask.sum(1).tolist() == [12.0 - visible] * 5
+    kept = gather_tokens(mask.unsqueeze(-1), ids_keep)
+    assert kept.shape == (5, visible, 1) and torch.equal(kept, torch.zeros_like(kept))
+
+
+def test_masks_follow_the_noise_and_cover_tokens_evenly():
+    noise = torch.rand(4000, 8, generator=torch.Generator().manual_seed(0))
+    mask = random_masking(noise, 0.75).mask
+    assert torch.equal(mask, random_masking(noise, 0.75).mask)
+    assert (mask.mean(0) - 0.75).abs().max() < 0.03

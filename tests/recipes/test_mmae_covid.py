@@ -18,12 +18,11 @@ from accelerate.state import AcceleratorState
 from small import PROJECT, digests, run
 from tiny import QUICK_ATTACKS
 
-from mmgen.artifacts.models import load_model, model_digest
+from mmgen.artifacts.models import load_model, model_digest, model_settings
 from mmgen.assessment import auditing
 from mmgen.cli.config import parse_config
 from mmgen.cli.main import run_command
 from mmgen.data.writing.synthetic import read_dataset
-from mmgen.generation.pairs import model_settings
 from mmgen.presets import PRESETS
 
 SCRIPT = PROJECT / "recipes" / "mmae_covid.py"

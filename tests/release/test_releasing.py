@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file, save_file
 from small import SETTINGS, digests, noise_samples, small_model
-from tiny_medsynth import LABELS, small_generator
+from tiny_medsynth import LABELS, small_generator, write_condensed
 
 from mmgen.artifacts.models import load_model, model_digest, save_generator, save_model
 from mmgen.data.images import ImageSettings
@@ -23,10 +23,8 @@ from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.verify import verify_dataset
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.gate import Thresholds
-from mmgen.generation.condensed import write_condensed
-from mmgen.generation.pairs import write_dataset
 from mmgen.generation.plan import make_plan
-from mmgen.generation.writing import OutputOptions
+from mmgen.generation.writing import OutputOptions, write_dataset
 from mmgen.release.datasets import dataset_digest
 from mmgen.release.releasing import ReleaseRefused, write_release
 
@@ -458,7 +456,7 @@ def test_a_damaged_audit_is_named(run: Path, tmp_path: Path) -> None:
 def test_a_masked_autoencoder_and_its_tuples(tmp_path: Path) -> None:
     run, model, samples = tmp_path / "run", small_model(), noise_samples()
     save_model(model, run / "model", {"image": {"covid": 7}})
-    write_dataset(model, make_plan(model, samples, 2), samples, run / "synthetic", model_name="covid /home/x")
+    write_dataset(model, make_plan(model, samples, 2), run / "synthetic", model_name="covid /home/x")
     names = {f"{key}/{name}": entry for key, entry in PRIVACY.items() for name in SETTINGS if key != "logan_white_box"}
     folder = audit(run, names)
     record = json.loads((folder / "privacy.json").read_text())
@@ -479,7 +477,7 @@ def two_modalities(run: Path) -> dict[str, Any]:
     """A masked autoencoder and its tuples, audited whole; the record of the audit."""
     model, samples = small_model(), noise_samples()
     save_model(model, run / "model", {"image": {"covid": 7}})
-    write_dataset(model, make_plan(model, samples, 2), samples, run / "synthetic", model_name="tiny")
+    write_dataset(model, make_plan(model, samples, 2), run / "synthetic", model_name="tiny")
     entries = {f"{key}/{name}": entry for key, entry in PRIVACY.items() for name in SETTINGS}
     folder = audit(run, entries)
     record = json.loads((folder / "privacy.json").read_text())

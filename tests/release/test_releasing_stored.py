@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_medsynth import LABELS, tiny_samples
+from tiny_medsynth import LABELS, tiny_samples, write_condensed
 
 from mmgen.artifacts.models import model_digest, save_generator
 from mmgen.errors import UserError
-from mmgen.generation.condensed import write_condensed
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.conditional_gan import ConditionalGenerator
-from mmgen.models.stored_images import StoredImages
-from mmgen.models.stored_latents import StoredLatents
+from mmgen.models.stored import StoredImages, StoredLatents
 from mmgen.release.datasets import dataset_digest
 from mmgen.release.releasing import ReleaseRefused, write_release
 

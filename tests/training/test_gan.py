@@ -390,7 +390,7 @@ def test_settings_that_cannot_be_are_refused() -> None:
 
 def test_a_gan_of_grey_images_learns(accelerator: Accelerator) -> None:
     from mmgen.models.attention_gan import AttentionGenerator
-    from mmgen.models.real_images import RealImages
+    from mmgen.models.medsynth import RealImages
 
     torch.manual_seed(0)
     gan = GAN(AttentionGenerator(32, 1, 3, 8, 1), Critic(32, 1, 3, 8))

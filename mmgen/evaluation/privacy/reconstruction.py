@@ -10,8 +10,7 @@ import torch
 from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError, first_few
-from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio
-from mmgen.models.masking import visible_count
+from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio, visible_count
 from mmgen.training.mae_validation import tuples_around
 
 _SIDES = ("members", "others")

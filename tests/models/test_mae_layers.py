@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmgen.errors import UserError
-from mmgen.models.fusion import GradualCrossAttention, linear_xi
+from mmgen.models.mae_layers import GradualCrossAttention, linear_xi
 
 DIM, HEADS = 16, 4
 
