@@ -48,19 +48,18 @@ def load_model(path_or_id: str | Path) -> GenerativeModel:
         raise UserError(f"There is no model in {path_or_id}: config.json is missing; give the model/ folder of a run.")
     try:
         config, weights = (_file_of(folder if local else str(path_or_id), name) for name in ("config.json", _WEIGHTS))
-        kind = _kind_of(config)
-        _refuse_other_sizes(kind, config, weights)
-        return kind.from_pretrained(folder if local else str(path_or_id), strict=True).eval()
+        name = json.loads(config.read_text(encoding="utf-8")).get("kind")
+        if name not in _KINDS:
+            raise UserError(f"{config} names the kind {name!r}, which this version does not know; update mmgen.")
+        _refuse_other_sizes(_KINDS[name], config, weights)
+        return _KINDS[name].from_pretrained(folder if local else str(path_or_id), strict=True).eval()
     except UserError:
         raise
     except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise UserError(
-            f"The model {path_or_id} cannot be loaded ({_in_one_line(error)}); save it again or check the name."
+            f"The model {path_or_id} cannot be loaded ({reason}); save it again or check the name."
         ) from error
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _file_of(model: str | Path, name: str) -> Path:
@@ -86,14 +85,6 @@ def _refuse_other_sizes(kind: type[GenerativeModel], config: Path, weights: Path
     if wanted != stored:
         differing = sorted(name for name in wanted.keys() | stored.keys() if wanted.get(name) != stored.get(name))
         raise ValueError(f"config.json and {weights.name} differ in {first_few(differing)}")
-
-
-def _kind_of(config: Path) -> type[GenerativeModel]:
-    """The class of models that a configuration belongs to."""
-    kind = json.loads(config.read_text(encoding="utf-8")).get("kind")
-    if kind not in _KINDS:
-        raise UserError(f"{config} names the kind {kind!r}, which this version does not know; update mmgen.")
-    return _KINDS[kind]
 
 
 def save_model(model: CrossModalMAE, folder: Path, counts: Counts) -> None:

@@ -78,19 +78,10 @@ def generate(options: Generate) -> None:
     own_ratios = {name: getattr(options, f"{name}_mask_ratio", None) for name in model.ratios(options.mask_ratio)}
     ratios = {name: options.mask_ratio if own is None else own for name, own in own_ratios.items()}
     real = read_sources(model, paths, options.source, options.preparation(options.out, options.seed), options.split)
-    plan = make_plan(
-        model,
-        real,
-        options.per_class,
-        ratios,
-        options.seed,
-        options.paste_visible,
-        options.segments,
-        options.choose_from,
-    )
+    further = (options.seed, options.paste_visible, options.segments, options.choose_from)
+    plan = make_plan(model, real, options.per_class, ratios, *further)
     write_dataset(model, plan, options.out, output, options.source_ids)
-    labels = " and ".join(plan.class_names)
-    logger.info("%d samples of %s are in %s", len(plan), labels, options.out)
+    logger.info("%d samples of %s are in %s", len(plan), " and ".join(plan.class_names), options.out)
 
 
 def _refuse_unused(options: Generate, model: GenerativeModel) -> None:

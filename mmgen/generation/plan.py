@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -115,12 +115,10 @@ def make_plan(
     for position, name in enumerate(ratios):
         if name in used:
             starts, counts = clips[name]
-            labels = real[name].labels[starts]
-            chosen = [
-                _partners(labels, label, class_names, per_class, numpy_stream(seed, position, label))
-                for label in range(len(class_names))
-            ]
-            sources[name], lengths[name] = starts[np.concatenate(chosen)], counts[np.concatenate(chosen)]
+            chosen = np.concatenate(
+                [_partners(real[name], starts, per_class, seed, position, label) for label in range(len(class_names))]
+            )
+            sources[name], lengths[name] = starts[chosen], counts[chosen]
     return Plan(class_names, per_class, seed, real, sources, lengths, ratios, paste_visible, segments)
 
 
@@ -149,15 +147,14 @@ def _clips(samples: Samples, segments: int) -> tuple[np.ndarray, np.ndarray]:
     return starts, np.diff(starts, append=len(samples))
 
 
-def _partners(
-    labels: np.ndarray, label: int, class_names: Sequence[str], count: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Which of the clips with these labels (M,) the samples of one label begin with, (count,) integers."""
-    members = np.flatnonzero(labels == label)
+def _partners(samples: Samples, starts: np.ndarray, count: int, seed: int, position: int, label: int) -> np.ndarray:
+    """Which of the clips the synthetic samples of a label begin with, (count,) indices into ``starts``."""
+    members = np.flatnonzero(samples.labels[starts] == label)
     if not len(members):
         raise UserError(
-            f"There is no real sample of label '{class_names[label]}' to start from; add some or leave it out."
+            f"There is no real sample of label '{samples.label_names[label]}' to start from; add some or leave it out."
         )
+    rng = numpy_stream(seed, position, label)
     return np.concatenate([rng.permutation(members) for _ in range(-(-count // len(members)))])[:count]
 
 

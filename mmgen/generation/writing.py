@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from mmgen.artifacts.models import model_digest, model_settings
-from mmgen.data.settings import Settings
 from mmgen.data.threads import cut, one_thread
 from mmgen.data.writing.atomic import is_temporary
 from mmgen.data.writing.shard_writer import ShardWriter
@@ -30,9 +29,6 @@ from mmgen.models.generative import GenerativeModel
 from mmgen.version import __version__
 
 logger = logging.getLogger(__name__)
-
-# (batches that are missing, device) -> their samples, in order
-Make = Callable[[Sequence[range], torch.device], Iterator[SyntheticSample]]
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ class OutputOptions:
 
 
 def refuse_occupied(folder: Path, overwrite: bool) -> None:
-    """Raise UserError for a folder that :func:`write_samples` could not use, before samples cost a training.
+    """Raise UserError for a folder that :func:`write_dataset` could not use, before samples cost a training.
 
     Whether an interrupted data set there is the same is known only when there are samples.
     """
@@ -83,62 +79,32 @@ def write_dataset(
     source_ids: bool = True,
     model_name: str = "",
 ) -> Path:
-    """Carry out a plan and write it as a data set; see :func:`write_samples`.
-
-    Args:
-        source_ids: keep the row numbers of the real samples in the metadata (they never are names).
-        model_name: what to call the model in the metadata; a digest of its weights if empty.
-    """
-    if model.method == "subset":
-        logger.warning("A subset holds real images: it is for comparison here and may not be shared.")
-    model_name = model_name or model_digest(model)
-    return write_samples(
-        folder,
-        model_settings(model),
-        plan.class_names,
-        plan.per_class,
-        lambda batches, device: _one_by_one(run_batches(model, plan, batches, device)),
-        partial(_describe_sample, model, plan, source_ids, model_name),
-        _describe_plan(model, plan, model_name),
-        _describe_run(model, plan) | {"source ids": source_ids, "model name": model_name},
-        output or OutputOptions(),
-    )
-
-
-def write_samples(
-    folder: Path,
-    settings: Mapping[str, Settings],
-    labels: Sequence[str],
-    per_class: int,
-    make: Make,
-    describe: Callable[[int], Mapping[str, Any]],
-    about: Mapping[str, Any],
-    run: Mapping[str, Any],
-    output: OutputOptions,
-) -> Path:
-    """Write ``per_class`` samples of each label; under a launcher every process writes its share.
+    """Carry out a plan and write it as a data set; under a launcher every process writes its share.
 
     Where the folder holds the same data set unfinished, what is missing is made: the bytes are those of a run that was
     not interrupted.
 
     Args:
-        settings: how each modality's arrays relate to files.
-        make: makes samples; sample ``i`` has label ``i // per_class`` and must not depend on what else is made.
-        describe: metadata of a sample.
-        about: how the data set says that it was made.
-        run: everything that its bytes depend on beyond ``output``, by a name that users understand.
+        source_ids: keep the row numbers of the real samples in the metadata (they never are names).
+        model_name: what to call the model in the metadata; a digest of its weights if empty.
 
     Raises:
         UserError: the folder holds something else and may not be overwritten, or the disk is full.
     """
     from accelerate import PartialState
 
+    if model.method == "subset":
+        logger.warning("A subset holds real images: it is for comparison here and may not be shared.")
     # The others wait for the first process while it makes checksums.
     state = PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(hours=6))
+    output, model_name = output or OutputOptions(), model_name or model_digest(model)
     kind, piece = (FolderWriter, output.batch_size) if output.format == "folder" else (ShardWriter, output.shard_size)
     piece = -(-piece // output.batch_size) * output.batch_size
-    writer = kind(folder, settings, labels, per_class, piece, describe)
-    run = dict(run) | {
+    describe = partial(_describe_sample, model, plan, source_ids, model_name)
+    writer = kind(folder, model_settings(model), plan.class_names, plan.per_class, piece, describe)
+    run = _describe_run(model, plan) | {
+        "source ids": source_ids,
+        "model name": model_name,
         "format": output.format,
         "batch size": output.batch_size,
         "shard size": piece if output.format == "webdataset" else None,
@@ -152,10 +118,10 @@ def write_samples(
         share = writer.pieces()[state.process_index :: state.num_processes]
         unfinished = [part for part in share if writer.present(part) < len(part)]
         missing = [batch for part in unfinished for batch in cut(part, output.batch_size)]
-        writer.write(make(missing, state.device))
+        writer.write(_one_by_one(run_batches(model, plan, missing, state.device)))
         state.wait_for_everyone()
         if state.is_main_process:
-            writer.finish(about)
+            writer.finish(_describe_plan(model, plan, model_name))
         state.wait_for_everyone()
     return folder
 

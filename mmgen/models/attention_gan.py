@@ -99,28 +99,23 @@ class AttentionGenerator(nn.Module):
         self.to_mask = _conv(width, 1)
         nn.init.constant_(self.to_mask.bias, math.log(_FIRST_MASK / (1.0 - _FIRST_MASK)))
 
-    def forward(self, x: Tensor, labels: Tensor, mask: float | None = None) -> Generated:
+    def forward(self, x: Tensor, labels: Tensor) -> Generated:
         """Synthetic images of the given classes.
 
         Args:
             x: input images (B, C, H, W) in [-1, 1].
             labels: classes (B,), 0 to ``classes`` - 1.
-            mask: a number in [0, 1] that replaces the mask everywhere: at 1 ``s`` is exactly x, at 0 exactly g.
 
         Raises:
-            UserError: images of another shape, or a mask outside [0, 1].
+            UserError: images of another shape.
         """
         _check_batch(x, self.config["image_size"], self.config["channels"])
-        if mask is not None and not 0.0 <= mask <= 1.0:
-            raise UserError(f"A mask lies between 0 and 1, got {mask}.")
         features = self.encoder(x)
         for block in self.blocks:
             features = block(features, labels)
         features = self.decoder(features)
         g = self.to_image(features).float().tanh()
         a = self.to_mask(features).float().sigmoid()
-        if mask is not None:
-            a = torch.full_like(a, mask)
         return Generated(a * x.float() + (1.0 - a) * g, g, a)
 
 
@@ -256,11 +251,7 @@ class Critic(nn.Module):
         places = (image_size >> halvings) ** 2
         self.score = nn.Linear(places * outputs, 1)
         self.classify = nn.Linear(places * outputs, classes)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                slope = 0.2 if isinstance(layer, nn.Conv2d) else 1.0
-                nn.init.kaiming_normal_(layer.weight, a=slope)
-                nn.init.zeros_(layer.bias)
+        self.apply(start_level)
 
     def forward(self, images: Tensor) -> Critique:
         """Images (B, C, H, W) in [-1, 1] -> :class:`Critique`.
@@ -272,3 +263,10 @@ class Critic(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             features = self.features(images.float())
             return Critique(self.score(features).squeeze(1), self.classify(features))
+
+
+def start_level(layer: nn.Module) -> None:
+    """Weights with which features keep their size from layer to layer, where no normalisation restores it."""
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(layer.weight, a=0.2 if isinstance(layer, nn.Conv2d) else 1.0)
+        nn.init.zeros_(layer.bias)

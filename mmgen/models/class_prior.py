@@ -138,14 +138,14 @@ class ClassPrior(nn.Module):
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(class_names):
             raise UserError(f"Labels must be 0 to {len(class_names) - 1} for {len(class_names)} class names.")
         tallies = [_Tally() for _ in class_names]
-        chance = torch.Generator().manual_seed(0)
+        draws = torch.Generator().manual_seed(0)
         prior, done = None, 0
         for chunk in images.split(_CHUNK) if isinstance(images, Tensor) else images:
             if prior is None:
                 prior = cls(chunk.shape[-1], chunk.shape[1], class_names, floor, directions)
             reduced, detail = prior._measure(to_unit_range(chunk))
             rows = slice(done, done + len(chunk))
-            keys = torch.rand(len(chunk), generator=chance, dtype=torch.float64)
+            keys = torch.rand(len(chunk), generator=draws, dtype=torch.float64)
             done += len(chunk)
             if done > len(labels):
                 break
@@ -154,7 +154,6 @@ class ClassPrior(nn.Module):
                 tallies[label].add(reduced[own], detail[own], people[rows][own], keys[own])
         if prior is None or done != len(labels):
             raise UserError(f"There are {len(labels)} labels for another number of images; give one for every image.")
-        prior._check_floor([tally.count for tally in tallies])
         for label, (tally, source) in enumerate(zip(tallies, prior._pool(tallies), strict=True)):
             prior.counts[label] = tally.count
             prior._store(label, source)
@@ -211,19 +210,15 @@ class ClassPrior(nn.Module):
         detail = F.adaptive_avg_pool2d((images - self._enlarge(reduced)).square(), GRID)
         return reduced.cpu().double(), detail.cpu().double()
 
-    def _check_floor(self, counts: Sequence[int]) -> None:
-        floor, names = self.config["floor"], self.config["class_names"]
-        few = [f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < floor]
-        if few:
+    def _pool(self, tallies: Sequence[_Tally]) -> list[_Tally]:
+        """The images behind each class's statistics: its own, or, with too few people, all that may be pooled."""
+        floor, by_name = self.config["floor"], dict(zip(self.config["class_names"], tallies, strict=True))
+        if scarce := [f"{name} ({tally.count})" for name, tally in by_name.items() if tally.count < floor]:
             raise UserError(
-                f"Some classes have fewer than {floor} images, too few to hide any of them in: {first_few(few)}; "
+                f"Some classes have fewer than {floor} images, too few to hide any of them in: {first_few(scarce)}; "
                 "add images, merge labels, or lower the floor knowingly."
             )
-
-    def _pool(self, tallies: Sequence[_Tally]) -> list[_Tally]:
-        """What each class's statistics come from: its own images, or, with too few people, all that may be pooled."""
-        floor = self.config["floor"]
-        few = {name: t for name, t in zip(self.config["class_names"], tallies, strict=True) if len(t.people) < floor}
+        few = {name: tally for name, tally in by_name.items() if len(tally.people) < floor}
         if not few:
             return list(tallies)
         n_people = len(set().union(*(tally.people for tally in tallies)))

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgen.errors import UserError
-from mmgen.models.attention_gan import Critique
+from mmgen.models.attention_gan import Critique, start_level
 from mmgen.models.condensed import BATCH, CondensedModel
 from mmgen.models.images import check_images, to_bytes
 from mmgen.models.seeds import torch_stream
@@ -182,7 +182,7 @@ class ConditionalDiscriminator(nn.Module):
         else:
             # Scores of a Wasserstein critic drift and grow, and the features with them; classes would be lost in that.
             self.classify.insert(0, nn.LayerNorm(places * widths[-1], elementwise_affine=False))
-            _start_level(self)
+            self.apply(start_level)
 
     def forward(self, images: Tensor) -> Critique:
         """Images (B, C, H, W) in [-1, 1] -> :class:`Critique`."""
@@ -198,11 +198,3 @@ def _start_as_dcgan(model: nn.Module) -> None:
             nn.init.normal_(layer.weight, float(isinstance(layer, nn.BatchNorm2d)), 0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-
-
-def _start_level(model: nn.Module) -> None:
-    """Weights with which features keep their size from layer to layer, since no normalisation restores it."""
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, a=0.2 if isinstance(layer, nn.Conv2d) else 1.0)
-            nn.init.zeros_(layer.bias)

@@ -98,7 +98,7 @@ class CrossModalMAE(GenerativeModel):
         preprocessing: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__()
-        parsed = [m if isinstance(m, Modality) else Modality.from_dict(m) for m in modalities]
+        parsed = [m if isinstance(m, Modality) else Modality(**m) for m in modalities]
         self.modalities = {modality.name: modality for modality in parsed}
         if not parsed or len(self.modalities) != len(parsed):
             raise UserError(f"A model needs at least one modality and different names, got {[m.name for m in parsed]}.")

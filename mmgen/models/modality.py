@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -64,13 +63,8 @@ class Modality:
                 f"and be a multiple of the patch {self.patch}."
             )
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Modality:
-        """The inverse of :meth:`to_dict`."""
-        return cls(**values)
-
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able form."""
+        """JSON-able form; ``Modality(**values)`` is the inverse."""
         return asdict(self)
 
     @property

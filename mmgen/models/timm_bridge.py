@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import timm
 import torch
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
@@ -87,7 +88,18 @@ def load_vit(name: str, file: Path | None = None) -> VisionTransformer:
     vit = _create(name, pretrained=False)
     if not isinstance(vit, VisionTransformer):
         raise UserError(f"{name!r} is no plain Vision Transformer; take one such as vit_base_patch16_224.")
-    return pretrained(name) if file is None else _fill(vit, name, file)
+    if file is None:
+        return pretrained(name)
+    weights = checkpoint_filter_fn(read_weights(file), vit)  # resamples patches and positions
+    expected = {key: value.shape for key, value in vit.state_dict().items()}
+    shapes = {key: value.shape for key, value in weights.items() if not key.startswith("head")}
+    if shapes != expected:
+        wrong = sorted(key for key in shapes.keys() | expected.keys() if shapes.get(key) != expected.get(key))
+        raise UserError(
+            f"The weights {file} are not those of {name}, {wrong[:3]} do not fit; name the model that they belong to."
+        )
+    vit.load_state_dict(weights, strict=False)
+    return vit
 
 
 def fit_vit(vit: VisionTransformer, shape: tuple[int, int, int]) -> VisionTransformer:
@@ -134,27 +146,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _create(name: str, pretrained: bool) -> nn.Module:
-    import timm
-
     if not timm.is_model(name.partition(".")[0]):
         raise UserError(
             f"There is neither a file nor a timm model {name!r}; give a name such as vit_base_patch16_224.mae."
         )
     return timm.create_model(name, pretrained=pretrained, num_classes=0)
-
-
-def _fill(vit: VisionTransformer, name: str, file: Path) -> VisionTransformer:
-    """Put a file's weights into a ViT of that name; a classifier in them is ignored."""
-    weights = checkpoint_filter_fn(read_weights(file), vit)  # resamples patches and positions
-    shapes = {key: value.shape for key, value in vit.state_dict().items()}
-    found = {key: value.shape for key, value in weights.items() if not key.startswith("head")}
-    if shapes != found:
-        wrong = sorted(key for key in shapes.keys() | found.keys() if shapes.get(key) != found.get(key))
-        raise UserError(
-            f"The weights {file} are not those of {name}, {wrong[:3]} do not fit; name the model that they belong to."
-        )
-    vit.load_state_dict(weights, strict=False)
-    return vit
 
 
 def _for_channels(kernel: Tensor, channels: int) -> Tensor:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -11,11 +11,13 @@ import torch
 from small import digests
 
 from mmgen.data.images import ImageSettings
+from mmgen.data.settings import settings_to_dict
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.verify import verify_dataset
-from mmgen.data.writing.writer import SyntheticSample
 from mmgen.errors import UserError
-from mmgen.generation.writing import Make, OutputOptions, refuse_occupied, write_samples
+from mmgen.generation.plan import Plan
+from mmgen.generation.writing import OutputOptions, refuse_occupied, write_dataset
+from mmgen.models.generative import GenerativeModel, Request
 
 SETTINGS = {"image": ImageSettings(8, 1)}
 LABELS = ("gesund", "больной")
@@ -25,35 +27,29 @@ def picture(index: int) -> np.ndarray:
     return np.random.default_rng(index).integers(0, 256, (1, 8, 8), dtype=np.uint8)
 
 
-def maker(made: list[int] | None = None, stop_at: int = 1000) -> Make:
+class Pictures(GenerativeModel):
     """Makes noise pictures; notes which in ``made``, and is interrupted at one."""
 
-    def make(batches: Sequence[range], device: torch.device) -> Iterator[SyntheticSample]:
-        for batch in batches:
-            for index in batch:
-                if index == stop_at:
-                    raise KeyboardInterrupt
-                if made is not None:
-                    made.append(index)
-                yield SyntheticSample(index, {"image": picture(index)}, {})
+    kind = "pictures"
+    origin = "noise"
+    class_names = LABELS
+    config: ClassVar[dict[str, Any]] = {}
+    preprocessing: ClassVar[dict[str, Any]] = {name: settings_to_dict(SETTINGS[name]) for name in SETTINGS}
 
-    return make
+    def __init__(self, stop_at: int = 1000) -> None:
+        super().__init__()
+        self.stop_at, self.made = stop_at, set[int]()
+
+    def make(self, request: Request) -> dict[str, torch.Tensor]:
+        if self.stop_at in request.indices:
+            raise KeyboardInterrupt
+        self.made.update(request.indices.tolist())
+        return {"image": torch.from_numpy(np.stack([picture(index) for index in request.indices]))}
 
 
-def write(folder: Path, make: Make | None = None, per_class: int = 20, **options: Any) -> Path:
-    run = options.pop("run", {"seed": 0})
-    how = OutputOptions(**{"batch_size": 2, "shard_size": 3, **options})
-    return write_samples(
-        folder,
-        SETTINGS,
-        LABELS,
-        per_class,
-        make or maker(),
-        lambda index: {"label": LABELS[index // per_class], "index": index},
-        {"seed": 0},
-        run,
-        how,
-    )
+def write(folder: Path, model: Pictures | None = None, per_class: int = 20, seed: int = 0, **options: Any) -> Path:
+    output = OutputOptions(**{"batch_size": 2, "shard_size": 3, **options})
+    return write_dataset(model or Pictures(), Plan(LABELS, per_class, seed), folder, output)
 
 
 @pytest.mark.parametrize("form", ["folder", "webdataset"])
@@ -76,19 +72,19 @@ def test_shards_are_of_whole_batches(tmp_path: Path) -> None:
 def test_an_interrupted_set_goes_on_where_it_was(form: Any, tmp_path: Path) -> None:
     whole = write(tmp_path / "whole", format=form)
     with pytest.raises(KeyboardInterrupt):
-        write(tmp_path / "set", maker(stop_at=36), format=form)
+        write(tmp_path / "set", Pictures(stop_at=36), format=form)
     with pytest.raises(UserError, match=r"differs in seed \(0, now 1\)"):
-        write(tmp_path / "set", format=form, run={"seed": 1})
-    made: list[int] = []
-    write(tmp_path / "set", maker(made), format=form)
-    assert 0 < len(made) < 40 and made[-1] == 39
+        write(tmp_path / "set", format=form, seed=1)
+    again = Pictures()
+    write(tmp_path / "set", again, format=form)
+    assert 0 < len(again.made) < 40 and max(again.made) == 39
     assert digests(tmp_path / "set") == digests(whole)
 
 
 def test_options_that_write_nothing_are_refused() -> None:
-    for what in ("batch_size", "shard_size"):
-        with pytest.raises(UserError, match=f"The {what.replace('_', ' ')} must be at least 1, got 0"):
-            OutputOptions(**{what: 0})
+    for option in ("batch_size", "shard_size"):
+        with pytest.raises(UserError, match=f"The {option.replace('_', ' ')} must be at least 1, got 0"):
+            OutputOptions(**{option: 0})
 
 
 def occupy(folder: Path, state: str) -> Path:
@@ -102,7 +98,7 @@ def occupy(folder: Path, state: str) -> Path:
     }
     if state == "interrupted":
         with pytest.raises(KeyboardInterrupt):
-            write(folder, maker(stop_at=30))
+            write(folder, Pictures(stop_at=30))
     else:
         states[state]()
     return folder

@@ -56,18 +56,6 @@ def test_masks_start_moderate_whatever_the_seed():
         assert 0.1 < mask.mean() < 0.45, seed
 
 
-def test_forced_masks_give_the_input_or_the_generated_image_to_the_bit():
-    generator, x = make_generator(), images()
-    assert torch.equal(generator(x, labels(), mask=1.0).s, x)
-    made = generator(x, labels(), mask=0.0)
-    assert torch.equal(made.s, made.g)
-    half = generator(x, labels(), mask=0.5)
-    assert torch.equal(half.a, torch.full_like(half.a, 0.5))
-    torch.testing.assert_close(half.s, (x + half.g) / 2)
-    with pytest.raises(UserError, match=r"between 0 and 1, got 1\.5"):
-        generator(x, labels(), mask=1.5)
-
-
 def test_a_label_changes_its_own_image_and_no_other():
     generator, x = make_generator().eval(), images()
     first, second = (generator(x, torch.tensor(label)).s for label in ([0, 1, 2], [1, 1, 2]))
@@ -89,7 +77,7 @@ def test_it_can_reach_black_and_white_in_spite_of_its_bounds():
     wanted = F.interpolate(wanted, size=32)
     optimizer = torch.optim.Adam(generator.parameters(), lr=3e-3)
     for _ in range(40):
-        loss = F.mse_loss(generator(images(), labels(), mask=0.0).s, wanted)
+        loss = F.mse_loss(generator(images(), labels()).g, wanted)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -77,7 +77,7 @@ def test_denormalise_clamps_to_the_range_of_valid_values():
 
 def test_dictionary_survives_json():
     modality = Modality("x", (3, 8, 12), (4, 3), (1.0, 2.0, 3.0), (4.0, 5.0, 6.0), (16, 12), (0.0, 255.0))
-    assert Modality.from_dict(json.loads(json.dumps(modality.to_dict()))) == modality
+    assert Modality(**json.loads(json.dumps(modality.to_dict()))) == modality
 
 
 @pytest.mark.parametrize(
