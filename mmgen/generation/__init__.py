@@ -1,1 +1,1 @@
-"""Synthetic data sets: what is made, making it, writing it."""
+"""Synthetic data sets: planned, made, written."""

@@ -113,7 +113,7 @@ class _Items:
         return cls(samples, owner, step, lengths)
 
     def request(self, plan: Plan, device: torch.device) -> Request:
-        """What the model is asked for, with real partners of modalities that are not made from the others alone."""
+        """The request for these items, with real partners of modalities that are not made from the others alone."""
         indices, inputs = self.samples[self.owner], {}
         for name, source in plan.sources.items():
             if source[indices[0]] >= 0:

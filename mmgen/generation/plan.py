@@ -25,7 +25,7 @@ from mmgen.training.engine import make_accelerator
 
 @dataclass(frozen=True)
 class Plan:
-    """What a generation makes, with any model: ``per_class`` samples of each class, one class after another.
+    """A generation with any model: ``per_class`` samples of each class, one class after another.
 
     Attributes:
         real: real samples by modality, where the model starts from some.

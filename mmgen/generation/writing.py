@@ -164,7 +164,7 @@ def _describe_plan(model: GenerativeModel, plan: Plan, model_name: str) -> dict[
 
 
 def _describe_run(model: GenerativeModel, plan: Plan) -> dict[str, Any]:
-    """What the samples of a plan depend on, by names that users understand; equal for runs that make equal samples."""
+    """All that the samples of a plan depend on, by names that users understand; equal where samples are equal."""
     config = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode()).hexdigest()
     fixed = None if plan.fixed is None else hashlib.sha256(plan.fixed.values[:].tobytes()).hexdigest()
     return {

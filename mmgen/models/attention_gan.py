@@ -33,7 +33,7 @@ def _check_batch(x: Tensor, image_size: int, channels: int) -> None:
 
 
 class Generated(NamedTuple):
-    """What the generator makes of a batch, float32.
+    """Output of the generator, float32.
 
     Attributes:
         s: synthetic images (B, C, H, W) in [-1, 1], a * x + (1 - a) * g (equation 1).
@@ -207,7 +207,7 @@ def _bounded(layer: nn.Conv2d | nn.Linear) -> nn.Module:
 
 
 class Critique(NamedTuple):
-    """What the critic says of a batch, float32: ``score`` (B,), high for real, and class ``logits`` (B, classes)."""
+    """Output of the critic for a batch, float32: ``score`` (B,), high for real, and class ``logits`` (B, classes)."""
 
     score: Tensor
     logits: Tensor

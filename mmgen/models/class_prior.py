@@ -1,4 +1,4 @@
-"""What a shareable generator starts from: draws from statistics of whole classes."""
+"""Class priors, which a shareable generator starts from: draws from statistics of whole classes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ClassPrior(nn.Module):
 
     No coefficient of any image is stored. What keeps one person out of these numbers: every class needs ``floor``
     images, what is measured comes from ``floor`` people at least (each image counts as a person where people are not
-    known), with at most one direction for ``floor`` people. An image further from the middle (the median image) than
+    known), with at most one direction for ``floor`` subjects. An image further from the middle (the median image) than
     twice the median distance is moved up to there before anything but ``texture`` is measured; otherwise a single odd
     image would pull the mean and show in a direction. A direction of whose variance one person makes up more than a
     fifth is dropped, since it would be little else than that person's reduced image; its variance goes to the
@@ -110,7 +110,7 @@ class ClassPrior(nn.Module):
         class_names: Sequence[str],
         floor: int = 10,
         directions: int = 8,
-        people: Tensor | None = None,
+        subjects: Tensor | None = None,
     ) -> ClassPrior:
         """Statistics of all images in one pass; memory does not grow with the number of images.
 
@@ -121,7 +121,7 @@ class ClassPrior(nn.Module):
             class_names: K names.
             floor: least images in a class, and least people behind its statistics.
             directions: the most principal directions a class may have.
-            people: whose image it is, any integers (N,). A class of fewer than ``floor`` people is pooled (a warning
+            subjects: whose image it is, any integers (N,). A class of fewer than ``floor`` people is pooled (a warning
                 names it). None counts every image as another person, which several images of one person would make
                 untrue.
 
@@ -130,10 +130,10 @@ class ClassPrior(nn.Module):
                 fit together.
         """
         labels = labels.cpu()
-        people = torch.arange(len(labels)) if people is None else people.cpu()
-        if len(people) != len(labels):
+        subjects = torch.arange(len(labels)) if subjects is None else subjects.cpu()
+        if len(subjects) != len(labels):
             raise UserError(
-                f"There are {len(labels)} labels but {len(people)} people; give one of each for every image."
+                f"There are {len(labels)} labels but {len(subjects)} people; give one of each for every image."
             )
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(class_names):
             raise UserError(f"Labels must be 0 to {len(class_names) - 1} for {len(class_names)} class names.")
@@ -151,7 +151,7 @@ class ClassPrior(nn.Module):
                 break
             for label in labels[rows].unique().tolist():
                 own = labels[rows] == label
-                tallies[label].add(reduced[own], detail[own], people[rows][own], keys[own])
+                tallies[label].add(reduced[own], detail[own], subjects[rows][own], keys[own])
         if prior is None or done != len(labels):
             raise UserError(f"There are {len(labels)} labels for another number of images; give one for every image.")
         for label, (tally, source) in enumerate(zip(tallies, prior._pool(tallies), strict=True)):
@@ -180,7 +180,7 @@ class ClassPrior(nn.Module):
 
     @torch.no_grad()
     def conceal(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """What a draw would be if its coarse part were that of these images: (B, C, H, W) in [-1, 1] -> the same.
+        """Draws whose coarse part is that of these images: (B, C, H, W) in [-1, 1] -> the same.
 
         A generator that learns to restore the images from it knows what to make of a draw.
         """
@@ -218,13 +218,13 @@ class ClassPrior(nn.Module):
                 f"Some classes have fewer than {floor} images, too few to hide any of them in: {first_few(scarce)}; "
                 "add images, merge labels, or lower the floor knowingly."
             )
-        few = {name: tally for name, tally in by_name.items() if len(tally.people) < floor}
+        few = {name: tally for name, tally in by_name.items() if len(tally.subjects) < floor}
         if not few:
             return list(tallies)
-        n_people = len(set().union(*(tally.people for tally in tallies)))
-        if n_people < floor:
+        n_subjects = len(set().union(*(tally.subjects for tally in tallies)))
+        if n_subjects < floor:
             raise UserError(
-                f"All images together are of only {n_people} people, fewer than {floor}, too few to hide any of them "
+                f"All images together are of only {n_subjects} people, fewer than {floor}, too few to hide any of them "
                 "in; add images of other people, or lower the floor knowingly."
             )
         self.config["pooled"] = list(few)
@@ -233,17 +233,17 @@ class ClassPrior(nn.Module):
                 "The class '%s' has images of only %d people, fewer than %d: it starts from the statistics of all "
                 "classes together.",
                 name,
-                len(tally.people),
+                len(tally.subjects),
                 floor,
             )
         # The statistics of the other classes are stored, too: the whole less these must not be a few people's.
-        all_count = len(set().union(*(tally.people for tally in few.values()))) >= floor
-        whole = _Tally.merged(tally for tally in tallies if all_count or len(tally.people) >= floor)
-        return [whole if len(tally.people) < floor else tally for tally in tallies]
+        all_count = len(set().union(*(tally.subjects for tally in few.values()))) >= floor
+        whole = _Tally.merged(tally for tally in tallies if all_count or len(tally.subjects) >= floor)
+        return [whole if len(tally.subjects) < floor else tally for tally in tallies]
 
     def _store(self, label: int, tally: _Tally) -> None:
         self.texture[label] = (tally.detail / tally.count).sqrt()
-        limit = min(self.directions.shape[1], len(tally.people) // self.config["floor"])
+        limit = min(self.directions.shape[1], len(tally.subjects) // self.config["floor"])
         mean, directions, deviations, remainder = tally.principal_directions(limit)
         self.mean[label] = mean.view_as(self.mean[label])
         self.directions[label, : len(directions)] = directions.view(-1, *self.mean.shape[1:])
@@ -252,7 +252,7 @@ class ClassPrior(nn.Module):
 
 
 class _Tally:
-    """What is known of one class while its images pass by.
+    """Statistics of one class while its images pass by.
 
     Of single images it holds at most ``_SAMPLE`` reduced ones, chosen at random; they are dropped after the fit.
     """
@@ -260,26 +260,26 @@ class _Tally:
     def __init__(self) -> None:
         self.count = 0
         self.detail = torch.zeros((), dtype=torch.float64)
-        self.people: set[int] = set()
+        self.subjects: set[int] = set()
         self._sample: tuple[Tensor, ...] | None = None
 
     @classmethod
     def merged(cls, tallies: Iterable[_Tally]) -> _Tally:
-        """What one tally would know that had seen all images of several: as random a sample of them, too."""
+        """The tally of the images of several: its sample is as random as theirs."""
         whole = cls()
         for tally in tallies:
             whole.count += tally.count
             whole.detail = whole.detail + tally.detail
-            whole.people |= tally.people
+            whole.subjects |= tally.subjects
             whole._hold(tally._sample)
         return whole
 
-    def add(self, reduced: Tensor, detail: Tensor, people: Tensor, keys: Tensor) -> None:
+    def add(self, reduced: Tensor, detail: Tensor, subjects: Tensor, keys: Tensor) -> None:
         """Reduced images and mean squares of detail (n, C, 8, 8), whose they are (n,), and random numbers (n,)."""
         self.count += len(reduced)
         self.detail = self.detail + detail.sum(0)
-        self.people.update(people.tolist())
-        self._hold((reduced.flatten(1), people, keys))
+        self.subjects.update(subjects.tolist())
+        self._hold((reduced.flatten(1), subjects, keys))
 
     def _hold(self, held: tuple[Tensor, ...]) -> None:
         """Add to the sample, of which those with the least random numbers stay."""
@@ -293,7 +293,7 @@ class _Tally:
 
         P are the C * 64 numbers of a reduced image; all in float64.
         """
-        reduced, people, _ = self._sample
+        reduced, subjects, _ = self._sample
         middle = reduced.median(0).values
         offset = reduced - middle
         distance = offset.norm(dim=1, keepdim=True)
@@ -302,7 +302,7 @@ class _Tally:
         offset -= offset.mean(0)
         vectors = torch.linalg.eigh(offset.T @ offset).eigenvectors.flip(1)[:, :limit]
         energy = (offset @ vectors).square()
-        owners, owner = people.unique(return_inverse=True)
+        owners, owner = subjects.unique(return_inverse=True)
         by_person = energy.new_zeros(len(owners), vectors.shape[1]).index_add(0, owner, energy)
         vectors = vectors[:, by_person.amax(0) / energy.sum(0) <= _MAX_SHARE]  # 0 / 0, no variance, is not kept either
         vectors = vectors * vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()  # either sign would do

@@ -1,4 +1,4 @@
-"""What a modality is: every size in a model is derived from here."""
+"""Modalities: every size in a model is derived from here."""
 
 from __future__ import annotations
 

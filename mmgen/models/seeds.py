@@ -22,12 +22,12 @@ def mixed_seed(*numbers: int) -> int:
 
 
 def torch_stream(*numbers: int) -> torch.Generator:
-    """What is drawn with torch, on the CPU so that a seed means the same on every device."""
+    """A stream of torch, on the CPU so that a seed means the same on every device."""
     return torch.Generator().manual_seed(mixed_seed(*numbers))
 
 
 def numpy_stream(*numbers: int) -> np.random.Generator:
-    """What is drawn with numpy, which mixes the numbers itself."""
+    """A stream of numpy, which mixes the numbers itself."""
     return np.random.default_rng(numbers)
 
 

@@ -262,9 +262,9 @@ def test_classes_below_the_floor_are_refused_with_names_counts_and_the_way_out()
 def test_images_of_too_few_people_in_all_are_refused():
     people = torch.arange(32) // 8  # 32 images of 4 people
     with pytest.raises(UserError, match=r"of only 4 people, fewer than 10, .*; add images of other people"):
-        ClassPrior.fit(noise(32), torch.zeros(32, dtype=torch.long), ["a"], people=people)
+        ClassPrior.fit(noise(32), torch.zeros(32, dtype=torch.long), ["a"], subjects=people)
     with pytest.raises(UserError, match=r"fewer than 10 images.*: b \(2\)"):
-        ClassPrior.fit(noise(32), torch.tensor([0] * 30 + [1] * 2), ["a", "b"], people=torch.arange(32))
+        ClassPrior.fit(noise(32), torch.tensor([0] * 30 + [1] * 2), ["a", "b"], subjects=torch.arange(32))
 
 
 def assert_same_statistics(one: ClassPrior, label: int, other: ClassPrior, its_label: int) -> None:
@@ -279,15 +279,15 @@ def test_classes_of_few_people_have_the_statistics_of_all_together(caplog):
     images[40:] += 0.2
     people = torch.cat([torch.arange(40), 100 + torch.arange(30) % 6, 200 + torch.arange(20) % 7])
     names = ["viele", "λίγοι", "wenige"]
-    prior = ClassPrior.fit(images.clamp(-1, 1).split(11), labels, names, people=people)
+    prior = ClassPrior.fit(images.clamp(-1, 1).split(11), labels, names, subjects=people)
     assert prior.pooled == prior.config["pooled"] == ["λίγοι", "wenige"]
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
     assert "'λίγοι' has images of only 6 people" in caplog.text
     assert "'wenige' has images of only 7 people" in caplog.text
     assert prior.counts.tolist() == [40, 30, 20]
     images = images.clamp(-1, 1)
-    whole = ClassPrior.fit(images, torch.zeros(90, dtype=torch.long), ["all"], people=people)
-    alone = ClassPrior.fit(images[:40], labels[:40], names[:1], people=people[:40])
+    whole = ClassPrior.fit(images, torch.zeros(90, dtype=torch.long), ["all"], subjects=people)
+    alone = ClassPrior.fit(images[:40], labels[:40], names[:1], subjects=people[:40])
     assert_same_statistics(prior, 0, alone, 0)
     assert_same_statistics(prior, 1, whole, 0)
     assert_same_statistics(prior, 2, whole, 0)
@@ -300,7 +300,7 @@ def test_nothing_of_a_single_person_can_be_told_from_the_whole_and_the_others():
     labels, people = torch.tensor([0] * 40 + [1] * 20), torch.arange(60).clamp(max=40)  # 20 images of one person
     images = planted(60)
     images[40:] = 0.05 * noise(20) + torch.nn.functional.interpolate(noise(1, 8, seed=9), size=32) / 2
-    priors = [ClassPrior.fit(x, labels, NAMES, people=people) for x in (images, torch.cat([images[:40], noise(20)]))]
+    priors = [ClassPrior.fit(x, labels, NAMES, subjects=people) for x in (images, torch.cat([images[:40], noise(20)]))]
     assert priors[0].pooled == NAMES[1:] and priors[0].counts.tolist() == [40, 20]
     assert_same_statistics(priors[0], 1, priors[1], 1)
     assert_same_statistics(priors[0], 1, priors[0], 0)
@@ -308,8 +308,8 @@ def test_nothing_of_a_single_person_can_be_told_from_the_whole_and_the_others():
 
 def test_classes_of_few_people_may_be_many_together():
     labels, people = alternating(40), torch.arange(40) // 4 * 2 + alternating(40)
-    prior = ClassPrior.fit(planted(40), labels, NAMES, floor=15, people=people)
-    whole = ClassPrior.fit(planted(40), torch.zeros(40, dtype=torch.long), ["all"], floor=15, people=people)
+    prior = ClassPrior.fit(planted(40), labels, NAMES, floor=15, subjects=people)
+    whole = ClassPrior.fit(planted(40), torch.zeros(40, dtype=torch.long), ["all"], floor=15, subjects=people)
     assert prior.pooled == NAMES and prior.counts.tolist() == [20, 20]
     assert_same_statistics(prior, 0, whole, 0)
     assert_same_statistics(prior, 1, whole, 0)
@@ -317,16 +317,16 @@ def test_classes_of_few_people_may_be_many_together():
 
 def test_nothing_is_pooled_where_people_are_enough_or_unknown(caplog):
     assert ClassPrior.fit(planted(40), alternating(40), NAMES).pooled == []
-    assert ClassPrior.fit(planted(40), alternating(40), NAMES, people=torch.arange(40)).pooled == []
+    assert ClassPrior.fit(planted(40), alternating(40), NAMES, subjects=torch.arange(40)).pooled == []
     assert not caplog.records
 
 
 def test_a_bounded_sample_of_all_classes_is_as_random(monkeypatch):
     images, people = planted(300), torch.arange(300) // 30
-    whole = ClassPrior.fit(images, torch.zeros(300, dtype=torch.long), ["all"], people=people)
+    whole = ClassPrior.fit(images, torch.zeros(300, dtype=torch.long), ["all"], subjects=people)
     monkeypatch.setattr(class_prior, "_SAMPLE", 60)
-    some = ClassPrior.fit(images, torch.zeros(300, dtype=torch.long), ["all"], people=people)
-    pooled = ClassPrior.fit(images, torch.arange(300) // 100, ["a", *NAMES], people=people)
+    some = ClassPrior.fit(images, torch.zeros(300, dtype=torch.long), ["all"], subjects=people)
+    pooled = ClassPrior.fit(images, torch.arange(300) // 100, ["a", *NAMES], subjects=people)
     assert pooled.pooled == ["a", *NAMES]
     assert_same_statistics(pooled, 0, some, 0)  # the very same images
     torch.testing.assert_close(pooled.texture[0], whole.texture[0])
@@ -334,7 +334,7 @@ def test_a_bounded_sample_of_all_classes_is_as_random(monkeypatch):
 
 def test_few_people_allow_few_directions():
     people = torch.arange(32) // 8
-    prior = ClassPrior.fit(planted(32), torch.zeros(32, dtype=torch.long), ["a"], floor=4, people=people)
+    prior = ClassPrior.fit(planted(32), torch.zeros(32, dtype=torch.long), ["a"], floor=4, subjects=people)
     assert prior.deviations.count_nonzero() <= 1
 
 
@@ -392,7 +392,7 @@ def test_many_images_of_one_person_are_one_person_to_a_direction():
     apart = ClassPrior.fit(images, labels, ["a"], directions=1)
     people = torch.arange(100)
     people[:20] = 0
-    together = ClassPrior.fit(images, labels, ["a"], directions=1, people=people)
+    together = ClassPrior.fit(images, labels, ["a"], directions=1, subjects=people)
     assert apart.deviations[0, 0] > 0 and together.deviations[0, 0] == 0
 
 
@@ -412,7 +412,7 @@ def test_wrong_input_is_refused_in_one_sentence():
     with pytest.raises(UserError, match=r"one for every image"):
         ClassPrior.fit(iter(()), labels, NAMES)
     with pytest.raises(UserError, match="40 labels but 3 people"):
-        ClassPrior.fit(noise(40), labels, NAMES, people=torch.arange(3))
+        ClassPrior.fit(noise(40), labels, NAMES, subjects=torch.arange(3))
     with pytest.raises(UserError, match=r"Labels must be 0 to 0"):
         ClassPrior.fit(noise(40), labels, NAMES[:1])
     with pytest.raises(UserError, match=r"shape \(1, 32, 32\) of the first, not \(1, 48, 48\)"):

@@ -225,7 +225,7 @@ def test_pooled_classes_are_known_after_saving(tmp_path: Path) -> None:
     samples = tiny_samples(counts=(12, 12))
     images, labels = torch.from_numpy(samples.values), torch.from_numpy(samples.labels)
     people = torch.cat([torch.arange(12), 20 + torch.arange(12) % 3])
-    prior = ClassPrior.fit(images, labels, LABELS, floor=5, people=people)
+    prior = ClassPrior.fit(images, labels, LABELS, floor=5, subjects=people)
     MedSynthGenerator.build(AttentionGenerator(32, 3, 2, 8, 1), LABELS, prior).save_pretrained(tmp_path)
     assert MedSynthGenerator.from_pretrained(tmp_path).prior.pooled == ["меланома"]
 
