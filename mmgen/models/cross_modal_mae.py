@@ -291,8 +291,9 @@ class CrossModalMAE(GenerativeModel):
 
     @property
     def preprocessing(self) -> dict[str, dict[str, Any]]:
-        """How files became tensors, by modality."""
-        return self.config["preprocessing"]
+        """How files became tensors, by modality, in the model's order of them."""
+        known = self.config["preprocessing"]
+        return {name: known[name] for name in self.modalities if name in known}
 
     def noise(self, batch: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Masking noise {name: (B, N)}, drawn on the CPU in a fixed order."""
