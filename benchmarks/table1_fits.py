@@ -29,7 +29,7 @@ from mmgen.evaluation.report.text import duration
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.real_images import RealImages
 from mmgen.names import IMAGE, AugmentationName, BudgetName, MethodName
-from mmgen.training.loop import peak_memory_mb
+from mmgen.training.engine import peak_memory_mb
 from mmgen.training.runlog import read_metrics
 
 if TYPE_CHECKING:
