@@ -53,6 +53,11 @@ class Preset:
     audio: AudioSettings = field(default_factory=AudioSettings)
     utility: UtilityConfig = field(default_factory=UtilityConfig)
 
+    @property
+    def settings(self) -> dict[str, Settings]:
+        """How the files of each modality are decoded."""
+        return {"image": self.image, "audio": self.audio}
+
 
 PresetName = Literal["tiny", "small", "base", "paper"]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from mmgen.cli.condensation_flags import CondensationFlags
+from mmgen.cli.config import refuse_below_one
 from mmgen.errors import UserError
 from mmgen.names import IMAGE, MethodName, Selection
 
@@ -65,8 +66,7 @@ def condense(options: Condense) -> None:
     from mmgen.training.run import Run
 
     folder, count = options.run_folder, options.ipc
-    if count < 1:
-        raise UserError(f"--ipc must be at least 1, got {count}.")
+    refuse_below_one(options, "ipc")
     stages = METHODS[options.method].stages
     out, taken = options.out.resolve(), [(folder / name).resolve() for name in (*stages, "model")]
     if folder.resolve().is_relative_to(out) or any(map(out.is_relative_to, taken)):

@@ -48,6 +48,10 @@ class LoopConfig:
     validate_every: int = 0
     log_every: int = 10
 
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise UserError(f"The number of epochs must be at least 1, got {self.epochs}.")
+
 
 @dataclass(frozen=True)
 class Position:
@@ -120,8 +124,6 @@ class Loop:
         run: Run,
         fingerprint: Mapping[str, Any] | None = None,
     ) -> None:
-        if config.epochs < 1:
-            raise UserError(f"The number of epochs must be at least 1, got {config.epochs}.")
         self.task, self.batches, self.config = task, batches, config
         self.run, self.accelerator, self.checkpoints = run, run.accelerator, run.checkpoints
         self.updates = config.epochs * batches.steps_per_epoch

@@ -175,8 +175,9 @@ def train_mae(
 ) -> CrossModalMAE:
     """Train a model on the modalities it has, validating on the "val" split if there is one.
 
-    ``updates`` replaces ``loop.epochs`` by the number of epochs that comes nearest to so many updates, for comparisons
-    at equal budget between modalities with unequal numbers of samples.
+    ``updates`` replaces ``loop.epochs`` by the number of epochs that comes nearest to so many updates. If absent, it is
+    as many as a model of all modalities in ``splits`` makes in ``loop.epochs``: a model of one modality, whose epochs
+    may be shorter, is trained as long.
 
     Returns the weights to keep: the moving average if there is one. A run is resumed only with the same model, settings
     and ``data_fingerprints`` (by modality). See :meth:`Loop.train` for what is raised.
@@ -185,8 +186,9 @@ def train_mae(
     validation = {name: held for name, held in splits.get("val", {}).items() if name in model.modalities}
     task = MAETask(model, config, run, train, validation)
     batches = PairedBatches(train, config.batch_size, run.seed)
-    if updates is not None:
-        loop = replace(loop, epochs=max(1, round(updates / batches.steps_per_epoch)))
+    if updates is None:
+        updates = loop.epochs * PairedBatches(splits["train"], config.batch_size, run.seed).steps_per_epoch
+    loop = replace(loop, epochs=max(1, round(updates / batches.steps_per_epoch)))
     fingerprints = {name: (data_fingerprints or {}).get(name) for name in model.modalities}
     identity = {"model": model.config, "learning": asdict(config), "data": fingerprints}
     trained = Loop(task, batches, loop, run, identity).train()
