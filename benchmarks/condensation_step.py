@@ -42,12 +42,13 @@ from mmgen.models.modality import Modality
 from mmgen.models.seeds import mixed_seed
 from mmgen.names import BudgetName
 from mmgen.training.augmentation import draw
-from mmgen.training.batches import LabelledBatches
-from mmgen.training.conditional_gan import ConditionalGANTask, WholeBatches
+from mmgen.training.batches import LabelledBatches, WholeBatches
+from mmgen.training.conditional_gan import ConditionalGANTask
 from mmgen.training.distribution_matching import DistributionTask
 from mmgen.training.engine import has_fast_bf16
 from mmgen.training.loop import Batches, Position
-from mmgen.training.pool_matching import PoolMatcher
+from mmgen.training.network_matching import PoolMatcher
+from mmgen.training.run import Run
 
 Habits = tuple[str, ...]
 DM_HABITS: Habits = ("float_set", "class_loop", "plain_network", "float32")
@@ -163,11 +164,11 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def make_engine(habits: Habits, device: torch.device) -> Engine:
-    """The engine of a variant: bf16 unless it is a habit not to, or the machine does not multiply it."""
+def make_run(habits: Habits, device: torch.device) -> Run:
+    """A run with the engine of a variant: bf16 unless it is a habit not to, or the machine does not multiply it."""
     engine = Engine("bf16" if has_fast_bf16() and "float32" not in habits else "no")
     engine.device = device
-    return engine
+    return Run(engine)
 
 
 class Ahead:
@@ -221,9 +222,9 @@ class LoopingTask(DistributionTask):
 
     def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
         """One step; nothing about it but the order of computation is another."""
-        chance = torch.Generator().manual_seed(mixed_seed(self.config.seed, position.update))
-        parameters = draw(self.config.augmentation, chance)
-        draw_weights(self.network, chance)
+        draws = torch.Generator().manual_seed(mixed_seed(self.run.seed, position.update))
+        parameters = draw(self.config.augmentation, draws)
+        draw_weights(self.network, draws)
         images, loss = self.model(), torch.zeros((), device=batch["x"].device)
         for label in range(self.classes):
             with torch.no_grad():
@@ -254,9 +255,9 @@ def dm_variant(
     reader: ThreadPoolExecutor,
 ) -> Variant:
     """DM with the sizes of a preset."""
-    engine = make_engine(habits, device)
+    run = make_run(habits, device)
     settings = replace(dm.PRESETS[budget], images_per_class=config.images_per_class)
-    condenser, learning = dm.DM(settings, engine, train), replace(settings.matching, augmentation="lesion")
+    condenser, learning = dm.DM(settings, run, train), replace(settings.matching, augmentation="lesion")
     modality, each = condenser.modality, min(learning.real_per_class, config.images)
     held, read = train.values.nbytes, None
     if "float_set" in habits:
@@ -265,7 +266,7 @@ def dm_variant(
     else:
         read = Ahead(LabelledBatches(train, each * config.classes, STEPS, 0, balanced=True), device, reader)
     kind = LoopingTask if "class_loop" in habits else DistributionTask
-    task = kind(condenser.images, learning, engine, modality)
+    task = kind(condenser.images, learning, run, modality)
     if "plain_network" in habits:
         make_plain(task.network)
     return Variant("DM", habits, lambda number: task.update(read(number), position(number)), held / 2**20)
@@ -296,10 +297,10 @@ class RestartingMatcher(PoolMatcher):
 
     def learn(self, x: Tensor, labels: Tensor, position: Position, read: Any) -> Tensor:
         """Learn from ``count`` batches of the loader; what is given is not looked at."""
-        losses = []
+        losses, device = [], self.run.accelerator.device
         for number, (raw, known) in enumerate(itertools.islice(self.loader, self.count), position.step * self.count):
             at = Position(0, number, number)
-            losses.append(super().learn(raw.to(self.accelerator.device), known.to(self.accelerator.device), at, read))
+            losses.append(super().learn(raw.to(device), known.to(device), at, read))
         return torch.stack(losses).mean()
 
 
@@ -312,11 +313,11 @@ def dim_variant(
     reader: ThreadPoolExecutor,
 ) -> Variant:
     """DiM's second stage with the sizes of a preset."""
-    engine = make_engine(habits, device)
+    run = make_run(habits, device)
     settings = dim.PRESETS[budget]
-    condenser, learning = dim.DiM(settings, engine, train), replace(settings.matching, augmentation="lesion")
+    condenser, learning = dim.DiM(settings, run, train), replace(settings.matching, augmentation="lesion")
     size, count = settings.gan.batch_size, learning.batches
-    shape = (train.values.shape[1:], config.classes, engine)
+    shape = (train.values.shape[1:], config.classes, run)
     if "new_loader" in habits:
         images = Images(train, condenser.modality)
         loader = DataLoader(images, size, shuffle=True, num_workers=config.workers, drop_last=True)
@@ -325,7 +326,7 @@ def dim_variant(
         matcher, parts = PoolMatcher(learning, *shape), 1 + count
     batches = WholeBatches(train, parts * size, STEPS, 0)
     read = Ahead(batches, device, reader)
-    task = ConditionalGANTask(condenser.gan, settings.gan, engine, condenser.modality, batches, matcher)
+    task = ConditionalGANTask(condenser.gan, settings.gan, run, condenser.modality, batches, matcher)
     return Variant(
         "DiM", habits, lambda number: task.update(read(number), position(number)), train.values.nbytes / 2**20
     )

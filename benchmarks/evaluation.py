@@ -31,7 +31,7 @@ from mmgen.evaluation.fidelity.measure import measure_fidelity
 from mmgen.evaluation.privacy.audit import FULL, Audited, audit_section
 from mmgen.evaluation.privacy.neighbours import nearest
 from mmgen.evaluation.privacy.sides import Side
-from mmgen.training.loop import peak_memory_mb
+from mmgen.training.engine import peak_memory_mb
 
 
 @dataclass(frozen=True)

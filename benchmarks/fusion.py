@@ -26,11 +26,11 @@ from mmgen.evaluation.utility import UtilityConfig, train_and_test
 from mmgen.generation.pairs import generate_pairs
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.presets import PRESETS, PresetName, build_mae
-from mmgen.training.batches import PairedBatches
 from mmgen.training.engine import make_accelerator
 from mmgen.training.loop import LoopConfig
 from mmgen.training.mae import MAEConfig, train_mae
 from mmgen.training.mae_validation import masked_patch_error, mean_patch_error
+from mmgen.training.run import Run
 
 VARIANTS = ("own", "other", "single")
 UTILITY = UtilityConfig(updates=100, max_side=48, seeds=1)
@@ -72,12 +72,8 @@ def train_one(
     preset = PRESETS[config.preset]
     query = "own" if variant == "single" else variant
     model = build_mae(preset, settings, data.splits["train"], query, seed)
-    learning = MAEConfig(lr=preset.lr, betas=preset.betas, whole_mask_share=0.0, seed=seed)
-    # An epoch of both modalities is as long as that of the larger one; one modality alone gets as many updates.
-    both = PairedBatches(data.splits["train"], preset.batch_size, seed)
-    updates = config.epochs * both.steps_per_epoch
-    loop = LoopConfig(config.epochs, seed=seed)
-    train_mae(model, data.splits, preset.batch_size, learning, loop, make_accelerator(), folder, updates=updates)
+    learning = MAEConfig(preset.batch_size, preset.lr, betas=preset.betas, whole_mask_share=0.0)
+    train_mae(model, data.splits, learning, LoopConfig(config.epochs), Run(make_accelerator(), folder, seed=seed))
     model.save_pretrained(folder / "model")
 
 
@@ -139,7 +135,7 @@ def write(config: FusionBenchmark, rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     config = parse_config(FusionBenchmark)
     preset = PRESETS[config.preset]
-    settings: dict[str, Settings] = {"image": preset.image, "audio": preset.audio}
+    settings = preset.settings
     paths = {"image": config.images, "audio": config.audio}
     data = prepare({name: Source(paths[name], settings[name]) for name in settings})
     rows = json.loads(config.out.read_text())["rows"] if config.out.is_file() else []

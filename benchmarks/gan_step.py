@@ -32,7 +32,8 @@ from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.models.modality import Modality
 from mmgen.training import engine
 from mmgen.training.gan import GAN, GANConfig, GANTask
-from mmgen.training.loop import Position, peak_memory_mb
+from mmgen.training.loop import Position
+from mmgen.training.run import Run
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -96,7 +97,7 @@ def measure(config: GANBenchmark, size: int) -> list[dict[str, Any]]:
         | {"images_per_s": config.batch_size / statistics.median(times), "seconds": statistics.median(times)}
         for name, times in seconds.items()
     ]
-    return [*rows, head | {"what": "peak memory of all", "mb": peak_memory_mb(device)}]
+    return [*rows, head | {"what": "peak memory of all", "mb": engine.peak_memory_mb(device)}]
 
 
 def make_task(config: GANBenchmark, size: int, prior: ClassPrior, precision: str, matched: bool) -> GANTask:
@@ -108,9 +109,9 @@ def make_task(config: GANBenchmark, size: int, prior: ClassPrior, precision: str
     if matched:
         vit = VisionTransformer(img_size=size, patch_size=16, embed_dim=384, depth=12, num_heads=6, num_classes=0)
         matcher = build_classifier("vit_lora", (config.channels, size, size), len(CLASSES), vit).merged()
-    how = GANConfig(config.batch_size, critic_steps=config.critic_steps, augmentation="lesion")
+    learning = GANConfig(config.batch_size, critic_steps=config.critic_steps, augmentation="lesion")
     gan = GAN(make_generator(config, size, "pooled"), critic)
-    return GANTask(gan, prior, how, Engine(precision), modality, matcher)
+    return GANTask(gan, prior, learning, Run(Engine(precision)), modality, matcher)
 
 
 def make_generator(config: GANBenchmark, size: int, attention: str) -> AttentionGenerator:

@@ -27,6 +27,7 @@ from mmgen.presets import PRESETS, PresetName, build_mae
 from mmgen.training import engine
 from mmgen.training.loop import Position
 from mmgen.training.mae import MAEConfig, MAETask
+from mmgen.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ def make_task(
     """A fresh task of one variant."""
     preset = PRESETS[config.preset]
     torch.manual_seed(0)
-    model = build_mae(preset, {"image": preset.image, "audio": preset.audio}, samples, "own")
-    task = MAETask(model, MAEConfig(loss_coupling=coupling, whole_mask_share=0.0), Engine(precision), config.batch_size)
+    model = build_mae(preset, preset.settings, samples, "own")
+    learning = MAEConfig(config.batch_size, loss_coupling=coupling, whole_mask_share=0.0)
+    task = MAETask(model, learning, Run(Engine(precision)))
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = fused
@@ -91,7 +93,7 @@ def update_seconds(task: MAETask, batch: dict[str, torch.Tensor], update: int) -
 def main() -> None:
     config = parse_config(StepBenchmark)
     preset = PRESETS[config.preset]
-    samples = random_samples({"image": preset.image, "audio": preset.audio}, config.batch_size)
+    samples = random_samples(preset.settings, config.batch_size)
     batch = {name: torch.from_numpy(s.values) for name, s in samples.items()}
     precisions = ["no", "bf16"] if engine.has_fast_bf16() else ["no"]
     variants = list(itertools.product(precisions, ("decoupled", "joint"), (True, False)))

@@ -23,17 +23,20 @@ from mmgen.artifacts.provenance import machine
 from mmgen.cli.condensation_flags import ImageSetFlags
 from mmgen.cli.config import parse_config
 from mmgen.cli.main import run_command
-from mmgen.condensation import methods
 from mmgen.condensation.condenser import Length, to_samples
 from mmgen.condensation.medsynth import MedSynth, MedSynthConfig
+from mmgen.condensation.methods import preset
 from mmgen.condensation.representatives import representatives
+from mmgen.data.prepare import prepare
 from mmgen.data.samples import Samples, people_in
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.evaluation.training_sets import random_subset
 from mmgen.evaluation.utility import utility
-from mmgen.names import IMAGE, BudgetName, ClassifierName
+from mmgen.names import IMAGE, ClassifierName
+from mmgen.presets import SCALES, fitted_to, image_settings
 from mmgen.training.engine import make_accelerator
+from mmgen.training.run import Run
 
 logger = logging.getLogger("mmgen")
 
@@ -64,11 +67,6 @@ class Variants(ImageSetFlags):
     held_out: float = 0.35
     """Share of people that measure."""
 
-    @property
-    def size(self) -> BudgetName:
-        """The budget."""
-        return self.budget
-
 
 def varied(base: MedSynthConfig, variant: Variant) -> MedSynthConfig:
     """Settings of a variant; those without networks have the updates of the critic that cost as much."""
@@ -86,19 +84,19 @@ def varied(base: MedSynthConfig, variant: Variant) -> MedSynthConfig:
     return replace(base, **changes[variant])
 
 
-def people_apart(samples: Samples, people: np.ndarray | None, share: float, seed: int) -> np.ndarray:
-    """(N,) whether an image is held out: of each class's people this share, one at least.
+def subjects_apart(samples: Samples, subjects: np.ndarray | None, share: float, seed: int) -> np.ndarray:
+    """(N,) whether an image is held out: of each class's subjects this share, one at least.
 
     Raises:
-        UserError: a class with images of one person.
+        UserError: a class with images of one subject.
     """
-    people = np.arange(len(samples)) if people is None else people
+    subjects = np.arange(len(samples)) if subjects is None else subjects
     rng, held = np.random.default_rng(seed), np.zeros(len(samples), dtype=bool)
     for label, name in enumerate(samples.label_names):
-        own = np.unique(people[samples.labels == label])
+        own = np.unique(subjects[samples.labels == label])
         if len(own) < 2:
             raise UserError(f"{name} has images of one person, who cannot be on both sides; leave the label out.")
-        held |= np.isin(people, rng.choice(own, max(1, round(share * len(own))), replace=False))
+        held |= np.isin(subjects, rng.choice(own, max(1, round(share * len(own))), replace=False))
     return held
 
 
@@ -106,11 +104,11 @@ def measured(
     config: Variants, model: MedSynth, sets: dict[str, list[Samples]], test: Samples, accelerator: Any
 ) -> Iterator[dict[str, Any]]:
     """A row for each classifier and set."""
-    learning = replace(config.scale.utility, balance="sampling", seeds=config.seeds)
+    learning = replace(SCALES[config.budget].utility, balance="sampling", seeds=config.seeds)
     learning = replace(learning, augmentation={IMAGE: config.augmentation or "none"})
     for name in config.classifiers:
-        how = replace(learning, classifier=name)
-        for which, scores in utility(model.modality, sets, test, how, accelerator, model.backbone).items():
+        settings = replace(learning, classifier=name)
+        for which, scores in utility(model.modality, sets, test, settings, accelerator, model.backbone).items():
             row = {"classifier": name, "set": which, "n_train": scores["n_train"]}
             yield row | {key: scores[key] for key in ("auc", "accuracy")}
 
@@ -120,7 +118,7 @@ def sets_of(config: Variants, model: MedSynth) -> dict[str, list[Samples]]:
     seeds, sets = range(config.seeds), {}
     for count in config.ipc:
         sets[f"drawn@{count}"] = [to_samples(model.model.sample(count, seed)) for seed in seeds]
-    most, device = max(config.ipc), model.accelerator.device
+    most, device = max(config.ipc), model.run.accelerator.device
     pool = max(model.config.choose_from, 2 * most)
     chosen = [representatives(model.model, most, pool, seed, device) for seed in seeds]
     for count in config.ipc:
@@ -133,23 +131,25 @@ def run(config: Variants) -> dict[str, Any]:
     """Rows of all variants, and what they were measured on."""
     if config.data is None:
         raise UserError("--data names no images; give a folder with a subfolder for each label, or a CSV.")
-    config.refuse_unusable()
-    config = config.fitted_to(config.data)
-    accelerator = make_accelerator(config.mixed_precision)
-    data = config.read(config.data, Path("runs/medsynth_variants"))  # no decoded images beside results
+    form = image_settings(config.budget, config.image_size, config.channels)
+    fit = Run(make_accelerator(config.mixed_precision), seed=config.seed)
+    config = fitted_to(config, config.source(config.data, form))
+    source = config.source(config.data, image_settings(config.budget, config.image_size, config.channels))
+    # No decoded images beside results.
+    data = prepare({IMAGE: source}, config.preparation(Path("runs/medsynth_variants"), config.seed))
     everything = data.splits["train"][IMAGE]
-    people = people_in(everything, data.manifests[IMAGE])
-    held = people_apart(everything, people, config.held_out, config.seed)
+    subjects = people_in(everything, data.manifests[IMAGE])
+    held = subjects_apart(everything, subjects, config.held_out, config.seed)
     train, test = everything.select(~held), everything.select(held).at_most()
-    people = None if people is None else people[~held]
-    base = methods.preset("medsynth", config.budget, 1, config.augmentation or "none", config.seed)
-    base = replace(base, backbone=config.backbone, backbone_weights=config.backbone_weights)
+    subjects = None if subjects is None else subjects[~held]
+    backbone = {"backbone": config.backbone, "backbone_weights": config.backbone_weights}
+    base = preset("medsynth", config.budget, 1, config.augmentation or "none", **backbone)
     rows: list[dict[str, Any]] = []
     document = {"command": " ".join(["python", *sys.argv]), "machine": machine(), "n_train": len(train)}
     document |= {"n_held_out": len(test), "rows": rows}
     shared: MedSynth | None = None
     for variant in config.variants:
-        model = MedSynth(varied(base, variant), accelerator, train, people=people)
+        model = MedSynth(varied(base, variant), fit, train, subjects=subjects)
         start = time.perf_counter()
         if shared is None:
             model.pretrain()
@@ -163,10 +163,10 @@ def run(config: Variants) -> dict[str, Any]:
         if shared is None:
             references = {f"random@{n}": [random_subset(train, n, s) for s in range(config.seeds)] for n in config.ipc}
             references["real"] = [train] * config.seeds
-            rows += [{"variant": None} | row for row in measured(config, model, references, test, accelerator)]
+            rows += [{"variant": None} | row for row in measured(config, model, references, test, fit.accelerator)]
             shared = model
-        found = measured(config, model, sets_of(config, model), test, accelerator)
-        rows += [{"variant": variant, "seconds": seconds} | row for row in found]
+        results = measured(config, model, sets_of(config, model), test, fit.accelerator)
+        rows += [{"variant": variant, "seconds": seconds} | row for row in results]
         logger.info("%s", table(rows))
         if config.out is not None:
             config.out.parent.mkdir(parents=True, exist_ok=True)

@@ -40,9 +40,10 @@ from table1_summary import markdown, summarise, unit_of
 
 from mmgen.artifacts.provenance import config_to_dict, git_revision, machine, package_versions
 from mmgen.cli.condensation_flags import ImageSetFlags
-from mmgen.cli.config import parse_config
+from mmgen.cli.config import parse_config, refuse_below_one
 from mmgen.cli.main import run_command
-from mmgen.data.prepare import PairedData
+from mmgen.data.images import ImageSettings
+from mmgen.data.prepare import PairedData, prepare
 from mmgen.data.samples import Samples
 from mmgen.data.writing.atomic import new_file
 from mmgen.data.writing.unfinished import alone_in
@@ -51,7 +52,9 @@ from mmgen.evaluation.report.text import duration, name_of, score
 from mmgen.evaluation.training_sets import random_subset
 from mmgen.evaluation.utility import UtilityConfig, reduced, train_and_test
 from mmgen.names import IMAGE, BudgetName, ClassifierName
+from mmgen.presets import SCALES, fitted_to, image_settings
 from mmgen.training.engine import make_accelerator
+from mmgen.training.run import Run
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -87,9 +90,9 @@ class Table1(ImageSetFlags):
     """Train nothing; write and print the table of the rows that are there."""
 
     @property
-    def size(self) -> BudgetName:
-        """The budget."""
-        return self.budget
+    def form(self) -> ImageSettings:
+        """Form of the images."""
+        return image_settings(self.budget, self.image_size, self.channels)
 
     @property
     def wanted(self) -> Wanted:
@@ -103,7 +106,9 @@ class Table1(ImageSetFlags):
     @property
     def utility(self) -> UtilityConfig:
         """How all classifiers are trained."""
-        return replace(self.scale.utility, balance="sampling", augmentation={IMAGE: self.augmentation or "none"})
+        return replace(
+            SCALES[self.budget].utility, balance="sampling", augmentation={IMAGE: self.augmentation or "none"}
+        )
 
     def settings(self, accelerator: Accelerator) -> dict[str, Any]:
         """Everything that rows depend on beside the data and what they name themselves."""
@@ -111,19 +116,17 @@ class Table1(ImageSetFlags):
         how = {f"classifiers' {key}": value for key, value in config_to_dict(self.utility).items()}
         del how["classifiers' classifier"], how["classifiers' seeds"]
         # What "auto" and an absent size mean is said, not that it was left to the script.
-        found = {"image_size": self.images.size, "mixed_precision": str(accelerator.mixed_precision)}
+        found = {"image_size": self.form.size, "mixed_precision": str(accelerator.mixed_precision)}
         return {**flags, **found, **how}
 
     def check(self) -> None:
         """Refuse what no run can begin with."""
         if self.data is None:
             raise UserError("--data names no images; give a folder with a subfolder for each label, or a CSV.")
-        for name, least in (("ipc", min(self.ipc, default=0)), ("seeds", self.seeds)):
-            if least < 1:
-                raise UserError(f"--{name} must be at least 1, got {least}.")
+        refuse_below_one(self, "ipc", "seeds")
         if not self.classifiers:
             raise UserError("--classifiers names no network; give at least one.")
-        self.refuse_unusable()
+        self.form  # noqa: B018  # refuses images that no generator makes
 
 
 class Measurement:
@@ -160,13 +163,13 @@ class Measurement:
         """One training: its row."""
         config = self.config
         drawn, fit_seconds = self._draw(job.unit, job.seed)
-        side = max(config.images.size, 32) if job.classifier == "vit_lora" else config.utility.max_side
+        side = max(config.form.size, 32) if job.classifier == "vit_lora" else config.utility.max_side
         how = replace(config.utility, classifier=job.classifier, max_side=side)
         backbone = self.fits.backbone if job.classifier == "vit_lora" else None
         train = self._small_train if job.unit.method == FULL and side == config.utility.max_side else drawn
         test = self._small_test if side == config.utility.max_side else self.test
         start = time.perf_counter()
-        scores = train_and_test(self.fits.modality, train, test, how, self.fits.accelerator, job.seed, backbone)
+        scores = train_and_test(self.fits.modality, train, test, how, self.fits.run.accelerator, job.seed, backbone)
         seconds = time.perf_counter() - start
         return {
             **job.unit._asdict(),
@@ -181,14 +184,14 @@ class Measurement:
             "labels": list(self.train.label_names),
             "updates": how.updates,
             "batch_size": how.batch_size,
-            "max_side": min(how.max_side, config.images.size),
+            "max_side": min(how.max_side, config.form.size),
             "seconds": seconds,
             "fit_seconds": fit_seconds,
             "budget": config.budget,
-            "image_size": config.images.size,
+            "image_size": config.form.size,
             "split_column": config.split_column,
             "data": data_name(config.data),
-            "device": self.fits.accelerator.device.type,
+            "device": self.fits.run.accelerator.device.type,
             "version": package_versions()["mmgen"],
             "git_revision": self.revision,
         }
@@ -250,14 +253,15 @@ def data_name(path: Path | None) -> str:
 def measure(config: Table1) -> None:
     """Fit and train what is missing in the folder."""
     config.check()
-    config = config.fitted_to(config.data)
-    accelerator = make_accelerator(config.mixed_precision)
-    if accelerator.num_processes > 1:
+    run = Run(make_accelerator(config.mixed_precision), config.out, True, config.seed)
+    if run.accelerator.num_processes > 1:
         raise UserError("This benchmark runs in one process; start it with python instead of accelerate launch.")
-    settings = config.settings(accelerator)
+    config = fitted_to(config, config.source(config.data, config.form))
+    settings = config.settings(run.accelerator)
     with alone_in(config.out):
         refuse_others(config.out, settings)  # before the data are read
-        data = config.read(config.data, config.out)
+        source = config.source(config.data, config.form)
+        data = prepare({IMAGE: source}, config.preparation(config.out, config.seed))
         settings["data_fingerprint"] = data.fingerprints[IMAGE]
         refuse_others(config.out, settings)
         data.write_skipped(config.out / "skipped_files.csv")
@@ -266,16 +270,8 @@ def measure(config: Table1) -> None:
         about = {"name": data_name(config.data), "data": data.summary(), "versions": package_versions()}
         about |= {"git_revision": git_revision(), "machine": machine()}
         Book(settings, wanted, about).write(config.out)
-        fits = Fits(
-            config.out,
-            data,
-            accelerator,
-            config.budget,
-            config.augmentation or "none",
-            config.backbone,
-            config.backbone_weights,
-            config.seed,
-        )
+        augmentation = config.augmentation or "none"
+        fits = Fits(run, data, config.budget, augmentation, config.backbone, config.backbone_weights)
         Measurement(config, data, fits, RowFile(config.out / "rows.jsonl")).run()
 
 

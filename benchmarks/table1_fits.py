@@ -17,20 +17,20 @@ from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.artifacts.models import load_model
 from mmgen.artifacts.provenance import config_to_dict
-from mmgen.condensation import methods
 from mmgen.condensation.condenser import image_modality, to_samples
 from mmgen.condensation.medsynth import MedSynth, MedSynthConfig, condense
+from mmgen.condensation.methods import METHODS, make_condenser, preset
 from mmgen.condensation.representatives import chosen_set
 from mmgen.data.prepare import PairedData
-from mmgen.data.samples import Samples, people_in
+from mmgen.data.samples import Samples
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.evaluation.report.text import duration
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.medsynth import RealImages
 from mmgen.names import IMAGE, AugmentationName, BudgetName, MethodName
-from mmgen.training.loop import peak_memory_mb
-from mmgen.training.runlog import read_metrics
+from mmgen.training.engine import peak_memory_mb
+from mmgen.training.run import Run, read_metrics
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -53,7 +53,7 @@ def condensation_method(method: str) -> MethodName:
 
 def fits_one_size(method: str) -> bool:
     """Whether a row's method is fitted anew for every number of images a class."""
-    return methods.METHODS[condensation_method(method)].fits_one_size
+    return METHODS[condensation_method(method)].fits_one_size
 
 
 def makes_fresh(method: str) -> bool:
@@ -123,28 +123,27 @@ class Fits:
     """Models of all methods in one folder, fitted when they are first asked for.
 
     Args:
-        folder: gets fits/METHOD or fits/METHOD_ipcN, and backbone.
-        budget, augmentation, seed: see :func:`mmgen.condensation.methods.preset`.
+        run: its folder gets fits/METHOD or fits/METHOD_ipcN, and backbone.
+        budget, augmentation: see :func:`mmgen.condensation.methods.preset`.
         backbone, weights: what MedSynth and "vit_lora" tune, see :func:`make_backbone`.
     """
 
     def __init__(
         self,
-        folder: Path,
+        run: Run,
         data: PairedData,
-        accelerator: Accelerator,
         budget: BudgetName,
         augmentation: AugmentationName,
         backbone: str,
         weights: Path | None,
-        seed: int,
     ) -> None:
-        self.folder, self.data, self.accelerator = folder, data, accelerator
-        self.budget, self.augmentation, self.seed = budget, augmentation, seed
-        self.train, self.validation = data.splits["train"][IMAGE], data.splits["val"][IMAGE]
-        base: MedSynthConfig = methods.preset("medsynth", budget, 1, augmentation, seed)
-        self.medsynth = replace(base, backbone=backbone, backbone_weights=weights)
-        self.modality = image_modality(IMAGE, self.train, base.own_backbone.patch)
+        self.run, self.data, self.budget, self.augmentation = run, data, budget, augmentation
+        self.folder = cast(Path, run.folder)
+        self.train = data.splits["train"][IMAGE]
+        self.medsynth: MedSynthConfig = preset(
+            "medsynth", budget, 1, augmentation, backbone=backbone, backbone_weights=weights
+        )
+        self.modality = image_modality(IMAGE, self.train, self.medsynth.own_backbone.patch)
         self._backbone: VisionTransformer | None = None
         self._loaded: tuple[Path, CondensedModel] | None = None
 
@@ -156,7 +155,7 @@ class Fits:
             if cost.finished:
                 self._backbone = self._make_backbone()
             else:
-                cost.pay(self._pretrain, self.accelerator)
+                cost.pay(self._pretrain, self.run.accelerator)
                 logger.info("Backbone: %s, %s", self.medsynth.backbone, duration(cost.seconds))
         return cast(VisionTransformer, self._backbone)
 
@@ -170,7 +169,7 @@ class Fits:
         if method == MEDSYNTH_REAL:
             chosen = condense(model, RealImages(self.train.values, torch.from_numpy(self.train.labels)), count, seed)
         elif method == "medsynth" and images_per_class is not None:
-            chosen = chosen_set(model, count, self.medsynth.choose_from, seed, self.accelerator.device)
+            chosen = chosen_set(model, count, self.medsynth.choose_from, seed, self.run.accelerator.device)
         return to_samples(model.sample(count, seed)) if chosen is None else chosen, seconds
 
     def model(self, method: str, images_per_class: int | None) -> tuple[CondensedModel, float]:
@@ -183,16 +182,16 @@ class Fits:
         count = images_per_class if fits_one_size(method) else None
         folder = self.folder / "fits" / (method if count is None else f"{method}_ipc{count}")
         settings = self._settings(method, count or 1)
-        cost = Cost.read(folder / "fit.json", config_to_dict(settings, whole_paths=False))
+        cost = Cost.read(folder / "fit.json", config_to_dict(settings, whole_paths=False) | {"seed": self.run.seed})
         if not cost.finished:
             if condensation_method(method) == "medsynth":
                 _ = self.backbone  # has a cost of its own
             cost.seconds += self._take_shared(method, folder)
             logger.info("Fitting %s%s ...", NAMES[method], "" if count is None else f", {count} a class")
-            cost.pay(lambda: self._fit(method, settings, folder), self.accelerator)
+            cost.pay(lambda: self._fit(method, settings, folder), self.run.accelerator)
             logger.info("Fitted %s in %s.", folder.name, duration(cost.seconds))
         if self._loaded is None or self._loaded[0] != folder:
-            self._loaded = folder, cast(CondensedModel, load_model(folder / "model")).to(self.accelerator.device)
+            self._loaded = folder, cast(CondensedModel, load_model(folder / "model")).to(self.run.accelerator.device)
         shared = self._backbone_cost().seconds if condensation_method(method) == "medsynth" else 0.0
         return self._loaded[1], cost.seconds + shared
 
@@ -200,8 +199,8 @@ class Fits:
         library = condensation_method(method)
         if library == "medsynth":
             return replace(self.medsynth, input_prior="real") if method == MEDSYNTH_REAL else self.medsynth
-        chosen = methods.preset(library, self.budget, images_per_class, self.augmentation, self.seed)
-        return replace(chosen, selection=method) if method in SELECTIONS else chosen
+        options = {"selection": method} if method in SELECTIONS else {}
+        return preset(library, self.budget, images_per_class, self.augmentation, **options)
 
     def _fit(self, method: str, settings: Any, folder: Path) -> None:
         condenser = self._condenser(condensation_method(method), settings, folder)
@@ -212,9 +211,7 @@ class Fits:
         condenser.save(folder / "model")
 
     def _condenser(self, method: MethodName, settings: Any, folder: Path) -> Any:
-        people = people_in(self.train, self.data.manifests[IMAGE])
-        kind = methods.METHODS[method]
-        return kind(settings, self.accelerator, self.train, self.validation, people, folder, True, IMAGE)
+        return make_condenser(method, settings, replace(self.run, folder=folder, resume=True), self.data)
 
     def _take_shared(self, method: str, folder: Path) -> float:
         """Copy stages that a finished fit of the same method has done; the seconds that they took there."""
@@ -232,9 +229,9 @@ class Fits:
         return seconds
 
     def _backbone_cost(self) -> Cost:
-        of_it = ("backbone", "backbone_weights", "own_backbone", "seed")
         settings = config_to_dict(self.medsynth, whole_paths=False)
-        return Cost.read(self.folder / "backbone" / "fit.json", {name: settings[name] for name in of_it})
+        used = {name: settings[name] for name in ("backbone", "backbone_weights", "own_backbone")}
+        return Cost.read(self.folder / "backbone" / "fit.json", used | {"seed": self.run.seed})
 
     def _pretrain(self) -> None:
         self._backbone = self._make_backbone()

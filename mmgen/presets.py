@@ -1,23 +1,30 @@
-"""Sizes and training lengths that belong together, by name."""
+"""Sizes and training lengths that belong together, by name, and what they make of the data at hand."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
 import torch
 
 from mmgen.data.audio_settings import AudioSettings
+from mmgen.data.colour import are_grey
 from mmgen.data.images import ImageSettings
+from mmgen.data.overview import Source
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings, settings_to_dict
 from mmgen.data.statistics import channel_statistics
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.images import check_images
 from mmgen.models.mae_layers import FusionQuery
 from mmgen.models.modality import Modality
-from mmgen.names import BudgetName
+from mmgen.names import AugmentationName, BudgetName
+
+logger = logging.getLogger(__name__)
+Flags = TypeVar("Flags", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,11 @@ class Preset:
     lr: float = 1e-3
     audio: AudioSettings = field(default_factory=AudioSettings)
     utility: UtilityConfig = field(default_factory=UtilityConfig)
+
+    @property
+    def settings(self) -> dict[str, Settings]:
+        """How the files of each modality are decoded."""
+        return {"image": self.image, "audio": self.audio}
 
 
 PresetName = Literal["tiny", "small", "base", "paper"]
@@ -131,7 +143,7 @@ def _modality(name: str, preset: Preset, settings: Settings, train: Samples) -> 
 
 @dataclass(frozen=True)
 class Scale:
-    """What goes with a preset beside the fit itself.
+    """Sizes that go with a preset beside the fit itself.
 
     Attributes:
         image_size: side of the images in pixels.
@@ -150,3 +162,24 @@ SCALES: dict[BudgetName, Scale] = {
     "small": Scale(64, (10, 50), UtilityConfig(updates=100, max_side=32, balance="sampling")),
     "paper": Scale(224, (50, 100), UtilityConfig(updates=2000, max_side=224, balance="sampling")),
 }
+
+
+def image_settings(budget: BudgetName, side: int | None = None, channels: int | None = None) -> ImageSettings:
+    """Form of the images to condense: the budget's side and three channels where nothing else is given.
+
+    Raises:
+        UserError: a side or a number of channels that no generator makes.
+    """
+    size, channels = SCALES[budget].image_size if side is None else side, channels or 3
+    check_images(size, channels)
+    return ImageSettings(size, channels)
+
+
+def fitted_to(flags: Flags, source: Source) -> Flags:
+    """The same flags with ``channels`` and ``augmentation`` of these images where none were given; says which."""
+    given: tuple[int | None, AugmentationName | None] = (flags.channels, flags.augmentation)
+    channels = flags.channels or (1 if are_grey(source) else 3)
+    augmentation = flags.augmentation or ("radiograph" if channels == 1 else "lesion")
+    if (channels, augmentation) != given:
+        logger.info("Images are taken for: --channels %d --augmentation %s", channels, augmentation)
+    return replace(flags, channels=channels, augmentation=augmentation)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from medsynth_isic import Recipe, run
+from medsynth_isic import Recipe, carry_out
 
 from mmgen.cli.config import parse_config
 from mmgen.cli.main import run_command
@@ -34,7 +34,7 @@ class Alzheimer(Recipe):
 
 
 def main() -> None:
-    run(parse_config(Alzheimer, description=__doc__), "brains")
+    carry_out(parse_config(Alzheimer, description=__doc__), "brains")
 
 
 if __name__ == "__main__":

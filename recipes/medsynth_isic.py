@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmgen.artifacts.cards import size_lines, subjects_in_training, training_bytes
 from mmgen.artifacts.models import save_generator
-from mmgen.artifacts.provenance import Costs, config_to_dict, refuse_other_data, write_config
+from mmgen.artifacts.provenance import Costs, begin_run, config_to_dict
 from mmgen.assessment import condensed
 from mmgen.assessment.auditing import audit_run
 from mmgen.assessment.condensed import CondensedSets
@@ -26,20 +26,19 @@ from mmgen.assessment.inputs import data_sets_of
 from mmgen.assessment.reporting import with_media, write_whole
 from mmgen.assessment.subject import Subject
 from mmgen.cli.condensation_flags import CondensationFlags
-from mmgen.cli.config import parse_config
+from mmgen.cli.config import parse_config, refuse_below_one
 from mmgen.cli.main import run_command
-from mmgen.condensation.condenser import set_stages_aside
 from mmgen.condensation.medsynth import MedSynth
+from mmgen.condensation.methods import make_condenser, settings_of
 from mmgen.data.phantoms import write_phantom_images
-from mmgen.data.prepare import PairedData
+from mmgen.data.prepare import PairedData, prepare
 from mmgen.data.samples import people_in
-from mmgen.errors import UserError
 from mmgen.evaluation.report.media import ReportMedia
-from mmgen.generation.plan import plan_of_fit
-from mmgen.generation.writing import OutputOptions, write_dataset
+from mmgen.generation.writing import OutputOptions
 from mmgen.names import IMAGE, ClassifierName
-from mmgen.training.engine import make_accelerator, part_ways
-from mmgen.training.runlog import read_metrics
+from mmgen.presets import SCALES, fitted_to, image_settings
+from mmgen.training.engine import end_process_group, make_accelerator
+from mmgen.training.run import Run, read_metrics
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -72,22 +71,14 @@ class Recipe(CondensationFlags):
     @property
     def images_per_class(self) -> tuple[int, ...]:
         """Sizes of the condensed sets, ascending."""
-        return tuple(sorted(set(self.ipc or self.scale.images_per_class)))
-
-
-def check(config: Recipe) -> None:
-    """Refuse before training what would fail after it."""
-    config.refuse_impossible(config.out, config.resume is not None)
-    if min(config.images_per_class) < 1:
-        raise UserError(f"--ipc must be at least 1, got {min(config.images_per_class)}.")
-    if config.utility_seeds is not None and config.utility_seeds < 1:
-        raise UserError(f"--utility-seeds must be at least 1, got {config.utility_seeds}.")
+        return tuple(sorted(set(self.ipc or SCALES[self.preset].images_per_class)))
 
 
 def evaluate(
     config: Recipe, data: PairedData, model: MedSynth, accelerator: Accelerator, generator_bytes: int
 ) -> tuple[dict[str, Any], ReportMedia]:
     """Sections and media of the report."""
+    scale = SCALES[config.preset]
     # All training images: a ratio is one of all of them, and a copy may be of any.
     test = data.splits["test"][IMAGE].at_most()
     sets = CondensedSets(
@@ -101,7 +92,7 @@ def evaluate(
         config.seed,
         people_in(test, data.manifests[IMAGE]),
     )
-    how = replace(config.scale.utility, augmentation={IMAGE: config.augmentation or "none"})
+    how = replace(scale.utility, augmentation={IMAGE: config.augmentation or "none"})
     how = how if config.utility_seeds is None else replace(how, seeds=config.utility_seeds)
     made = model.sample(sets.largest, config.seed)
     history = phase_history(config.out)
@@ -147,46 +138,28 @@ def results(sections: dict[str, Any], images_per_class: Sequence[int]) -> dict[s
     return lines
 
 
-def run(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
+def carry_out(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
     """The recipe, on the flags' data or on phantoms of this kind."""
-    check(config)
-    accelerator = make_accelerator(config.mixed_precision)
-    costs = Costs(accelerator.device)
+    refuse_below_one(config, "ipc", "utility_seeds")
+    form = image_settings(config.preset, config.image_size, config.channels)
+    settings_of("medsynth", config)  # refuses what no training can begin with, before the data are read
     out, model_folder = config.out, config.out / "model"
+    run = Run(make_accelerator(config.mixed_precision), out, config.resume is not None, config.seed)
+    run.check_beginning(*MedSynth.stages)
+    costs = Costs(run.accelerator.device)
 
     with costs.phase("data"):
         path = config.data
         if path is None:
-            with accelerator.main_process_first():
+            with run.accelerator.main_process_first():
                 path = write_phantom_images(out / "phantoms", phantoms, seed=config.seed)
             logger.info("Phantom data: %s", path)
-        config = config.fitted_to(path)
-        data = config.read(path, out)
-        if config.resume is not None:
-            refuse_other_data(out, data.fingerprints)
-        model = config.condenser(data, accelerator, out, config.resume is not None)
-    if accelerator.is_main_process:
-        if config.resume is None:
-            write_config(out, config_to_dict(config) | {"fit": config_to_dict(config.fit)}, data.fingerprints)
-            set_stages_aside(out, MedSynth.stages)
-        data.write_skipped(out / "skipped_files.csv")
-    accelerator.wait_for_everyone()
+        config = fitted_to(config, config.source(path, form))
+        form = image_settings(config.preset, config.image_size, config.channels)
+        data = prepare({IMAGE: config.source(path, form)}, config.preparation(out, config.seed))
+        model = make_condenser("medsynth", settings_of("medsynth", config), run, data)
+    begin_run(run, config_to_dict(config) | {"fit": config_to_dict(model.config)}, data, MedSynth.stages)
 
-    fit(model, costs)
-    if accelerator.is_main_process:
-        save_generator(model.generator, model_folder, data.training_counts(), subjects_in_training(data))
-    with costs.phase("generate"):
-        for count in config.images_per_class:
-            folder, how = out / "synthetic" / f"ipc{count}", OutputOptions(overwrite=True)
-            write_dataset(model.model, plan_of_fit(model, count, config.seed), folder, how)
-    part_ways()
-    if accelerator.is_main_process:
-        page = judge(config, data, model, accelerator, costs)
-        logger.info("Report         %s\nCondensed sets %s\nGenerator      %s", page, out / "synthetic", model_folder)
-
-
-def fit(model: MedSynth, costs: Costs) -> None:
-    """All trainings."""
     with costs.phase("pretrain backbone"):
         model.pretrain()
     with costs.phase("tune classifier"):
@@ -195,6 +168,16 @@ def fit(model: MedSynth, costs: Costs) -> None:
         model.learn_distribution()
     with costs.phase("phase II"):
         model.learn_task()
+    if run.accelerator.is_main_process:
+        save_generator(model.generator, model_folder, data.training_counts(), subjects_in_training(data))
+    with costs.phase("generate"):
+        for count in config.images_per_class:
+            folder, output = out / "synthetic" / f"ipc{count}", OutputOptions(overwrite=True)
+            write_dataset(model.model, plan_of_fit(model, count, config.seed), folder, output)
+    end_process_group()
+    if run.accelerator.is_main_process:
+        page = judge(config, data, model, run.accelerator, costs)
+        logger.info("Report         %s\nCondensed sets %s\nGenerator      %s", page, out / "synthetic", model_folder)
 
 
 def judge(config: Recipe, data: PairedData, model: MedSynth, accelerator: Accelerator, costs: Costs) -> Path:
@@ -208,8 +191,8 @@ def judge(config: Recipe, data: PairedData, model: MedSynth, accelerator: Accele
     counts, subjects = data.training_counts(), subjects_in_training(data)
     save_generator(model.generator, model_folder, counts, subjects, sizes, measures, sections["utility"])
     with costs.phase("audit"):
-        critic = model.gan.critic.cpu().eval()
-        subject = Subject(model.generator, critic, data_sets_of(out), {IMAGE: config.images})
+        form, critic = image_settings(config.preset, config.image_size, config.channels), model.gan.critic.cpu().eval()
+        subject = Subject(model.generator, critic, data_sets_of(out), {IMAGE: form})
         fast = config.fast or config.preset == "quick"
         sections["privacy"], pairs = audit_run(subject, data, out / "audit", fast, config.seed)
     head = {"run": out.name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -218,7 +201,7 @@ def judge(config: Recipe, data: PairedData, model: MedSynth, accelerator: Accele
 
 
 def main() -> None:
-    run(parse_config(Recipe, description=__doc__), "lesions")
+    carry_out(parse_config(Recipe, description=__doc__), "lesions")
 
 
 if __name__ == "__main__":

@@ -9,28 +9,26 @@ Without flags: phantom data, a small model, a few minutes on two CPU cores. On y
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from mmgen.artifacts.models import model_settings, save_model, start_from_timm, write_card
-from mmgen.artifacts.provenance import Costs, config_to_dict, write_config
+from mmgen.artifacts.provenance import Costs, begin_run, config_to_dict
 from mmgen.assessment.auditing import audit_run
 from mmgen.assessment.inputs import data_sets_of
 from mmgen.assessment.mae import Evaluated, evaluate_mae
 from mmgen.assessment.reporting import with_media, write_whole
 from mmgen.assessment.subject import Subject
-from mmgen.cli.config import parse_config
+from mmgen.cli.config import parse_config, refuse_below_one
 from mmgen.cli.data_flags import CachedDataFlags
 from mmgen.cli.main import run_command
 from mmgen.data.phantoms import write_phantoms
 from mmgen.data.prepare import PairedData, prepare
-from mmgen.data.settings import Settings
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.errors import UserError
 from mmgen.generation.plan import make_plan
@@ -39,15 +37,10 @@ from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.mae_layers import FusionQuery
 from mmgen.names import Precision
 from mmgen.presets import PRESETS, Preset, PresetName, build_mae
-from mmgen.training.batches import PairedBatches
-from mmgen.training.checkpoint import Checkpoints
-from mmgen.training.engine import make_accelerator, part_ways
+from mmgen.training.engine import end_process_group, make_accelerator
 from mmgen.training.loop import LoopConfig
 from mmgen.training.mae import MAEConfig, train_mae
-from mmgen.training.runlog import read_metrics
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from mmgen.training.run import Run, read_metrics
 
 logger = logging.getLogger("mmgen")
 
@@ -101,10 +94,8 @@ class Recipe(CachedDataFlags):
     @property
     def sizes(self) -> Preset:
         """The preset with the flags that override it."""
-        own = {name: getattr(self, name) for name in ("epochs", "batch_size", "lr", "fusion_query")}
-        return dataclasses.replace(
-            PRESETS[self.preset], **{name: value for name, value in own.items() if value is not None}
-        )
+        given = {name: getattr(self, name) for name in ("epochs", "batch_size", "lr", "fusion_query")}
+        return replace(PRESETS[self.preset], **{name: value for name, value in given.items() if value is not None})
 
 
 def check(config: Recipe) -> None:
@@ -113,108 +104,77 @@ def check(config: Recipe) -> None:
         raise UserError("Give both --images and --audio, or neither for phantoms.")
     if not 0.0 < config.mask_ratio < 1.0:
         raise UserError(f"--mask-ratio lies between 0 and 1, got {config.mask_ratio}.")
-    for name in ("epochs", "batch_size", "accumulate", "per_class"):
-        if (value := getattr(config, name)) is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}.")
-    if config.seed < 0:
-        raise UserError(f"--seed must be 0 or more, got {config.seed}.")
-    if config.resume is None and (config.out / "checkpoints").is_dir():
-        logger.warning(
-            "%s holds an earlier run, which this one replaces (--resume latest would go on with it).", config.out
-        )
+    refuse_below_one(config, "epochs", "batch_size", "accumulate", "per_class")
 
 
-def read_data(config: Recipe, accelerator: Accelerator) -> PairedData:
+def read_data(config: Recipe, run: Run) -> PairedData:
     """Real data from the flags, or phantoms."""
     images, audio = config.images, config.audio
     if images is None or audio is None:
-        with accelerator.main_process_first():
+        with run.accelerator.main_process_first():
             images, audio = write_phantoms(config.out / "phantoms", seed=config.seed)
         logger.info("Phantom data: %s, %s", images, audio)
-    settings = {"image": config.sizes.image, "audio": config.sizes.audio}
+    settings = config.sizes.settings
     sources = {name: config.source(path, settings[name]) for name, path in (("image", images), ("audio", audio))}
     return prepare(sources, config.preparation(config.out, config.seed, config.refuse_unpaired))
 
 
-def train(
-    config: Recipe, data: PairedData, names: Sequence[str], accelerator: Accelerator, folder: Path
-) -> CrossModalMAE:
-    """A model of the named modalities, trained in ``folder``."""
+def train(config: Recipe, data: PairedData, names: Sequence[str], run: Run) -> CrossModalMAE:
+    """A model of the named modalities."""
     sizes = config.sizes
-    settings: dict[str, Settings] = {"image": sizes.image, "audio": sizes.audio}
-    model = build_mae(sizes, {name: settings[name] for name in names}, data.splits["train"], seed=config.seed)
+    model = build_mae(sizes, {name: sizes.settings[name] for name in names}, data.splits["train"], seed=config.seed)
     if config.image_weights and "image" in names:
         start_from_timm(model, "image", config.image_weights)
     learning = MAEConfig(
-        lr=sizes.lr,
+        sizes.batch_size,
+        sizes.lr,
         betas=sizes.betas,
         mask_ratio=config.mask_ratio,
         loss_coupling=config.loss_coupling,
         accumulate=config.accumulate,
-        seed=config.seed,
     )
-    loop = LoopConfig(sizes.epochs, ema_decay=config.ema_decay, seed=config.seed)
-    # Single-modal training that had not begun when the run was interrupted starts now.
-    resume = config.resume is not None and (folder == config.out or Checkpoints(folder / "checkpoints").resumable)
-    # An epoch of all modalities is as long as the largest one's; one modality alone gets as many updates.
-    updates = sizes.epochs * PairedBatches(data.splits["train"], sizes.batch_size, config.seed).steps_per_epoch
-    return train_mae(
-        model,
-        data.splits,
-        sizes.batch_size,
-        learning,
-        loop,
-        accelerator,
-        folder,
-        resume,
-        data.fingerprints,
-        updates,
-    )
+    loop = LoopConfig(sizes.epochs, ema_decay=config.ema_decay)
+    return train_mae(model, data.splits, learning, loop, run, data.fingerprints)
 
 
 def main() -> None:
     config = parse_config(Recipe, description=__doc__)
     check(config)
-    accelerator = make_accelerator(config.mixed_precision)
-    costs = Costs(accelerator.device)
     out, model_folder = config.out, config.out / "model"
+    run = Run(make_accelerator(config.mixed_precision), out, config.resume is not None, config.seed)
+    run.check_beginning()
+    costs = Costs(run.accelerator.device)
 
     with costs.phase("data"):
-        data = read_data(config, accelerator)
-    if accelerator.is_main_process and config.resume is None:  # a refused --resume leaves the run as it was
-        write_config(out, config_to_dict(config) | {"sizes": config_to_dict(config.sizes)}, data.fingerprints)
-        for name in data.manifests:  # what an earlier run left would be taken for this one's
-            Checkpoints(out / "single_modal" / name / "checkpoints").set_aside()
-    if accelerator.is_main_process:
-        data.write_skipped(out / "skipped_files.csv")
-    accelerator.wait_for_everyone()
+        data = read_data(config, run)
+    single_runs = {name: f"single_modal/{name}" for name in data.manifests}
+    settings = {"sizes": config_to_dict(config.sizes)}
+    begin_run(run, config_to_dict(config) | settings, data, list(single_runs.values()))
 
     with costs.phase("train"):
-        model = train(config, data, list(data.manifests), accelerator, out)
+        model = train(config, data, list(data.manifests), run)
     history = read_metrics(out / "metrics.jsonl")
-    if accelerator.is_main_process:
+    if run.accelerator.is_main_process:
         save_model(model, model_folder, data.training_counts())
         if history:
             costs["train"]["samples_per_s"] = median(row["samples_per_s"] for row in history)
-
     single: dict[str, CrossModalMAE] = {}
     if config.single_modal:
         with costs.phase("train single-modal"):
-            for name in model.modalities:
-                single[name] = train(config, data, [name], accelerator, out / "single_modal" / name)
+            single = {name: train(config, data, [name], run.stage(single_runs[name])) for name in model.modalities}
 
     with costs.phase("generate"):
         real = data.splits["train"]
         plan = make_plan(model, real, config.per_class, config.mask_ratio, config.seed)
         folder = write_dataset(model, plan, out / "synthetic", OutputOptions(overwrite=True))
-    part_ways()
-    if not accelerator.is_main_process:
+    end_process_group()
+    if not run.accelerator.is_main_process:
         return
 
     settings = model_settings(model)
     with costs.phase("evaluate"):
         what = Evaluated(model, single, data, read_dataset(folder, settings), settings, config.mask_ratio)
-        sections, media = evaluate_mae(what, config.sizes.utility, accelerator, history, config.seed)
+        sections, media = evaluate_mae(what, config.sizes.utility, run.accelerator, history, config.seed)
     ratios = {name: measures["masked_patch_error"]["ratio"] for name, measures in sections["fidelity"].items()}
     errors = {f"error on hidden patches, {name}": f"{ratio:.2f} of the mean patch's" for name, ratio in ratios.items()}
     write_card(model, model_folder, data.training_counts(), errors, sections["utility"])

@@ -1,18 +1,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from mmgen.cli.condensation_flags import CondensationFlags
 from mmgen.data.audio_settings import AudioSettings
+from mmgen.data.colour import are_grey
 from mmgen.data.images import ImageSettings
+from mmgen.data.overview import Source
+from mmgen.data.phantoms import write_phantom_images
+from mmgen.data.prepare import prepare
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings, settings_from_dict
 from mmgen.errors import UserError
 from mmgen.models.modality import Modality
-from mmgen.presets import PRESETS, build_mae
+from mmgen.presets import PRESETS, build_mae, fitted_to, image_settings
 
 
 def fake_samples(settings: Settings, count: int = 4) -> Samples:
@@ -71,3 +78,46 @@ def test_constant_data_cannot_be_normalised():
 
 def test_settings_of_audio_are_shared_by_no_one():
     assert AudioSettings() == PRESETS["tiny"].audio == PRESETS["paper"].audio
+
+
+# -- images to condense
+
+
+def source_of(path: Path) -> Source:
+    return Source(path, ImageSettings(64, 3))
+
+
+def test_channels_and_augmentation_are_those_of_the_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    brains = write_phantom_images(tmp_path / "brains", "brains", subjects_per_class=10, image_size=32)
+    lesions = write_phantom_images(tmp_path / "lesions", "lesions", subjects_per_class=10, image_size=32)
+    flags = CondensationFlags()
+    grey, colour = fitted_to(flags, source_of(brains)), fitted_to(flags, source_of(lesions))
+    assert (grey.channels, grey.augmentation) == (1, "radiograph")
+    assert (colour.channels, colour.augmentation) == (3, "lesion")
+    assert "--channels 1 --augmentation radiograph" in caplog.text
+    # Grey pictures are often stored as RGB.
+    for path in brains.rglob("*.png"):
+        Image.open(path).convert("RGB").save(path)
+    assert fitted_to(flags, source_of(brains)).channels == 1
+    caplog.clear()
+    given = replace(flags, channels=3, augmentation="none")
+    assert fitted_to(given, source_of(brains)) == given and not caplog.text
+
+
+def test_images_without_any_that_can_be_read_are_left_to_the_reader(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for number in range(9):
+            (tmp_path / label / f"broken{number}.png").write_bytes(b"nothing")
+    assert not are_grey(source_of(tmp_path))
+    with pytest.raises(UserError, match="broken"):
+        prepare({"image": source_of(tmp_path)})
+
+
+def test_the_form_of_images_is_the_budgets_if_no_other_is_given() -> None:
+    assert image_settings("small") == ImageSettings(64, 3)
+    assert image_settings("small", 32, 1) == ImageSettings(32, 1)
+    for side in (0, 40):
+        with pytest.raises(UserError, match="multiple of 16"):
+            image_settings("quick", side)

@@ -6,7 +6,7 @@ import dataclasses
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 
+from mmgen.data.prepare import PairedData
 from mmgen.errors import UserError
-from mmgen.training.loop import peak_memory_mb
+from mmgen.training.engine import peak_memory_mb
+from mmgen.training.run import Run
 
 _PACKAGES = ("mmgen", "torch", "torchaudio", "timm", "accelerate", "numpy", "soundfile", "pillow")
 
@@ -75,6 +77,23 @@ def refuse_other_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
     earlier = document.get("data_fingerprints") if isinstance(document, dict) else None
     if earlier != dict(fingerprints):
         raise UserError(f"{folder} holds a run on other data; give the data it began with, or choose another folder.")
+
+
+def begin_run(run: Run, config: Mapping[str, Any], data: PairedData, stages: Sequence[str]) -> None:
+    """Write the configuration of a run and the files that it leaves out, and set aside what an earlier run left of its
+    stages. A run that is resumed keeps what it has; all processes wait for the first.
+
+    Raises:
+        UserError: a run is resumed on other data.
+    """
+    if run.resume:
+        refuse_other_data(run.folder, data.fingerprints)
+    if run.accelerator.is_main_process:
+        if not run.resume:
+            write_config(run.folder, config, data.fingerprints)
+            run.set_aside(*stages)
+        data.write_skipped(run.folder / "skipped_files.csv")
+    run.accelerator.wait_for_everyone()
 
 
 def package_versions() -> dict[str, str]:

@@ -23,7 +23,7 @@ from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.generative import GenerativeModel
 from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.models.stored import StoredImages, StoredLatents
-from mmgen.training.checkpoint import Checkpoints
+from mmgen.training.run import Checkpoints
 
 # Samples that are drawn from a generator for its audit, over all classes.
 DRAWN = 1000

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from mmgen.cli.condensation_flags import CondensationFlags
+from mmgen.cli.config import refuse_below_one
 from mmgen.errors import UserError
-from mmgen.names import MethodName, Selection
+from mmgen.names import IMAGE, MethodName, Selection
 
 if TYPE_CHECKING:
     from mmgen.data.prepare import PairedData
@@ -47,15 +48,6 @@ class Condense(CondensationFlags):
     overwrite: bool = False
     """Replace an earlier data set in the folder; an interrupted one of the same command goes on without this."""
 
-    def settings_of(self, method: MethodName, images_per_class: int) -> Any:
-        """Settings of a method; a subset's have the selection."""
-        settings = super().settings_of(method, images_per_class)
-        if method == "subset":
-            return replace(settings, selection=self.selection)
-        if self.selection != "random":
-            raise UserError(f"--selection belongs to the method subset, not to {method}; leave it out.")
-        return settings
-
     @property
     def run_folder(self) -> Path:
         """Where trainings and generator go."""
@@ -64,43 +56,40 @@ class Condense(CondensationFlags):
 
 def condense(options: Condense) -> None:
     """Run ``mmgen condense``."""
-    from mmgen.artifacts.provenance import config_to_dict, refuse_other_data, write_config
-    from mmgen.condensation.condenser import set_stages_aside
-    from mmgen.condensation.methods import METHODS
+    from mmgen.artifacts.provenance import begin_run, config_to_dict
+    from mmgen.condensation.methods import METHODS, make_condenser, settings_of
+    from mmgen.data.prepare import prepare
     from mmgen.generation.plan import plan_of_fit, refuse_too_few
     from mmgen.generation.writing import OutputOptions, refuse_occupied, write_dataset
-    from mmgen.training.engine import make_accelerator, part_ways
+    from mmgen.presets import fitted_to, image_settings
+    from mmgen.training.engine import end_process_group, make_accelerator
+    from mmgen.training.run import Run
 
-    run, resume, count = options.run_folder, options.resume is not None, options.ipc
-    how = OutputOptions(options.format, shard_size=options.shard_size, overwrite=options.overwrite)
-    if count < 1:
-        raise UserError(f"--ipc must be at least 1, got {count}.")
+    folder, count = options.run_folder, options.ipc
+    refuse_below_one(options, "ipc")
     stages = METHODS[options.method].stages
-    out, taken = options.out.resolve(), [(run / name).resolve() for name in (*stages, "model")]
-    if run.resolve().is_relative_to(out) or any(map(out.is_relative_to, taken)):
-        raise UserError(f"{options.out} would hold files of the run in {run} too; choose another --run or --out.")
+    out, taken = options.out.resolve(), [(folder / name).resolve() for name in (*stages, "model")]
+    if folder.resolve().is_relative_to(out) or any(map(out.is_relative_to, taken)):
+        raise UserError(f"{options.out} would hold files of the run in {folder} too; choose another --run or --out.")
     refuse_occupied(options.out, options.overwrite)
-    options.refuse_impossible(run, resume, options.method, count)
+    form = image_settings(options.preset, options.image_size, options.channels)
+    settings_of(options.method, options, count)  # refuses what no training can begin with, before the data are read
+    run = Run(make_accelerator(options.mixed_precision), folder, options.resume is not None, options.seed)
+    run.check_beginning(*stages)
 
-    accelerator = make_accelerator(options.mixed_precision)
-    options = options.fitted_to(options.data)
-    data = options.read(options.data, options.out)
-    condenser = options.condenser(data, accelerator, run, resume, options.method, count)
-    if resume:
-        refuse_other_data(run, data.fingerprints)
-    if accelerator.is_main_process:
-        if not resume:
-            write_config(run, config_to_dict(options) | {"fit": config_to_dict(condenser.config)}, data.fingerprints)
-            set_stages_aside(run, stages)
-        data.write_skipped(run / "skipped_files.csv")
-    accelerator.wait_for_everyone()
+    options = fitted_to(options, options.source(options.data, form))
+    form = image_settings(options.preset, options.image_size, options.channels)
+    data = prepare({IMAGE: options.source(options.data, form)}, options.preparation(options.out, options.seed))
+    condenser = make_condenser(options.method, settings_of(options.method, options, count), run, data)
+    begin_run(run, config_to_dict(options) | {"fit": config_to_dict(condenser.config)}, data, stages)
     model = condenser.fit().model
     refuse_too_few(model, count)
-    if accelerator.is_main_process:
-        _save_model(model, run / "model", data, count)
-    folder = write_dataset(model, plan_of_fit(condenser, count, options.seed), options.out, how)
-    part_ways()
-    logger.info("Model          %s\nCondensed set  %s", run / "model", folder)
+    if run.accelerator.is_main_process:
+        _save_model(model, folder / "model", data, count)
+    output = OutputOptions(options.format, shard_size=options.shard_size, overwrite=options.overwrite)
+    condensed_set = write_dataset(model, plan_of_fit(condenser, count, options.seed), options.out, output)
+    end_process_group()
+    logger.info("Model          %s\nCondensed set  %s", folder / "model", condensed_set)
 
 
 def _save_model(model: CondensedModel, folder: Path, data: PairedData, images_per_class: int) -> None:

@@ -30,6 +30,15 @@ def parse_config(cls: type[T], arguments: Sequence[str] | None = None, descripti
     return tyro.cli(cls, args=[*from_file, *rest], description=description)
 
 
+def refuse_below_one(config: Any, *names: str) -> None:
+    """Raise UserError for a flag of these that was given and has a value, or a smallest value, below 1."""
+    for name in names:
+        value = getattr(config, name)
+        least = min(value, default=0) if isinstance(value, tuple) else value
+        if least is not None and least < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {least}.")
+
+
 def refuse_repeats(arguments: Sequence[str], *classes: type[Any]) -> None:
     """Raise UserError for a flag of several values that is given twice: the first values would be lost in silence."""
     for cls in classes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -17,9 +16,7 @@ from mmgen.models.timm_bridge import load_vit
 from mmgen.names import OWN_BACKBONE
 from mmgen.training.loop import LoopConfig
 from mmgen.training.mae import MAEConfig, train_mae
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from mmgen.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -52,10 +49,7 @@ def make_backbone(
     train: Samples,
     validation: Samples | None,
     config: BackboneConfig,
-    accelerator: Accelerator,
-    folder: Path | None = None,
-    resume: bool = False,
-    seed: int = 0,
+    run: Run,
 ) -> VisionTransformer:
     """A pretrained ViT without a classifier.
 
@@ -63,7 +57,9 @@ def make_backbone(
         name: :data:`mmgen.names.OWN_BACKBONE`, or one of timm's model names.
         weights: file of the named model's weights; without it they come from the hub.
         modality: of the images.
-        train, validation: images to pretrain an own backbone on; ``folder`` and ``resume`` as in :class:`Loop`.
+        train, validation: images to pretrain an own backbone on.
+        config: size and pretraining of an own backbone.
+        run: that of the pretraining.
 
     Raises:
         UserError: weights that cannot be had or are not those of the model.
@@ -72,7 +68,7 @@ def make_backbone(
         return load_vit(name, weights)
     if weights is not None:
         raise UserError(f"--backbone-weights {weights} belongs to a model; name it too, e.g. vit_base_patch16_224.")
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     model = CrossModalMAE(
         [modality],
         dim=config.dim,
@@ -84,8 +80,6 @@ def make_backbone(
         labels=train.label_names,
     )
     splits = {"train": {modality.name: train}, "val": {} if validation is None else {modality.name: validation}}
-    learning = MAEConfig(lr=config.lr, seed=seed)
-    loop = LoopConfig(epochs=10, seed=seed)
-    batch_size = min(config.batch_size, len(train))
-    trained = train_mae(model, splits, batch_size, learning, loop, accelerator, folder, resume, updates=config.updates)
+    learning = MAEConfig(batch_size=min(config.batch_size, len(train)), lr=config.lr)
+    trained = train_mae(model, splits, learning, LoopConfig(epochs=10), run, updates=config.updates)
     return trained.cpu().to_timm(modality.name)

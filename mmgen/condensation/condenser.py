@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
-import torch
 
 from mmgen.data.samples import Samples
 from mmgen.data.statistics import channel_statistics
@@ -16,10 +17,8 @@ from mmgen.errors import UserError, first_few
 from mmgen.models.condensed import CondensedModel, LabelledImages
 from mmgen.models.images import check_images
 from mmgen.models.modality import Modality
-from mmgen.training.checkpoint import Checkpoints
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from mmgen.training.loop import LoopConfig
+from mmgen.training.run import Run
 
 
 class Length(NamedTuple):
@@ -28,23 +27,23 @@ class Length(NamedTuple):
     count: int
     unit: Literal["updates", "epochs"] = "updates"
 
-    def in_loop(self, samples: int, batch_size: int, rows: int = 20) -> tuple[int, int]:
-        """(epochs, steps in each) for a loop, which logs once an epoch; updates are cut into about ``rows`` parts."""
-        if self.unit == "epochs":
-            return self.count, math.ceil(samples / batch_size)
-        return in_epochs(self.count, rows)
+    def loop(self, samples: int, batch_size: int, ema_decay: float = 0.0) -> LoopConfig:
+        """A loop of this length at a constant learning rate, which logs once an epoch; see :func:`loop_of`."""
+        if self.unit == "updates":
+            return loop_of(self.count, ema_decay)
+        return LoopConfig(self.count, math.ceil(samples / batch_size), "constant", warmup=0.0, ema_decay=ema_decay)
 
 
-def in_epochs(updates: int, rows: int = 20) -> tuple[int, int]:
-    """(epochs, steps in each) of about ``rows`` epochs, for so many updates and fewer than an epoch more."""
-    steps = max(math.ceil(updates / rows), 1)
-    return math.ceil(updates / steps), steps
+def loop_of(updates: int, ema_decay: float = 0.0) -> LoopConfig:
+    """About 20 epochs of so many updates in all, and fewer than an epoch more, at a constant learning rate."""
+    steps = max(math.ceil(updates / 20), 1)
+    return LoopConfig(math.ceil(updates / steps), steps, "constant", warmup=0.0, ema_decay=ema_decay)
 
 
 class Condenser(ABC):
     """Condenses one labelled image set.
 
-        condenser = DM(config, accelerator, train).fit()
+        condenser = DM(config, Run(make_accelerator()), train).fit()
         condenser.sample(10, seed=0)
         condenser.save(folder)  # load_model(folder) gives condenser.model again
 
@@ -52,16 +51,16 @@ class Condenser(ABC):
 
     Args:
         config: sizes and lengths, of the method's own kind.
-        accelerator: engine of this process.
+        run: its folder gets one of each stage; its seed is that of everything.
         train: labelled square images, uint8; at least two classes.
         validation: images that choose the weights of networks trained on real images; None: the last ones are kept.
-        people: (N,) whose image each of ``train`` is; None counts every image as another person's.
-        folder: where the stages keep logs, previews and checkpoints; None writes nothing.
-        resume: go on with what is in ``folder``.
+        subjects: (N,) whose image each of ``train`` is; None counts every image as another subject's.
         name: of the modality.
 
     Attributes:
         method: name of the method.
+        presets: its settings by budget.
+        options: names of the settings that are of this method alone, see :meth:`adapt`.
         stages: names of the trainings of one fit, in order, each in a folder of that name.
         fits_one_size: whether a fit is for one number of images a class, ``config.images_per_class``.
 
@@ -70,18 +69,18 @@ class Condenser(ABC):
     """
 
     method: ClassVar[str]
+    presets: ClassVar[Mapping[str, Any]]
+    options: ClassVar[tuple[str, ...]] = ()
     stages: ClassVar[tuple[str, ...]]
     fits_one_size: ClassVar[bool] = False
 
     def __init__(
         self,
         config: Any,
-        accelerator: Accelerator,
+        run: Run,
         train: Samples,
         validation: Samples | None = None,
-        people: np.ndarray | None = None,
-        folder: Path | None = None,
-        resume: bool = False,
+        subjects: np.ndarray | None = None,
         name: str = "image",
     ) -> None:
         channels, height, width = train.values.shape[1:]
@@ -91,19 +90,23 @@ class Condenser(ABC):
         absent = [label for index, label in enumerate(train.label_names) if not (train.labels == index).any()]
         if absent:
             raise UserError(f"There is no training image of {first_few(absent)}; add some or leave the label out.")
-        self.config, self.accelerator, self.folder, self.resume = config, accelerator, folder, resume
-        self.train, self.people = train, people
+        self.config, self.run, self.train, self.subjects = config, run, train, subjects
         self.validation = validation if validation is not None and len(validation) else None
         self.modality = image_modality(name, train)
         self._begin()
 
+    @classmethod
+    def adapt(cls, settings: Any, **options: Any) -> Any:
+        """Settings with these of the method's own :attr:`options`."""
+        return replace(settings, **options)
+
     def _begin(self) -> None:  # noqa: B027  # not every method has something to make
-        """What a method makes before its first stage."""
+        """Make everything that is there before the first stage."""
 
     @property
     @abstractmethod
     def model(self) -> CondensedModel:
-        """What is kept; finished after :meth:`fit`. It shares no weights with what is trained."""
+        """The model that is kept; finished after :meth:`fit`. It shares no weights with what is trained."""
 
     @abstractmethod
     def fit(self) -> Self:
@@ -127,13 +130,6 @@ class Condenser(ABC):
         """Write the model; :func:`mmgen.artifacts.models.load_model` reads it."""
         self.model.save_pretrained(folder)
 
-    def _stage(self, name: str) -> tuple[Path | None, bool]:
-        """Folder of a stage, and whether to go on with what is there: a stage that had not begun starts."""
-        if self.folder is None:
-            return None, False
-        folder = self.folder / name
-        return folder, self.resume and Checkpoints(folder / "checkpoints").resumable
-
 
 def image_modality(name: str, train: Samples, patch: int = 1) -> Modality:
     """A modality of pictures like these, normalised by their mean and deviation."""
@@ -141,12 +137,6 @@ def image_modality(name: str, train: Samples, patch: int = 1) -> Modality:
     return Modality(name, train.values.shape[1:], (patch, patch), mean, std, value_range=(0.0, 255.0))
 
 
-def to_samples(made: LabelledImages) -> Samples:
+def to_samples(images: LabelledImages) -> Samples:
     """Images of a model as samples, numbered in their order."""
-    return Samples(made.images.numpy(), made.labels.numpy(), made.class_names, torch.arange(len(made.labels)).numpy())
-
-
-def set_stages_aside(folder: Path, stages: tuple[str, ...]) -> None:
-    """Rename what an earlier run left of every stage, so that it is not taken for this one's."""
-    for stage in stages:
-        Checkpoints(folder / stage / "checkpoints").set_aside()
+    return Samples(images.images.numpy(), images.labels.numpy(), images.class_names, np.arange(len(images.labels)))

@@ -11,8 +11,8 @@ import torch
 from mmgen.condensation.condenser import Condenser, Length
 from mmgen.models.conditional_gan import ConditionalDiscriminator, ConditionalGenerator, Norm
 from mmgen.names import AugmentationName
-from mmgen.training.conditional_gan import ConditionalGAN, ConditionalGANConfig, Matcher, train_conditional_gan
-from mmgen.training.loop import LoopConfig
+from mmgen.training.conditional_gan import ConditionalGAN, ConditionalGANConfig, train_conditional_gan
+from mmgen.training.network_matching import PoolMatcher
 
 _EPOCHS = Length(100, "epochs")
 
@@ -24,11 +24,10 @@ class DCGANConfig:
     Attributes:
         noise, width: of the generator.
         discriminator_width: of the discriminator.
-        gan: how both learn; its seed is the one given here.
+        gan: how both learn.
         length: of the training.
         ema_decay: of the moving average of weights that is kept.
         augmentation: not looked at, as all methods have it: a DCGAN learns the images as they are.
-        seed: of everything.
     """
 
     noise: int = 128
@@ -38,13 +37,21 @@ class DCGANConfig:
     length: Length = _EPOCHS
     ema_decay: float = 0.999
     augmentation: AugmentationName = "none"
-    seed: int = 0
+
+
+_FAST = ConditionalGANConfig(batch_size=32, lr=1e-3, discriminator_lr=5e-4)
+
+PRESETS: dict[str, DCGANConfig] = {
+    "quick": DCGANConfig(width=16, discriminator_width=16, gan=_FAST, length=Length(300), ema_decay=0.98),
+    "small": DCGANConfig(width=32, discriminator_width=32, gan=_FAST, length=Length(900), ema_decay=0.99),
+    "paper": DCGANConfig(),
+}
 
 
 class ConditionalGANCondenser(Condenser):
-    """What trainings of a conditional GAN have in common; for the arguments see :class:`Condenser`.
+    """Base of methods that train a conditional GAN; for the arguments see :class:`Condenser`.
 
-    ``validation`` and ``people`` make no difference.
+    ``validation`` and ``subjects`` make no difference.
 
     Attributes:
         gan: with the newest weights: the moving average of the last stage that has ended.
@@ -55,7 +62,7 @@ class ConditionalGANCondenser(Condenser):
         norm: Norm = "batch" if config.gan.loss == "bce" else "none"
         channels, side, _ = train.values.shape[1:]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+            torch.manual_seed(self.run.seed)
             self.gan = ConditionalGAN(
                 ConditionalGenerator(side, channels, list(train.label_names), self.method, config.noise, config.width),
                 ConditionalDiscriminator(side, channels, len(train.label_names), config.discriminator_width, norm),
@@ -67,16 +74,13 @@ class ConditionalGANCondenser(Condenser):
         """The generator, a copy on the CPU."""
         return copy.deepcopy(self.gan.generator).cpu().eval()
 
-    def _train(self, stage: str, length: Length, rate: float = 1.0, matcher: Matcher | None = None) -> None:
+    def _train(self, stage: str, length: Length, rate: float = 1.0, matcher: PoolMatcher | None = None) -> None:
         """One stage, with learning rates multiplied by ``rate``."""
-        config, gan = self.config, self.config.gan
-        rates = {"lr": rate * gan.lr, "discriminator_lr": rate * gan.discriminator_lr}
-        learning = replace(gan, **rates, seed=config.seed)
-        epochs, steps = length.in_loop(len(self.train), learning.batch_size)
-        loop = LoopConfig(epochs, "constant", warmup=0.0, ema_decay=config.ema_decay, seed=config.seed)
-        folder, resume = self._stage(stage)
+        gan = self.config.gan
+        learning = replace(gan, lr=rate * gan.lr, discriminator_lr=rate * gan.discriminator_lr)
+        loop = length.loop(len(self.train), gan.batch_size, self.config.ema_decay)
         self.gan = train_conditional_gan(
-            self.gan, self.train, self.modality, learning, loop, steps, self.accelerator, folder, resume, matcher
+            self.gan, self.train, self.modality, learning, loop, self.run.stage(stage), matcher
         )
 
 
@@ -87,6 +91,7 @@ class DCGAN(ConditionalGANCondenser):
     """
 
     method = "dcgan"
+    presets = PRESETS
     stages = ("gan",)
     config: DCGANConfig
 
@@ -94,12 +99,3 @@ class DCGAN(ConditionalGANCondenser):
         """Generator against discriminator."""
         self._train("gan", self.config.length)
         return self
-
-
-_FAST = ConditionalGANConfig(batch_size=32, lr=1e-3, discriminator_lr=5e-4)
-
-PRESETS: dict[str, DCGANConfig] = {
-    "quick": DCGANConfig(width=16, discriminator_width=16, gan=_FAST, length=Length(300), ema_decay=0.98),
-    "small": DCGANConfig(width=32, discriminator_width=32, gan=_FAST, length=Length(900), ema_decay=0.99),
-    "paper": DCGANConfig(),
-}

@@ -9,7 +9,7 @@ from mmgen.condensation.condenser import Length
 from mmgen.condensation.dcgan import ConditionalGANCondenser
 from mmgen.names import AugmentationName
 from mmgen.training.conditional_gan import ConditionalGANConfig
-from mmgen.training.pool_matching import PoolMatcher, PoolMatchingConfig
+from mmgen.training.network_matching import PoolMatcher, PoolMatchingConfig
 
 _GAN = ConditionalGANConfig("wgan_gp", 64, 1e-4, 1e-4, (0.0, 0.9))
 _EPOCHS, _MATCHING = Length(150, "epochs"), Length(100, "epochs")
@@ -22,14 +22,13 @@ class DiMConfig:
     Attributes:
         noise, width: of the generator.
         discriminator_width: of the critic.
-        gan: how both learn; its seed is the one given here.
+        gan: how both learn.
         length: of the first stage, the GAN alone.
-        matching: how its images are compared through networks; seed and augmentation are those given here.
+        matching: how its images are compared through networks; the augmentation is the one given here.
         matching_length: of the second stage; every epoch of its loop has a network of its own.
         matching_rate: learning rates in the second stage, as a share of those in the first.
         ema_decay: of the moving average of weights that is kept.
         augmentation: strategy of the changes made to images that networks see.
-        seed: of everything.
     """
 
     noise: int = 128
@@ -42,27 +41,6 @@ class DiMConfig:
     matching_rate: float = 0.05
     ema_decay: float = 0.999
     augmentation: AugmentationName = "none"
-    seed: int = 0
-
-
-class DiM(ConditionalGANCondenser):
-    """Fits a conditional WGAN-GP with a class head, then goes on with random networks to match.
-
-    For the arguments see :class:`ConditionalGANCondenser`.
-    """
-
-    method = "dim"
-    stages = ("gan", "matching")
-    config: DiMConfig
-
-    def fit(self) -> Self:
-        """Both stages."""
-        config = self.config
-        self._train("gan", config.length)
-        learning = replace(config.matching, augmentation=config.augmentation, seed=config.seed)
-        matcher = PoolMatcher(learning, self.modality.shape, len(self.train.label_names), self.accelerator)
-        self._train("matching", config.matching_length, config.matching_rate, matcher)
-        return self
 
 
 # In as few updates as a CPU makes, the published learning rates give noise. Faster ones do with 32 pixels; with 64 the
@@ -91,3 +69,24 @@ PRESETS: dict[str, DiMConfig] = {
     ),
     "paper": DiMConfig(),
 }
+
+
+class DiM(ConditionalGANCondenser):
+    """Fits a conditional WGAN-GP with a class head, then goes on with random networks to match.
+
+    For the arguments see :class:`ConditionalGANCondenser`.
+    """
+
+    method = "dim"
+    presets = PRESETS
+    stages = ("gan", "matching")
+    config: DiMConfig
+
+    def fit(self) -> Self:
+        """Both stages."""
+        config = self.config
+        self._train("gan", config.length)
+        learning = replace(config.matching, augmentation=config.augmentation)
+        matcher = PoolMatcher(learning, self.modality.shape, len(self.train.label_names), self.run)
+        self._train("matching", config.matching_length, config.matching_rate, matcher)
+        return self

@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmgen.condensation.condenser import Condenser, in_epochs
+from mmgen.condensation.condenser import Condenser, loop_of
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.modality import Modality
 from mmgen.models.stored import StoredImages
 from mmgen.names import AugmentationName
 from mmgen.training.distribution_matching import DistributionConfig, match_distributions
-from mmgen.training.loop import LoopConfig
 
 # Standard deviation of what is added to a real image that is taken again, as a class may have too few; 0 to 255.
 _REPEATED_NOISE = 8.0
@@ -29,17 +28,15 @@ class DMConfig:
     Attributes:
         images_per_class: synthetic images of each class.
         updates: steps of matching.
-        matching: how they are matched; seed and augmentation are those given here, and its learning rate is that for
-            ten images a class, see :attr:`lr`.
+        matching: how they are matched; the augmentation is the one given here, and its learning rate is that for ten
+            images a class, see :attr:`lr`.
         augmentation: strategy of the changes made alike to real and synthetic images.
-        seed: of everything.
     """
 
     images_per_class: int = 10
     updates: int = 20_000
     matching: DistributionConfig = field(default_factory=DistributionConfig)
     augmentation: AugmentationName = "none"
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.images_per_class < 1 or self.updates < 1:
@@ -53,6 +50,19 @@ class DMConfig:
         """Learning rate for so many images. Each is a share of its class's mean, so its gradient falls as their number
         grows; with one rate for all, fifty would stay what they were to begin with."""
         return self.matching.lr * max(1.0, self.images_per_class / 10)
+
+
+# quick: half a minute on one core at 32 px. small: five minutes on one core at 64 px, seven classes of fifty images.
+# Few updates need larger steps: on phantom lesions (64 px, ten images a class, width 32, 60 updates) the squared
+# distance of mean features, in networks not seen, fell from 39 to 25, 15 and 17 at learning rates 1, 5 and 20. paper:
+# the published settings, but for the learning rate of more than ten images a class.
+PRESETS: dict[str, DMConfig] = {
+    "quick": DMConfig(updates=200, matching=DistributionConfig(lr=5.0, width=32, real_per_class=32)),
+    "small": DMConfig(
+        images_per_class=50, updates=200, matching=DistributionConfig(lr=5.0, width=32, real_per_class=32)
+    ),
+    "paper": DMConfig(),
+}
 
 
 class PixelImages(nn.Module):
@@ -76,20 +86,20 @@ class PixelImages(nn.Module):
 class DM(Condenser):
     """Optimises the pixels of synthetic images that begin as real ones.
 
-    For the arguments see :class:`Condenser`; ``validation`` and ``people`` make no difference.
+    For the arguments see :class:`Condenser`; ``validation`` and ``subjects`` make no difference.
 
     Attributes:
         images: the synthetic images as they are learnt.
     """
 
     method = "dm"
+    presets = PRESETS
     stages = ("match",)
     fits_one_size = True
     config: DMConfig
 
     def _begin(self) -> None:
-        config = self.config
-        self.images = real_images(self.train, config.images_per_class, self.modality, config.seed)
+        self.images = real_images(self.train, self.config.images_per_class, self.modality, self.run.seed)
 
     @property
     def model(self) -> StoredImages:
@@ -101,12 +111,9 @@ class DM(Condenser):
     def fit(self) -> Self:
         """Match."""
         config = self.config
-        learning = replace(config.matching, lr=config.lr, augmentation=config.augmentation, seed=config.seed)
-        epochs, steps = in_epochs(config.updates)
-        loop = LoopConfig(epochs, "constant", warmup=0.0, seed=config.seed)
-        match_distributions(
-            self.images, self.train, self.modality, learning, loop, steps, self.accelerator, *self._stage("match")
-        )
+        learning = replace(config.matching, lr=config.lr, augmentation=config.augmentation)
+        loop = loop_of(config.updates)
+        match_distributions(self.images, self.train, self.modality, learning, loop, self.run.stage("match"))
         return self
 
 
@@ -124,16 +131,3 @@ def real_images(train: Samples, images_per_class: int, modality: Modality, seed:
     values[repeated] += rng.normal(0, _REPEATED_NOISE, values[repeated].shape).astype(np.float32)
     labels = torch.from_numpy(train.labels[chosen])
     return PixelImages(modality.normalise(torch.from_numpy(values)), labels)
-
-
-# quick: half a minute on one core at 32 px. small: five minutes on one core at 64 px, seven classes of fifty images.
-# Few updates need larger steps: on phantom lesions (64 px, ten images a class, width 32, 60 updates) the squared
-# distance of mean features, in networks not seen, fell from 39 to 25, 15 and 17 at learning rates 1, 5 and 20. paper:
-# the published settings, but for the learning rate of more than ten images a class.
-PRESETS: dict[str, DMConfig] = {
-    "quick": DMConfig(updates=200, matching=DistributionConfig(lr=5.0, width=32, real_per_class=32)),
-    "small": DMConfig(
-        images_per_class=50, updates=200, matching=DistributionConfig(lr=5.0, width=32, real_per_class=32)
-    ),
-    "paper": DMConfig(),
-}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from mmgen.models.classifiers import ConvNet
 from mmgen.models.modality import Modality
 from mmgen.names import AugmentationName
 from mmgen.training.classifier import LEARNING_RATES, ClassifierConfig, train_classifier
+from mmgen.training.run import Run
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -40,15 +40,12 @@ def trained_network(
     train: Samples,
     modality: Modality,
     config: FeatureConfig,
-    accelerator: Accelerator,
+    run: Run,
     validation: Samples | None = None,
-    folder: Path | None = None,
-    resume: bool = False,
-    seed: int = 0,
 ) -> ConvNet:
     """A ConvNet trained on real images and their labels, frozen, in evaluation mode, on the accelerator's device.
 
-    ``validation``, ``folder``, ``resume`` and what is raised: see :func:`mmgen.training.classifier.train_classifier`.
+    For ``validation`` and what is raised see :func:`mmgen.training.classifier.train_classifier`.
     """
     learning = ClassifierConfig(
         updates=config.updates,
@@ -56,12 +53,11 @@ def trained_network(
         lr=LEARNING_RATES["convnet"],
         balance="sampling",
         augmentation=config.augmentation,
-        seed=seed,
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(run.seed)
         network = ConvNet(train.values.shape[1:], len(train.label_names), config.width)
-    train_classifier(network, modality, train, learning, accelerator, validation, folder, resume)
+    train_classifier(network, modality, train, learning, run, validation)
     return network.requires_grad_(False)
 
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.condensation.backbone import BackboneConfig, make_backbone
-from mmgen.condensation.condenser import Condenser, Length, image_modality, in_epochs, to_samples
+from mmgen.condensation.condenser import Condenser, Length, image_modality, loop_of, to_samples
 from mmgen.condensation.representatives import chosen_set
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
@@ -23,11 +23,25 @@ from mmgen.models.classifiers import ViTClassifier, build_classifier
 from mmgen.models.medsynth import MedSynthGenerator, RealImages
 from mmgen.names import OWN_BACKBONE, AugmentationName, InputPrior
 from mmgen.training.classifier import LEARNING_RATES, ClassifierConfig, train_classifier
-from mmgen.training.gan import GAN, GANConfig, train_gan
+from mmgen.training.gan import GAN, GANConfig, RestorationConfig, train_gan, warm_up
 from mmgen.training.loop import LoopConfig
 from mmgen.training.network_matching import NetworkMatchingConfig, match_generator
-from mmgen.training.restoration import RestorationConfig, warm_up
 
+# Names that commands have for fields of the settings, and of those of the GAN.
+_OPTIONS = {
+    "backbone": "backbone",
+    "backbone_weights": "backbone_weights",
+    "input_prior": "input_prior",
+    "prior_floor": "floor",
+    "choose_from": "choose_from",
+}
+_GAN_OPTIONS = {
+    "batch_size": "batch_size",
+    "gan_weight": "gan_weight",
+    "mask_weight": "mask_weight",
+    "matching": "matching",
+    "adam_betas": "betas",
+}
 _PHASE1, _PHASE2 = Length(150, "epochs"), Length(50, "epochs")
 
 
@@ -38,23 +52,22 @@ class MedSynthConfig:
     Attributes:
         width, blocks: of the generator.
         critic_width: of the critic.
-        input_prior: what the generator starts from, see :class:`MedSynthGenerator`.
+        input_prior: images that the generator starts from, see :class:`MedSynthGenerator`.
         floor, directions: of the class prior.
         backbone: :data:`mmgen.names.OWN_BACKBONE` or a timm model's name.
         backbone_weights: file of that model's weights.
         own_backbone: size and pretraining of an own backbone.
         classifier_updates: optimiser steps of the ViT with LoRA that phase II matches against.
         augmentation: strategy of the changes made alike to real and synthetic images, and of the classifier's.
-        gan: how generator and critic learn; seed and augmentation are those given here.
+        gan: how generator and critic learn; the augmentation is the one given here.
         warmup: updates in which the generator learns to restore images before it meets the critic, see
-            :mod:`mmgen.training.restoration`; 0 for none, and none is done with real images as input.
+            :mod:`mmgen.training.gan`; 0 for none, and none is done with real images as input.
         networks, network_updates: at the end of phase II draws are matched to real images in random networks, see
             :mod:`mmgen.training.network_matching`; 0 updates for none, and none is done with real images as input.
         phase1, phase2: lengths; 0 leaves a phase out.
         lr_phase2: learning rate in phase II.
         choose_from: draws of each class that a condensed set is chosen from, see :func:`chosen_set`; all are drawn as
             they come with real images as input, as printed.
-        seed: of everything.
     """
 
     width: int = 64
@@ -76,7 +89,6 @@ class MedSynthConfig:
     phase2: Length = _PHASE2
     lr_phase2: float = 1e-4
     choose_from: int = 300
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.choose_from < 1:
@@ -86,200 +98,8 @@ class MedSynthConfig:
                 f"The phases cannot have lengths of {self.phase1.count} and {self.phase2.count}; "
                 "at least one of them must be trained."
             )
-
-
-class MedSynth(Condenser):
-    """Fits a generator to labelled images and draws condensed sets from it.
-
-        generator = MedSynth(config, accelerator, train).fit().generator
-
-    :meth:`fit` runs :meth:`pretrain`, :meth:`tune`, :meth:`learn_distribution` (phase I) and :meth:`learn_task`
-    (phase II), which may also be called one by one, in this order. For the arguments see :class:`Condenser`; the class
-    prior counts ``people``.
-    """
-
-    method = "medsynth"
-    stages = ("backbone", "classifier", "warmup", "phase1", "phase2", "networks")
-    config: MedSynthConfig
-
-    def _begin(self) -> None:
-        config, train = self.config, self.train
-        channels, height, _ = train.values.shape[1:]
-        self.modality = image_modality(self.modality.name, train, config.own_backbone.patch)
-        labels = torch.from_numpy(train.labels)
-        self.prior: ClassPrior | RealImages
-        if config.input_prior == "real":
-            self.prior = RealImages(train.values, labels)
-        else:
-            chunks = (torch.from_numpy(train.values[i : i + 256]) for i in range(0, len(train), 256))
-            who = None if self.people is None else torch.from_numpy(self.people)
-            self.prior = ClassPrior.fit(chunks, labels, train.label_names, config.floor, config.directions, who)
-        self.prior.to(self.accelerator.device)
-        torch.manual_seed(config.seed)
-        self.gan = GAN(
-            AttentionGenerator(height, channels, len(train.label_names), config.width, config.blocks),
-            Critic(height, channels, len(train.label_names), config.critic_width),
-        )
-        self.backbone: VisionTransformer | None = None
-        self.classifier: ViTClassifier | None = None
-        self.generator = self._generator(self.gan)
-        """The newest weights, ready to be saved."""
-        self._before: MedSynthGenerator | None = None
-
-    @property
-    def model(self) -> MedSynthGenerator:
-        """:attr:`generator`."""
-        return self.generator
-
-    def fit(self) -> Self:
-        """All stages; a :attr:`backbone` that is there already is taken."""
-        if self.backbone is None:
-            self.pretrain()
-        self.tune()
-        self.learn_distribution()
-        self.learn_task()
-        return self
-
-    def pretrain(self) -> None:
-        """The backbone: loaded, or an own one pretrained on the images without their labels."""
-        config = self.config
-        self.backbone = make_backbone(
-            config.backbone,
-            config.backbone_weights,
-            self.modality,
-            self.train,
-            self.validation,
-            config.own_backbone,
-            self.accelerator,
-            *self._stage("backbone"),
-            config.seed,
-        )
-
-    def tune(self) -> None:
-        """The classifier that phase II matches against: a backbone with LoRA, tuned on the real images."""
-        config = self.config
-        learning = ClassifierConfig(
-            updates=config.classifier_updates,
-            lr=LEARNING_RATES["vit_lora"],
-            balance="sampling",
-            augmentation=config.augmentation,
-            seed=config.seed,
-        )
-        torch.manual_seed(config.seed)
-        model = build_classifier("vit_lora", self.train.values.shape[1:], len(self.train.label_names), self.backbone)
-        model = train_classifier(
-            model, self.modality, self.train, learning, self.accelerator, self.validation, *self._stage("classifier")
-        )
-        self.classifier = model.merged()
-
-    def learn_distribution(self) -> None:
-        """Phase I: generator against critic, after a warm-up."""
-        if self.config.warmup and isinstance(self.prior, ClassPrior):
-            self._warm_up()
-        if self.config.phase1.count:
-            self._learn("phase1", self.config.phase1, self._learning, None)
-
-    def learn_task(self) -> None:
-        """Phase II: also to be seen by the tuned classifier as real images are, and then by random networks."""
-        if self.config.phase2.count:
-            self._before = self.generator if self.config.phase1.count else None
-            learning = replace(self._learning, lr=self.config.lr_phase2)
-            self._learn("phase2", self.config.phase2, learning, self.classifier)
-        if self.config.network_updates and isinstance(self.prior, ClassPrior):
-            self._match_in_networks()
-
-    def chosen(self, images_per_class: int, seed: int = 0) -> Samples | None:
-        """Representatives of many draws; with real images as input what is made of random ones of the training set."""
-        return self._chosen(self.generator, images_per_class, seed)
-
-    @property
-    def choose_from(self) -> int | None:
-        """As in the settings; None with real images as input."""
-        return None if self._real is not None else self.config.choose_from
-
-    def _warm_up(self) -> None:
-        config = self.config
-        epochs, steps = in_epochs(config.warmup)
-        warm_up(
-            self.gan.generator,
-            self.prior,
-            self.train,
-            RestorationConfig(config.gan.batch_size, seed=config.seed),
-            LoopConfig(epochs, seed=config.seed),
-            steps,
-            self.accelerator,
-            *self._stage("warmup"),
-        )
-        self.generator = self._generator(self.gan)
-
-    def _match_in_networks(self) -> None:
-        config = self.config
-        epochs, steps = in_epochs(config.network_updates)
-        matched = match_generator(
-            self.gan.generator,
-            self.prior,
-            self.train,
-            self.modality,
-            replace(config.networks, augmentation=config.augmentation, seed=config.seed),
-            LoopConfig(epochs, "constant", warmup=0.0, ema_decay=config.gan.ema_decay, seed=config.seed),
-            steps,
-            self.accelerator,
-            *self._stage("networks"),
-        )
-        self.generator = self._generator(GAN(matched, self.gan.critic))
-
-    @property
-    def sample_phase1(self) -> Callable[[int, int], Samples] | None:
-        """:meth:`sample` as it was after phase I, where both phases have been trained."""
-        return None if self._before is None else partial(self._sample_before, self._before)
-
-    def _sample_before(self, before: MedSynthGenerator, images_per_class: int, seed: int = 0) -> Samples:
-        chosen = self._chosen(before, images_per_class, seed)
-        return to_samples(before.sample(images_per_class, seed)) if chosen is None else chosen
-
-    def _chosen(self, generator: MedSynthGenerator, images_per_class: int, seed: int) -> Samples | None:
-        if self._real is not None:
-            return condense(generator, self._real, images_per_class, seed)
-        return chosen_set(generator, images_per_class, self.config.choose_from, seed, self.accelerator.device)
-
-    @property
-    def _learning(self) -> GANConfig:
-        return replace(self.config.gan, augmentation=self.config.augmentation, seed=self.config.seed)
-
-    @property
-    def _real(self) -> RealImages | None:
-        return self.prior if isinstance(self.prior, RealImages) else None
-
-    def _learn(self, stage: str, length: Length, learning: GANConfig, matcher: ViTClassifier | None) -> None:
-        epochs, steps = length.in_loop(len(self.train), learning.batch_size)
-        loop = LoopConfig(epochs, "constant", warmup=0.0, ema_decay=learning.ema_decay, seed=self.config.seed)
-        trained = train_gan(
-            self.gan,
-            self.prior,
-            self.train,
-            self.modality,
-            learning,
-            loop,
-            steps,
-            self.accelerator,
-            matcher,
-            *self._stage(stage),
-        )
-        self.generator = self._generator(trained)
-
-    def _generator(self, gan: GAN) -> MedSynthGenerator:
-        """The shareable form of a copy of these weights."""
-        prior = copy.deepcopy(self.prior) if isinstance(self.prior, ClassPrior) else None
-        # In the order of memory that a loaded one has: the last bits of its images depend on it.
-        generator = copy.deepcopy(gan.generator).to(memory_format=torch.contiguous_format)
-        return MedSynthGenerator.build(generator, self.train.label_names, prior)
-
-
-def condense(generator: MedSynthGenerator, real: RealImages, images_per_class: int, seed: int = 0) -> Samples:
-    """What a generator that starts from real images makes of random ones, so many of each class."""
-    labels = torch.arange(len(generator.class_names)).repeat_interleave(images_per_class)
-    x = real.sample(labels, torch.Generator().manual_seed(seed))
-    return to_samples(generator.condense(x, labels))
+        if self.backbone_weights is not None and not self.backbone_weights.is_file():
+            raise UserError(f"There is no file {self.backbone_weights} of weights; correct --backbone-weights.")
 
 
 # quick: some minutes on two cores for everything. small: some hundred images to some thousand without a GPU; narrow, of
@@ -320,3 +140,172 @@ PRESETS: dict[str, MedSynthConfig] = {
         gan=GANConfig(betas=(0.9, 0.999), ema_decay=0.999),
     ),
 }
+
+
+class MedSynth(Condenser):
+    """Fits a generator to labelled images and draws condensed sets from it.
+
+        generator = MedSynth(config, Run(make_accelerator()), train).fit().generator
+
+    :meth:`fit` runs :meth:`pretrain`, :meth:`tune`, :meth:`learn_distribution` (phase I) and :meth:`learn_task`
+    (phase II), which may also be called one by one, in this order. For the arguments see :class:`Condenser`; the class
+    prior counts ``subjects``.
+    """
+
+    method = "medsynth"
+    presets = PRESETS
+    options = (*_OPTIONS, *_GAN_OPTIONS, "epochs_phase1", "epochs_phase2", "skip_phase1")
+    stages = ("backbone", "classifier", "warmup", "phase1", "phase2", "networks")
+    config: MedSynthConfig
+
+    @classmethod
+    def adapt(cls, settings: MedSynthConfig, **options: Any) -> MedSynthConfig:
+        """Settings with these :attr:`options`; lengths of phases are given in passes over the data."""
+        changes = {field: options[name] for name, field in _OPTIONS.items() if name in options}
+        for phase in ("phase1", "phase2"):
+            if (epochs := options.get(f"epochs_{phase}")) is not None:
+                if epochs < 0:
+                    raise UserError(f"--epochs-{phase} must be 0 or more, got {epochs}.")
+                changes[phase] = Length(epochs, "epochs")
+        if options.get("skip_phase1"):
+            changes["phase1"] = Length(0)
+        gan = {field: options[name] for name, field in _GAN_OPTIONS.items() if name in options}
+        return replace(settings, gan=replace(settings.gan, **gan), **changes)
+
+    def _begin(self) -> None:
+        config, train = self.config, self.train
+        channels, height, _ = train.values.shape[1:]
+        self.modality = image_modality(self.modality.name, train, config.own_backbone.patch)
+        labels = torch.from_numpy(train.labels)
+        self.prior: ClassPrior | RealImages
+        if config.input_prior == "real":
+            self.prior = RealImages(train.values, labels)
+        else:
+            chunks = (torch.from_numpy(train.values[i : i + 256]) for i in range(0, len(train), 256))
+            subjects = None if self.subjects is None else torch.from_numpy(self.subjects)
+            self.prior = ClassPrior.fit(chunks, labels, train.label_names, config.floor, config.directions, subjects)
+        self.prior.to(self.run.accelerator.device)
+        torch.manual_seed(self.run.seed)
+        self.gan = GAN(
+            AttentionGenerator(height, channels, len(train.label_names), config.width, config.blocks),
+            Critic(height, channels, len(train.label_names), config.critic_width),
+        )
+        self.backbone: VisionTransformer | None = None
+        self.classifier: ViTClassifier | None = None
+        self.generator = self._generator(self.gan)
+        """The newest weights, ready to be saved."""
+        self._before: MedSynthGenerator | None = None
+
+    @property
+    def model(self) -> MedSynthGenerator:
+        """:attr:`generator`."""
+        return self.generator
+
+    def fit(self) -> Self:
+        """All stages; a :attr:`backbone` that is there already is taken."""
+        if self.backbone is None:
+            self.pretrain()
+        self.tune()
+        self.learn_distribution()
+        self.learn_task()
+        return self
+
+    def pretrain(self) -> None:
+        """The backbone: loaded, or an own one pretrained on the images without their labels."""
+        config = self.config
+        self.backbone = make_backbone(
+            config.backbone,
+            config.backbone_weights,
+            self.modality,
+            self.train,
+            self.validation,
+            config.own_backbone,
+            self.run.stage("backbone"),
+        )
+
+    def tune(self) -> None:
+        """The classifier that phase II matches against: a backbone with LoRA, tuned on the real images."""
+        learning = ClassifierConfig(
+            updates=self.config.classifier_updates,
+            lr=LEARNING_RATES["vit_lora"],
+            balance="sampling",
+            augmentation=self.config.augmentation,
+        )
+        run = self.run.stage("classifier")
+        torch.manual_seed(run.seed)
+        model = build_classifier("vit_lora", self.train.values.shape[1:], len(self.train.label_names), self.backbone)
+        self.classifier = train_classifier(model, self.modality, self.train, learning, run, self.validation).merged()
+
+    def learn_distribution(self) -> None:
+        """Phase I: generator against critic, after a warm-up."""
+        if self.config.warmup and isinstance(self.prior, ClassPrior):
+            self._warm_up()
+        if self.config.phase1.count:
+            self._learn("phase1", self.config.phase1, self.config.gan.lr, None)
+
+    def learn_task(self) -> None:
+        """Phase II: also to be seen by the tuned classifier as real images are, and then by random networks."""
+        if self.config.phase2.count:
+            self._before = self.generator if self.config.phase1.count else None
+            self._learn("phase2", self.config.phase2, self.config.lr_phase2, self.classifier)
+        if self.config.network_updates and isinstance(self.prior, ClassPrior):
+            self._match_in_networks()
+
+    def chosen(self, images_per_class: int, seed: int = 0) -> Samples | None:
+        """Representatives of many draws; with real images as input what is made of random ones of the training set."""
+        return self._chosen(self.generator, images_per_class, seed)
+
+    @property
+    def choose_from(self) -> int | None:
+        """As in the settings; None with real images as input."""
+        return None if self._real is not None else self.config.choose_from
+
+    def _warm_up(self) -> None:
+        learning, length = RestorationConfig(self.config.gan.batch_size), loop_of(self.config.warmup)
+        loop = LoopConfig(length.epochs, length.steps)
+        warm_up(self.gan.generator, self.prior, self.train, learning, loop, self.run.stage("warmup"))
+        self.generator = self._generator(self.gan)
+
+    def _match_in_networks(self) -> None:
+        learning = replace(self.config.networks, augmentation=self.config.augmentation)
+        loop, run = loop_of(self.config.network_updates, self.config.gan.ema_decay), self.run.stage("networks")
+        generator = match_generator(self.gan.generator, self.prior, self.train, self.modality, learning, loop, run)
+        self.generator = self._generator(GAN(generator, self.gan.critic))
+
+    @property
+    def sample_phase1(self) -> Callable[[int, int], Samples] | None:
+        """:meth:`sample` as it was after phase I, where both phases have been trained."""
+        return None if self._before is None else partial(self._sample_before, self._before)
+
+    def _sample_before(self, before: MedSynthGenerator, images_per_class: int, seed: int = 0) -> Samples:
+        chosen = self._chosen(before, images_per_class, seed)
+        return to_samples(before.sample(images_per_class, seed)) if chosen is None else chosen
+
+    def _chosen(self, generator: MedSynthGenerator, images_per_class: int, seed: int) -> Samples | None:
+        if self._real is not None:
+            return condense(generator, self._real, images_per_class, seed)
+        return chosen_set(generator, images_per_class, self.config.choose_from, seed, self.run.accelerator.device)
+
+    @property
+    def _real(self) -> RealImages | None:
+        return self.prior if isinstance(self.prior, RealImages) else None
+
+    def _learn(self, stage: str, length: Length, lr: float, matcher: ViTClassifier | None) -> None:
+        learning = replace(self.config.gan, lr=lr, augmentation=self.config.augmentation)
+        loop, run = length.loop(len(self.train), learning.batch_size, learning.ema_decay), self.run.stage(stage)
+        trained = train_gan(self.gan, self.prior, self.train, self.modality, learning, loop, run, matcher)
+        self.generator = self._generator(trained)
+
+    def _generator(self, gan: GAN) -> MedSynthGenerator:
+        """The shareable form of a copy of these weights."""
+        prior = copy.deepcopy(self.prior) if isinstance(self.prior, ClassPrior) else None
+        # In the order of memory that a loaded one has: the last bits of its images depend on it.
+        generator = copy.deepcopy(gan.generator).to(memory_format=torch.contiguous_format)
+        return MedSynthGenerator.build(generator, self.train.label_names, prior)
+
+
+def condense(generator: MedSynthGenerator, real: RealImages, images_per_class: int, seed: int = 0) -> Samples:
+    """What a generator that starts from real images makes of random ones, so many of each class."""
+    labels = torch.arange(len(generator.class_names)).repeat_interleave(images_per_class)
+    x = real.sample(labels, torch.Generator().manual_seed(seed))
+    return to_samples(generator.condense(x, labels))

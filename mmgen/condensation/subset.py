@@ -17,7 +17,7 @@ from mmgen.names import AugmentationName, Selection
 
 @dataclass(frozen=True)
 class SubsetConfig:
-    """What is kept.
+    """Number and choice of the images that are kept.
 
     Attributes:
         images_per_class: real images of each class, or all of a class that has fewer.
@@ -25,20 +25,25 @@ class SubsetConfig:
             trained on all the images.
         features: that network.
         augmentation: strategy by name with which that network is trained.
-        seed: of the choice, or of the network.
     """
 
     images_per_class: int = 10
     selection: Selection = "random"
     features: FeatureConfig = field(default_factory=FeatureConfig)
     augmentation: AugmentationName = "none"
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.images_per_class < 1:
             raise UserError(f"At least 1 image a class is kept, not {self.images_per_class}.")
         if self.selection not in get_args(Selection):
             raise UserError(f"Selection is one of {', '.join(get_args(Selection))}, not {self.selection!r}.")
+
+
+PRESETS: dict[str, SubsetConfig] = {
+    "quick": SubsetConfig(features=FeatureConfig(width=16, updates=60)),
+    "small": SubsetConfig(),
+    "paper": SubsetConfig(features=FeatureConfig(width=128, updates=2000, batch_size=128)),
+}
 
 
 class Subset(Condenser):
@@ -48,6 +53,8 @@ class Subset(Condenser):
     """
 
     method = "subset"
+    presets = PRESETS
+    options = ("selection",)
     stages = ("features",)
     fits_one_size = True
     config: SubsetConfig
@@ -69,7 +76,7 @@ class Subset(Condenser):
         """Choose."""
         members = [np.flatnonzero(self.train.labels == label) for label in range(len(self.train.label_names))]
         if self.config.selection == "random":
-            rng = np.random.default_rng(self.config.seed)
+            rng = np.random.default_rng(self.run.seed)
             chosen = [rows[rng.permutation(len(rows))[: self.config.images_per_class]] for rows in members]
         else:
             choose = _BY_FEATURES[self.config.selection]
@@ -83,11 +90,8 @@ class Subset(Condenser):
     def _features(self) -> np.ndarray:
         """(N, F) of all images."""
         config = replace(self.config.features, augmentation=self.config.augmentation)
-        stage = self._stage("features")
-        network = trained_network(
-            self.train, self.modality, config, self.accelerator, self.validation, *stage, self.config.seed
-        )
-        return embed(network, self.modality, self.train, self.accelerator)
+        network = trained_network(self.train, self.modality, config, self.run.stage("features"), self.validation)
+        return embed(network, self.modality, self.train, self.run.accelerator)
 
 
 def herding(features: np.ndarray, count: int) -> np.ndarray:
@@ -133,9 +137,3 @@ def _squared_distances(rows: np.ndarray, index: int) -> np.ndarray:
 
 
 _BY_FEATURES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {"herding": herding, "k_center": k_center}
-
-PRESETS: dict[str, SubsetConfig] = {
-    "quick": SubsetConfig(features=FeatureConfig(width=16, updates=60)),
-    "small": SubsetConfig(),
-    "paper": SubsetConfig(features=FeatureConfig(width=128, updates=2000, batch_size=128)),
-}

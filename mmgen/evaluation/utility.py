@@ -18,6 +18,7 @@ from mmgen.models.classifiers import build_classifier
 from mmgen.models.modality import Modality
 from mmgen.names import AugmentationName, ClassifierName
 from mmgen.training.classifier import LEARNING_RATES, VALIDATIONS, ClassifierConfig, predict, train_classifier
+from mmgen.training.run import Run
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -136,11 +137,10 @@ def train_and_predict(
         lr=LEARNING_RATES[config.classifier],
         balance=config.balance,
         augmentation=config.augmentation.get(modality.name, "none"),
-        seed=seed,
     )
     torch.manual_seed(seed)
     model = build_classifier(config.classifier, train.values.shape[1:], classes, backbone)
-    model = train_classifier(model, modality, kept, learning, accelerator, validation)
+    model = train_classifier(model, modality, kept, learning, Run(accelerator, seed=seed), validation)
     return Outcome(predict(model, modality, test, accelerator), test.labels)
 
 

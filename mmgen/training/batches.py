@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -93,3 +95,19 @@ class LabelledBatches:
             times = [rng.permutation(members) for _ in range(-(-most // len(members)))]
             columns.append(np.concatenate(times)[:most])
         return rng.permuted(np.stack(columns, 1), axis=1).ravel()
+
+
+class WholeBatches(LabelledBatches):
+    """The whole batch, with every class equally often, for every process: all do the same work."""
+
+    def __init__(self, samples: Samples, batch_size: int, steps: int, seed: int) -> None:
+        super().__init__(samples, batch_size, steps, seed, balanced=True, shared=True)
+
+    def batch(self, position: Position) -> dict[str, Tensor]:
+        """The batch of an update."""
+        return super().batch(replace(position, rank=0, world=1))
+
+
+def labels_digest(samples: Samples) -> str:
+    """A digest of the labels, by which a resumed training knows that its samples are the same."""
+    return hashlib.sha256(samples.labels.tobytes()).hexdigest()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -22,13 +20,12 @@ from mmgen.models.conditional_gan import ConditionalDiscriminator, ConditionalGe
 from mmgen.models.gan_losses import critic_loss, generator_loss, gradient_penalty
 from mmgen.models.images import to_unit_range
 from mmgen.models.modality import Modality
-from mmgen.training.batches import LabelledBatches
+from mmgen.training.batches import WholeBatches, labels_digest
 from mmgen.training.engine import synchronise_parameters
 from mmgen.training.gradients import LossStepper
 from mmgen.training.loop import Loop, LoopConfig, Position, Task
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from mmgen.training.network_matching import PoolMatcher
+from mmgen.training.run import Run
 
 GANLoss = Literal["bce", "wgan_gp"]
 
@@ -39,29 +36,6 @@ class ConditionalGAN(nn.Module):
     def __init__(self, generator: ConditionalGenerator, discriminator: ConditionalDiscriminator) -> None:
         super().__init__()
         self.generator, self.discriminator = generator, discriminator
-
-
-class Matcher(Protocol):
-    """What else a generator is to please, and what that needs.
-
-    Attributes:
-        batches: real batches that it learns from before every step of the generator.
-        identity: JSON-able settings.
-    """
-
-    batches: int
-    identity: Mapping[str, Any]
-
-    def learn(
-        self, x: Tensor, labels: Tensor, position: Position, read: Callable[[Position], Mapping[str, Tensor]]
-    ) -> Tensor:
-        """Learn from normalised real images (batches * B, C, H, W) and return the loss, ().
-
-        ``read`` gives "x" and "label" of an earlier update.
-        """
-
-    def loss(self, real: Tensor, made: Tensor, labels: Tensor, chance: Generator) -> Tensor:
-        """() of normalised real and made images (B, C, H, W) of the same classes (B,)."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +49,6 @@ class ConditionalGANConfig:
         betas: of both.
         penalty_weight: of the gradient penalty.
         class_weight: weight of the classification of real (discriminator) and synthetic images (generator).
-        seed: of noise and order.
     """
 
     loss: GANLoss = "bce"
@@ -85,24 +58,12 @@ class ConditionalGANConfig:
     betas: tuple[float, float] = (0.5, 0.999)
     penalty_weight: float = 10.0
     class_weight: float = 1.0
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.batch_size < 2:
             raise UserError(f"Batch normalisation needs a batch of at least 2, got {self.batch_size}.")
         if self.loss not in get_args(GANLoss):
             raise UserError(f"The loss of a conditional GAN is {' or '.join(get_args(GANLoss))}, not {self.loss!r}.")
-
-
-class WholeBatches(LabelledBatches):
-    """The whole batch, with every class equally often, for every process: all do the same work."""
-
-    def __init__(self, samples: Samples, batch_size: int, steps: int, seed: int) -> None:
-        super().__init__(samples, batch_size, steps, seed, balanced=True, shared=True)
-
-    def batch(self, position: Position) -> dict[str, Tensor]:
-        """The batch of an update."""
-        return super().batch(replace(position, rank=0, world=1))
 
 
 class ConditionalGANTask(Task):
@@ -114,7 +75,7 @@ class ConditionalGANTask(Task):
     Args:
         gan: already holds its initial weights; it is moved to the accelerator's device.
         config: how to learn.
-        accelerator: engine of this process.
+        run: its engine, and the seed of noise.
         modality: normalises what the matcher sees.
         batches: where batches come from.
         matcher: adds its loss to the generator's.
@@ -124,13 +85,13 @@ class ConditionalGANTask(Task):
         self,
         gan: ConditionalGAN,
         config: ConditionalGANConfig,
-        accelerator: Accelerator,
+        run: Run,
         modality: Modality,
         batches: WholeBatches,
-        matcher: Matcher | None = None,
+        matcher: PoolMatcher | None = None,
     ) -> None:
-        self.model = gan.to(accelerator.device)
-        self.config, self.accelerator, self.modality = config, accelerator, modality
+        self.model = gan.to(run.accelerator.device)
+        self.config, self.run, self.modality = config, run, modality
         self.batches, self.matcher = batches, matcher
         synchronise_parameters(gan)
         self._steppers = {
@@ -146,28 +107,28 @@ class ConditionalGANTask(Task):
         """Steps of both on the first B raw images; a matcher learns from the others before."""
         size = self.config.batch_size
         raw, labels = batch["x"][:size], batch["label"][:size]
-        chance = torch.Generator().manual_seed(self.config.seed * 1_000_003 + position.update)
-        noise = torch.randn(size, self.model.generator.noise, generator=chance).to(raw.device)
-        with self.accelerator.autocast():
+        draws = self.run.draws(position.update)
+        noise = torch.randn(size, self.model.generator.noise, generator=draws).to(raw.device)
+        with self.run.accelerator.autocast():
             made = self.model.generator(noise, labels)
-        scalars = self._teach_discriminator(to_unit_range(raw), made.detach(), labels, chance)
+        scalars = self._teach_discriminator(to_unit_range(raw), made.detach(), labels, draws)
         losses = self._generator_losses(self.model.discriminator(made), labels)
         if self.matcher is not None:
             rest = self._for_matcher(batch)
             scalars["loss/network"] = self.matcher.learn(rest["x"], rest["label"], position, self._read)
             pair = (self.modality.normalise(x) for x in (raw, (made + 1.0) * 127.5))
-            losses["match"] = self.matcher.loss(*pair, labels, chance)
+            losses["match"] = self.matcher.loss(*pair, labels, draws)
         norm = self._steppers["generator"].minimise(torch.stack(list(losses.values())).sum())
         shown = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
         return scalars | shown | {"gradient_norm/generator": norm}
 
-    def _teach_discriminator(self, real: Tensor, made: Tensor, labels: Tensor, chance: Generator) -> dict[str, Tensor]:
+    def _teach_discriminator(self, real: Tensor, made: Tensor, labels: Tensor, draws: Generator) -> dict[str, Tensor]:
         discriminator, config = self.model.discriminator, self.config
         on_real, on_made = discriminator(real), discriminator(made)
         if config.loss == "bce":
-            loss = _said(on_real.score, 1.0) + _said(on_made.score, 0.0)
+            loss = _bce(on_real.score, 1.0) + _bce(on_made.score, 0.0)
         else:
-            penalty = gradient_penalty(discriminator, real, made, torch.rand(len(real), generator=chance))
+            penalty = gradient_penalty(discriminator, real, made, torch.rand(len(real), generator=draws))
             loss = critic_loss(on_real.score, on_made.score, penalty, config.penalty_weight)
         known = F.cross_entropy(on_real.logits, labels)
         norm = self._steppers["discriminator"].minimise(loss + config.class_weight * known)
@@ -179,13 +140,13 @@ class ConditionalGANTask(Task):
         }
 
     def _generator_losses(self, seen: Critique, labels: Tensor) -> dict[str, Tensor]:
-        loss = _said(seen.score, 1.0) if self.config.loss == "bce" else generator_loss(seen.score)
+        loss = _bce(seen.score, 1.0) if self.config.loss == "bce" else generator_loss(seen.score)
         known = F.cross_entropy(seen.logits, labels)
         return {"generator": loss, "generator_class": self.config.class_weight * known}
 
     def _for_matcher(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What a matcher learns from, normalised."""
-        x, labels = (batch[key][self.config.batch_size :].to(self.accelerator.device) for key in ("x", "label"))
+        x, labels = (batch[key][self.config.batch_size :].to(self.run.accelerator.device) for key in ("x", "label"))
         return {"x": self.modality.normalise(x), "label": labels}
 
     def _read(self, position: Position) -> dict[str, Tensor]:
@@ -194,12 +155,12 @@ class ConditionalGANTask(Task):
     def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
         """A row of eight images of each class, of ten at most."""
         generator = copy.deepcopy(model.generator)
-        generator.settle(self.config.seed)
-        made = generator.sample(8, self.config.seed).images[:80].expand(-1, 3, -1, -1)
+        generator.settle(self.run.seed)
+        made = generator.sample(8, self.run.seed).images[:80].expand(-1, 3, -1, -1)
         return {"generated": rearrange(made, "(k n) c h w -> (k h) (n w) c", n=8).numpy()}
 
 
-def _said(score: Tensor, target: float) -> Tensor:
+def _bce(score: Tensor, target: float) -> Tensor:
     """Binary cross-entropy of scores (B,) that are to mean real (1) or made (0)."""
     return F.binary_cross_entropy_with_logits(score, torch.full_like(score, target))
 
@@ -210,32 +171,27 @@ def train_conditional_gan(
     modality: Modality,
     config: ConditionalGANConfig,
     loop: LoopConfig,
-    steps: int,
-    accelerator: Accelerator,
-    folder: Path | None = None,
-    resume: bool = False,
-    matcher: Matcher | None = None,
+    run: Run,
+    matcher: PoolMatcher | None = None,
 ) -> ConditionalGAN:
-    """``loop.epochs`` of ``steps`` updates on batches of all classes equally.
+    """Train on batches of all classes equally.
 
     Returns the moving average of the weights where ``loop.ema_decay`` asks for one, otherwise the last ones, in
     evaluation mode and with the generator settled (:meth:`ConditionalGenerator.settle`); the last ones are left in
     ``gan``. Several processes do the same work. A run is resumed only with the same settings and labels; see
-    :class:`Loop` for ``folder`` and what is raised.
+    :meth:`Loop.train` for what is raised.
     """
-    parts = 1 if matcher is None else 1 + matcher.batches
-    batches = WholeBatches(train, parts * config.batch_size, steps, config.seed)
-    task = ConditionalGANTask(gan, config, accelerator, modality, batches, matcher)
+    parts = 1 if matcher is None else 1 + matcher.config.batches
+    batches = WholeBatches(train, parts * config.batch_size, loop.steps, run.seed)
+    task = ConditionalGANTask(gan, config, run, modality, batches, matcher)
     identity = {
         "generator": gan.generator.config,
         "discriminator": gan.discriminator.config,
         "modality": modality.to_dict(),
         "learning": asdict(config),
-        "loop": asdict(loop),
-        "steps": steps,
-        "labels": hashlib.sha256(train.labels.tobytes()).hexdigest(),
-        "matcher": None if matcher is None else dict(matcher.identity),
+        "labels": labels_digest(train),
+        "matcher": None if matcher is None else asdict(matcher.config),
     }
-    trained = Loop(task, batches, loop, accelerator, folder, identity).run(resume).eval()
-    trained.generator.settle(config.seed)
+    trained = Loop(task, batches, loop, run, identity).train().eval()
+    trained.generator.settle(run.seed)
     return trained

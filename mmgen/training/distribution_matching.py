@@ -7,11 +7,9 @@ such networks agrees in distribution; this is the maximum mean discrepancy in th
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -26,12 +24,10 @@ from mmgen.models.modality import Modality
 from mmgen.models.seeds import mixed_seed
 from mmgen.names import AugmentationName
 from mmgen.training.augmentation import Parameters, augment, draw
-from mmgen.training.batches import LabelledBatches
+from mmgen.training.batches import LabelledBatches, labels_digest
 from mmgen.training.engine import synchronise_parameters
 from mmgen.training.loop import Loop, LoopConfig, Position, Task
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from mmgen.training.run import Run
 
 OptimizerName = Literal["sgd", "adam"]
 
@@ -54,7 +50,6 @@ class DistributionConfig:
         width: channels of the random networks.
         real_per_class: real images of each class in one update.
         augmentation: strategy of the changes made alike to real and synthetic images.
-        seed: of networks, order and augmentation.
     """
 
     optimizer: OptimizerName = "sgd"
@@ -63,7 +58,6 @@ class DistributionConfig:
     width: int = 128
     real_per_class: int = 256
     augmentation: AugmentationName = "none"
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.optimizer not in get_args(OptimizerName):
@@ -82,28 +76,27 @@ class DistributionTask(Task):
     and gives the same: a class's loss depends on its own images alone.
 
     Args:
-        made: ``made()`` gives all synthetic images, normalised, (N, C, H, W); ``made.labels`` (N,) is a buffer. All its
-            parameters that require gradients are trained. It is moved to the accelerator's device.
+        images: ``images()`` gives all synthetic images, normalised, (N, C, H, W); ``images.labels`` (N,) is a buffer.
+            All its parameters that require gradients are trained. It is moved to the accelerator's device.
         config: how to match.
-        accelerator: engine of this process.
+        run: its engine, and the seed of networks and augmentation.
         modality: normalises real images, and takes synthetic ones back for a preview.
     """
 
-    def __init__(
-        self, made: nn.Module, config: DistributionConfig, accelerator: Accelerator, modality: Modality
-    ) -> None:
-        self.model = made.to(accelerator.device)
-        self.config, self.accelerator, self.modality = config, accelerator, modality
-        sizes = made.labels.bincount().tolist()
+    def __init__(self, images: nn.Module, config: DistributionConfig, run: Run, modality: Modality) -> None:
+        device = run.accelerator.device
+        self.model = images.to(device)
+        self.config, self.run, self.modality = config, run, modality
+        sizes = images.labels.bincount().tolist()
         self.classes = len(sizes)
         network = ConvNet(modality.shape, self.classes, config.width)
-        self.network = network.requires_grad_(False).to(accelerator.device)
+        self.network = network.requires_grad_(False).to(device)
         largest = config.width * modality.shape[1] * modality.shape[2]
-        self._at_once = _AT_ONCE if accelerator.device.type == "cpu" else max(1, _ACTIVATION // largest)
+        self._at_once = _AT_ONCE if device.type == "cpu" else max(1, _ACTIVATION // largest)
         each = min(max(1, self._at_once // max(sizes)), self.classes)  # classes at once
         self._parts = [range(first, min(first + each, self.classes)) for first in range(0, self.classes, each)]
-        self._rows = [((made.labels >= p.start) & (made.labels < p.stop)).nonzero()[:, 0] for p in self._parts]
-        trained = [parameter for parameter in made.parameters() if parameter.requires_grad]
+        self._rows = [((images.labels >= p.start) & (images.labels < p.stop)).nonzero()[:, 0] for p in self._parts]
+        trained = [parameter for parameter in images.parameters() if parameter.requires_grad]
         self.optimizer: torch.optim.Optimizer
         if config.optimizer == "sgd":
             self.optimizer = torch.optim.SGD(trained, config.lr, config.momentum)
@@ -113,9 +106,9 @@ class DistributionTask(Task):
 
     def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
         """One step towards raw (B, C, H, W) real images and their labels."""
-        chance = torch.Generator().manual_seed(mixed_seed(self.config.seed, position.update))
-        parameters = draw(self.config.augmentation, chance)
-        draw_weights(self.network, chance)
+        draws = torch.Generator().manual_seed(mixed_seed(self.run.seed, position.update))
+        parameters = draw(self.config.augmentation, draws)
+        draw_weights(self.network, draws)
         real = self._real_means(batch, parameters)
         images = self.model()
         pixels, labels = images.detach().requires_grad_(), self.model.labels
@@ -137,7 +130,7 @@ class DistributionTask(Task):
         return class_means(torch.cat(x), batch["label"], self.classes)
 
     def _features(self, x: Tensor, parameters: Parameters) -> Tensor:
-        with self.accelerator.autocast():
+        with self.run.accelerator.autocast():
             features = self.network.embed(augment(x, parameters))
         return features.float()
 
@@ -159,39 +152,34 @@ def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def match_distributions(
-    made: nn.Module,
+    images: nn.Module,
     train: Samples,
     modality: Modality,
     config: DistributionConfig,
     loop: LoopConfig,
-    steps: int,
-    accelerator: Accelerator,
-    folder: Path | None = None,
-    resume: bool = False,
+    run: Run,
 ) -> nn.Module:
-    """Match ``made`` to real images of every class: ``loop.epochs`` of ``steps`` updates.
+    """Match synthetic images to real ones of every class.
 
     Args:
-        made: what makes the synthetic images, see :class:`DistributionTask`; trained in place.
+        images: gives the synthetic images, see :class:`DistributionTask`; trained in place.
         train: real images, uint8, of all classes; read a batch at a time.
         loop: its schedule should be "constant" without a warm-up, as published.
 
-    Returns ``made``, in evaluation mode, on the accelerator's device, or its moving average where the loop keeps one. A
-    run is resumed only with the same settings and labels; see :class:`Loop` for ``folder`` and what is raised.
+    Returns ``images``, in evaluation mode, on the accelerator's device, or their moving average where the loop keeps
+    one. A run is resumed only with the same settings and labels; see :meth:`Loop.train` for what is raised.
     """
-    task = DistributionTask(made, config, accelerator, modality)
+    task = DistributionTask(images, config, run, modality)
     # No more than there are on average, since a batch takes no more than all images.
     each = min(config.real_per_class, len(train) // task.classes)
-    batches = LabelledBatches(train, each * task.classes, steps, config.seed, balanced=True)
+    batches = LabelledBatches(train, each * task.classes, loop.steps, run.seed, balanced=True)
     identity = {
-        "made": {name: list(value.shape) for name, value in made.state_dict().items()},
+        "images": {name: list(value.shape) for name, value in images.state_dict().items()},
         "modality": modality.to_dict(),
         "learning": asdict(config),
-        "loop": asdict(loop),
-        "steps": steps,
-        "labels": hashlib.sha256(train.labels.tobytes()).hexdigest(),
+        "labels": labels_digest(train),
     }
-    matched = Loop(task, batches, loop, accelerator, folder, identity).run(resume).eval()
+    matched = Loop(task, batches, loop, run, identity).train().eval()
     # All did the same work, but on some devices its last bits are not determined.
     synchronise_parameters(matched)
     return matched

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -37,9 +39,9 @@ def make_accelerator(mixed_precision: Precision = "auto") -> Accelerator:
     if mixed_precision not in ("no", "bf16"):
         raise UserError(f"Mixed precision is no or bf16, not {mixed_precision!r}; check the launcher's configuration.")
     # One process may write or hash for long while the others wait.
-    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
+    timeout = InitProcessGroupKwargs(timeout=timedelta(hours=6))
     try:
-        accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision, kwargs_handlers=[patience])
+        accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision, kwargs_handlers=[timeout])
     except ValueError as error:
         raise UserError(f"Mixed precision {mixed_precision} is not possible here ({error}); use no.") from error
     launched = int(os.environ.get("WORLD_SIZE", "1"))
@@ -72,8 +74,8 @@ def choose_attention(model: nn.Module, device: torch.device) -> None:
             module.fused_attn = fused
 
 
-def part_ways() -> None:
-    """End the work of several processes on one thing; the first can go on alone, without the others' answers."""
+def end_process_group() -> None:
+    """Wait for all processes and end their group; from then on the first one can go on alone."""
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
@@ -93,3 +95,19 @@ def from_all(share: Tensor) -> Tensor:
     gathered = [torch.empty_like(share) for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather(gathered, share.contiguous())
     return torch.cat(gathered)
+
+
+def mean_over_processes(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Scalars averaged over all processes. Collective: every process must give the same names."""
+    if not values or not torch.distributed.is_initialized():
+        return dict(values)
+    stacked = torch.stack(list(values.values()))
+    torch.distributed.all_reduce(stacked)
+    return dict(zip(values, stacked / torch.distributed.get_world_size(), strict=True))
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Largest memory used so far: allocated on the accelerator, resident on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,12 +1,16 @@
-"""MedSynth's two trainings of a generator: against a critic (phase I), then also against a tuned ViT (phase II)."""
+"""MedSynth's trainings of a generator: to restore images (warm-up), against a critic (phase I), and against a tuned
+ViT too (phase II).
+
+The warm-up restores real images from what a class prior keeps of them. An untrained generator turns the draws of a
+prior into coloured noise, and against a critic it takes tens of thousands of updates to unlearn that. Restoring needs
+some hundred, and leaves images that look like their class.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, get_args
+from typing import Protocol, get_args
 
 import numpy as np
 import torch
@@ -16,20 +20,19 @@ from torch import Generator, Tensor, nn
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator, Critic
+from mmgen.models.class_prior import ClassPrior
 from mmgen.models.gan_losses import critic_loss, generator_loss, gradient_penalty
 from mmgen.models.images import to_unit_range
 from mmgen.models.modality import Modality
 from mmgen.names import AugmentationName, MatchingForm
 from mmgen.training.augmentation import augment, draw
-from mmgen.training.batches import LabelledBatches
-from mmgen.training.energy import class_energy
+from mmgen.training.batches import LabelledBatches, labels_digest
 from mmgen.training.engine import from_all, synchronise_parameters
 from mmgen.training.gradients import LossStepper
 from mmgen.training.loop import Loop, LoopConfig, Position, Task
+from mmgen.training.network_matching import matching_loss
 from mmgen.training.preview import draws_grid
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from mmgen.training.run import Run
 
 
 class Prior(Protocol):
@@ -63,7 +66,6 @@ class GANConfig:
         matching: what is compared in phase II, see :func:`matching_loss`.
         augmentation: strategy of the changes made alike to real and synthetic images before matching.
         ema_decay: of the moving average of weights that is kept.
-        seed: of draws, order and augmentation.
     """
 
     batch_size: int = 32
@@ -78,13 +80,64 @@ class GANConfig:
     matching: MatchingForm = "energy"
     augmentation: AugmentationName = "none"
     ema_decay: float = 0.995
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise UserError(f"The batch size must be at least 1, got {self.batch_size}.")
         if self.matching not in get_args(MatchingForm):
             raise UserError(f"Matching is one of {', '.join(get_args(MatchingForm))}, not {self.matching!r}.")
+
+
+@dataclass(frozen=True)
+class RestorationConfig:
+    """How the warm-up learns.
+
+    Attributes:
+        batch_size: images in one update over all processes.
+        lr, betas: of Adam.
+    """
+
+    batch_size: int = 32
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+
+
+class RestorationTask(Task):
+    """Mean absolute error of g, the generated image, against the real image; the mask is left alone.
+
+    Args:
+        generator: already holds its initial weights; it is moved to the accelerator's device.
+        prior: conceals the images.
+        config: how to learn.
+        run: its engine, and the seed of noise.
+
+    Raises:
+        UserError: the batch cannot be shared out evenly.
+    """
+
+    def __init__(self, generator: AttentionGenerator, prior: ClassPrior, config: RestorationConfig, run: Run) -> None:
+        _refuse_uneven(config.batch_size, run)
+        self.model = generator.to(run.accelerator.device, memory_format=torch.channels_last)
+        self.prior, self.run = prior, run
+        synchronise_parameters(generator)
+        self._stepper = LossStepper({"restoration": list(generator.parameters())}, config.lr, 0.0, config.betas)
+        self.optimizers = self._stepper.optimizers
+
+    def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
+        """One step on raw (B, C, H, W) images and (B,) labels."""
+        real, labels = to_unit_range(batch["x"]), batch["label"]
+        share = slice(position.rank * len(labels), (position.rank + 1) * len(labels))
+        # All conceal the whole batch, so that any number of processes draws the same noise.
+        x = self.prior.conceal(from_all(real), from_all(labels), self.run.draws(position.update))[share]
+        with self.run.accelerator.autocast():
+            g = self.model(x, labels).g
+        loss = (g - real).abs().mean()
+        norm = self._stepper.minimise(loss)
+        return {"loss/restoration": loss.detach(), "gradient_norm/generator": norm}
+
+    def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
+        """x, a, g and s of two draws of every class."""
+        return {"generated": draws_grid(model, self.prior, self.run.seed)}
 
 
 class GANTask(Task):
@@ -97,7 +150,7 @@ class GANTask(Task):
         gan: already holds its initial weights; it is moved to the accelerator's device.
         prior: where input images come from.
         config: how to learn.
-        accelerator: engine of this process.
+        run: its engine, and the seed of draws and augmentation.
         modality: normalisation of the matcher's input.
         matcher: (B, C, H, W) of normalised input -> logits (B, classes).
 
@@ -110,18 +163,15 @@ class GANTask(Task):
         gan: GAN,
         prior: Prior,
         config: GANConfig,
-        accelerator: Accelerator,
+        run: Run,
         modality: Modality,
         matcher: nn.Module | None = None,
     ) -> None:
-        if config.batch_size % accelerator.num_processes:
-            raise UserError(
-                f"The batch size ({config.batch_size}) must be a multiple of the processes "
-                f"({accelerator.num_processes})."
-            )
-        device = accelerator.device
+        _refuse_uneven(config.batch_size, run)
+        device = run.accelerator.device
         self.model = gan.to(device, memory_format=torch.channels_last)
-        self.prior, self.config, self.accelerator, self.modality = prior, config, accelerator, modality
+        self.prior, self.config, self.modality = prior, config, modality
+        self.run, self.accelerator = run, run.accelerator
         self.matcher = matcher.to(device).eval().requires_grad_(False) if matcher is not None else None
         synchronise_parameters(gan)
         self._steppers = {
@@ -135,13 +185,13 @@ class GANTask(Task):
 
     def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
         """Steps of the critic and one of the generator on raw (critic_steps * B, C, H, W) images and their labels."""
-        chance = torch.Generator().manual_seed(self.config.seed * 1_000_003 + position.update)
+        draws = self.run.draws(position.update)
         scalars: dict[str, Tensor] = {}
         parts = list(
             zip(batch["x"].chunk(self.config.critic_steps), batch["label"].chunk(self.config.critic_steps), strict=True)
         )
         for number, (raw, labels) in enumerate(parts, 1):
-            epsilon, x = self._draws(labels, chance, position)
+            epsilon, x = self._inputs(labels, draws, position)
             last = number == len(parts)
             # The last images serve both players: the critic's step changes no weight of the generator.
             with self.accelerator.autocast(), torch.set_grad_enabled(last):
@@ -150,19 +200,19 @@ class GANTask(Task):
         losses = self._generator_losses(made.s, labels)
         if self.matcher is not None:
             losses = {name: self.config.gan_weight * loss for name, loss in losses.items()}
-            losses["match"] = self._matching_loss(raw, made.s, labels, chance)
+            losses["match"] = self._matching_loss(raw, made.s, labels, draws)
         mean_attention = made.a.mean()
         losses["attention"] = self.config.mask_weight * mean_attention
         norm = self._steppers["generator"].minimise(torch.stack(list(losses.values())).sum())
         shown = {f"loss/{name}": loss.detach() for name, loss in losses.items() if name != "attention"}
         return scalars | shown | {"mean_attention": mean_attention.detach(), "gradient_norm/generator": norm}
 
-    def _draws(self, labels: Tensor, chance: Generator, position: Position) -> tuple[Tensor, Tensor]:
+    def _inputs(self, labels: Tensor, draws: Generator, position: Position) -> tuple[Tensor, Tensor]:
         """This process's share of epsilon and input images; all draw for the whole batch, so that any number of
         processes gives the same ones."""
         share = slice(position.rank * len(labels), (position.rank + 1) * len(labels))
-        epsilon = torch.rand(position.world * len(labels), generator=chance)[share]
-        x = self.prior.sample(from_all(labels).cpu(), chance)[share]
+        epsilon = torch.rand(position.world * len(labels), generator=draws)[share]
+        x = self.prior.sample(from_all(labels).cpu(), draws)[share]
         return epsilon.to(labels.device), x.to(labels.device)
 
     def _teach_critic(self, real: Tensor, fake: Tensor, labels: Tensor, epsilon: Tensor) -> dict[str, Tensor]:
@@ -185,9 +235,9 @@ class GANTask(Task):
         known = F.cross_entropy(seen.logits, labels)
         return {"generator": generator_loss(seen.score), "generator_class": self.config.class_weight * known}
 
-    def _matching_loss(self, raw: Tensor, made: Tensor, labels: Tensor, chance: Generator) -> Tensor:
+    def _matching_loss(self, raw: Tensor, made: Tensor, labels: Tensor, draws: Generator) -> Tensor:
         """Equation 4 on label-paired images under one change of the whole batch, as in DSA."""
-        parameters = draw(self.config.augmentation, chance)
+        parameters = draw(self.config.augmentation, draws)
         pair = (self.modality.normalise(raw), self.modality.normalise((made + 1.0) * 127.5))
         with self.accelerator.autocast():
             real, synthetic = (self.matcher(augment(x, parameters)).float() for x in pair)
@@ -203,24 +253,21 @@ class GANTask(Task):
 
     def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
         """x, a, g and s of two draws of every class."""
-        return {"generated": draws_grid(model.generator, self.prior, self.config.seed)}
+        return {"generated": draws_grid(model.generator, self.prior, self.run.seed)}
 
 
-def matching_loss(synthetic: Tensor, real: Tensor, labels: Tensor, form: MatchingForm) -> Tensor:
-    """How differently a classifier sees synthetic and real images of the same classes, ().
-
-    "logits" is the mean squared difference of each pair's logits, as printed (equation 4); "log_softmax" that of their
-    log-probabilities (DiM). Partners are different pictures of a class, so both are least where all synthetic images
-    of a class look like its average. "energy" compares each class as a whole by :func:`class_energy`.
-
-    Args:
-        synthetic, real: logits (B, classes).
-        labels: classes (B,) of both. For "energy", a class with a single image does not count.
-    """
-    if form == "logits":
-        return F.mse_loss(synthetic, real)
-    synthetic, real = synthetic.log_softmax(-1), real.log_softmax(-1)
-    return F.mse_loss(synthetic, real) if form == "log_softmax" else class_energy(synthetic, labels, real, labels)
+def warm_up(
+    generator: AttentionGenerator,
+    prior: ClassPrior,
+    train: Samples,
+    config: RestorationConfig,
+    loop: LoopConfig,
+    run: Run,
+) -> None:
+    """Train a generator in place to restore images; see :meth:`Loop.train` for what is raised."""
+    batches = LabelledBatches(train, config.batch_size, loop.steps, run.seed, balanced=True, shared=True)
+    identity = {"generator": generator.config, "learning": asdict(config), "labels": labels_digest(train)}
+    Loop(RestorationTask(generator, prior, config, run), batches, loop, run, identity).train()
 
 
 def train_gan(
@@ -230,29 +277,29 @@ def train_gan(
     modality: Modality,
     config: GANConfig,
     loop: LoopConfig,
-    steps: int,
-    accelerator: Accelerator,
+    run: Run,
     matcher: nn.Module | None = None,
-    folder: Path | None = None,
-    resume: bool = False,
 ) -> GAN:
-    """Phase I, or phase II with a ``matcher``: ``loop.epochs`` of ``steps`` updates on batches of all classes equally.
+    """Phase I, or phase II with a ``matcher``, on batches of all classes equally.
 
-    Returns the moving average of the weights (in evaluation mode) and leaves the last ones in ``gan``. A
-    run is resumed only with the same settings and labels; see :class:`Loop` for ``folder`` and what is raised.
+    Returns the moving average of the weights (in evaluation mode) and leaves the last ones in ``gan``. A run is resumed
+    only with the same settings and labels; see :meth:`Loop.train` for what is raised.
     """
-    task = GANTask(gan, prior, config, accelerator, modality, matcher)
+    task = GANTask(gan, prior, config, run, modality, matcher)
     k = config.critic_steps
-    batches = LabelledBatches(train, k * config.batch_size, steps, config.seed, balanced=True, shared=True, parts=k)
-    labels = hashlib.sha256(train.labels.tobytes()).hexdigest()
+    batches = LabelledBatches(train, k * config.batch_size, loop.steps, run.seed, balanced=True, shared=True, parts=k)
     identity = {
         "generator": gan.generator.config,
         "critic": gan.critic.config,
         "prior": getattr(prior, "config", None),
         "learning": asdict(config),
-        "loop": asdict(loop),
-        "steps": steps,
-        "labels": labels,
+        "labels": labels_digest(train),
         "phase": 1 if matcher is None else 2,
     }
-    return Loop(task, batches, loop, accelerator, folder, identity).run(resume).eval()
+    return Loop(task, batches, loop, run, identity).train().eval()
+
+
+def _refuse_uneven(batch_size: int, run: Run) -> None:
+    processes = run.accelerator.num_processes
+    if batch_size % processes:
+        raise UserError(f"The batch size ({batch_size}) must be a multiple of the processes ({processes}).")

@@ -6,8 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +17,11 @@ from mmgen.errors import UserError
 from mmgen.models.classifiers import ConvNet
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.modality import Modality
+from mmgen.training.batches import labels_digest
 from mmgen.training.engine import synchronise_parameters
 from mmgen.training.gradients import LossStepper
 from mmgen.training.loop import Loop, LoopConfig, Position, Task
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from mmgen.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -34,13 +32,11 @@ class InversionConfig:
         updates: steps of Adam for every image.
         lr: of Adam, 0.1 as published.
         together: images that are inverted at a time; none has an influence on another.
-        seed: of the latents that inversion starts from.
     """
 
     updates: int = 500
     lr: float = 0.1
     together: int = 128
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if min(self.updates, self.together) < 1:
@@ -74,7 +70,7 @@ class InversionTask(Task):
         network: a classifier of such images, frozen, whose features are compared.
         modality: normalises images for the comparison.
         config: how to learn.
-        accelerator: engine of this process. Several processes do the same work.
+        run: its engine. Several processes do the same work.
     """
 
     def __init__(
@@ -84,13 +80,14 @@ class InversionTask(Task):
         network: ConvNet,
         modality: Modality,
         config: InversionConfig,
-        accelerator: Accelerator,
+        run: Run,
     ) -> None:
-        self.model = latents.to(accelerator.device)
+        self.accelerator = run.accelerator
+        self.model = latents.to(self.accelerator.device)
         self.generator, self.network = (
-            part.to(accelerator.device).eval().requires_grad_(False) for part in (generator, network)
+            part.to(self.accelerator.device).eval().requires_grad_(False) for part in (generator, network)
         )
-        self.modality, self.accelerator = modality, accelerator
+        self.modality = modality
         self._steppers = [
             LossStepper({str(group): [latent]}, config.lr, 0.0, (0.9, 0.999), clip_norm=None)
             for group, latent in enumerate(latents.groups)
@@ -155,27 +152,23 @@ def invert(
     samples: Samples,
     modality: Modality,
     config: InversionConfig,
-    accelerator: Accelerator,
-    folder: Path | None = None,
-    resume: bool = False,
+    run: Run,
 ) -> Tensor:
     """A latent for every sample, (N, noise) on the CPU; a sample that is there twice starts from two draws.
 
     Generator and network go to the accelerator's device and are frozen. A run is resumed only with the same settings
-    and labels; see :class:`Loop` for ``folder`` and what is raised.
+    and labels; see :meth:`Loop.train` for what is raised.
     """
-    latents = Latents(len(samples), config.together, generator.noise, config.seed)
-    task = InversionTask(latents, generator, network, modality, config, accelerator)
-    groups = math.ceil(len(samples) / config.together)
-    loop = LoopConfig(groups, "constant", warmup=0.0, seed=config.seed)
+    latents = Latents(len(samples), config.together, generator.noise, run.seed)
+    task = InversionTask(latents, generator, network, modality, config, run)
+    loop = LoopConfig(math.ceil(len(samples) / config.together), config.updates, "constant", warmup=0.0)
     batches = GroupedBatches(samples, config.together, config.updates)
     identity = {
         "generator": generator.config,
         "learning": asdict(config),
-        "loop": asdict(loop),
-        "labels": hashlib.sha256(samples.labels.tobytes()).hexdigest(),
+        "labels": labels_digest(samples),
         "rows": hashlib.sha256(samples.rows.tobytes()).hexdigest(),
     }
-    Loop(task, batches, loop, accelerator, folder, identity).run(resume)
+    Loop(task, batches, loop, run, identity).train()
     synchronise_parameters(latents)  # all did the same work, but on some devices its last bits are not determined
     return torch.cat([part.detach().cpu() for part in latents.groups])

@@ -6,14 +6,12 @@ import hashlib
 import json
 import logging
 import math
-import resource
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -21,12 +19,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mmgen.errors import UserError
-from mmgen.training.checkpoint import Checkpoints
-from mmgen.training.runlog import RunLog
-from mmgen.training.stop import StopSignal
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from mmgen.training.engine import mean_over_processes, peak_memory_mb
+from mmgen.training.run import Run, RunLog, StopSignal
 
 logger = logging.getLogger(__name__)
 
@@ -37,24 +31,26 @@ class LoopConfig:
 
     Attributes:
         epochs: passes over the data.
+        steps: updates in one epoch, for batches that come as one endless stream.
         schedule: learning-rate curve over all updates, after a linear warm-up.
         warmup: share of all updates that warms up.
         ema_decay: decay of an exponential moving average of the weights, 0 for none. It is what is validated and kept
             as best.
         validate_every: epochs between validations, previews and checkpoints; 0 means ten times in a run.
         log_every: updates between two looks at the running losses and at stop requests from other processes.
-        keep_checkpoints: how many step_*.pt to keep beside last.pt.
-        seed: seeds torch anew before every update, together with the update's number.
     """
 
     epochs: int
+    steps: int = 1
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: float = 0.05
     ema_decay: float = 0.0
     validate_every: int = 0
     log_every: int = 10
-    keep_checkpoints: int = 2
-    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise UserError(f"The number of epochs must be at least 1, got {self.epochs}.")
 
 
 @dataclass(frozen=True)
@@ -116,9 +112,8 @@ class Loop:
         task: what is learnt.
         batches: training data by position.
         config: how long and how often.
-        accelerator: the engine of this process.
-        folder: run folder for logs, previews and checkpoints; None writes nothing and cannot resume.
-        fingerprint: JSON-able settings that a checkpoint must agree with to be resumed.
+        run: seeds torch anew before every update, together with the update's number.
+        fingerprint: JSON-able settings that a checkpoint must agree with to be resumed, beside the loop's own.
     """
 
     def __init__(
@@ -126,24 +121,21 @@ class Loop:
         task: Task,
         batches: Batches,
         config: LoopConfig,
-        accelerator: Accelerator,
-        folder: Path | None = None,
+        run: Run,
         fingerprint: Mapping[str, Any] | None = None,
     ) -> None:
-        if config.epochs < 1:
-            raise UserError(f"The number of epochs must be at least 1, got {config.epochs}.")
-        self.task, self.batches, self.config, self.accelerator = task, batches, config, accelerator
-        self.folder = folder
-        self.checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints) if folder else None
+        self.task, self.batches, self.config = task, batches, config
+        self.run, self.accelerator, self.checkpoints = run, run.accelerator, run.checkpoints
         self.updates = config.epochs * batches.steps_per_epoch
         self.ema = (
             AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)) if config.ema_decay else None
         )
-        self._identity = hashlib.sha256(json.dumps(fingerprint or {}, sort_keys=True, default=str).encode()).hexdigest()
+        identity = {**(fingerprint or {}), "loop": asdict(config), "seed": run.seed}
+        self._identity = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
         self._base_lrs = {name: [g["lr"] for g in o.param_groups] for name, o in task.optimizers.items()}
         self._update = 0
         self._best = math.inf
-        self._finite = torch.ones((), device=accelerator.device, dtype=torch.bool)
+        self._finite = torch.ones((), device=run.accelerator.device, dtype=torch.bool)
         self._log: RunLog | None = None
 
     @property
@@ -151,36 +143,34 @@ class Loop:
         """The weights to validate and keep: the moving average where there is one."""
         return self.task.model if self.ema is None else self.ema.module
 
-    def run(self, resume: bool = False) -> nn.Module:
-        """Train to the end and return :attr:`model`.
+    def train(self) -> nn.Module:
+        """Train to the end, or go on where the run is resumed, and return :attr:`model`.
 
         Raises:
             NonFiniteLoss: a loss is NaN or infinite; the last good checkpoint stays.
             Interrupted: SIGTERM or SIGINT; a checkpoint was written.
-            UserError: ``resume`` without a checkpoint, or with one of another configuration.
+            UserError: a run is resumed without a checkpoint, or with one of another configuration.
         """
         main = self.accelerator.is_main_process
-        if resume:
+        if self.run.resume:
             self._load()
         elif main and self.checkpoints:
             self.checkpoints.set_aside()
-        if self.folder and main:
-            self._log = RunLog(self.folder, resumed_epoch=self._update // self.batches.steps_per_epoch)
+        if self.run.folder and main:
+            self._log = RunLog(self.run.folder, resumed_epoch=self._update // self.batches.steps_per_epoch)
         try:
             with StopSignal() as stop, ThreadPoolExecutor(1) as reader:
-                self._epochs(stop, reader)
+                self._all_epochs(stop, reader)
         finally:
             if self._log:
                 self._log.close()
         return self.model
 
-    # -- one run
-
-    def _epochs(self, stop: StopSignal, reader: ThreadPoolExecutor) -> None:
+    def _all_epochs(self, stop: StopSignal, reader: ThreadPoolExecutor) -> None:
         from tqdm import tqdm
 
         steps = self.batches.steps_per_epoch
-        muted = not self.accelerator.is_main_process or self.folder is None
+        muted = not self.accelerator.is_main_process or self.run.folder is None
         with tqdm(
             total=self.updates, initial=self._update, desc="training", unit="step", disable=muted, dynamic_ncols=True
         ) as bar:
@@ -189,11 +179,11 @@ class Loop:
                 first = self._update
                 sums: dict[str, Tensor] = {}
                 for position, batch in self._stream(epoch, reader):
-                    self._one(batch, position, sums)
+                    self._update_once(batch, position, sums)
                     bar.update()
-                    self._look(stop, sums, position, bar)
+                    self._check_in(stop, sums, position, bar)
                 self._end_of_epoch(epoch, sums, first, time.perf_counter() - start)
-                self._heed(stop)
+                self._stop_if_asked(stop)
 
     def _stream(self, epoch: int, reader: ThreadPoolExecutor) -> Iterator[tuple[Position, dict[str, Tensor]]]:
         """The rest of an epoch; the next batch is read while the current one is learnt."""
@@ -213,8 +203,8 @@ class Loop:
             return dict(batch)
         return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}
 
-    def _one(self, batch: Mapping[str, Tensor], position: Position, sums: dict[str, Tensor]) -> None:
-        torch.manual_seed(hash((self.config.seed, position.update, position.rank)) & 0x7FFF_FFFF)
+    def _update_once(self, batch: Mapping[str, Tensor], position: Position, sums: dict[str, Tensor]) -> None:
+        torch.manual_seed(hash((self.run.seed, position.update, position.rank)) & 0x7FFF_FFFF)
         factor = self._lr_factor(position.update)
         for name, optimizer in self.task.optimizers.items():
             for group, lr in zip(optimizer.param_groups, self._base_lrs[name], strict=True):
@@ -228,8 +218,8 @@ class Loop:
             sums[name] = sums.get(name, 0.0) + value
         self._update = position.update + 1
 
-    def _look(self, stop: StopSignal, sums: Mapping[str, Tensor], position: Position, bar: Any) -> None:
-        """Every few updates: show losses, check them, heed stop requests. The only place that waits for the device."""
+    def _check_in(self, stop: StopSignal, sums: Mapping[str, Tensor], position: Position, bar: Any) -> None:
+        """Every few updates: show losses, check them, stop if asked. The only place that waits for the device."""
         alone = self.accelerator.num_processes == 1
         if (position.update + 1) % self.config.log_every and not (alone and stop.name):
             return
@@ -239,9 +229,9 @@ class Loop:
             {name.removeprefix("loss/"): f"{float(value) / (position.step + 1):.3f}" for name, value in latest.items()}
         )
         if position.step + 1 < self.batches.steps_per_epoch:  # else the epoch's row and validation come first
-            self._heed(stop)
+            self._stop_if_asked(stop)
 
-    def _heed(self, stop: StopSignal) -> None:
+    def _stop_if_asked(self, stop: StopSignal) -> None:
         """Leave with a checkpoint if any process was asked to stop. Collective."""
         if stop.requested(self.accelerator.device):
             self._save()
@@ -260,11 +250,11 @@ class Loop:
         row |= {"seconds": seconds, "peak_memory_mb": peak_memory_mb(self.accelerator.device), **self.task.describe()}
         last = self._update == self.updates
         every = self.config.validate_every or max(1, self.config.epochs // 10)
-        if self.folder and (last or (epoch + 1) % every == 0):
+        if self.run.folder and (last or (epoch + 1) % every == 0):
             row |= self._validate(epoch)
         if self._log:
             self._log.epoch(row)
-        if self.folder and (last or (epoch + 1) % every == 0):
+        if self.run.folder and (last or (epoch + 1) % every == 0):
             self._save()
 
     def _validate(self, epoch: int) -> dict[str, float]:
@@ -292,11 +282,7 @@ class Loop:
             torch.distributed.all_reduce(finite := self._finite.float(), torch.distributed.ReduceOp.MIN)
             self._finite = finite.bool()
         if not bool(self._finite):
-            kept = (
-                f" The last good checkpoint is {self.checkpoints.last}."
-                if self.checkpoints and self.checkpoints.last.is_file()
-                else ""
-            )
+            kept = f" The last good checkpoint is {self.checkpoints.last}." if self.run.resumable else ""
             raise NonFiniteLoss(
                 f"A loss stopped being a number before update {self._update}.{kept} "
                 "Lower the learning rate or use --mixed-precision no."
@@ -319,8 +305,6 @@ class Loop:
         self.checkpoints.save(state, self._update)
 
     def _load(self) -> None:
-        if not self.checkpoints:
-            raise UserError("A run without a folder cannot be resumed.")
         state = self.checkpoints.load()
         if state["identity"] != self._identity:
             raise UserError(
@@ -334,19 +318,3 @@ class Loop:
             self.ema.load_state_dict(state["ema"])
         self._update, self._best = state["update"], state["best"]
         logger.info("Resumed %s at update %d of %d.", self.checkpoints.last, self._update, self.updates)
-
-
-def mean_over_processes(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Scalars averaged over all processes. Collective: every process must give the same names."""
-    if not values or not torch.distributed.is_initialized():
-        return dict(values)
-    stacked = torch.stack(list(values.values()))
-    torch.distributed.all_reduce(stacked)
-    return dict(zip(values, stacked / torch.distributed.get_world_size(), strict=True))
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Largest memory used so far: allocated on the accelerator, resident on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

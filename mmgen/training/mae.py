@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,9 +20,7 @@ from mmgen.training.gradients import LossStepper
 from mmgen.training.loop import Loop, LoopConfig, Position, Task
 from mmgen.training.mae_validation import masked_patch_error, mean_patch_error, tuples_around
 from mmgen.training.preview import reconstruction_grid
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from mmgen.training.run import Run
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +30,7 @@ class MAEConfig:
     """How a masked autoencoder learns.
 
     Attributes:
+        batch_size: tuples of one update over all processes.
         lr, weight_decay, betas: of AdamW. The paper uses 1e-3, 0.05 and torch's default betas.
         mask_ratio: share of hidden patches, of every modality.
         whole_mask_share: share of updates in which one modality, in turn by chance, is hidden whole, so that the model
@@ -42,9 +40,9 @@ class MAEConfig:
             adds the losses.
         clip_norm: largest gradient norm of a loss.
         accumulate: parts into which a batch is cut to save memory; the update is the same.
-        seed: seed of all masks.
     """
 
+    batch_size: int = 16
     lr: float = 1e-3
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
@@ -53,7 +51,6 @@ class MAEConfig:
     loss_coupling: Literal["decoupled", "joint"] = "decoupled"
     clip_norm: float | None = 1.0
     accumulate: int = 1
-    seed: int = 0
 
 
 class MAETask(Task):
@@ -62,8 +59,7 @@ class MAETask(Task):
     Args:
         model: already holds its initial weights; it is moved to the accelerator's device.
         config: how to learn.
-        accelerator: engine of this process.
-        batch_size: tuples of one update over all processes.
+        run: its engine, and the seed of all masks.
         train, validation: decoded samples for baseline, validation and previews; without ``validation`` nothing is
             validated.
 
@@ -75,18 +71,19 @@ class MAETask(Task):
         self,
         model: CrossModalMAE,
         config: MAEConfig,
-        accelerator: Accelerator,
-        batch_size: int,
+        run: Run,
         train: Mapping[str, Samples] | None = None,
         validation: Mapping[str, Samples] | None = None,
     ) -> None:
+        accelerator = run.accelerator
         parts = accelerator.num_processes * config.accumulate
-        if batch_size % parts:
+        if config.batch_size % parts:
             raise UserError(
-                f"The batch size ({batch_size}) must be a multiple of processes x accumulation steps ({parts})."
+                f"The batch size ({config.batch_size}) must be a multiple of processes x accumulation steps ({parts})."
             )
         self.model = model.to(accelerator.device)
-        self.config, self.accelerator, self.batch_size = config, accelerator, batch_size
+        self.config, self.run, self.accelerator = config, run, accelerator
+        self._part_size = config.batch_size // parts
         choose_attention(model, accelerator.device)
         synchronise_parameters(model)
         names = list(model.modalities)
@@ -125,21 +122,17 @@ class MAETask(Task):
         norms = self.stepper.step()
         return means | {f"gradient_norm/{name}": norm for name, norm in norms.items()}
 
-    @property
-    def _part_size(self) -> int:
-        return self.batch_size // (self.accelerator.num_processes * self.config.accumulate)
-
     def noise(self, position: Position) -> dict[str, Tensor]:
         """This process's share {name: (B / world, N)} of the global batch's masking noise, the same for any world."""
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + position.update)
-        share = self.batch_size // position.world
-        cut = slice(position.rank * share, (position.rank + 1) * share)
-        return {name: drawn[cut] for name, drawn in self.model.noise(self.batch_size, generator).items()}
+        size = self.config.batch_size
+        cut = slice(position.rank * size // position.world, (position.rank + 1) * size // position.world)
+        noise = self.model.noise(size, self.run.draws(position.update))
+        return {name: values[cut] for name, values in noise.items()}
 
     def mask_ratios(self, position: Position) -> dict[str, float]:
         """Mask ratio of each modality in this update; the same on every process."""
         ratios = dict.fromkeys(self.model.modalities, self.config.mask_ratio)
-        rng = np.random.default_rng([self.config.seed, position.update])
+        rng = np.random.default_rng([self.run.seed, position.update])
         if rng.random() < self._whole_mask_share:
             ratios[list(ratios)[rng.integers(len(ratios))]] = 1.0
         return ratios
@@ -149,7 +142,7 @@ class MAETask(Task):
         if not self.validation:
             return {}
         with self.accelerator.autocast():
-            errors = masked_patch_error(model, self.validation, self.config.mask_ratio, self.config.seed)
+            errors = masked_patch_error(model, self.validation, self.config.mask_ratio, self.run.seed)
         ratios = {name: error / max(self.baseline.get(name, 1.0), 1e-12) for name, error in errors.items()}
         measures = {f"error/{name}": error for name, error in errors.items()}
         measures |= {f"of_mean_patch/{name}": ratio for name, ratio in ratios.items()}
@@ -164,49 +157,46 @@ class MAETask(Task):
         if not self.validation:
             return {}
         first = next(iter(self.validation))
-        rows = tuples_around(self.validation, first, self.config.seed)
+        rows = tuples_around(self.validation, first, self.run.seed)
         picked = np.linspace(0, len(rows[first]) - 1, min(6, len(rows[first]))).astype(int)
         batch = {name: torch.from_numpy(self.validation[name].values[index[picked]]) for name, index in rows.items()}
         batch = {name: x.to(self.accelerator.device) for name, x in batch.items()}
-        return reconstruction_grid(model, batch, self.config.mask_ratio, self.config.seed)
+        return reconstruction_grid(model, batch, self.config.mask_ratio, self.run.seed)
 
 
 def train_mae(
     model: CrossModalMAE,
     splits: Mapping[str, Mapping[str, Samples]],
-    batch_size: int,
     config: MAEConfig,
     loop: LoopConfig,
-    accelerator: Accelerator,
-    folder: Path | None = None,
-    resume: bool = False,
+    run: Run,
     data_fingerprints: Mapping[str, str] | None = None,
     updates: int | None = None,
 ) -> CrossModalMAE:
     """Train a model on the modalities it has, validating on the "val" split if there is one.
 
-    ``updates`` replaces ``loop.epochs`` by the number of epochs that comes nearest to so many updates, for comparisons
-    at equal budget between modalities with unequal numbers of samples.
+    ``updates`` replaces ``loop.epochs`` by the number of epochs that comes nearest to so many updates. If absent, it is
+    as many as a model of all modalities in ``splits`` makes in ``loop.epochs``: a model of one modality, whose epochs
+    may be shorter, is trained as long.
 
     Returns the weights to keep: the moving average if there is one. A run is resumed only with the same model, settings
-    and ``data_fingerprints`` (by modality). See :class:`Loop` for ``folder``, ``resume`` and what is raised.
+    and ``data_fingerprints`` (by modality). See :meth:`Loop.train` for what is raised.
     """
     train = {name: splits["train"][name] for name in model.modalities}
     validation = {name: held for name, held in splits.get("val", {}).items() if name in model.modalities}
-    task = MAETask(model, config, accelerator, batch_size, train, validation)
-    batches = PairedBatches(train, batch_size, config.seed)
-    if updates is not None:
-        loop = replace(loop, epochs=max(1, round(updates / batches.steps_per_epoch)))
-    identity = {"model": model.config, "learning": asdict(config), "loop": asdict(loop), "batch_size": batch_size}
-    marks = {name: (data_fingerprints or {}).get(name) for name in model.modalities}
-    trained = Loop(task, batches, loop, accelerator, folder, identity | {"data": marks}).run(resume)
-    ratio = {name: value for name, value in task.validate(trained).items() if name.startswith("of_mean_patch/")}
-    if accelerator.is_main_process:
-        for name, value in ratio.items():
-            if value >= 1.0:
-                logger.warning(
-                    "%s: the model does not beat predicting the mean patch (%.2f of its error); train longer.",
-                    name.split("/")[1],
-                    value,
-                )
+    task = MAETask(model, config, run, train, validation)
+    batches = PairedBatches(train, config.batch_size, run.seed)
+    if updates is None:
+        updates = loop.epochs * PairedBatches(splits["train"], config.batch_size, run.seed).steps_per_epoch
+    loop = replace(loop, epochs=max(1, round(updates / batches.steps_per_epoch)))
+    fingerprints = {name: (data_fingerprints or {}).get(name) for name in model.modalities}
+    identity = {"model": model.config, "learning": asdict(config), "data": fingerprints}
+    trained = Loop(task, batches, loop, run, identity).train()
+    for name, value in task.validate(trained).items():
+        if name.startswith("of_mean_patch/") and value >= 1.0 and run.accelerator.is_main_process:
+            logger.warning(
+                "%s: the model does not beat predicting the mean patch (%.2f of its error); train longer.",
+                name.split("/")[1],
+                value,
+            )
     return trained.eval()

@@ -27,7 +27,7 @@ from mmgen.evaluation.privacy import audit as attacks
 from mmgen.evaluation.privacy.gate import opens
 from mmgen.models.attention_gan import Critic
 from mmgen.release.datasets import dataset_digest
-from mmgen.training.checkpoint import Checkpoints
+from mmgen.training.run import Checkpoints
 
 ON_DATA = {"closest_record", "closest_record_features", "domias", "logan_black_box", "logan_black_box_paper"}
 NOT_ATTACKS = {"copies", "pass_through", "blind_baseline", "effort"}

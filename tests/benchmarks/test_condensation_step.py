@@ -22,7 +22,8 @@ from mmgen.condensation.dm import real_images
 from mmgen.models.modality import Modality
 from mmgen.training.distribution_matching import DistributionConfig, DistributionTask
 from mmgen.training.loop import Position
-from mmgen.training.pool_matching import PoolMatchingConfig
+from mmgen.training.network_matching import PoolMatchingConfig
+from mmgen.training.run import Run
 
 SCRIPT = PROJECT / "benchmarks" / "condensation_step.py"
 MODALITY = Modality("image", (3, 32, 32), (1, 1), (127.5,), (64.0,), value_range=(0.0, 255.0))
@@ -65,7 +66,7 @@ def test_habits_do_not_change_the_update(script: dict[str, Any]) -> None:
         (DistributionTask, script["Prepared"](**MODALITY.to_dict()), normalised, False),
         (DistributionTask, MODALITY, batch, True),
     ):
-        task = kind(copy.deepcopy(images), config, Accelerator(cpu=True), modality)
+        task = kind(copy.deepcopy(images), config, Run(Accelerator(cpu=True)), modality)
         if plain:
             script["make_plain"](task.network)
             assert sum(isinstance(part, torch.nn.AvgPool2d) for part in task.network.modules()) == 3
@@ -93,7 +94,7 @@ def test_a_loader_starts_anew_for_every_step_and_the_network_goes_on(script: dic
             while True:
                 yield torch.zeros(2, 3, 32, 32), torch.tensor([0, 1])
 
-    shape = ((3, 32, 32), 2, Accelerator(cpu=True))
+    shape = ((3, 32, 32), 2, Run(Accelerator(cpu=True)))
     matcher = script["RestartingMatcher"](Loader(), 3, PoolMatchingConfig(batches=1, width=8), *shape)
     networks = []
     for step in range(2):

@@ -29,15 +29,15 @@ def script() -> dict[str, Any]:
     return run_path(str(SCRIPT))
 
 
-def test_people_are_on_one_side(script: dict[str, Any]) -> None:
+def test_subjects_are_on_one_side(script: dict[str, Any]) -> None:
     samples = tiny_samples((12, 18))
-    people = np.arange(30) // 3
-    held = script["people_apart"](samples, people, 0.5, 0)
-    assert not set(people[held]) & set(people[~held])
+    subjects = np.arange(30) // 3
+    held = script["subjects_apart"](samples, subjects, 0.5, 0)
+    assert not set(subjects[held]) & set(subjects[~held])
     for label in range(2):
         assert 0 < held[samples.labels == label].sum() < (samples.labels == label).sum()
     with pytest.raises(UserError, match="one person"):
-        script["people_apart"](samples, np.repeat([0, 1], (12, 18)), 0.5, 0)
+        script["subjects_apart"](samples, np.repeat([0, 1], (12, 18)), 0.5, 0)
 
 
 def test_variants_differ_in_what_they_say(script: dict[str, Any]) -> None:

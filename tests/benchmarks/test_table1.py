@@ -43,17 +43,16 @@ class Config:
 
     images_per_class: int = 10
     augmentation: str = "none"
-    seed: int = 0
     width: int = 1
 
 
 class Darkened(Condenser):
     """Stores the first images of each class, darkened."""
 
-    method, stages, fits_one_size = "dm", ("match",), True
+    method, presets, stages, fits_one_size = "dm", dm.PRESETS, ("match",), True
 
     def fit(self) -> Darkened:
-        FITTED[self.folder.name] += 1
+        FITTED[self.run.folder.name] += 1
         rows = [np.flatnonzero(self.train.labels == label)[: self.config.images_per_class] for label in range(4)]
         rows = np.concatenate(rows)
         stored = StoredImages.build(self.train.values[rows] // 2, self.train.labels[rows], self.train.label_names, "dm")
@@ -68,10 +67,10 @@ class Darkened(Condenser):
 class Untrained(Condenser):
     """A generator as it begins."""
 
-    method, stages = "dcgan", ("gan",)
+    method, presets, stages = "dcgan", dcgan.PRESETS, ("gan",)
 
     def fit(self) -> Untrained:
-        FITTED[self.folder.name] += 1
+        FITTED[self.run.folder.name] += 1
         torch.manual_seed(0)
         self.made = ConditionalGenerator(32, 3, self.train.label_names, "dcgan", noise=16, width=2).eval()
         return self
@@ -292,7 +291,7 @@ def test_features_of_selections_are_learnt_once(run: Callable[..., Any], monkeyp
     resumed, original = [], subset.trained_network
 
     def trained(*arguments: Any) -> Any:
-        resumed.append(arguments[6])
+        resumed.append(arguments[3].resume)
         return original(*arguments)
 
     monkeypatch.setattr(subset, "trained_network", trained)
@@ -315,7 +314,9 @@ def test_real_trainings_share_one_backbone(
 ) -> None:
     caplog.set_level(logging.INFO)
     made, original = [], medsynth.make_backbone
-    monkeypatch.setattr(medsynth, "make_backbone", lambda *given: made.append(given[7:9]) or original(*given))
+    monkeypatch.setattr(
+        medsynth, "make_backbone", lambda *given: made.append((given[6].folder, given[6].resume)) or original(*given)
+    )
     monkeypatch.setattr(table1, "make_accelerator", lambda precision: accelerator)
     flags = ["--methods", "medsynth", "medsynth_real", "--ipc", "2", "--seeds", "1", "--classifiers", "vit_lora"]
     flags += ["--budget", "quick"]

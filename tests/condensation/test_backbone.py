@@ -15,6 +15,7 @@ from mmgen.condensation.condenser import image_modality
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.names import OWN_BACKBONE
+from mmgen.training.run import Run
 
 NAME = "vit_tiny_patch16_224"
 
@@ -23,7 +24,7 @@ def backbone(name: str = OWN_BACKBONE, weights: Path | None = None, validation: 
     train = tiny_samples()
     modality = image_modality("image", train, TINY.own_backbone.patch)
     return make_backbone(
-        name, weights, modality, train, validation, TINY.own_backbone, Accelerator(cpu=True), seed=seed
+        name, weights, modality, train, validation, TINY.own_backbone, Run(Accelerator(cpu=True), seed=seed)
     )
 
 

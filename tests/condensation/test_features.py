@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from accelerate import Accelerator
 from tiny import same_weights
@@ -11,6 +12,8 @@ from tiny_medsynth import tiny_samples
 
 from mmgen.condensation.condenser import image_modality
 from mmgen.condensation.features import FeatureConfig, embed, trained_network
+from mmgen.training.classifier import ClassifierTask
+from mmgen.training.run import Run
 
 TRAIN = tiny_samples((20, 6, 30))
 MODALITY = image_modality("image", TRAIN)
@@ -32,7 +35,7 @@ class CountedRows:
 
 
 def test_the_network_knows_the_labels_and_is_frozen(accelerator: Accelerator) -> None:
-    network = trained_network(TRAIN, MODALITY, CONFIG, accelerator)
+    network = trained_network(TRAIN, MODALITY, CONFIG, Run(accelerator))
     assert not network.training and not any(parameter.requires_grad for parameter in network.parameters())
     other = tiny_samples((10, 10, 10), seed=1)
     logits = network(MODALITY.normalise(torch.from_numpy(other.values)))
@@ -41,19 +44,25 @@ def test_the_network_knows_the_labels_and_is_frozen(accelerator: Accelerator) ->
 
 def test_it_is_a_function_of_the_seed(accelerator: Accelerator) -> None:
     torch.manual_seed(5)
-    first = trained_network(TRAIN, MODALITY, CONFIG, accelerator, seed=1).state_dict()
+    first = trained_network(TRAIN, MODALITY, CONFIG, Run(accelerator, seed=1)).state_dict()
     torch.manual_seed(6)
-    assert same_weights(trained_network(TRAIN, MODALITY, CONFIG, accelerator, seed=1).state_dict(), first)
-    assert not same_weights(trained_network(TRAIN, MODALITY, CONFIG, accelerator, seed=2).state_dict(), first)
+    assert same_weights(trained_network(TRAIN, MODALITY, CONFIG, Run(accelerator, seed=1)).state_dict(), first)
+    assert not same_weights(trained_network(TRAIN, MODALITY, CONFIG, Run(accelerator, seed=2)).state_dict(), first)
 
 
-def test_validation_images_choose_the_weights(accelerator: Accelerator, tmp_path: Path) -> None:
-    trained_network(TRAIN, MODALITY, CONFIG, accelerator, tiny_samples((2, 2, 2), seed=1), tmp_path)
-    assert (tmp_path / "checkpoints" / "best.pt").is_file()
+def test_validation_images_choose_the_weights(
+    accelerator: Accelerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter((5.0, 4.0, 1.0, *(3.0,) * 7))  # the third look is the best
+    monkeypatch.setattr(ClassifierTask, "validate", lambda self, model: {"score": next(scores)})
+    run = Run(accelerator, tmp_path)
+    network = trained_network(TRAIN, MODALITY, CONFIG, run, tiny_samples((2, 2, 2), seed=1))
+    assert same_weights(network.state_dict(), run.checkpoints.load(run.checkpoints.best))
+    assert not same_weights(network.state_dict(), run.checkpoints.load()["model"])
 
 
 def test_features_are_those_before_the_linear_layer_whatever_the_batch(accelerator: Accelerator) -> None:
-    network = trained_network(TRAIN, MODALITY, CONFIG, accelerator)
+    network = trained_network(TRAIN, MODALITY, CONFIG, Run(accelerator))
     features = embed(network, MODALITY, TRAIN, accelerator)
     assert features.shape == (56, 8 * 16) and features.dtype == np.float32
     values = CountedRows(TRAIN.values)

@@ -14,23 +14,26 @@ from tiny import same_weights
 from tiny_medsynth import LABELS, TINY, tiny_samples
 from torch import Tensor
 
-from mmgen.condensation.condenser import Length, set_stages_aside
+from mmgen.condensation.condenser import Length
 from mmgen.condensation.medsynth import MedSynth, MedSynthConfig
 from mmgen.condensation.representatives import representatives
 from mmgen.errors import UserError
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.medsynth import RealImages
-from mmgen.training.gan import GANTask
+from mmgen.training.gan import GANTask, RestorationTask
 from mmgen.training.loop import Interrupted
 from mmgen.training.network_matching import NetworkMatchingTask
-from mmgen.training.restoration import RestorationTask
+from mmgen.training.run import Run
 
 # More updates than rows in the log would need, so that an interruption is in the middle.
 LONGER = replace(TINY, warmup=6, network_updates=6, phase1=Length(6), phase2=Length(6))
 
 
-def medsynth(config: MedSynthConfig = TINY, folder: Path | None = None, **options: Any) -> MedSynth:
-    return MedSynth(config, Accelerator(cpu=True), options.pop("train", tiny_samples()), folder=folder, **options)
+def medsynth(
+    config: MedSynthConfig = TINY, folder: Path | None = None, resume: bool = False, seed: int = 0, **options: Any
+) -> MedSynth:
+    run = Run(Accelerator(cpu=True), folder, resume, seed)
+    return MedSynth(config, run, options.pop("train", tiny_samples()), **options)
 
 
 def weights(model: MedSynth) -> dict[str, Tensor]:
@@ -86,7 +89,7 @@ def test_the_stages_one_by_one_are_a_fit(fitted: MedSynth) -> None:
 
 
 def test_a_fit_is_a_function_of_the_seed(fitted: MedSynth) -> None:
-    other = medsynth(replace(LONGER, seed=1, gan=replace(LONGER.gan, seed=1))).fit()
+    other = medsynth(LONGER, seed=1).fit()
     assert not same_weights(weights(other), weights(fitted))
 
 
@@ -139,7 +142,7 @@ def test_a_fit_with_other_settings_is_not_gone_on_with(tmp_path: Path) -> None:
 
 def test_stages_are_set_aside(tmp_path: Path) -> None:
     medsynth(TINY, tmp_path).fit()
-    set_stages_aside(tmp_path, MedSynth.stages)
+    Run(Accelerator(cpu=True), tmp_path).set_aside(*MedSynth.stages)
     for stage in MedSynth.stages:
         assert not (tmp_path / stage / "checkpoints").exists()
         assert (tmp_path / stage / "checkpoints.earlier" / "last.pt").is_file()
@@ -173,17 +176,17 @@ def test_real_images_as_input(tmp_path: Path) -> None:
         model.generator.sample(1)
 
 
-# -- people and classes
+# -- subjects and classes
 
 
 def test_a_class_of_one_person_is_pooled() -> None:
     train = tiny_samples((6, 8))
-    people = np.array([0] * 6 + list(range(1, 9)))
-    model = medsynth(train=train, people=people)
+    subjects = np.array([0] * 6 + list(range(1, 9)))
+    model = medsynth(train=train, subjects=subjects)
     assert model.generator.prior.pooled == [LABELS[0]]
     assert medsynth(train=train).generator.prior.pooled == []
     with pytest.raises(UserError, match="only 2 people, fewer than 4"):
-        medsynth(train=train, people=people.clip(max=1))
+        medsynth(train=train, subjects=subjects.clip(max=1))
 
 
 def test_what_cannot_be_fitted_is_refused_at_once() -> None:

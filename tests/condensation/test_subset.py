@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from mmgen.condensation.subset import PRESETS, Subset, SubsetConfig, herding, k_
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.names import Selection
+from mmgen.training.run import Run
 
 TRAIN = tiny_samples((12, 5, 20))
 CONFIG = SubsetConfig(6, features=FeatureConfig(width=4, updates=10, batch_size=12))
@@ -37,9 +37,9 @@ def to_nearest(features: np.ndarray, chosen: np.ndarray) -> float:
     return float(np.linalg.norm(features[:, None] - features[chosen], axis=2).min(1).mean())
 
 
-def kept(selection: Selection, count: int = 6, train: Samples = TRAIN, **options: Any) -> Samples:
-    config = replace(CONFIG, selection=selection, images_per_class=count, **options)
-    return Subset(config, Accelerator(cpu=True), train).fit().sample(count)
+def kept(selection: Selection, count: int = 6, train: Samples = TRAIN, seed: int = 0) -> Samples:
+    config = replace(CONFIG, selection=selection, images_per_class=count)
+    return Subset(config, Run(Accelerator(cpu=True), seed=seed), train).fit().sample(count)
 
 
 # -- choices
@@ -116,9 +116,9 @@ def test_a_random_subset_is_a_function_of_the_seed_and_trains_nothing(monkeypatc
 
 def test_the_network_is_trained_and_gone_on_with_in_its_folder(accelerator: Accelerator, tmp_path: Path) -> None:
     config = replace(CONFIG, selection="herding")
-    first = Subset(config, accelerator, TRAIN, folder=tmp_path).fit().sample(6)
+    first = Subset(config, Run(accelerator, tmp_path), TRAIN).fit().sample(6)
     assert (tmp_path / "features" / "checkpoints" / "last.pt").is_file()
-    again = Subset(config, accelerator, TRAIN, folder=tmp_path, resume=True).fit()
+    again = Subset(config, Run(accelerator, tmp_path, resume=True), TRAIN).fit()
     assert np.array_equal(again.sample(6).values, first.values)
     again.save(tmp_path / "model")
     assert np.array_equal(load_model(tmp_path / "model").sample(6, seed=4).images.numpy(), first.values)
@@ -129,9 +129,9 @@ def test_what_cannot_be_is_refused(accelerator: Accelerator) -> None:
         with pytest.raises(UserError, match=words):
             replace(CONFIG, **wrong)
     with pytest.raises(UserError, match="call fit"):
-        Subset(CONFIG, accelerator, TRAIN).sample(1)
+        Subset(CONFIG, Run(accelerator), TRAIN).sample(1)
     with pytest.raises(UserError, match="6 images a class, not 7"):
-        kept("random").values, Subset(CONFIG, accelerator, TRAIN).fit().sample(7)
+        kept("random").values, Subset(CONFIG, Run(accelerator), TRAIN).fit().sample(7)
 
 
 def test_presets_differ_in_the_network_alone() -> None:

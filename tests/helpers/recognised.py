@@ -10,6 +10,7 @@ from mmgen.data.phantoms import phantom_lesion
 from mmgen.data.samples import Samples
 from mmgen.models.classifiers import ConvNet
 from mmgen.training.classifier import ClassifierConfig, predict, train_classifier
+from mmgen.training.run import Run
 
 
 def lesions(count: int, labels: tuple[int, ...], size: int = 32, seed: int = 0) -> Samples:
@@ -24,8 +25,8 @@ def share_recognised(made: Samples, real: Samples, condenser: Condenser, updates
     torch.manual_seed(0)
     network = ConvNet(real.values.shape[1:], len(real.label_names), 24)
     config = ClassifierConfig(updates=updates)
-    train_classifier(network, condenser.modality, real, config, condenser.accelerator)
-    said = predict(network, condenser.modality, made, condenser.accelerator)
+    train_classifier(network, condenser.modality, real, config, Run(condenser.run.accelerator))
+    said = predict(network, condenser.modality, made, condenser.run.accelerator)
     return float((said.argmax(1) == made.labels).mean())
 
 

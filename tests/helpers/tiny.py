@@ -19,6 +19,7 @@ from mmgen.models.modality import Modality
 from mmgen.training.batches import PairedBatches
 from mmgen.training.loop import Batches, Loop, LoopConfig
 from mmgen.training.mae import MAEConfig, MAETask
+from mmgen.training.run import Run
 
 IMAGE = Modality("image", (1, 16, 16), (4, 8), (100.0,), (50.0,), value_range=(0.0, 255.0))  # 4 x 2 tokens
 AUDIO = Modality("audio", (1, 10, 14), (5, 4), (-5.0,), (2.0,), value_range=(-11.5, 4.0))  # 2 x 4 tokens, padded
@@ -70,17 +71,19 @@ def make_task(
     names: Sequence[str] = ("image", "audio"),
     validate: bool = False,
     model: Mapping[str, Any] | None = None,
+    seed: int = 0,
     **options: Any,
 ) -> MAETask:
     """A task on a fresh tiny model; ``options`` are those of :class:`MAEConfig`."""
     train, validation = (make_samples(names), make_samples(names, seed=1)) if validate else (None, None)
-    config = MAEConfig(**options)
-    return MAETask(make_model(names, **(model or {})), config, accelerator, batch_size, train, validation)
+    config = MAEConfig(batch_size, **options)
+    return MAETask(make_model(names, **(model or {})), config, Run(accelerator, seed=seed), train, validation)
 
 
 def make_loop(
     accelerator: Accelerator,
     folder: Path | None = None,
+    resume: bool = False,
     batch_size: int = 4,
     loop: Mapping[str, Any] | None = None,
     task: Mapping[str, Any] | None = None,
@@ -90,7 +93,8 @@ def make_loop(
     batches: Batches = PairedBatches(make_samples(), batch_size, seed=0)
     config = LoopConfig(**{"epochs": 4, "log_every": 1, **(loop or {})})
     made = make_task(accelerator, batch_size, **(task or {}))
-    return Loop(made, batches if wrap is None else wrap(batches), config, accelerator, folder, {"data": "tiny"})
+    run = Run(accelerator, folder, resume)
+    return Loop(made, batches if wrap is None else wrap(batches), config, run, {"data": "tiny"})
 
 
 def same_weights(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:

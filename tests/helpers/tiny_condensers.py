@@ -6,18 +6,18 @@ from typing import Any
 
 from tiny_medsynth import TINY
 
-from mmgen.condensation import methods
 from mmgen.condensation.condenser import Length
 from mmgen.condensation.dcgan import DCGANConfig
 from mmgen.condensation.dim import DiMConfig
 from mmgen.condensation.dm import DMConfig
 from mmgen.condensation.features import FeatureConfig
 from mmgen.condensation.it_gan import ITGANConfig
+from mmgen.condensation.methods import METHODS
 from mmgen.condensation.subset import SubsetConfig
 from mmgen.training.conditional_gan import ConditionalGANConfig
 from mmgen.training.distribution_matching import DistributionConfig
 from mmgen.training.inversion import InversionConfig
-from mmgen.training.pool_matching import PoolMatchingConfig
+from mmgen.training.network_matching import PoolMatchingConfig
 
 _FEATURES = FeatureConfig(width=4, updates=10, batch_size=4)
 _GAN = ConditionalGANConfig(batch_size=4)
@@ -53,4 +53,4 @@ TINY_SETTINGS: dict[str, Any] = {
 def use_tiny_methods(patch: Any) -> None:
     """Make the preset "quick" of every method the tiny one, by a pytest.MonkeyPatch."""
     for method, settings in TINY_SETTINGS.items():
-        patch.setitem(methods.PRESETS[method], "quick", settings)
+        patch.setitem(METHODS[method].presets, "quick", settings)

@@ -20,10 +20,10 @@ from mmgen.data.samples import Samples
 from mmgen.models.attention_gan import AttentionGenerator, Critic
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.modality import Modality
-from mmgen.training.engine import make_accelerator, part_ways
-from mmgen.training.gan import GAN, GANConfig, train_gan
+from mmgen.training.engine import end_process_group, make_accelerator
+from mmgen.training.gan import GAN, GANConfig, RestorationConfig, train_gan, warm_up
 from mmgen.training.loop import LoopConfig
-from mmgen.training.restoration import RestorationConfig, warm_up
+from mmgen.training.run import Run
 
 MODALITY = Modality("image", (3, 32, 32), (8, 8), (120.0,), (70.0,), value_range=(0.0, 255.0))
 LABELS = ("rot", "зелёный", "blau")
@@ -67,6 +67,7 @@ def train(
     steps: int = 3,
     seed: int = 0,
     samples: Samples | None = None,
+    run_seed: int = 0,
     **options: Any,
 ) -> dict[str, Tensor]:
     """A whole training of new weights (of ``seed``): the last ones, and their moving average as ``kept.``.
@@ -74,15 +75,15 @@ def train(
     ``options`` are those of :class:`GANConfig` or :class:`RestorationConfig`.
     """
     samples = samples or make_samples()
-    gan, prior = make_gan(seed), make_prior(samples)
-    loop = LoopConfig(epochs, "constant", warmup=0.0, ema_decay=0.0 if kind == "warm-up" else 0.7)
+    gan, prior, run = make_gan(seed), make_prior(samples), Run(accelerator, folder, resume, run_seed)
+    loop = LoopConfig(epochs, steps, "constant", warmup=0.0, ema_decay=0.0 if kind == "warm-up" else 0.7)
     if kind == "warm-up":
         learning = RestorationConfig(**{"batch_size": 8, **options})
-        warm_up(gan.generator, prior, samples, learning, loop, steps, accelerator, folder, resume)
+        warm_up(gan.generator, prior, samples, learning, loop, run)
         return gan.generator.state_dict()
     learning = GANConfig(**{"batch_size": 8, "lr": 1e-3, "critic_lr": 1e-3, **options})
     matcher = make_matcher() if kind == "phase II" else None
-    kept = train_gan(gan, prior, samples, MODALITY, learning, loop, steps, accelerator, matcher, folder, resume)
+    kept = train_gan(gan, prior, samples, MODALITY, learning, loop, run, matcher)
     return gan.state_dict() | {f"kept.{key}": value for key, value in kept.state_dict().items()}
 
 
@@ -93,7 +94,7 @@ def main() -> None:
         weights = train(accelerator=accelerator, **run)
         if accelerator.is_main_process:
             torch.save(weights, out)
-    part_ways()  # a process that ends while another still talks to it may abort
+    end_process_group()  # a process that ends while another still talks to it may abort
 
 
 if __name__ == "__main__":

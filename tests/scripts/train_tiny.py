@@ -46,7 +46,7 @@ def carry_out(run: dict[str, Any]) -> None:
     wrap = None if disturb is None else lambda batches: Disturbed(batches, **disturb)
     loop = tiny.make_loop(accelerator, folder, wrap=wrap, **run)
     try:
-        model = loop.run()
+        model = loop.train()
     except (Interrupted, NonFiniteLoss) as error:
         out.with_name(f"{out.name}.{accelerator.process_index}").write_text(f"{type(error).__name__}: {error}")
         if accelerator.num_processes == 1:

@@ -23,7 +23,6 @@ from mmgen.models.modality import Modality
 from mmgen.names import ClassifierName
 from mmgen.training import classifier as module
 from mmgen.training.batches import LabelledBatches
-from mmgen.training.checkpoint import Checkpoints
 from mmgen.training.classifier import (
     LEARNING_RATES,
     ClassifierConfig,
@@ -35,6 +34,7 @@ from mmgen.training.classifier import (
 )
 from mmgen.training.engine import make_accelerator
 from mmgen.training.loop import Interrupted, Position
+from mmgen.training.run import Checkpoints, Run
 
 SCAN = Modality("scan", (1, 4, 4), (2, 2), (100.0,), (50.0,))
 
@@ -78,9 +78,9 @@ def test_samples_are_read_a_batch_at_a_time(accelerator: Accelerator) -> None:
     train = noisy()
     unread = Unread(train.values)
     config = ClassifierConfig(updates=5, batch_size=8)
-    model = train_classifier(network(), SCAN, replace(train, values=unread), config, accelerator)
+    model = train_classifier(network(), SCAN, replace(train, values=unread), config, Run(accelerator))
     assert unread.read == [8] * 5
-    expected = train_classifier(network(), SCAN, train, config, accelerator)
+    expected = train_classifier(network(), SCAN, train, config, Run(accelerator))
     assert same_weights(model.state_dict(), expected.state_dict())
     predict(model, SCAN, replace(train, values=unread), accelerator, batch_size=10)
     assert max(unread.read) == 10
@@ -91,7 +91,7 @@ def test_samples_are_read_a_batch_at_a_time(accelerator: Accelerator) -> None:
 
 def test_the_first_loss_is_smoothed_cross_entropy(accelerator: Accelerator) -> None:
     train = numbered()
-    task = ClassifierTask(network(), SCAN, ClassifierConfig(label_smoothing=0.1), accelerator, train)
+    task = ClassifierTask(network(), SCAN, ClassifierConfig(label_smoothing=0.1), Run(accelerator), train)
     batch = LabelledBatches(train, 4, 1, seed=0).batch(Position(0, 0, 0))
     with torch.no_grad():
         log = network().train()((batch["x"].float() - 100) / 50).log_softmax(-1)
@@ -129,7 +129,7 @@ def test_balance_finds_the_rare_class(accelerator: Accelerator, balance: str) ->
     recall = {}
     for way in ("none", balance):
         config = ClassifierConfig(updates=120, lr=1e-2, balance=way)  # type: ignore[arg-type]
-        model = train_classifier(network(), SCAN, train.select(keep), config, accelerator)
+        model = train_classifier(network(), SCAN, train.select(keep), config, Run(accelerator))
         test = noisy(400, seed=1, signal=25.0)
         recall[way] = float((predict(model, SCAN, test, accelerator).argmax(1) == 1)[test.labels == 1].mean())
     assert recall[balance] > recall["none"] + 0.15
@@ -155,13 +155,13 @@ def test_a_classifier_learns_and_does_the_same_again(accelerator: Accelerator, m
     losses, train = losses_of(monkeypatch), noisy()
     config = ClassifierConfig(updates=60, batch_size=16, lr=1e-2, augmentation="radiograph")
     model, again, other = (
-        train_classifier(network(), SCAN, train, replace(config, seed=seed), accelerator) for seed in (0, 0, 1)
+        train_classifier(network(), SCAN, train, config, Run(accelerator, seed=seed)) for seed in (0, 0, 1)
     )
     assert len(losses) == 180 and np.mean(losses[55:60]) < 0.75 * np.mean(losses[:5])
     assert (predict(model, SCAN, train, accelerator).argmax(1) == train.labels).mean() > 0.9
     assert same_weights(model.state_dict(), again.state_dict())
     assert not same_weights(model.state_dict(), other.state_dict())
-    plain = train_classifier(network(), SCAN, train, replace(config, augmentation="none"), accelerator)
+    plain = train_classifier(network(), SCAN, train, replace(config, augmentation="none"), Run(accelerator))
     assert not same_weights(model.state_dict(), plain.state_dict())
 
 
@@ -201,7 +201,7 @@ def test_every_classifier_learns_a_planted_difference(
     model = build_classifier(name, SQUARE.shape, 2, encoder() if name == "vit_lora" else None)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     config = ClassifierConfig(updates=updates, batch_size=16, lr=LEARNING_RATES[name])
-    model = train_classifier(model, SQUARE, pictures(128, seed=0), config, accelerator)
+    model = train_classifier(model, SQUARE, pictures(128, seed=0), config, Run(accelerator))
     test = pictures(64, seed=1)
     assert (predict(model, SQUARE, test, accelerator).argmax(1) == test.labels).mean() > 0.8
     if name == "vit_lora":
@@ -215,7 +215,7 @@ def test_bf16_trains_every_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
     losses = losses_of(monkeypatch)
     model = build_classifier("convnet", SQUARE.shape, 2)
     config = ClassifierConfig(updates=12, batch_size=16, augmentation="lesion")
-    train_classifier(model, SQUARE, pictures(32, seed=0), config, make_accelerator("bf16"))
+    train_classifier(model, SQUARE, pictures(32, seed=0), config, Run(make_accelerator("bf16")))
     AcceleratorState._reset_state(reset_partial_state=True)
     assert np.isfinite(losses).all() and all(p.dtype == torch.float32 for p in model.parameters())
 
@@ -245,7 +245,7 @@ def test_the_best_weights_are_kept(
     monkeypatch.setattr(module, "ClassifierTask", Scripted)
     folder = tmp_path / "klassifikator Ü" if in_a_folder else None
     config = ClassifierConfig(updates=20, batch_size=8)
-    model = train_classifier(network(), SCAN, noisy(), config, accelerator, noisy(16, seed=1), folder)
+    model = train_classifier(network(), SCAN, noisy(), config, Run(accelerator, folder), noisy(16, seed=1))
     assert len(Scripted.seen) == 10
     assert same_weights(model.state_dict(), Scripted.seen[best])
     assert not same_weights(model.state_dict(), Scripted.seen[best - 1])
@@ -267,7 +267,7 @@ def test_of_a_network_that_learns_by_heart_better_weights_than_the_last_are_kept
     loss = {}
     for name, validation in (("last", None), ("best", held)):
         probabilities = predict(
-            train_classifier(memory(), SCAN, train, config, accelerator, validation), SCAN, test, accelerator
+            train_classifier(memory(), SCAN, train, config, Run(accelerator), validation), SCAN, test, accelerator
         )
         loss[name] = -np.log(probabilities[np.arange(400), test.labels]).mean()
     assert loss["best"] < 0.8 * loss["last"]
@@ -275,10 +275,10 @@ def test_of_a_network_that_learns_by_heart_better_weights_than_the_last_are_kept
 
 def test_without_a_validation_part_the_last_weights_are_kept(accelerator: Accelerator, tmp_path: Path) -> None:
     config = ClassifierConfig(updates=7, batch_size=8)
-    model = train_classifier(network(), SCAN, noisy(), config, accelerator, folder=tmp_path)
+    model = train_classifier(network(), SCAN, noisy(), config, Run(accelerator, tmp_path))
     assert same_weights(model.state_dict(), Checkpoints(tmp_path / "checkpoints").load()["model"])
     assert not Checkpoints(tmp_path / "checkpoints").best.exists()
-    task = ClassifierTask(network(), SCAN, config, accelerator, noisy())
+    task = ClassifierTask(network(), SCAN, config, Run(accelerator), noisy())
     assert task.validate(task.model) == task.describe() == task.preview(task.model) == {}
 
 
@@ -286,7 +286,7 @@ def test_looking_does_not_change_the_training(accelerator: Accelerator, monkeypa
     losses = losses_of(monkeypatch)
     config = ClassifierConfig(updates=20, batch_size=8, augmentation="lesion")
     for validation in (None, noisy(16, seed=1)):
-        train_classifier(network(), SCAN, noisy(), config, accelerator, validation)
+        train_classifier(network(), SCAN, noisy(), config, Run(accelerator), validation)
     assert losses[:20] == losses[20:]
 
 
@@ -300,14 +300,14 @@ def test_validation_scores_by_hand(accelerator: Accelerator) -> None:
             return torch.log(torch.tensor([[0.8, 0.2]])).expand(len(x), 2) + 0 * self.weight
 
     held = noisy(20).select(np.r_[0:20:2, 1, 3])  # ten of one class, two of the other
-    task = ClassifierTask(Fixed(), SCAN, ClassifierConfig(), accelerator, noisy(), held)
+    task = ClassifierTask(Fixed(), SCAN, ClassifierConfig(), Run(accelerator), noisy(), held)
     scores = task.validate(task.model)
     assert scores == pytest.approx({"score": -(np.log(0.8) + np.log(0.2)) / 2, "balanced_accuracy": 0.5}, rel=1e-5)
 
 
 def test_updates_that_cannot_be_shared_out_are_refused(accelerator: Accelerator) -> None:
     with pytest.raises(UserError, match="must be a multiple of 10, got 25"):
-        train_classifier(network(), SCAN, noisy(), ClassifierConfig(updates=25), accelerator, noisy())
+        train_classifier(network(), SCAN, noisy(), ClassifierConfig(updates=25), Run(accelerator), noisy())
     with pytest.raises(UserError, match="needs updates and a batch, got 0 and 32"):
         ClassifierConfig(updates=0)
 
@@ -332,18 +332,21 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
 ) -> None:
     monkeypatch.setattr(module, "LabelledBatches", StopsAt)
     config = ClassifierConfig(updates=20, batch_size=6, balance="sampling", augmentation="lesion")
-    arguments = (SCAN, noisy(), config, accelerator, noisy(16, seed=1))
-    expected = train_classifier(network(), *arguments, tmp_path / "whole")
-    in_memory = train_classifier(network(), *arguments)
+
+    def train(folder: Path | None, resume: bool = False, samples: Samples | None = None) -> nn.Module:
+        run = Run(accelerator, folder, resume)
+        return train_classifier(network(), SCAN, samples or noisy(), config, run, noisy(16, seed=1))
+
+    expected, in_memory = train(tmp_path / "whole"), train(None)
     assert same_weights(expected.state_dict(), in_memory.state_dict())
     monkeypatch.setattr(StopsAt, "stop", stop)
     with pytest.raises(Interrupted):
-        train_classifier(network(), *arguments, tmp_path / "stopped")
+        train(tmp_path / "stopped")
     monkeypatch.setattr(StopsAt, "stop", None)
-    model = train_classifier(network(), *arguments, tmp_path / "stopped", resume=True)
+    model = train(tmp_path / "stopped", resume=True)
     assert same_weights(model.state_dict(), expected.state_dict())
     with pytest.raises(UserError, match="other settings or data"):
-        train_classifier(network(), SCAN, noisy(62), *arguments[2:], tmp_path / "stopped", resume=True)
+        train(tmp_path / "stopped", True, noisy(62))
 
 
 # -- prediction

@@ -16,14 +16,15 @@ from torch import Tensor, nn
 
 from mmgen.errors import UserError
 from mmgen.models.conditional_gan import ConditionalDiscriminator, ConditionalGenerator
+from mmgen.training.batches import WholeBatches
 from mmgen.training.conditional_gan import (
     ConditionalGAN,
     ConditionalGANConfig,
     ConditionalGANTask,
-    WholeBatches,
     train_conditional_gan,
 )
 from mmgen.training.loop import Interrupted, LoopConfig, Position
+from mmgen.training.run import Run
 
 MODALITY, SAMPLES, LABELS = tiny_gan.MODALITY, tiny_gan.make_samples(), tiny_gan.LABELS
 LOSSES = ("bce", "wgan_gp")
@@ -41,8 +42,8 @@ def make_gan(loss: str = "bce", seed: int = 0, width: int = 4) -> ConditionalGAN
 
 def make_task(accelerator: Accelerator, loss: str, **options: Any) -> ConditionalGANTask:
     config = ConditionalGANConfig(loss, **{"batch_size": 6, **options})
-    batches = WholeBatches(SAMPLES, config.batch_size, 99, config.seed)
-    return ConditionalGANTask(make_gan(loss), config, accelerator, MODALITY, batches)
+    batches = WholeBatches(SAMPLES, config.batch_size, 99, 0)
+    return ConditionalGANTask(make_gan(loss), config, Run(accelerator), MODALITY, batches)
 
 
 def updates(task: ConditionalGANTask, count: int) -> Iterator[dict[str, Tensor]]:
@@ -57,8 +58,8 @@ def state(model: nn.Module) -> dict[str, Tensor]:
 
 def train(accelerator: Accelerator, loss: str = "bce", ema: float = 0.5, **options: Any) -> ConditionalGAN:
     learning = ConditionalGANConfig(loss, batch_size=6, **options.pop("learning", {}))
-    loop = LoopConfig(3, "constant", warmup=0.0, ema_decay=ema)
-    return train_conditional_gan(make_gan(loss), SAMPLES, MODALITY, learning, loop, 2, accelerator, **options)
+    loop = LoopConfig(3, 2, "constant", warmup=0.0, ema_decay=ema)
+    return train_conditional_gan(make_gan(loss), SAMPLES, MODALITY, learning, loop, Run(accelerator, **options))
 
 
 # -- one update
@@ -95,7 +96,7 @@ def test_the_generator_learns_what_the_discriminator_likes(accelerator: Accelera
     assert float(logged[-1]["loss/generator_class"]) < float(logged[0]["loss/generator_class"])
 
 
-def test_the_class_weight_is_heeded(accelerator: Accelerator) -> None:
+def test_the_class_weight_counts(accelerator: Accelerator) -> None:
     scalars = {weight: next(updates(make_task(accelerator, "bce", class_weight=weight), 1)) for weight in (0.0, 1.0)}
     assert float(scalars[0.0]["loss/generator_class"]) == 0 < float(scalars[1.0]["loss/generator_class"])
 
@@ -116,9 +117,9 @@ def test_classes_get_the_colours_of_the_real_images(accelerator: Accelerator, lo
     options, steps = {"bce": ((2e-3, 1e-3, (0.5, 0.99)), 100), "wgan_gp": ((2e-3, 2e-3, (0.0, 0.9)), 150)}[loss]
     gan = make_gan(loss, width=8)
     gan.generator.start_from(MODALITY.mean * 3)
-    loop = LoopConfig(1, "constant", warmup=0.0, ema_decay=0.9)
+    loop = LoopConfig(1, steps, "constant", warmup=0.0, ema_decay=0.9)
     learning = ConditionalGANConfig(loss, 12, *options)
-    made = train_conditional_gan(gan, SAMPLES, MODALITY, learning, loop, steps, accelerator).generator.sample(6)
+    made = train_conditional_gan(gan, SAMPLES, MODALITY, learning, loop, Run(accelerator)).generator.sample(6)
     found = made.images.double().mean((2, 3)).numpy()
     distances = np.linalg.norm(found[:, None] - tiny_gan.COLOURS, axis=-1)
     assert (distances.argmin(1) == made.labels.numpy()).mean() > 0.8
@@ -127,8 +128,8 @@ def test_classes_get_the_colours_of_the_real_images(accelerator: Accelerator, lo
 def test_the_average_is_kept_with_statistics_of_its_own(accelerator: Accelerator) -> None:
     gan = make_gan()
     learning = ConditionalGANConfig(batch_size=6, lr=2e-2)
-    loop = LoopConfig(1, "constant", warmup=0.0, ema_decay=0.8)
-    kept = train_conditional_gan(gan, SAMPLES, MODALITY, learning, loop, 6, accelerator).generator
+    loop = LoopConfig(1, 6, "constant", warmup=0.0, ema_decay=0.8)
+    kept = train_conditional_gan(gan, SAMPLES, MODALITY, learning, loop, Run(accelerator)).generator
     assert not same_weights(dict(kept.named_parameters()), dict(gan.generator.named_parameters()))
     assert not kept.training
     found, last = kept.layers[1].running_var, gan.generator.layers[1].running_var
@@ -143,7 +144,7 @@ def test_the_average_is_kept_with_statistics_of_its_own(accelerator: Accelerator
 
 
 def test_a_training_is_a_function_of_the_seed(accelerator: Accelerator) -> None:
-    weights = [state(train(accelerator, learning={"seed": seed})) for seed in (0, 0, 1)]
+    weights = [state(train(accelerator, seed=seed)) for seed in (0, 0, 1)]
     assert same_weights(weights[0], weights[1]) and not same_weights(weights[0], weights[2])
 
 
@@ -165,9 +166,9 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
             train(accelerator, loss, folder=tmp_path)
     assert same_weights(state(train(accelerator, loss, folder=tmp_path, resume=True)), whole)
     assert same_weights(state(train(accelerator, loss, folder=tmp_path, resume=True)), whole)  # only read
-    for other in ({"class_weight": 0.5}, {"seed": 1}):
+    for other in ({"learning": {"class_weight": 0.5}}, {"seed": 1}):
         with pytest.raises(UserError, match="other settings or data"):
-            train(accelerator, loss, folder=tmp_path, resume=True, learning=other)
+            train(accelerator, loss, folder=tmp_path, resume=True, **other)
 
 
 def test_previews_show_every_class(accelerator: Accelerator, tmp_path: Path) -> None:

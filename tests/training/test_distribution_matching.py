@@ -30,11 +30,12 @@ from mmgen.training.distribution_matching import (
     match_distributions,
 )
 from mmgen.training.loop import Interrupted, LoopConfig, Position
+from mmgen.training.run import Run
 
 TRAIN = tiny_samples((10, 14, 8))
 MODALITY = Modality("image", (3, 32, 32), (1, 1), (120.0,), (60.0,), value_range=(0.0, 255.0))
-CONFIG = DistributionConfig(lr=20.0, width=8, real_per_class=4, augmentation="lesion", seed=3)
-LOOP = LoopConfig(2, "constant", warmup=0.0, log_every=1)
+CONFIG = DistributionConfig(lr=20.0, width=8, real_per_class=4, augmentation="lesion")
+LOOP = LoopConfig(2, 3, "constant", warmup=0.0, log_every=1)
 
 
 class Made(nn.Module):
@@ -58,7 +59,7 @@ def batch_of(update: int, samples: Samples = TRAIN) -> tuple[dict[str, Tensor], 
 
 def looped_loss(pixels: Tensor, labels: Tensor, batch: dict[str, Tensor], update: int) -> Tensor:
     """The loss of one update, written class by class and image by image."""
-    chance = torch.Generator().manual_seed(mixed_seed(CONFIG.seed, update))
+    chance = torch.Generator().manual_seed(mixed_seed(3, update))
     parameters = draw(CONFIG.augmentation, chance)
     network = ConvNet((3, 32, 32), 3, CONFIG.width)
     draw_weights(network, chance)
@@ -82,7 +83,7 @@ def test_an_update_is_the_gradient_of_a_loop_over_classes(
 ) -> None:
     monkeypatch.setattr(module, "_AT_ONCE", at_once)
     made = Made()
-    task = DistributionTask(made, CONFIG, accelerator, MODALITY)
+    task = DistributionTask(made, CONFIG, Run(accelerator, seed=3), MODALITY)
     before = made.images.detach().clone().requires_grad_()
     for update in range(3):
         batch, position = batch_of(update)
@@ -97,10 +98,10 @@ def test_an_update_is_the_gradient_of_a_loop_over_classes(
 
 def test_the_gradient_reaches_images_through_every_change(accelerator: Accelerator) -> None:
     made = Made()
-    task = DistributionTask(made, CONFIG, accelerator, MODALITY)
+    task = DistributionTask(made, CONFIG, Run(accelerator, seed=3), MODALITY)
     kinds = set()
     for update in range(25):
-        parameters = draw("lesion", torch.Generator().manual_seed(mixed_seed(CONFIG.seed, update)))
+        parameters = draw("lesion", torch.Generator().manual_seed(mixed_seed(3, update)))
         kinds.add((bool(parameters.hole[:, 2:].any()), bool(parameters.shift.any()), bool(parameters.brightness.any())))
         task.update(*batch_of(update))
         assert made.images.grad.abs().amax((1, 2, 3)).min() > 0
@@ -113,7 +114,7 @@ def test_real_and_synthetic_images_are_changed_alike(accelerator: Accelerator) -
     made = Made(each=4)
     made.images.data = MODALITY.normalise(torch.from_numpy(samples.values))
     made.labels = torch.from_numpy(samples.labels)
-    task = DistributionTask(made, replace(CONFIG, lr=1e-9), accelerator, MODALITY)
+    task = DistributionTask(made, replace(CONFIG, lr=1e-9), Run(accelerator, seed=3), MODALITY)
     batch = {"x": torch.from_numpy(samples.values), "label": torch.from_numpy(samples.labels)}
     own = [float(task.update(batch, Position(0, u, u))["loss/match"]) for u in range(4)]
     other = {"x": batch["x"].flip(2), "label": batch["label"]}
@@ -147,7 +148,7 @@ def test_means_by_class() -> None:
 
 def run(accelerator: Accelerator, folder: Path | None = None, resume: bool = False, **options: Any) -> nn.Module:
     config = replace(CONFIG, **options)
-    return match_distributions(Made(), TRAIN, MODALITY, config, LOOP, 3, accelerator, folder, resume)
+    return match_distributions(Made(), TRAIN, MODALITY, config, LOOP, Run(accelerator, folder, resume, seed=3))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -185,7 +186,7 @@ def test_a_preview_has_a_row_for_each_class(accelerator: Accelerator, channels: 
     made = Made(each=2)
     made.images.data = (made.labels[:, None, None, None] - 1.0).expand(-1, channels, 32, 32).clone()
     modality = replace(MODALITY, shape=(channels, 32, 32))
-    picture = DistributionTask(made, CONFIG, accelerator, modality).preview(made)["images"]
+    picture = DistributionTask(made, CONFIG, Run(accelerator, seed=3), modality).preview(made)["images"]
     assert picture.shape == (96, 64, 3) and picture.dtype == np.uint8
     assert [np.unique(row).tolist() for row in np.split(picture, 3)] == [[60], [120], [180]]
 

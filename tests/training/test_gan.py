@@ -25,12 +25,11 @@ from mmgen.models.gan_losses import critic_loss, gradient_penalty
 from mmgen.models.images import to_unit_range
 from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.training import gan as module
-from mmgen.training import restoration
 from mmgen.training.batches import LabelledBatches
-from mmgen.training.checkpoint import Checkpoints
 from mmgen.training.engine import from_all
 from mmgen.training.gan import GAN, GANConfig, GANTask, matching_loss
 from mmgen.training.loop import Interrupted, LoopConfig, Position
+from mmgen.training.run import Checkpoints, Run
 
 TESTS = Path(__file__).resolve().parents[1]
 MODALITY, SAMPLES = tiny_gan.MODALITY, tiny_gan.make_samples()
@@ -46,13 +45,13 @@ def bf16() -> Iterator[Accelerator]:
 def make_task(accelerator: Accelerator, matcher: nn.Module | None = None, prior: Any = None, **options: Any) -> GANTask:
     config = GANConfig(**{"batch_size": 6, "lr": 1e-3, "critic_lr": 1e-3, **options})
     prior = prior or tiny_gan.make_prior(SAMPLES)
-    return GANTask(tiny_gan.make_gan(), prior, config, accelerator, MODALITY, matcher)
+    return GANTask(tiny_gan.make_gan(), prior, config, Run(accelerator), MODALITY, matcher)
 
 
 def updates(task: GANTask, count: int) -> Iterator[dict[str, Tensor]]:
     """The first updates of the tiny data, one after another."""
     config = task.config
-    batches = LabelledBatches(SAMPLES, config.critic_steps * config.batch_size, 99, config.seed, True, shared=True)
+    batches = LabelledBatches(SAMPLES, config.critic_steps * config.batch_size, 99, 0, True, shared=True)
     for update in range(count):
         position = Position(0, update, update)
         yield task.update(batches.batch(position), position)
@@ -117,10 +116,10 @@ def test_classes_keep_the_colours_that_the_real_images_have(accelerator: Acceler
         return made.images.double().mean((2, 3)).numpy(), made.labels.numpy()
 
     before = np.abs(colours()[0] - tiny_gan.COLOURS[colours()[1]]).max()
-    loop = LoopConfig(1, "constant", warmup=0.0)
-    learning = restoration.RestorationConfig(batch_size=6, lr=5e-3)
-    restoration.warm_up(gan.generator, prior, SAMPLES, learning, loop, 60, accelerator)
-    module.train_gan(gan, prior, SAMPLES, MODALITY, GANConfig(batch_size=6), loop, 10, accelerator)
+    warm_up, phase1 = (LoopConfig(1, steps, "constant", warmup=0.0) for steps in (60, 10))
+    learning = module.RestorationConfig(batch_size=6, lr=5e-3)
+    module.warm_up(gan.generator, prior, SAMPLES, learning, warm_up, Run(accelerator))
+    module.train_gan(gan, prior, SAMPLES, MODALITY, GANConfig(batch_size=6), phase1, Run(accelerator))
     found, labels = colours()
     distances = np.linalg.norm(found[:, None] - tiny_gan.COLOURS, axis=-1)
     assert (distances.argmin(1) == labels).all()
@@ -302,10 +301,10 @@ def test_shares_of_what_is_drawn_are_one_draw(accelerator: Accelerator, monkeypa
     task = make_task(accelerator)
     labels = torch.arange(6) % 3
     assert from_all(labels) is labels  # alone
-    whole = task._draws(labels, torch.Generator().manual_seed(1), Position(0, 0, 0))
+    whole = task._inputs(labels, torch.Generator().manual_seed(1), Position(0, 0, 0))
     monkeypatch.setattr(module, "from_all", lambda share: labels)
     shares = [
-        task._draws(part, torch.Generator().manual_seed(1), Position(0, 0, 0, rank, 3))
+        task._inputs(part, torch.Generator().manual_seed(1), Position(0, 0, 0, rank, 3))
         for rank, part in enumerate(labels.split(2))
     ]
     for one, parts in zip(whole, zip(*shares, strict=True), strict=True):
@@ -338,7 +337,7 @@ class StopsAt(LabelledBatches):
 def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
     accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(restoration if options["kind"] == "warm-up" else module, "LabelledBatches", StopsAt)
+    monkeypatch.setattr(module, "LabelledBatches", StopsAt)
     expected = tiny_gan.train(accelerator=accelerator, folder=tmp_path / "ganz Ü", **options)
     monkeypatch.setattr(StopsAt, "stop", 3)
     with pytest.raises(Interrupted):
@@ -395,7 +394,7 @@ def test_a_gan_of_grey_images_learns(accelerator: Accelerator) -> None:
     torch.manual_seed(0)
     gan = GAN(AttentionGenerator(32, 1, 3, 8, 1), Critic(32, 1, 3, 8))
     values, labels = torch.from_numpy(SAMPLES.values[:, :1]), torch.from_numpy(SAMPLES.labels)
-    task = GANTask(gan, RealImages(values, labels), GANConfig(batch_size=4), accelerator, MODALITY)
+    task = GANTask(gan, RealImages(values, labels), GANConfig(batch_size=4), Run(accelerator), MODALITY)
     before = state(gan)
     scalars = task.update({"x": values[:4], "label": labels[:4]}, Position(0, 0, 0))
     assert all(value.isfinite() for value in scalars.values()) and not same_weights(state(gan), before)

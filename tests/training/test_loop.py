@@ -16,9 +16,8 @@ from torch import nn
 from train_tiny import Disturbed
 
 from mmgen.errors import UserError
-from mmgen.training.checkpoint import Checkpoints
 from mmgen.training.loop import Interrupted, Loop, LoopConfig, NonFiniteLoss, Position
-from mmgen.training.runlog import read_metrics
+from mmgen.training.run import Checkpoints, Run, read_metrics
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -76,7 +75,7 @@ def metrics(folder: Path) -> list[dict]:
 
 def test_every_position_comes_once_and_in_order(accelerator):
     task, batches = Probe(), Counting()
-    Loop(task, batches, LoopConfig(4), accelerator).run()
+    Loop(task, batches, LoopConfig(4), Run(accelerator)).train()
     assert batches.asked == [Position(u // 3, u % 3, u) for u in range(12)]
     assert task.seen == list(range(12))
     assert len(set(task.random)) == 12
@@ -85,7 +84,7 @@ def test_every_position_comes_once_and_in_order(accelerator):
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 def test_learning_rate_warms_up_and_follows_its_schedule(accelerator, schedule):
     task = Probe(lr=0.5)
-    Loop(task, Counting(), LoopConfig(20, schedule=schedule, warmup=0.2), accelerator).run()
+    Loop(task, Counting(), LoopConfig(20, schedule=schedule, warmup=0.2), Run(accelerator)).train()
     warm, rest = np.array(task.lrs[:12]), np.array(task.lrs[12:])
     np.testing.assert_allclose(warm, 0.5 * np.arange(1, 13) / 12)
     if schedule == "constant":
@@ -97,7 +96,7 @@ def test_learning_rate_warms_up_and_follows_its_schedule(accelerator, schedule):
 
 def test_moving_average_is_what_is_kept(accelerator, tmp_path):
     task = Probe(scores=(1.0,))
-    model = Loop(task, Counting(), LoopConfig(2, ema_decay=0.5, validate_every=2), accelerator, tmp_path).run()
+    model = Loop(task, Counting(), LoopConfig(2, ema_decay=0.5, validate_every=2), Run(accelerator, tmp_path)).train()
     average = 1.0  # the first average is the first weight
     for weight in range(2, 7):
         average = 0.5 * average + 0.5 * weight
@@ -108,7 +107,7 @@ def test_moving_average_is_what_is_kept(accelerator, tmp_path):
 
 
 def test_an_epoch_is_a_line_of_means_and_state(accelerator, tmp_path):
-    Loop(Probe(), Counting(), LoopConfig(3), accelerator, tmp_path).run()
+    Loop(Probe(), Counting(), LoopConfig(3), Run(accelerator, tmp_path)).train()
     rows = metrics(tmp_path)
     assert [(row["epoch"], row["update"], row["loss/x"]) for row in rows] == [(0, 3, 1.0), (1, 6, 4.0), (2, 9, 7.0)]
     assert [row["weight"] for row in rows] == [3.0, 6.0, 9.0]
@@ -120,7 +119,7 @@ def test_an_epoch_is_a_line_of_means_and_state(accelerator, tmp_path):
 
 def test_the_best_weights_are_those_with_the_lowest_score(accelerator, tmp_path):
     task = Probe(scores=(3.0, 1.0, 2.0, math.nan))
-    Loop(task, Counting(), LoopConfig(4, validate_every=1), accelerator, tmp_path).run()
+    Loop(task, Counting(), LoopConfig(4, validate_every=1), Run(accelerator, tmp_path)).train()
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert float(checkpoints.load(checkpoints.best)["weight"]) == 6.0
     assert checkpoints.load()["best"] == 1.0
@@ -129,7 +128,8 @@ def test_the_best_weights_are_those_with_the_lowest_score(accelerator, tmp_path)
 
 @pytest.mark.parametrize(("epochs", "every", "expected"), [(20, 0, 10), (5, 0, 5), (5, 2, 3), (5, 9, 1)])
 def test_validation_comes_as_often_as_asked_and_at_the_end(accelerator, tmp_path, epochs, every, expected):
-    Loop(Probe(scores=(1.0,) * 99), Counting(), LoopConfig(epochs, validate_every=every), accelerator, tmp_path).run()
+    config = LoopConfig(epochs, validate_every=every)
+    Loop(Probe(scores=(1.0,) * 99), Counting(), config, Run(accelerator, tmp_path)).train()
     rows = metrics(tmp_path)
     assert sum("validation/score" in row for row in rows) == expected
     assert "validation/score" in rows[-1]
@@ -138,15 +138,13 @@ def test_validation_comes_as_often_as_asked_and_at_the_end(accelerator, tmp_path
 
 def test_without_a_folder_nothing_is_written(accelerator, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Loop(Probe(scores=(1.0,)), Counting(), LoopConfig(1), accelerator).run()
+    Loop(Probe(scores=(1.0,)), Counting(), LoopConfig(1), Run(accelerator)).train()
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(UserError, match="without a folder"):
-        Loop(Probe(), Counting(), LoopConfig(1), accelerator).run(resume=True)
 
 
 def test_no_epochs_are_refused(accelerator):
     with pytest.raises(UserError, match="at least 1, got 0"):
-        Loop(Probe(), Counting(), LoopConfig(0), accelerator)
+        Loop(Probe(), Counting(), LoopConfig(0), Run(accelerator))
 
 
 # -- going on
@@ -154,12 +152,12 @@ def test_no_epochs_are_refused(accelerator):
 
 def test_resuming_needs_a_checkpoint_of_the_same_settings(accelerator, tmp_path):
     with pytest.raises(UserError, match="no checkpoint"):
-        Loop(Probe(), Counting(), LoopConfig(1), accelerator, tmp_path).run(resume=True)
-    Loop(Probe(), Counting(), LoopConfig(1), accelerator, tmp_path, {"lr": 1, "data": "a"}).run()
+        Loop(Probe(), Counting(), LoopConfig(1), Run(accelerator, tmp_path, True)).train()
+    Loop(Probe(), Counting(), LoopConfig(1), Run(accelerator, tmp_path), {"lr": 1, "data": "a"}).train()
     with pytest.raises(UserError, match=r"other settings or data; .*--resume latest"):
-        Loop(Probe(), Counting(), LoopConfig(1), accelerator, tmp_path, {"lr": 1, "data": "b"}).run(resume=True)
+        Loop(Probe(), Counting(), LoopConfig(1), Run(accelerator, tmp_path, True), {"lr": 1, "data": "b"}).train()
     finished = Probe()
-    Loop(finished, Counting(), LoopConfig(1), accelerator, tmp_path, {"data": "a", "lr": 1}).run(resume=True)
+    Loop(finished, Counting(), LoopConfig(1), Run(accelerator, tmp_path, True), {"data": "a", "lr": 1}).train()
     assert finished.seen == []  # a finished run is only read
     assert float(finished.model.weight.detach()) == 3.0
     assert len(metrics(tmp_path)) == 1
@@ -175,16 +173,16 @@ def test_a_stop_request_ends_the_run_between_updates_and_nothing_is_lost(acceler
                 signal.raise_signal(signal.SIGTERM)
             return super().update(batch, position)
 
-    def loop(task: Probe, folder: Path) -> Loop:
-        return Loop(task, Counting(), LoopConfig(4, validate_every=2, log_every=100), accelerator, folder)
+    def loop(task: Probe, folder: Path, resume: bool = False) -> Loop:
+        return Loop(task, Counting(), LoopConfig(4, validate_every=2, log_every=100), Run(accelerator, folder, resume))
 
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Interrupted, match=rf"SIGTERM after update {stop_at + 1} of 12\. .*last\.pt; .*--resume latest"):
-        loop(Stopped(scores=(1.0,) * 9), tmp_path / "stopped").run()
+        loop(Stopped(scores=(1.0,) * 9), tmp_path / "stopped").train()
     assert signal.getsignal(signal.SIGTERM) is before
     resumed, whole = Probe(scores=(1.0,) * 9), Probe(scores=(1.0,) * 9)
-    loop(resumed, tmp_path / "stopped").run(resume=True)
-    loop(whole, tmp_path / "whole").run()
+    loop(resumed, tmp_path / "stopped", resume=True).train()
+    loop(whole, tmp_path / "whole").train()
     assert resumed.random == whole.random[stop_at + 1 :]
     assert torch.equal(resumed.model.weight, whole.model.weight)
     keys = ("epoch", "update", "weight", "lr", "validation/score")
@@ -197,13 +195,12 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(accel
     config = {"validate_every": 1, "log_every": log_every, "ema_decay": 0.9}
     loop = tiny.make_loop(accelerator, tmp_path, loop=config, wrap=lambda b: Disturbed(b, update=9, kind="nan"))
     with pytest.raises(NonFiniteLoss, match=r"last good checkpoint is .*last\.pt\. Lower the learning rate"):
-        loop.run()
+        loop.train()
     state = Checkpoints(tmp_path / "checkpoints").load()
     assert state["update"] == 2 * loop.batches.steps_per_epoch
     assert all(torch.isfinite(value).all() for value in state["model"].values())
     assert [row["epoch"] for row in metrics(tmp_path)] == [0, 1]
-    again = tiny.make_loop(accelerator, tmp_path, loop=config)
-    again.run(resume=True)
+    tiny.make_loop(accelerator, tmp_path, resume=True, loop=config).train()
     assert [row["epoch"] for row in metrics(tmp_path)] == [0, 1, 2, 3]
 
 
@@ -239,7 +236,7 @@ def test_two_epochs_a_kill_and_two_resumed_are_four_to_the_bit(accelerator, tmp_
         for kind in kinds
     }
     whole = tiny.make_loop(accelerator, tmp_path / "whole", **options)
-    whole.run()
+    whole.train()
     errors = {kind: process.communicate(timeout=120)[1] for kind, process in processes.items()}
     assert processes["SIGKILL"].returncode == -signal.SIGKILL
     assert processes["SIGTERM"].returncode == 1
@@ -247,8 +244,8 @@ def test_two_epochs_a_kill_and_two_resumed_are_four_to_the_bit(accelerator, tmp_
     for kind in kinds:
         update = Checkpoints(tmp_path / kind / "checkpoints").load()["update"]
         assert update in ((8,) if kind == "SIGKILL" else (10, 11)), kind
-        resumed = tiny.make_loop(accelerator, tmp_path / kind, **options)
-        resumed.run(resume=True)
+        resumed = tiny.make_loop(accelerator, tmp_path / kind, resume=True, **options)
+        resumed.train()
         assert tiny.same_weights(resumed.task.model.state_dict(), whole.task.model.state_dict()), kind
         assert tiny.same_weights(resumed.ema.state_dict(), whole.ema.state_dict()), kind
         rows, expected = metrics(tmp_path / kind), metrics(tmp_path / "whole")

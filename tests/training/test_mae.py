@@ -18,14 +18,14 @@ from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.training.batches import PairedBatches
 from mmgen.training.loop import LoopConfig, Position
 from mmgen.training.mae import MAEConfig, MAETask, train_mae
-from mmgen.training.runlog import read_metrics
+from mmgen.training.run import Run, read_metrics
 
 PROJECT = Path(__file__).resolve().parents[2]
 
 
 def updates(task: MAETask, count: int = 5):
     """Carry out the first updates of the tiny data on a task, yielding what each gives to log."""
-    batches = PairedBatches(tiny.make_samples(list(task.model.modalities)), task.batch_size, seed=0)
+    batches = PairedBatches(tiny.make_samples(list(task.model.modalities)), task.config.batch_size, seed=0)
     for update in range(count):
         position = Position(update // batches.steps_per_epoch, update % batches.steps_per_epoch, update)
         yield task.update(batches.batch(position), position)
@@ -78,7 +78,7 @@ def test_with_closed_gates_a_scaled_loss_leaves_the_other_half_alone_for_good(ac
             parameter.requires_grad_(False)
             if name.endswith("xi"):
                 parameter.zero_()
-        tasks.append(MAETask(model, MAEConfig(loss_coupling=coupling, lr=1e-2), accelerator, 4))
+        tasks.append(MAETask(model, MAEConfig(4, loss_coupling=coupling, lr=1e-2), Run(accelerator)))
         scale_loss(model, "image", factor)
         list(updates(tasks[-1], count=6))
     halves = [
@@ -152,7 +152,7 @@ def test_two_processes_are_one(accelerator, tmp_path):
     ]
     launch(runs)
     for name, run in options.items():
-        alone = tiny.make_loop(accelerator, batch_size=8, **run).run().state_dict()
+        alone = tiny.make_loop(accelerator, batch_size=8, **run).train().state_dict()
         tiny.assert_same_training(torch.load(tmp_path / f"{name}.pt", weights_only=True), alone)
     assert [row["epoch"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [0, 1, 2, 3]
     for rank in range(2):
@@ -236,11 +236,9 @@ def test_three_modalities_train_to_a_lower_error(accelerator, tmp_path):
     trained = train_mae(
         tiny.make_model(names),
         splits,
-        batch_size=8,
-        config=MAEConfig(lr=1e-2, mask_ratio=0.5),
-        loop=LoopConfig(epochs=40, validate_every=20),
-        accelerator=accelerator,
-        folder=tmp_path,
+        MAEConfig(batch_size=8, lr=1e-2, mask_ratio=0.5),
+        LoopConfig(epochs=40, validate_every=20),
+        Run(accelerator, tmp_path),
     )
     assert not trained.training
     rows = read_metrics(tmp_path / "metrics.jsonl")
@@ -252,8 +250,7 @@ def test_three_modalities_train_to_a_lower_error(accelerator, tmp_path):
 
 def test_a_model_worse_than_the_mean_patch_is_said_to_be(accelerator, caplog):
     splits = {split: tiny.make_samples(seed=seed) for seed, split in enumerate(("train", "val"))}
-    config, loop = MAEConfig(lr=1e-9), LoopConfig(epochs=1)
-    train_mae(tiny.make_model(), splits, 4, config, loop, accelerator)
+    train_mae(tiny.make_model(), splits, MAEConfig(4, lr=1e-9), LoopConfig(epochs=1), Run(accelerator))
     assert [record.message.partition(":")[0] for record in caplog.records] == ["image", "audio"]
     assert "does not beat predicting the mean patch" in caplog.text
 
@@ -264,8 +261,8 @@ def test_a_run_is_resumed_with_the_same_model_settings_and_data_only(accelerator
     def train(resume: bool, model_seed: int = 0, lr: float = 1e-3, epochs: int = 1, data: str = "a", **options) -> None:
         model = tiny.make_model(seed=model_seed, **options)
         marks = {"image": data, "audio": "x"}
-        loop, config = LoopConfig(epochs), MAEConfig(lr=lr)
-        train_mae(model, splits, 4, config, loop, accelerator, tmp_path, resume, marks)
+        loop, config = LoopConfig(epochs), MAEConfig(4, lr=lr)
+        train_mae(model, splits, config, loop, Run(accelerator, tmp_path, resume), marks)
 
     train(resume=False)
     train(resume=True, model_seed=7)  # initial weights are replaced

@@ -16,15 +16,16 @@ from torch import Tensor, nn
 
 from mmgen.errors import UserError
 from mmgen.models.conditional_gan import ConditionalDiscriminator, ConditionalGenerator
+from mmgen.training.batches import WholeBatches
 from mmgen.training.conditional_gan import (
     ConditionalGAN,
     ConditionalGANConfig,
     ConditionalGANTask,
-    WholeBatches,
     train_conditional_gan,
 )
 from mmgen.training.loop import Interrupted, LoopConfig, Position
-from mmgen.training.pool_matching import PoolMatcher, PoolMatchingConfig
+from mmgen.training.network_matching import PoolMatcher, PoolMatchingConfig
+from mmgen.training.run import Run
 
 MODALITY, SAMPLES, LABELS = tiny_gan.MODALITY, tiny_gan.make_samples(), tiny_gan.LABELS
 TINY = PoolMatchingConfig(batches=2, width=4, lr=0.05, augmentation="lesion")
@@ -39,8 +40,8 @@ def make_gan() -> ConditionalGAN:
         )
 
 
-def make_matcher(accelerator: Accelerator, config: PoolMatchingConfig = TINY) -> PoolMatcher:
-    return PoolMatcher(config, MODALITY.shape, len(LABELS), accelerator)
+def make_matcher(accelerator: Accelerator, config: PoolMatchingConfig = TINY, seed: int = 0) -> PoolMatcher:
+    return PoolMatcher(config, MODALITY.shape, len(LABELS), Run(accelerator, seed=seed))
 
 
 def batches_of(config: PoolMatchingConfig, size: int = 6) -> WholeBatches:
@@ -67,13 +68,11 @@ def state(model: nn.Module) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in model.state_dict().items()}
 
 
-def train(accelerator: Accelerator, config: PoolMatchingConfig = TINY, **options: Any) -> ConditionalGAN:
+def train(accelerator: Accelerator, config: PoolMatchingConfig = TINY, **run: Any) -> ConditionalGAN:
     learning = ConditionalGANConfig("wgan_gp", 6, 1e-3, 1e-3, (0.0, 0.9))
-    loop = LoopConfig(EPOCHS, "constant", warmup=0.0, ema_decay=0.5)
+    loop = LoopConfig(EPOCHS, STEPS, "constant", warmup=0.0, ema_decay=0.5)
     matcher = make_matcher(accelerator, config)
-    return train_conditional_gan(
-        make_gan(), SAMPLES, MODALITY, learning, loop, STEPS, accelerator, matcher=matcher, **options
-    )
+    return train_conditional_gan(make_gan(), SAMPLES, MODALITY, learning, loop, Run(accelerator, **run), matcher)
 
 
 # -- networks
@@ -109,7 +108,7 @@ def test_a_network_is_a_function_of_its_place(accelerator: Accelerator) -> None:
     early = make_matcher(accelerator)
     learn(early, [(1, 1)])
     assert not same_weights(state(early.network), state(whole.network))
-    other = make_matcher(accelerator, replace(TINY, seed=1))
+    other = make_matcher(accelerator, seed=1)
     learn(other, [(1, 2)])
     assert not same_weights(state(other.network), state(whole.network))
 
@@ -161,7 +160,7 @@ def test_an_update_moves_the_generator_by_the_match_and_trains_the_network_on_re
         learning = ConditionalGANConfig("wgan_gp", 6)
         source = WholeBatches(SAMPLES, 6 * (1 + config.batches), STEPS, 0)
         matcher = make_matcher(accelerator, config)
-        task = ConditionalGANTask(make_gan(), learning, accelerator, MODALITY, source, matcher)
+        task = ConditionalGANTask(make_gan(), learning, Run(accelerator), MODALITY, source, matcher)
         for step in range(2):
             position = Position(0, step, step)
             scalars = task.update(source.batch(position), position)

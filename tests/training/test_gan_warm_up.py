@@ -14,21 +14,23 @@ from torch import Tensor
 
 from mmgen.errors import UserError
 from mmgen.models.images import to_unit_range
-from mmgen.training import restoration as module
+from mmgen.training import gan as module
 from mmgen.training.batches import LabelledBatches
+from mmgen.training.gan import RestorationConfig, RestorationTask
 from mmgen.training.loop import Position
-from mmgen.training.restoration import RestorationConfig, RestorationTask
+from mmgen.training.run import Run
 
 SAMPLES = tiny_gan.make_samples()
 
 
-def make_task(accelerator: Accelerator, seed: int = 0, **options: Any) -> RestorationTask:
+def make_task(accelerator: Accelerator, seed: int = 0, run_seed: int = 0, **options: Any) -> RestorationTask:
     config = RestorationConfig(**{"batch_size": 6, **options})
-    return RestorationTask(tiny_gan.make_gan(seed).generator, tiny_gan.make_prior(SAMPLES), config, accelerator)
+    run = Run(accelerator, seed=run_seed)
+    return RestorationTask(tiny_gan.make_gan(seed).generator, tiny_gan.make_prior(SAMPLES), config, run)
 
 
 def updates(task: RestorationTask, count: int) -> list[dict[str, Tensor]]:
-    batches = LabelledBatches(SAMPLES, task.config.batch_size, 99, 0, balanced=True, shared=True)
+    batches = LabelledBatches(SAMPLES, 6, 99, 0, balanced=True, shared=True)
     positions = [Position(0, update, update) for update in range(count)]
     return [task.update(batches.batch(position), position) for position in positions]
 
@@ -59,8 +61,7 @@ def test_noise_is_another_in_every_update_and_for_every_seed(
 ) -> None:
     seen: list[Tensor] = []
     for seed in (0, 0, 1):
-        task = make_task(accelerator, seed=0)
-        task.config = RestorationConfig(batch_size=6, seed=seed)
+        task = make_task(accelerator, run_seed=seed)
         task.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         batch = LabelledBatches(SAMPLES, 6, 99, 0, True, shared=True).batch(Position(0, 0, 0))
         for update in (0, 1):
