@@ -34,7 +34,8 @@ from mmgen.data.phantoms import write_phantom_images
 from mmgen.data.prepare import PairedData, prepare
 from mmgen.data.samples import people_in
 from mmgen.evaluation.report.media import ReportMedia
-from mmgen.generation.writing import OutputOptions
+from mmgen.generation.plan import plan_of_fit
+from mmgen.generation.writing import OutputOptions, write_dataset
 from mmgen.names import IMAGE, ClassifierName
 from mmgen.presets import SCALES, fitted_to, image_settings
 from mmgen.training.engine import end_process_group, make_accelerator
