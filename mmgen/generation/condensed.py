@@ -29,6 +29,7 @@ from mmgen.models.condensed import CondensedModel
 from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.models.real_images import RealImages
 from mmgen.names import IMAGE
+from mmgen.version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +91,6 @@ def write_condensed(
         UserError: no positive number of images, more than there are, a negative seed, or see
             :func:`mmgen.generation.writing.write_samples`.
     """
-    from mmgen import __version__
-
     if images_per_class < 1 or seed < 0:
         raise UserError(f"At least 1 image a class is made, from a seed of 0 or more, not {images_per_class}, {seed}.")
     labels = model.class_names

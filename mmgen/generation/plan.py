@@ -17,6 +17,7 @@ from mmgen.data.threads import one_thread
 from mmgen.errors import UserError
 from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio
 from mmgen.models.masking import visible_count
+from mmgen.version import __version__
 
 
 @dataclass(frozen=True)
@@ -144,8 +145,6 @@ def describe_sample(
 
 def describe_plan(plan: Plan, model_name: str) -> dict[str, Any]:
     """What a data set says of its making."""
-    from mmgen import __version__
-
     return {
         "generator": {"library": f"mmgen {__version__}", "model": model_name},
         "seed": plan.seed,
@@ -158,8 +157,6 @@ def describe_plan(plan: Plan, model_name: str) -> dict[str, Any]:
 
 def describe_run(model: CrossModalMAE, plan: Plan, samples: Mapping[str, Samples]) -> dict[str, Any]:
     """What the samples of a plan depend on, by names that users understand; equal for runs that make equal samples."""
-    from mmgen import __version__
-
     config = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode()).hexdigest()
     return {
         "seed": plan.seed,
