@@ -27,7 +27,7 @@ from mmgen.condensation import methods
 from mmgen.condensation.condenser import Length, to_samples
 from mmgen.condensation.medsynth import MedSynth, MedSynthConfig
 from mmgen.condensation.representatives import representatives
-from mmgen.data.samples import Samples, people_in
+from mmgen.data.samples import Samples
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.evaluation.training_sets import random_subset
@@ -138,7 +138,7 @@ def run(config: Variants) -> dict[str, Any]:
     accelerator = make_accelerator(config.mixed_precision)
     data = config.read(config.data, Path("runs/medsynth_variants"))  # no decoded images beside results
     everything = data.splits["train"][IMAGE]
-    people = people_in(everything, data.manifests[IMAGE])
+    people = everything.subject_numbers()
     held = people_apart(everything, people, config.held_out, config.seed)
     train, test = everything.select(~held), everything.select(held).at_most()
     people = None if people is None else people[~held]

@@ -42,7 +42,7 @@ from mmgen.artifacts.provenance import config_to_dict, git_revision, machine, pa
 from mmgen.cli.condensation_flags import ImageSetFlags
 from mmgen.cli.config import parse_config
 from mmgen.cli.main import run_command
-from mmgen.data.prepare import PairedData
+from mmgen.data.loading import PairedData
 from mmgen.data.samples import Samples
 from mmgen.data.writing.atomic import new_file
 from mmgen.data.writing.unfinished import alone_in

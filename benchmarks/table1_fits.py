@@ -21,8 +21,8 @@ from mmgen.condensation import methods
 from mmgen.condensation.condenser import image_modality, to_samples
 from mmgen.condensation.medsynth import MedSynth, MedSynthConfig, condense
 from mmgen.condensation.representatives import chosen_set
-from mmgen.data.prepare import PairedData
-from mmgen.data.samples import Samples, people_in
+from mmgen.data.loading import PairedData
+from mmgen.data.samples import Samples
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.evaluation.report.text import duration
@@ -212,7 +212,7 @@ class Fits:
         condenser.save(folder / "model")
 
     def _condenser(self, method: MethodName, settings: Any, folder: Path) -> Any:
-        people = people_in(self.train, self.data.manifests[IMAGE])
+        people = self.train.subject_numbers()
         kind = methods.METHODS[method]
         return kind(settings, self.accelerator, self.train, self.validation, people, folder, True, IMAGE)
 

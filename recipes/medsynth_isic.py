@@ -30,9 +30,8 @@ from mmgen.cli.config import parse_config
 from mmgen.cli.main import run_command
 from mmgen.condensation.condenser import set_stages_aside
 from mmgen.condensation.medsynth import MedSynth
+from mmgen.data.loading import PairedData
 from mmgen.data.phantoms import write_phantom_images
-from mmgen.data.prepare import PairedData
-from mmgen.data.samples import people_in
 from mmgen.errors import UserError
 from mmgen.evaluation.report.media import ReportMedia
 from mmgen.generation.condensed import write_set_of
@@ -99,7 +98,7 @@ def evaluate(
         model.sample_phase1,
         model.backbone,
         config.seed,
-        people_in(test, data.manifests[IMAGE]),
+        test.subject_numbers(),
     )
     how = replace(config.scale.utility, augmentation={IMAGE: config.augmentation or "none"})
     how = how if config.utility_seeds is None else replace(how, seeds=config.utility_seeds)

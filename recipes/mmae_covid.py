@@ -28,9 +28,10 @@ from mmgen.assessment.subject import Subject
 from mmgen.cli.config import parse_config
 from mmgen.cli.data_flags import CachedDataFlags
 from mmgen.cli.main import run_command
+from mmgen.data.loading import PairedData, prepare
 from mmgen.data.phantoms import write_phantoms
-from mmgen.data.prepare import PairedData, prepare
 from mmgen.data.settings import Settings
+from mmgen.data.sources import reading_of
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.errors import UserError
 from mmgen.generation.pairs import make_plan, model_settings, write_dataset
@@ -132,8 +133,8 @@ def read_data(config: Recipe, accelerator: Accelerator) -> PairedData:
             images, audio = write_phantoms(config.out / "phantoms", seed=config.seed)
         logger.info("Phantom data: %s, %s", images, audio)
     settings = {"image": config.sizes.image, "audio": config.sizes.audio}
-    sources = {name: config.source(path, settings[name]) for name, path in (("image", images), ("audio", audio))}
-    return prepare(sources, config.preparation(config.out, config.seed, config.refuse_unpaired))
+    reading = reading_of(config, config.out, config.seed, config.refuse_unpaired)
+    return prepare(reading.sources({"image": images, "audio": audio}, settings), reading)
 
 
 def train(

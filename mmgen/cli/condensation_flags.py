@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from mmgen.condensation.condenser import Condenser
     from mmgen.condensation.medsynth import MedSynthConfig
-    from mmgen.data.overview import Source
-    from mmgen.data.prepare import PairedData
+    from mmgen.data.loading import PairedData
+    from mmgen.data.sources import Source
     from mmgen.presets import Scale
 
 logger = logging.getLogger(__name__)
@@ -84,9 +84,12 @@ class ImageSetFlags(CachedDataFlags, ABC):
 
     def fitted_to(self, path: Path) -> Self:
         """The same flags with the channels and augmentation of these images where none were given; says which."""
+        from mmgen.data.sources import reading_of
+
         channels, augmentation = self.channels, self.augmentation
         if channels is None:
-            channels = 1 if are_grey(self.source(path, ImageSettings(_LOOK, 3))) else 3
+            (source,) = reading_of(self).sources({IMAGE: path}, {IMAGE: ImageSettings(_LOOK, 3)}).values()
+            channels = 1 if are_grey(source) else 3
         if augmentation is None:
             augmentation = "radiograph" if channels == 1 else "lesion"
         if (channels, augmentation) != (self.channels, self.augmentation):
@@ -103,17 +106,20 @@ class ImageSetFlags(CachedDataFlags, ABC):
 
     def read(self, path: Path, out: Path) -> PairedData:
         """The images of a folder, CSV or published data set, for output in ``out``."""
-        from mmgen.data.prepare import prepare
+        from mmgen.data.loading import prepare
+        from mmgen.data.sources import reading_of
 
-        return prepare({IMAGE: self.source(path, self.images)}, self.preparation(out, self.seed))
+        reading = reading_of(self, out, self.seed)
+        return prepare(reading.sources({IMAGE: path}, {IMAGE: self.images}), reading)
 
 
 def are_grey(source: Source) -> bool:
     """Whether none of some images, all over the set, has a colour; those that cannot be read are passed over."""
     from mmgen.data.decoding import DecodedFiles
     from mmgen.data.overview import read_matched
+    from mmgen.data.sources import Reading
 
-    manifest = read_matched({IMAGE: source}, check_files=False)[IMAGE]
+    manifest = read_matched({IMAGE: source}, Reading(skip_bad=True))[IMAGE]
     rows = np.unique(np.linspace(0, len(manifest) - 1, _LOOKED_AT).round().astype(int))
     files = DecodedFiles(manifest.files, [manifest.paths[row] for row in rows], source.settings, None)
     unreadable = files.fill(progress=False)
@@ -232,9 +238,8 @@ class CondensationFlags(ImageSetFlags):
     ) -> Condenser:
         """An untrained condenser of the training images."""
         from mmgen.condensation.methods import METHODS
-        from mmgen.data.samples import people_in
 
         train, validation = data.splits["train"][IMAGE], data.splits["val"][IMAGE]
-        people = people_in(train, data.manifests[IMAGE])
+        people = train.subject_numbers()
         config = self.settings_of(method, images_per_class)
         return METHODS[method](config, accelerator, train, validation, people, folder, resume, IMAGE)

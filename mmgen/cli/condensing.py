@@ -14,7 +14,7 @@ from mmgen.errors import UserError
 from mmgen.names import MethodName, Selection
 
 if TYPE_CHECKING:
-    from mmgen.data.prepare import PairedData
+    from mmgen.data.loading import PairedData
     from mmgen.models.condensed import CondensedModel
 
 logger = logging.getLogger(__name__)

@@ -81,6 +81,7 @@ def generate(options: Generate) -> None:
 
 def _generate_images(model: CondensedModel, options: Generate, how: OutputOptions) -> tuple[str, ...]:
     """A set of a condensed model; its labels."""
+    from mmgen.data.sources import reading_of
     from mmgen.generation.condensed import from_real_images, write_condensed
 
     unused = ["audio", "mask_ratio", "image_mask_ratio", "audio_mask_ratio", "segments", "paste_visible"]
@@ -98,10 +99,8 @@ def _generate_images(model: CondensedModel, options: Generate, how: OutputOption
             raise UserError(
                 f"{options.model} is a generator that starts from real images; give --images with some of every class."
             )
-        how_read = options.preparation(options.out, options.seed)
-        made = from_real_images(
-            model, options.images, options.per_class, options.seed, options.source, how_read, options.split
-        )
+        reading = reading_of(options, options.out, options.seed)
+        made = from_real_images(model, options.images, options.per_class, options.seed, reading, options.split)
     write_condensed(
         model, options.per_class, options.seed, options.out, how, made=made, chosen_from=options.choose_from
     )
@@ -123,6 +122,7 @@ def _choose(model: CondensedModel, per_class: int, choose_from: int, seed: int) 
 def _generate_tuples(model: CrossModalMAE, options: Generate, how: OutputOptions) -> tuple[str, ...]:
     """A set of a cross-modal masked autoencoder; its labels."""
     from mmgen.artifacts.models import model_digest
+    from mmgen.data.sources import reading_of
     from mmgen.generation.pairs import make_plan, read_sources, write_dataset
 
     if options.choose_from is not None:
@@ -130,7 +130,7 @@ def _generate_tuples(model: CrossModalMAE, options: Generate, how: OutputOptions
     paths = {name: path for name, path in (("image", options.images), ("audio", options.audio)) if path is not None}
     own_ratios = {"image": options.image_mask_ratio, "audio": options.audio_mask_ratio}
     ratios = {name: options.mask_ratio if (own := own_ratios.get(name)) is None else own for name in model.modalities}
-    samples = read_sources(model, paths, options.source, options.preparation(options.out, options.seed), options.split)
+    samples = read_sources(model, paths, reading_of(options, options.out, options.seed), options.split)
     plan = make_plan(
         model, samples, options.per_class, ratios, options.seed, options.paste_visible, segments=options.segments
     )

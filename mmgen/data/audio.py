@@ -11,7 +11,7 @@ import numpy as np
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
 from mmgen.data.formats.sound_files import Sound, read_sound
-from mmgen.errors import UserError
+from mmgen.errors import UserError, refuse_broken_package
 
 AUDIO_SUFFIXES: Collection[str] = frozenset(
     {".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".au", ".webm", ".m4a"}
@@ -50,6 +50,7 @@ def read_audio(path: str | Path, settings: AudioSettings, seconds: float | None 
         with open(path, "rb") as file:
             return _resample(read_sound(file, seconds), settings)
     except (OSError, UnusableFile) as error:
+        refuse_broken_package(error)
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UserError(f"Cannot read sound file {path}: {reason}. Repair or remove it.") from error
 

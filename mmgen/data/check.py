@@ -13,9 +13,10 @@ import numpy as np
 from mmgen.data.decoded import WORTHLESS, Remark
 from mmgen.data.decoding import DecodedFiles, in_threads, remark_text, unusable
 from mmgen.data.manifest import CSV_IN_FOLDER, Manifest, read_manifest
-from mmgen.data.overview import Overview, Source, count_lines, look
+from mmgen.data.overview import Overview, count_lines, look
 from mmgen.data.progress import progress_bar
 from mmgen.data.settings import Settings, suffixes_of
+from mmgen.data.sources import Reading, Source
 from mmgen.errors import UserError, first_few
 
 
@@ -64,18 +65,14 @@ class Findings:
         yield "Training can start." if self.ok else "Training would fail."
 
 
-def check_data(
-    sources: Mapping[str, Source],
-    label_map: Mapping[str, str] | None = None,
-    refuse_unpaired: bool = False,
-    skip_bad: bool = False,
-    seed: int = 0,
-) -> Findings:
+def check_data(sources: Mapping[str, Source], reading: Reading | None = None) -> Findings:
     """Look at labels, splits and subjects, then decode every file and compare their bytes.
 
-    With ``skip_bad`` files that cannot be used are no problem, unless too few are left without them.
+    With ``reading.skip_bad`` files that cannot be used are no problem, unless too few are left without them.
     """
-    findings = Findings(look(sources, label_map, refuse_unpaired, seed=seed, check_files=False))
+    reading = reading or Reading()
+    skip_bad = reading.skip_bad
+    findings = Findings(look(sources, reading, check_files=False))
     overview = findings.overview
     overview.warnings.extend(sentence for source in sources.values() for sentence in _unlisted(source))
     for name, manifest in overview.manifests.items():

@@ -19,7 +19,7 @@ from mmgen.data.files import Files, LocalFiles
 from mmgen.data.progress import progress_bar
 from mmgen.data.settings import DECODER_VERSION, Settings, decode, kind_of, settings_to_dict, slot_shape, value_dtype
 from mmgen.data.threads import in_order, one_thread
-from mmgen.errors import UserError, first_few
+from mmgen.errors import UserError, first_few, refuse_broken_package
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -146,6 +146,7 @@ class DecodedFiles:
             with self.files.open(self.paths[row]) as file:
                 return decode(file, self.settings)
         except (OSError, ValueError) as error:
+            refuse_broken_package(error)
             raise UnusableFile(_reason(error)) from error
 
 

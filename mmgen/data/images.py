@@ -14,7 +14,7 @@ from PIL import Image
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
 from mmgen.data.formats.bounded import open_picture, room_for
 from mmgen.data.formats.dicom import is_dicom, read_dicom
-from mmgen.errors import UserError
+from mmgen.errors import UserError, refuse_broken_package
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm", ".dicom"})
 _FULL_SCALES = (255, 4095, 65535)  # 8, 12 and 16 bits
@@ -93,6 +93,7 @@ def decode_image(file: BinaryIO, settings: ImageSettings) -> Decoded:
     except UnusableFile:
         raise
     except Exception as error:  # damaged files make decoders raise nearly anything
+        refuse_broken_package(error)
         raise UnusableFile(_reason(error)) from error
     return Decoded(pixels[None], remarks | (Remark.BLANK if blank else Remark.NONE))
 

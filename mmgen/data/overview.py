@@ -5,29 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 from mmgen.data.labels import apply_label_map, match_labels
-from mmgen.data.manifest import SPLITS, Columns, Manifest, label_key
-from mmgen.data.reading.layouts import LayoutName, LayoutOptions, read_layout
-from mmgen.data.settings import Settings, kind_of, suffixes_of
+from mmgen.data.manifest import SPLITS, Manifest, label_key
+from mmgen.data.reading.layouts import read_layout
+from mmgen.data.settings import kind_of, suffixes_of
+from mmgen.data.sources import Reading, Source
 from mmgen.data.splits import shared_subjects, with_validation
-from mmgen.errors import UserError, first_few
+from mmgen.errors import EnvironmentProblem, UserError, first_few
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Source:
-    """One modality on disk: a folder, CSV, published layout or shards, and how its files are decoded."""
-
-    path: str | Path
-    settings: Settings
-    columns: Columns = field(default_factory=Columns)
-    layouts: tuple[LayoutName, ...] = ("auto",)
-    layout_options: LayoutOptions = field(default_factory=LayoutOptions)
 
 
 @dataclass
@@ -52,6 +41,8 @@ class Overview:
         """The result of ``step``; its UserError becomes a problem."""
         try:
             return step()
+        except EnvironmentProblem:
+            raise
         except UserError as error:
             self.problems.append(str(error))
             return None
@@ -78,33 +69,23 @@ class Overview:
             raise UserError(" ".join(self.problems))
 
 
-def look(
-    sources: Mapping[str, Source],
-    label_map: Mapping[str, str] | None = None,
-    refuse_unpaired: bool = False,
-    validation_fraction: float = 0.1,
-    seed: int = 0,
-    check_files: bool = True,
-) -> Overview:
+def look(sources: Mapping[str, Source], reading: Reading | None = None, check_files: bool = True) -> Overview:
     """Read, rename, match and split; nothing is raised for what a user can mend, everything is collected.
 
     Args:
         sources: where each modality is.
-        label_map: new names of labels; the empty name leaves a label out.
-        refuse_unpaired: a label that a modality lacks is a problem instead of being left out.
-        validation_fraction: share of the training subjects held out where there is no "val" split.
-        seed: seed of splits.
+        reading: label names, whether a label that a modality lacks is a problem, and how splits are made.
         check_files: a file that a CSV names and that is gone is a problem; otherwise decoding notices it.
     """
-    found = Overview()
-    _read(found, sources, label_map or {}, check_files)
+    found, reading = Overview(), reading or Reading()
+    _read(found, sources, reading.label_map, check_files)
     if found.problems:
         return found
-    _match(found, refuse_unpaired)
+    _match(found, reading.refuse_unpaired)
     if found.problems:
         return found
     for name, manifest in found.manifests.items():
-        split = found.attempt(lambda m=manifest: with_validation(m, validation_fraction, seed))
+        split = found.attempt(lambda m=manifest: with_validation(m, reading.validation_fraction, reading.seed))
         if split is not None:
             found.manifests[name] = split
             found.note_missing_labels(name, split)
@@ -116,14 +97,15 @@ def look(
 
 
 def read_matched(
-    sources: Mapping[str, Source], label_map: Mapping[str, str] | None = None, check_files: bool = True
+    sources: Mapping[str, Source], reading: Reading | None = None, foreign: bool = False
 ) -> dict[str, Manifest]:
     """Manifests of all modalities, renamed and restricted to their common labels; splits stay as they are.
 
-    Warnings are logged; raises UserError with all problems.
+    Warnings are logged; raises UserError with all problems. With ``foreign`` a label that is to be renamed may be
+    missing, which is a warning: it may be that of another set.
     """
-    found = Overview()
-    _read(found, sources, label_map or {}, check_files)
+    found, reading = Overview(), reading or Reading()
+    _read(found, sources, reading.label_map, not reading.skip_bad, foreign)
     found.refuse_problems()
     _match(found, refuse_unpaired=False)
     found.log_warnings()
@@ -143,7 +125,13 @@ def count_lines(name: str, manifest: Manifest) -> Iterator[str]:
         yield f"  {label:<{width}} " + " ".join(f"{by_split.get(column, 0):>9}" for column in columns)
 
 
-def _read(found: Overview, sources: Mapping[str, Source], label_map: Mapping[str, str], check_files: bool) -> None:
+def _read(
+    found: Overview,
+    sources: Mapping[str, Source],
+    label_map: Mapping[str, str],
+    check_files: bool,
+    foreign: bool = False,
+) -> None:
     for name, source in sources.items():
         manifest = found.attempt(
             lambda s=source: read_layout(
@@ -159,6 +147,12 @@ def _read(found: Overview, sources: Mapping[str, Source], label_map: Mapping[str
         if manifest is not None:
             found.manifests[name] = manifest
     if len(found.manifests) == len(sources):
+        if foreign:
+            present = {label_key(label) for manifest in found.manifests.values() for label in manifest.label_names}
+            places = " and ".join(dict.fromkeys(str(source.path) for source in sources.values()))
+            unknown = [old for old in label_map if label_key(old) not in present]
+            found.warnings.extend(f"There is no label '{old}' to rename in {places}." for old in unknown)
+            label_map = {old: new for old, new in label_map.items() if old not in unknown}
         found.manifests = found.attempt(lambda: apply_label_map(found.manifests, label_map)) or found.manifests
 
 

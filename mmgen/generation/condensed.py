@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,8 @@ from mmgen.condensation.condenser import Condenser
 from mmgen.condensation.medsynth import condense
 from mmgen.data.images import ImageSettings
 from mmgen.data.manifest import label_key
-from mmgen.data.overview import Source
-from mmgen.data.prepare import Preparation
 from mmgen.data.samples import Samples
-from mmgen.data.settings import Settings
+from mmgen.data.sources import Reading
 from mmgen.data.threads import one_thread
 from mmgen.data.writing.writer import SyntheticSample
 from mmgen.errors import UserError, first_few
@@ -39,8 +37,7 @@ def from_real_images(
     path: Path,
     images_per_class: int,
     seed: int,
-    source: Callable[[Path, Settings], Source] = Source,
-    how: Preparation | None = None,
+    reading: Reading | None = None,
     split: str | None = "train",
 ) -> Samples:
     """A condensed set of a generator that starts from real images, of random ones of these files; classes are matched
@@ -49,7 +46,7 @@ def from_real_images(
     Raises:
         UserError: a class without images, or files that cannot be read.
     """
-    real = read_sources(generator, {IMAGE: path}, source, how, split)[IMAGE]
+    real = read_sources(generator, {IMAGE: path}, reading, split)[IMAGE]
     own = {label_key(name): label for label, name in enumerate(generator.class_names)}
     classes = np.array([own[label_key(name)] for name in real.label_names])
     labels = classes[real.labels]

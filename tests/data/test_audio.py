@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from decoded_samples import load_samples
 
 from mmgen.data.audio import AUDIO_SUFFIXES, decode_sound, log_mel_segments, read_audio
 from mmgen.data.audio_settings import AudioSettings
@@ -15,7 +16,6 @@ from mmgen.data.decoded import Decoded, Remark, UnusableFile
 from mmgen.data.manifest import read_manifest
 from mmgen.data.mel import log_mel, mel_filterbank
 from mmgen.data.phantoms import phantom_cough
-from mmgen.data.samples import load_samples
 from mmgen.errors import UserError
 
 SETTINGS = AudioSettings()

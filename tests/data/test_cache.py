@@ -16,7 +16,7 @@ import pytest
 
 from mmgen.data import cache as cache_module
 from mmgen.data import decoding
-from mmgen.data.cache import Cache
+from mmgen.data.cache import Cache, parse_size
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
 from mmgen.data.decoding import DecodedArray, DecodedFiles
 from mmgen.data.files import LocalFiles
@@ -409,3 +409,17 @@ class TestKilled:
 
 def test_a_slot_holds_the_most_samples_of_a_file():
     assert slot_shape(SETTINGS) == (1, 1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("20GB", 20 * 10**9), ("1.5 gb", 1_500_000_000), ("500M", 5 * 10**8), ("12", 12), ("2TiB", 2 * 10**12)],
+)
+def test_sizes(text: str, size: int):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1", "1 PB", "GB", "1e9", "1.2.3GB"])
+def test_what_is_no_size_is_refused(text: str):
+    with pytest.raises(UserError, match="write it like 20GB"):
+        parse_size(text)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from decoded_samples import load_samples
 from PIL import Image, ImageOps
 
 from mmgen.data.decoded import Remark, UnusableFile
 from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings, decode_image, read_image
 from mmgen.data.manifest import read_manifest
 from mmgen.data.phantoms import phantom_xray
-from mmgen.data.samples import load_samples
 from mmgen.errors import UserError
 
 GREY = ImageSettings(size=32, channels=1)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from decoded_samples import load_samples
+
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.cache import Cache
 from mmgen.data.images import ImageSettings
 from mmgen.data.manifest import read_manifest
-from mmgen.data.samples import load_samples
 from mmgen.data.settings import suffixes_of
 
 

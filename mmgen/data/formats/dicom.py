@@ -19,6 +19,7 @@ from mmgen.data.decoded import Remark, UnusableFile
 from mmgen.data.formats.bounded import Metered, check_size, room_for
 from mmgen.data.formats.dicom_frames import RGB, YBR, Layout, first_frame
 from mmgen.data.formats.dicom_tags import DAMAGED, Tags, is_kind
+from mmgen.errors import refuse_broken_package
 
 _SYNTAX = 0x00020010
 _SAMPLES, _COLOURS, _PLANAR, _FRAMES, _ROWS, _COLUMNS = (0x00280000 + n for n in (2, 4, 6, 8, 0x10, 0x11))
@@ -49,7 +50,7 @@ def read_dicom(file: BinaryIO, side: int) -> tuple[Image.Image, Remark]:
     """
     try:
         import pydicom  # noqa: F401
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise UnusableFile("DICOM needs pydicom: pip install 'mmgen[dicom]'") from error
     try:
         tags, layout = _read_header(file)
@@ -60,7 +61,8 @@ def read_dicom(file: BinaryIO, side: int) -> tuple[Image.Image, Remark]:
         reason = str(error)
     except MemoryError:
         reason = "it needs more memory than there is"
-    except Exception:  # pydicom's errors may quote values
+    except Exception as error:  # pydicom's errors may quote values
+        refuse_broken_package(error)
         reason = DAMAGED
     raise UnusableFile(reason)  # here, so that no other error is attached to it
 

@@ -144,7 +144,7 @@ def _lossless_jpeg(frame: bytes, layout: Layout) -> np.ndarray:
 
     try:
         import av
-    except ImportError:
+    except ModuleNotFoundError:
         name = layout.syntax.name
         raise UnusableFile(f"it is compressed as {name}, which needs PyAV: pip install 'mmgen[dicom]'") from None
     rows, columns, samples, bits = _jpeg_shape(frame)

@@ -258,7 +258,7 @@ class _AvReader:
     def __init__(self, file: BinaryIO, name: str, demuxer: str) -> None:
         try:
             import av
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             raise UnusableFile(f"{name} needs PyAV: pip install 'mmgen[webm]'") from error
         self._failures = (av.FFmpegError, ValueError)
         self.held = math.inf

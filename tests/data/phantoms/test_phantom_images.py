@@ -11,10 +11,10 @@ from PIL import Image
 from small import digests
 
 from mmgen.data.images import ImageSettings
-from mmgen.data.overview import Source
+from mmgen.data.loading import prepare
 from mmgen.data.phantoms import BRAINS, LESIONS, write_phantom_images, write_phantoms
 from mmgen.data.phantoms import writing as writing_module
-from mmgen.data.prepare import prepare
+from mmgen.data.sources import Source
 from mmgen.errors import UserError
 
 SMALL = {"subjects_per_class": 2, "image_size": 16}
