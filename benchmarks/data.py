@@ -38,7 +38,7 @@ from mmgen.data.manifest import Manifest, read_manifest
 from mmgen.data.phantoms import write_phantoms
 from mmgen.data.progress import progress_bar
 from mmgen.data.samples import samples_of
-from mmgen.data.settings import Settings, suffixes_of
+from mmgen.data.settings import Settings, kind_of
 from mmgen.data.sources import Reading, Source
 from mmgen.training.batches import PairedBatches
 from mmgen.training.loop import Position
@@ -242,7 +242,7 @@ def main() -> None:
             "sounds": (config.audio or phantom_sounds, AudioSettings()),
         }
         for kind, (path, settings) in sources.items():
-            manifest = read_manifest(path, suffixes_of(settings))
+            manifest = read_manifest(path, kind_of(settings).suffixes)
             document[kind] = samples_per_second(manifest, settings, folder / kind, config.rounds)
             logger.info("%s: %s", kind, json.dumps(document[kind], indent=1))
         few = read_manifest(phantom_images, {".png"})

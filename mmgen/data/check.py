@@ -15,7 +15,7 @@ from mmgen.data.decoding import DecodedFiles, in_threads, remark_text, unusable
 from mmgen.data.manifest import CSV_IN_FOLDER, Manifest, read_manifest
 from mmgen.data.overview import Overview, count_lines, look
 from mmgen.data.progress import progress_bar
-from mmgen.data.settings import Settings, suffixes_of
+from mmgen.data.settings import Settings, kind_of
 from mmgen.data.sources import Reading, Source
 from mmgen.errors import UserError, first_few
 
@@ -119,7 +119,7 @@ def _unlisted(source: Source) -> list[str]:
     folder = Path(source.path).expanduser()
     if not (folder / CSV_IN_FOLDER).is_file():
         return []
-    suffixes = tuple(suffixes_of(source.settings))
+    suffixes = tuple(kind_of(source.settings).suffixes)
     try:
         every_row = replace(source.columns, subset=None)
         listed = set(read_manifest(folder, suffixes, every_row, check_files=False).paths)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import warnings
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
@@ -98,22 +97,6 @@ def decode_image(file: BinaryIO, settings: ImageSettings) -> Decoded:
     return Decoded(pixels[None], remarks | (Remark.BLANK if blank else Remark.NONE))
 
 
-def read_image(path: str | os.PathLike[str], settings: ImageSettings) -> np.ndarray:
-    """Read one image as uint8 (C, H, W), values 0..255; see :func:`decode_image`.
-
-    Raises:
-        UserError: if the file is missing, damaged, no image, or too large to be decoded safely.
-    """
-    try:
-        with open(path, "rb") as file:
-            return decode_image(file, settings).values[0]
-    except (OSError, UnusableFile) as error:
-        reason = error if isinstance(error, UnusableFile) else UnusableFile(_reason(error))
-        raise UserError(
-            f"{os.fspath(path)} cannot be read as an image ({reason}); repair it or remove it from the data."
-        ) from reason
-
-
 def _to_size(image: Image.Image, settings: ImageSettings) -> tuple[np.ndarray, bool]:
     """Pixels uint8 (C, H, W) of the settings' size, and whether the whole picture is of one single value."""
     image.load()  # first, for Pillow takes a picture that could not be loaded once for a black one
@@ -187,6 +170,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "it needs more memory than there is"
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # which is to seek where no file goes
-        return {errno.ENOENT: "no such file", errno.EISDIR: "it is a folder"}.get(error.errno, error.strerror.lower())
+        return error.strerror.lower()
     said = " ".join(str(error).split()).rstrip(".")
     return f"damaged: {said[:150]}" if said and isinstance(error, (OSError, ValueError, SyntaxError)) else "damaged"

@@ -22,7 +22,7 @@ from mmgen.data.labels import keep_labels
 from mmgen.data.manifest import SPLITS, Manifest, label_key
 from mmgen.data.overview import count_lines, look, read_matched
 from mmgen.data.samples import ENOUGH, Samples, samples_of
-from mmgen.data.settings import Settings, slot_shape
+from mmgen.data.settings import Settings
 from mmgen.data.sources import Reading, Source
 from mmgen.data.splits import shared_subjects, with_validation
 from mmgen.errors import UserError, first_few
@@ -225,7 +225,7 @@ def _decode(
         UserError: naming all files that cannot be decoded, without ``skip_bad``.
     """
     files = DecodedFiles(manifest.files, manifest.paths, settings, reading.cache)
-    if slot_shape(settings)[0] == 1 and len(manifest) > DECODE_AHEAD and not reading.skip_bad:
+    if files.kind.most_samples(settings) == 1 and len(manifest) > DECODE_AHEAD and not reading.skip_bad:
         logger.info("%d images of '%s' are decoded when they are first read.", len(manifest), name)
         return manifest, files, []
     reasons = files.fill()

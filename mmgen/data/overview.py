@@ -10,7 +10,7 @@ from typing import TypeVar
 from mmgen.data.labels import apply_label_map, match_labels
 from mmgen.data.manifest import SPLITS, Manifest, label_key
 from mmgen.data.reading.layouts import read_layout
-from mmgen.data.settings import kind_of, suffixes_of
+from mmgen.data.settings import kind_of
 from mmgen.data.sources import Reading, Source
 from mmgen.data.splits import shared_subjects, with_validation
 from mmgen.errors import EnvironmentProblem, UserError, first_few
@@ -136,8 +136,8 @@ def _read(
         manifest = found.attempt(
             lambda s=source: read_layout(
                 s.path,
-                kind_of(s.settings),
-                suffixes_of(s.settings),
+                kind_of(s.settings).name,
+                kind_of(s.settings).suffixes,
                 s.layouts,
                 s.columns,
                 s.layout_options,

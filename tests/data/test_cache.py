@@ -8,6 +8,7 @@ import random
 import stat
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import fill_cache
@@ -22,7 +23,7 @@ from mmgen.data.decoding import DecodedArray, DecodedFiles
 from mmgen.data.files import LocalFiles
 from mmgen.data.images import ImageSettings
 from mmgen.data.phantoms import write_phantoms
-from mmgen.data.settings import slot_shape
+from mmgen.data.settings import kind_of
 from mmgen.errors import UserError
 
 SETTINGS = ImageSettings(4)
@@ -48,7 +49,8 @@ class CountingDecoder:
 @pytest.fixture
 def decoder(monkeypatch: pytest.MonkeyPatch) -> CountingDecoder:
     counting = CountingDecoder()
-    monkeypatch.setattr(decoding, "decode", counting)
+    kind = replace(decoding.kind_of(SETTINGS), decode=counting)
+    monkeypatch.setattr(decoding, "kind_of", lambda settings: kind)
     return counting
 
 
@@ -408,7 +410,7 @@ class TestKilled:
 
 
 def test_a_slot_holds_the_most_samples_of_a_file():
-    assert slot_shape(SETTINGS) == (1, 1, 4, 4)
+    assert kind_of(SETTINGS).slot_shape(SETTINGS) == (1, 1, 4, 4)
 
 
 @pytest.mark.parametrize(

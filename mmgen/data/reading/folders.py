@@ -9,10 +9,8 @@ from bisect import bisect_left
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from mmgen.data.files import LocalFiles, RemoteFiles
-from mmgen.data.table import SPLIT_SPELLINGS, Distinct, Manifest, encode_labels, shown, splits_from_paths
+from mmgen.data.table import SPLIT_SPELLINGS, Manifest, encode_labels, shown, splits_from_paths
 from mmgen.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -152,9 +150,7 @@ def read_folder(tree: Tree, suffixes: tuple[str, ...]) -> Manifest:
         )
     paths = sorted(label_of_path)
     _refuse_undecodable(tree, paths)
-    spellings = Distinct()
-    codes = np.array([spellings[label_of_path[path]] for path in paths], dtype=np.int64)
-    labels, label_names = encode_labels(f"{tree.files}", spellings, codes)
+    labels, label_names = encode_labels(f"{tree.files}", [label_of_path[path] for path in paths])
     return Manifest(tree.files, paths, labels, label_names, None, splits_from_paths(paths) if in_splits else None)
 
 

@@ -22,7 +22,6 @@ from mmgen.data.reading.shard_patterns import find_shards
 from mmgen.data.reading.shard_samples import Sample, read_shard
 from mmgen.data.table import (
     Columns,
-    Distinct,
     Manifest,
     encode_labels,
     encode_splits,
@@ -148,16 +147,15 @@ def read_shards(
         raise UserError(f"{what} holds no files that end in {', '.join(accepted)}; give shards of this modality.")
     if not listed.paths:
         raise UserError(f'"{columns.subset}" marks no sample of {what}; write 1 or true in the .json of those to use.')
-    labels, label_names = encode_labels(what, *listed.column("label"))
-    subjects, subject_codes = listed.column("subject")
-    splits, split_codes = listed.column("split")
+    labels, label_names = encode_labels(what, listed.texts["label"])
+    subjects, splits = listed.texts["subject"], listed.texts["split"]
     return Manifest(
         ShardFiles(source, what, listed.shards, listed.paths, np.concatenate(listed.places)),
         listed.paths,
         labels,
         label_names,
-        subjects_or_paths([subjects[code] for code in subject_codes], listed.paths) if any(subjects) else None,
-        encode_splits(f"The split in {what}", splits, split_codes) if any(splits) else splits_from_paths(listed.paths),
+        subjects_or_paths(subjects, listed.paths) if any(subjects) else None,
+        encode_splits(f"The split in {what}", splits) if any(splits) else splits_from_paths(listed.paths),
         np.array(listed.origins, dtype=np.int64),
     )
 
@@ -172,8 +170,8 @@ class _Listed:
     shards: list[Shard] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     places: list[np.ndarray] = field(default_factory=list)  # of each shard (n, 3): its number, offsets, sizes
-    texts: dict[str, Distinct] = field(default_factory=lambda: {role: Distinct() for role in _ROLES})
-    codes: dict[str, list[int]] = field(default_factory=lambda: {role: [] for role in _ROLES})
+    texts: dict[str, list[str]] = field(default_factory=lambda: {role: [] for role in _ROLES})
+    known: dict[str, str] = field(default_factory=dict)
     origins: list[int] = field(default_factory=list)
     n_samples: int = 0
 
@@ -188,11 +186,7 @@ class _Listed:
         places = [(number, sample.offset, sample.size) for sample in samples]
         self.places.append(np.array(places, dtype=np.int64).reshape(-1, 3))
         for role, texts in self.texts.items():
-            self.codes[role].extend(texts[getattr(sample.about, role)] for sample in samples)
-
-    def column(self, role: str) -> tuple[list[str], np.ndarray]:
-        """The distinct texts, and the number of each sample's (n,) int64."""
-        return list(self.texts[role]), np.array(self.codes[role], dtype=np.int64)
+            texts.extend(self.known.setdefault(text, text) for text in (getattr(s.about, role) for s in samples))
 
 
 def _list(
