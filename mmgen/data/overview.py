@@ -50,11 +50,25 @@ class Overview:
     def note_missing_labels(self, name: str, manifest: Manifest) -> list[str]:
         """Add a sentence for every label that a split of a modality lacks, and return those that are new warnings.
 
-        It is a problem, but for a label that only "val" lacks while there is one modality: then a warning.
+        It is a problem, but for a label that only "val" lacks while there is one modality: then a warning. Without any
+        "val" no weights could be chosen, so that is a problem then, too.
         """
-        problems, warnings = _missing_labels(name, manifest, alone=len(self.manifests) == 1)
-        self.problems.extend(problems)
-        fresh = [warning for warning in warnings if warning not in self.warnings]
+        counts_of, fresh = manifest.counts(), []
+        may_lack_val = len(self.manifests) == 1 and any(counts.get("val") for counts in counts_of.values())
+        for label, counts in counts_of.items():
+            lacking = [split for split in SPLITS if not counts.get(split)]
+            if lacking == ["val"] and may_lack_val:
+                fresh.append(
+                    f"The val split of '{name}' has no sample of the label '{label}': it is trained and tested on, but "
+                    "not used for choosing weights."
+                )
+            elif lacking:
+                self.problems.append(
+                    f"The {' and '.join(lacking)} split of '{name}' has no sample of the label '{label}' (it has "
+                    f"{sum(counts.values())} in all); add files, move some over, or leave it out: "
+                    f"--label-map '{label}='."
+                )
+        fresh = [warning for warning in fresh if warning not in self.warnings]
         self.warnings.extend(fresh)
         return fresh
 
@@ -89,7 +103,11 @@ def look(sources: Mapping[str, Source], reading: Reading | None = None, check_fi
         if split is not None:
             found.manifests[name] = split
             found.note_missing_labels(name, split)
-            _warn_of_shared_subjects(found, name, split)
+            if shared := shared_subjects(split):
+                found.warnings.append(
+                    f"{len(shared)} subjects of '{name}' are in more than one split ({first_few(shared, 3)}): results "
+                    "will be too good; split by subject."
+                )
     found.split = not found.problems
     if found.split and len(found.manifests) > 1:
         _warn_of_crossing_subjects(found)
@@ -177,35 +195,6 @@ def _match(found: Overview, refuse_unpaired: bool) -> None:
 def _files_of(manifest: Manifest, label: str) -> int:
     keys = [label_key(name) for name in manifest.label_names]
     return int((manifest.labels == keys.index(label_key(label))).sum()) if label_key(label) in keys else 0
-
-
-def _missing_labels(name: str, manifest: Manifest, alone: bool) -> tuple[list[str], list[str]]:
-    """Problems and warnings; without any "val" no weights could be chosen, so that is a problem ``alone``, too."""
-    problems, warnings = [], []
-    counts_of = manifest.counts()
-    may_lack_val = alone and any(counts.get("val") for counts in counts_of.values())
-    for label, counts in counts_of.items():
-        lacking = [split for split in SPLITS if not counts.get(split)]
-        if lacking == ["val"] and may_lack_val:
-            warnings.append(
-                f"The val split of '{name}' has no sample of the label '{label}': it is trained and tested on, but not "
-                "used for choosing weights."
-            )
-        elif lacking:
-            problems.append(
-                f"The {' and '.join(lacking)} split of '{name}' has no sample of the label '{label}' (it has "
-                f"{sum(counts.values())} in all); add files, move some over, or leave it out: --label-map '{label}='."
-            )
-    return problems, warnings
-
-
-def _warn_of_shared_subjects(found: Overview, name: str, manifest: Manifest) -> None:
-    shared = shared_subjects(manifest)
-    if shared:
-        found.warnings.append(
-            f"{len(shared)} subjects of '{name}' are in more than one split ({first_few(shared, 3)}): results will be "
-            "too good; split by subject."
-        )
 
 
 def _warn_of_crossing_subjects(found: Overview) -> None:
