@@ -114,7 +114,9 @@ def _to_size(image: Image.Image, settings: ImageSettings) -> tuple[np.ndarray, b
         small = small.transpose(_TURNS[orientation])
     pixels = np.asarray(small)
     if deep:
-        pixels = _scale_to_8_bit(pixels, *whole.getextrema(), inverted=_zero_is_white(image))
+        # Pillow inverts only those TIFF files of 8 bits that are stored as a negative.
+        zero_is_white = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0
+        pixels = _scale_to_8_bit(pixels, *whole.getextrema(), zero_is_white)
     # The large picture is looked at only if the small one may come from one value.
     blank = (deep or _single_valued(small)) and _single_valued(whole)
     channels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
@@ -158,11 +160,6 @@ def _orientation(image: Image.Image) -> int:
         return 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)
     except Exception:  # a damaged note beside a picture that may be whole
         return 1
-
-
-def _zero_is_white(image: Image.Image) -> bool:
-    """Whether a TIFF of more than 8 bits is stored as a negative; Pillow inverts those of 8 bits only."""
-    return image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from mmgen.data.labels import apply_label_map, match_labels
+from mmgen.data.labels import apply_label_map, keep_labels, match_labels
 from mmgen.data.manifest import SPLITS, Manifest, label_key
 from mmgen.data.reading.layouts import read_layout
 from mmgen.data.settings import kind_of
@@ -185,16 +185,11 @@ def _match(found: Overview, refuse_unpaired: bool) -> None:
         if refuse_unpaired:
             found.problems.append(f"Label '{label}': {sentence}; add files, or allow to leave labels out.")
         else:
-            count = sum(_files_of(manifest, label) for manifest in before.values())
+            count = sum(len(keep_labels(manifest, [label])) for manifest in before.values())
             found.warnings.append(f"Label '{label}' is left out with its {count} files: {sentence}.")
     names = next(iter(found.manifests.values())).label_names
     if len(names) == 1:
         found.warnings.append(f"'{names[0]}' is the only label: what is made cannot be measured by classification.")
-
-
-def _files_of(manifest: Manifest, label: str) -> int:
-    keys = [label_key(name) for name in manifest.label_names]
-    return int((manifest.labels == keys.index(label_key(label))).sum()) if label_key(label) in keys else 0
 
 
 def _warn_of_crossing_subjects(found: Overview) -> None:

@@ -47,17 +47,20 @@ class FileKind:
         return (self.most_samples(settings), *settings.shape)
 
 
-def _segments(settings: AudioSettings) -> int:
-    return settings.frames // settings.segment_frames
-
-
-_IMAGE = FileKind(
-    "image", ImageSettings, IMAGE_SUFFIXES, np.dtype(np.uint8), lambda _: 1, decode_image, "decoding images"
-)
-_AUDIO = FileKind(
-    "audio", AudioSettings, AUDIO_SUFFIXES, np.dtype(np.float16), _segments, decode_sound, "decoding sound"
-)
-FILE_KINDS: dict[str, FileKind] = {kind.name: kind for kind in (_IMAGE, _AUDIO)}
+FILE_KINDS: dict[str, FileKind] = {
+    "image": FileKind(
+        "image", ImageSettings, IMAGE_SUFFIXES, np.dtype(np.uint8), lambda _: 1, decode_image, "decoding images"
+    ),
+    "audio": FileKind(
+        "audio",
+        AudioSettings,
+        AUDIO_SUFFIXES,
+        np.dtype(np.float16),
+        lambda settings: settings.frames // settings.segment_frames,
+        decode_sound,
+        "decoding sound",
+    ),
+}
 
 
 def kind_of(settings: Settings) -> FileKind:

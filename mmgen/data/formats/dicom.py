@@ -127,17 +127,15 @@ def _shown(pixels: np.ndarray, tags: Tags, layout: Layout) -> Image.Image:
         return Image.fromarray(pixels)
     codes = np.arange(1 << layout.stored)
     values = np.where(codes < len(codes) // 2, codes, codes - len(codes)) if layout.signed else codes
-    table = _colours(values, tags, layout) if layout.colours not in _GREY else _grey_levels(values, tags, layout)
+    if layout.colours in _GREY:
+        table = _grey_levels(values, tags, layout)  # (N,), or through the file's palette (N, 3)
+    else:
+        parts = (_look_up(values, tags, _PALETTE + c, _PALETTE_DATA + c, layout) for c in range(3))
+        table = np.stack([np.rint(255 * part / full).astype(np.uint8) for part, full in parts], axis=1)
     shown = np.empty(pixels.shape + table.shape[1:], np.uint8)
     for row in range(0, len(pixels), _ROWS_AT_ONCE):  # indexing needs eight bytes a pixel
         shown[row : row + _ROWS_AT_ONCE] = table[pixels[row : row + _ROWS_AT_ONCE]]
     return Image.fromarray(shown)
-
-
-def _colours(values: np.ndarray, tags: Tags, layout: Layout) -> np.ndarray:
-    """Values (N,) through the file's palette: uint8 (N, 3)."""
-    parts = [_look_up(values, tags, _PALETTE + colour, _PALETTE_DATA + colour, layout) for colour in range(3)]
-    return np.stack([np.rint(255 * part / full).astype(np.uint8) for part, full in parts], axis=1)
 
 
 def _grey_levels(values: np.ndarray, tags: Tags, layout: Layout) -> np.ndarray:

@@ -216,16 +216,12 @@ def _check_paths(
     odd = [path for path in paths if "\0" in path]
     if odd:
         raise UserError(f"{column} holds NUL characters ({shown(odd)}), which no path has; export the CSV again.")
-    leaving = [] if may_leave else [path for path in paths if ".." in path and _leaves(path)]
-    if leaving:
+    above = [] if may_leave else [path for path in paths if ".." in path]
+    if leaving := [path for path in above if posixpath.normpath(path).partition("/")[0] == ".."]:
         raise UserError(
             f"{column} names {len(leaving)} files outside its folder ({shown(leaving)}); move them below it, or if it "
             "lies on this machine and you trust it name it instead of its folder."
         )
-
-
-def _leaves(path: str) -> bool:
-    return posixpath.normpath(path).partition("/")[0] == ".."
 
 
 def _files_of(column: str, files: LocalFiles | RemoteFiles, paths: list[str], trusted: bool) -> Files:

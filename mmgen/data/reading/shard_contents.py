@@ -199,7 +199,9 @@ def tar_members(file: BinaryIO, length: int) -> Iterator[Member]:
     Raises:
         UnusableFile: it is compressed, cut off, or no sound tar archive.
     """
-    _refuse_compressed(_read(file, 0, min(length, 6), length))
+    start = _read(file, 0, min(length, 6), length)
+    if command := next((command for mark, command in _COMPRESSED.items() if start.startswith(mark)), None):
+        raise UnusableFile(f"it is compressed, and shards must not be: {command} it")
     position, n_members = 0, 0
     name, size = None, None  # from extension headers, for the file after them
     while True:
@@ -208,7 +210,9 @@ def tar_members(file: BinaryIO, length: int) -> Iterator[Member]:
             if length - position > _MOST_PADDING:
                 raise UnusableFile("it goes on after its end mark: are these several archives in one file?")
             return
-        _check_header(header, position)
+        if _number(header[148:156]) != sum(header[:148]) + sum(header[156:]) + 8 * ord(" "):
+            damage = f"the header at byte {position} is damaged" if position else "it is no tar archive"
+            raise UnusableFile(damage)
         kind, own_size = header[156:157], _number(header[124:136])
         data = position + _BLOCK
         if kind in (_LONG_NAME, _LONG_LINK, _PAX, _PAX_OF_ALL):
@@ -246,17 +250,6 @@ def _read(file: BinaryIO, position: int, size: int, length: int) -> bytes:
     if len(data) != size:
         raise UnusableFile("it became shorter while it was read")
     return data
-
-
-def _refuse_compressed(start: bytes) -> None:
-    for mark, command in _COMPRESSED.items():
-        if start.startswith(mark):
-            raise UnusableFile(f"it is compressed, and shards must not be: {command} it")
-
-
-def _check_header(header: bytes, position: int) -> None:
-    if _number(header[148:156]) != sum(header[:148]) + sum(header[156:]) + 8 * ord(" "):
-        raise UnusableFile("it is no tar archive" if position == 0 else f"the header at byte {position} is damaged")
 
 
 def _number(field: bytes) -> int:

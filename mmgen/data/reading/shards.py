@@ -288,7 +288,10 @@ def find_shards(where: str | os.PathLike[str]) -> tuple[LocalFiles | RemoteFiles
         raise UserError(
             f"Shards must be uncompressed .tar archives: unpack {shown(compressed)} with gunzip or the like."
         )
-    above, shards = _relative(list(dict.fromkeys(found)))
+    found = list(dict.fromkeys(found))
+    start = found[0].index("://") + 3 if is_url(found[0]) else 0
+    deepest = posixpath.commonpath([posixpath.dirname(path[start:].partition("?")[0]) for path in found])
+    above, shards = found[0][:start] + deepest, [path[start + len(deepest) :].lstrip("/") for path in found]
     if isinstance(place, Path):
         source: LocalFiles | RemoteFiles = LocalFiles(Path(above))
     elif above.endswith("://"):
@@ -308,13 +311,10 @@ def _find_local(place: Path) -> list[str]:
     if place.is_dir():
         names = sorted(entry.name for entry in place.iterdir() if not entry.name.startswith("."))
         return [(place / name).as_posix() for name in names if name.lower().endswith(".tar")]
-    if place.is_file():
-        return [place.as_posix()]
-    return list(chain.from_iterable(map(_match_local, expand_braces(place.as_posix()))))
-
-
-def _match_local(path: str) -> list[str]:
-    return sorted(glob.glob(path)) if glob.has_magic(path) and not os.path.exists(path) else [path]
+    found = []
+    for path in [place.as_posix()] if place.is_file() else expand_braces(place.as_posix()):
+        found += sorted(glob.glob(path)) if glob.has_magic(path) and not os.path.exists(path) else [path]
+    return found
 
 
 def _match_remote(url: str) -> list[str]:
@@ -323,10 +323,3 @@ def _match_remote(url: str) -> list[str]:
         return [url]
     folder, _, _ = url[: wild.start()].rpartition("/")
     return [f"{folder}/{path}" for path in RemoteFiles(folder).glob(url[len(folder) + 1 :])]
-
-
-def _relative(paths: list[str]) -> tuple[str, list[str]]:
-    """The deepest folder that all paths have above them, and the paths from there on."""
-    start = paths[0].index("://") + 3 if is_url(paths[0]) else 0
-    above = posixpath.commonpath([posixpath.dirname(path[start:].partition("?")[0]) for path in paths])
-    return paths[0][:start] + above, [path[start + len(above) :].lstrip("/") for path in paths]

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from small import digests
@@ -98,15 +99,16 @@ def test_a_killed_run_is_taken_up(
         write_phantoms(root, **SMALL)
     elif earlier:
         write_phantom_images(root, earlier, seed=8, **SMALL)
-    write_file = writing_module._write_file
+    drawing = writing_module.DRAWINGS["brains"]
 
-    def stop(*arguments: object) -> None:
+    def stop(*arguments: object) -> np.ndarray:
         if len(done) == broken_at:
             raise KeyboardInterrupt
-        done.append(write_file(*arguments))
+        done.append(drawing.draw(*arguments))
+        return done[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing_module, "_write_file", stop)
+        patch.setitem(writing_module.DRAWINGS, "brains", drawing._replace(draw=stop))
         with pytest.raises(KeyboardInterrupt):
             write_phantom_images(root, "brains", **SMALL)
     assert json.loads((root / "phantoms.json").read_text())["complete"] is False
