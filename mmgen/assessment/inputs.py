@@ -1,4 +1,4 @@
-"""What an evaluation or an audit reads: synthetic data of any origin, and both sides of the real data."""
+"""The inputs of an evaluation or an audit: synthetic data of any origin, and both sides of the real data."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Phantoms:
     out: Path
     """Folder to write images/ and audio/ into, or the data set itself if it is of one modality."""
     kind: Literal["xrays-and-coughs", "lesions", "brains"] = "xrays-and-coughs"
-    """What to draw: both modalities of one recipe, or the pictures of another."""
+    """Kind of data: both modalities of one recipe, or the pictures of another."""
     subjects_per_class: int = 60
     """Phantom subjects of each label and modality."""
     image_size: int = 128

@@ -99,9 +99,9 @@ class Cache:
 
     def _make_room(self, wanted: Path, needed: int) -> int:
         """Bytes that other stores keep, after removing unused ones until ``needed`` bytes fit, or none is left."""
-        others = [path for path in self.folder.iterdir() if (path / "lock").is_file() and path != wanted]
-        sizes = {path: _size(path / "values.bin") for path in others}
-        for path in sorted(others, key=_last_use):
+        stores = [path for path in self.folder.iterdir() if (path / "lock").is_file() and path != wanted]
+        sizes = {path: _size(path / "values.bin") for path in stores}
+        for path in sorted(stores, key=_last_use):
             if sum(sizes.values()) + needed <= self.limit:
                 break
             if _unused(path):

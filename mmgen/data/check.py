@@ -22,7 +22,7 @@ from mmgen.errors import UserError, first_few
 
 @dataclass(frozen=True)
 class Inspection:
-    """What reading every file of one modality found, by row of its manifest.
+    """Findings of reading every file of one modality, by row of its manifest.
 
     Attributes:
         unusable: why files cannot be decoded.
@@ -126,12 +126,14 @@ def _unlisted(source: Source) -> list[str]:
     except UserError:  # the first look says so, unless it is in rows outside the subset
         return []
     places = (path for path in folder.rglob("*") if path.name.lower().endswith(suffixes) and path.is_file())
-    others = [path for path in places if path.relative_to(folder).as_posix() not in listed and str(path) not in listed]
-    if not others:
+    unlisted = [
+        path for path in places if path.relative_to(folder).as_posix() not in listed and str(path) not in listed
+    ]
+    if not unlisted:
         return []
     return [
-        f"{len(others)} files in {folder} are not in its {CSV_IN_FOLDER} and are not used "
-        f"({first_few((path.relative_to(folder) for path in sorted(others)), 3)})."
+        f"{len(unlisted)} files in {folder} are not in its {CSV_IN_FOLDER} and are not used "
+        f"({first_few((path.relative_to(folder) for path in sorted(unlisted)), 3)})."
     ]
 
 

@@ -50,7 +50,7 @@ class DecodedFiles:
 
     @property
     def kind(self) -> FileKind:
-        """What files these are."""
+        """The kind of these files."""
         return kind_of(self.settings)
 
     def select(self, keep: ArrayLike) -> DecodedFiles:
@@ -197,7 +197,7 @@ def unusable(problems: Sequence[str]) -> str:
 
 
 def remark_text(remarks: Remark) -> str:
-    """What was noticed, in words."""
+    """Remarks in words."""
     words = {
         Remark.BLANK: "blank: one value throughout",
         Remark.SILENT: "silent",

@@ -40,7 +40,7 @@ for _decoder in ("PIL", "pydicom"):
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """What images are turned into: squares of ``size`` pixels with 1 (grey) or 3 (RGB) channels.
+    """The form of decoded images: squares of ``size`` pixels with 1 (grey) or 3 (RGB) channels.
 
     Raises:
         UserError: if the size is not positive or the channels are neither 1 nor 3.
@@ -163,7 +163,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """What to tell about a failure, on one line, without the file's name, which the sentence around it gives."""
+    """The reason of a failure, on one line, without the file's name, which the sentence around it gives."""
     if isinstance(error, MemoryError):
         return "it needs more memory than there is"
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # which is to seek where no file goes

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 DECODE_AHEAD = 100_000
 
 SplitRule = Literal["given", "trained", "cut"]
-"""What a split is: "given" by the data alone; as it was "trained" on, that is without what a recipe holds out where
+"""Meaning of a split: "given" by the data alone; as it was "trained" on, that is without what a recipe holds out where
 there is no "val" split; or, where nothing is split, what a recipe would "cut" the data into."""
 
 

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass
 class Overview:
-    """What a first look at all modalities found.
+    """Findings of a first look at all modalities.
 
     Attributes:
         manifests: rows of each modality that could be read, by name: matched by label and split, as far as that went.

@@ -108,7 +108,7 @@ class Manifest:
         return self.files.open(self.paths[index])
 
     def name(self, index: int) -> str:
-        """What messages call the file of sample ``index``."""
+        """The name in messages of the file of sample ``index``."""
         return self.files.name(self.paths[index])
 
     def select(self, rows: ArrayLike) -> Manifest:

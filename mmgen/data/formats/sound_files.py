@@ -31,7 +31,7 @@ _AV_FORMATS = {b"\x1a\x45\xdf\xa3": ("webm", "matroska"), b"ftyp": ("m4a", "mov"
 
 
 class Sound(NamedTuple):
-    """What a file sounds like.
+    """The sound of a file.
 
     Attributes:
         mono: (samples,) float32, the mean of the channels; full scale is 1.
@@ -176,7 +176,7 @@ def _descriptor(file: BinaryIO) -> tuple[int | None, int]:
 
 
 def _complaint(error: Exception) -> str:
-    """What soundfile or PyAV says, as half a sentence."""
+    """The complaint of soundfile or PyAV as half a sentence."""
     code = getattr(error, "code", 0)
     if code == 1:
         return "it is in no sound format that is known"

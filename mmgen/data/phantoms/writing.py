@@ -43,17 +43,17 @@ Plan = list[tuple[tuple[str, str, str, str], tuple[int, ...]]]  # of every file:
 
 
 def _plan(name: str, labels: Sequence[str], subjects_per_class: int, seed: int) -> Iterator[tuple[tuple, tuple]]:
-    """Every file's manifest row and its seed: (seed, modality, label index, person, number of the file from 1)."""
+    """Every file's manifest row and its seed: (seed, modality, label index, subject, file from 1)."""
     (stream, suffix, _), chosen = DRAWINGS[name], max(1, round(QUARTER * subjects_per_class))
     for index, label in enumerate(labels):
         rng = default_rng([seed, stream, index])
         test, double = (rng.permutation(subjects_per_class)[:chosen].tolist() for _ in range(2))
-        for person in range(subjects_per_class):
-            subject = f"{name}-{index * subjects_per_class + person:05d}"
-            split = "test" if person in test else "train"
-            for number in (1, 2) if person in double else (1,):
+        for subject_number in range(subjects_per_class):
+            subject = f"{name}-{index * subjects_per_class + subject_number:05d}"
+            split = "test" if subject_number in test else "train"
+            for number in (1, 2) if subject_number in double else (1,):
                 path = f"{split}/{label}/{subject}-{number}.{suffix}"
-                yield (path, label, subject, split), (seed, stream, index, person, number)
+                yield (path, label, subject, split), (seed, stream, index, subject_number, number)
 
 
 def _write_modality(folder: Path, name: str, files: Plan, image_size: int) -> None:
@@ -86,7 +86,7 @@ def _earlier_entries(marker: Path) -> tuple[str, ...]:
 
 
 def _make_room(root: Path, entries: Sequence[str]) -> list[Path]:
-    """What an earlier set left in root, to be removed for a set that is to have these entries there.
+    """Files that an earlier set left in root, to be removed for a set that is to have these entries there.
 
     Raises UserError if root holds something else that would be lost, or lie within the new set.
     """

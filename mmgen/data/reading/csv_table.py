@@ -252,12 +252,12 @@ def _without_repetitions(manifest: Manifest, where: str) -> Manifest:
     first: dict[str, int] = {}
     earlier = np.array([first.setdefault(path, row) for row, path in enumerate(manifest.paths)])
     repeated = np.flatnonzero(earlier != np.arange(len(manifest)))
-    for what in ("labels", "subjects", "splits"):
-        values = getattr(manifest, what)
+    for column in ("labels", "subjects", "splits"):
+        values = getattr(manifest, column)
         if values is not None and (differ := values[repeated] != values[earlier[repeated]]).any():
             names = [manifest.paths[row] for row in repeated[differ]]
             raise UserError(
-                f"{where} lists files more than once with different {what} ({shown(dict.fromkeys(names))}); "
+                f"{where} lists files more than once with different {column} ({shown(dict.fromkeys(names))}); "
                 "keep one row a file."
             )
     logger.warning(

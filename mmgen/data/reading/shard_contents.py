@@ -1,4 +1,4 @@
-"""What one WebDataset shard holds: the files in it and where, which belong together, and what is said of them.
+"""The contents of one WebDataset shard: its files and where they are, which belong together, what is said of them.
 
 The standard library's reader of tar archives builds an object for each member and follows chains of headers as deep as
 they go; this one is made for archives from elsewhere: no recursion, bounded names, and every size is checked before it
@@ -29,7 +29,7 @@ _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"
 
 
 class About(NamedTuple):
-    """What a sample's texts say of it; empty where they do not."""
+    """Metadata of a sample from its texts; empty where they do not say."""
 
     label: str = ""
     subject: str = ""
@@ -109,7 +109,7 @@ def _only_file(key: str, files: list[Member], suffixes: Collection[str]) -> Memb
 
 
 def _about(key: str, texts: dict[str, About | str], columns: Columns) -> About | None:
-    """What is said of a sample, None if it is not in the subset."""
+    """Metadata of a sample, None if it is not in the subset."""
     for problem in texts.values():
         if isinstance(problem, str):
             raise UnusableFile(problem)

@@ -60,20 +60,25 @@ class ShardFiles:
 
     Args:
         source: where the archives are.
-        what: what messages call all of them.
+        collection: the name of all of them in messages.
         shards: the archives.
         paths: n paths.
         places: (n, 3) int64, each file's shard, offset and size.
     """
 
     def __init__(
-        self, source: LocalFiles | RemoteFiles, what: str, shards: list[Shard], paths: list[str], places: np.ndarray
+        self,
+        source: LocalFiles | RemoteFiles,
+        collection: str,
+        shards: list[Shard],
+        paths: list[str],
+        places: np.ndarray,
     ) -> None:
-        self._source, self._what, self._shards, self._places = source, what, shards, places
+        self._source, self._collection, self._shards, self._places = source, collection, shards, places
         self._rows = dict(zip(paths, range(len(paths)), strict=True))
 
     def __str__(self) -> str:
-        return self._what
+        return self._collection
 
     def open(self, path: str) -> BinaryIO:
         """See :class:`~mmgen.data.files.Files`. Raises OSError, too, if the archive was written anew since."""
@@ -108,7 +113,7 @@ class ShardFiles:
 
     def _place(self, path: str) -> tuple[Shard, int, int]:
         if path not in self._rows:
-            raise FileNotFoundError(f"{self._what} holds no {shown([path])}")
+            raise FileNotFoundError(f"{self._collection} holds no {shown([path])}")
         number, offset, size = self._places[self._rows[path]].tolist()
         return self._shards[number], offset, size
 
@@ -141,28 +146,30 @@ def read_shards(
             several files of the modality, with texts that are no JSON or too large.
     """
     columns = columns or Columns()
-    what = without_secrets(os.fspath(where))
+    collection = without_secrets(os.fspath(where))
     if columns.path is not None:
-        raise UserError(f"{what} holds shards, which have no path column ('{columns.path}'); leave it out.")
+        raise UserError(f"{collection} holds shards, which have no path column ('{columns.path}'); leave it out.")
     accepted = tuple(sorted(suffix.lower() for suffix in suffixes))
     try:
         source, shard_paths = find_shards(where)
     except OSError as error:
-        raise UserError(f"{what} cannot be looked up ({error}); check it, and whether you may read it.") from None
-    listed = _list(source, shard_paths, what, accepted, columns, progress)
+        raise UserError(f"{collection} cannot be looked up ({error}); check it, and whether you may read it.") from None
+    listed = _list(source, shard_paths, collection, accepted, columns, progress)
     if not listed.n_samples:
-        raise UserError(f"{what} holds no files that end in {', '.join(accepted)}; give shards of this modality.")
+        raise UserError(f"{collection} holds no files that end in {', '.join(accepted)}; give shards of this modality.")
     if not listed.paths:
-        raise UserError(f'"{columns.subset}" marks no sample of {what}; write 1 or true in the .json of those to use.')
-    labels, label_names = encode_labels(what, listed.texts["label"])
+        raise UserError(
+            f'"{columns.subset}" marks no sample of {collection}; write 1 or true in the .json of those to use.'
+        )
+    labels, label_names = encode_labels(collection, listed.texts["label"])
     subjects, splits = listed.texts["subject"], listed.texts["split"]
     return Manifest(
-        ShardFiles(source, what, listed.shards, listed.paths, np.concatenate(listed.places)),
+        ShardFiles(source, collection, listed.shards, listed.paths, np.concatenate(listed.places)),
         listed.paths,
         labels,
         label_names,
         subjects_or_paths(subjects, listed.paths) if any(subjects) else None,
-        encode_splits(f"The split in {what}", splits) if any(splits) else splits_from_paths(listed.paths),
+        encode_splits(f"The split in {collection}", splits) if any(splits) else splits_from_paths(listed.paths),
         np.array(listed.origins, dtype=np.int64),
     )
 
@@ -199,7 +206,7 @@ class _Listed:
 def _list(
     source: LocalFiles | RemoteFiles,
     paths: list[str],
-    what: str,
+    collection: str,
     suffixes: tuple[str, ...],
     columns: Columns,
     progress: bool,
@@ -227,11 +234,13 @@ def _list(
             problems.extend(f"{name}: {problem}" for problem in faulty)
     if damaged:
         raise UserError(
-            f"{len(damaged)} of {len(paths)} shards of {what} cannot be used ({shown(damaged)}); "
+            f"{len(damaged)} of {len(paths)} shards of {collection} cannot be used ({shown(damaged)}); "
             "fetch or write them again."
         )
     if problems:
-        raise UserError(f"{len(problems)} samples of {what} cannot be used ({shown(problems)}); repair or remove them.")
+        raise UserError(
+            f"{len(problems)} samples of {collection} cannot be used ({shown(problems)}); repair or remove them."
+        )
     return listed
 
 

@@ -1,4 +1,4 @@
-"""What the readers of published layouts share: options, a layout's description, tables and the files these name."""
+"""Shared by the readers of published layouts: options, a layout's description, tables and the files these name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LayoutOptions:
-    """What is taken from published data sets.
+    """Choices among the records of published data sets.
 
     Attributes:
         cough_detected: COUGHVID: least probability, 0..1, that a recording holds a cough.
