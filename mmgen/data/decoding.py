@@ -149,9 +149,11 @@ class DecodedFiles:
         try:
             with self.files.open(self.paths[row]) as file:
                 return self.kind.decode(file, self.settings)
-        except (OSError, ValueError) as error:
+        except Exception as error:
             refuse_broken_package(error)
-            raise UnusableFile(_reason(error)) from error
+            if isinstance(error, OSError | ValueError):
+                raise UnusableFile(_reason(error)) from error
+            raise
 
 
 class DecodedArray:
