@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from importlib.metadata import requires
 from traceback import walk_tb
+from types import ModuleType
 
 # Where the name that is imported is not the name that is installed.
 _DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
@@ -44,7 +45,12 @@ def _failed_import(error: BaseException) -> str | None:
         package = str(frame.f_globals.get("__name__")).partition(".")[0]
         if frame.f_code.co_name == "<module>" and package not in ("mmgen", "__main__"):
             return package
-    package = str(getattr(error, "name", None) or "").partition(".")[0] if isinstance(error, ImportError) else ""
+    name: object = None
+    if isinstance(error, ImportError):
+        name = error.name
+    elif isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):  # half a package, or another release
+        name = error.obj.__name__
+    package = str(name or "").partition(".")[0]
     return package if package not in ("", "mmgen") else None
 
 

@@ -82,7 +82,9 @@ class DecodedFiles:
             return None
 
         with one_thread():  # the threads are ours
-            found = progress_bar(in_threads(look, order), total=n, description=self.kind.progress, quiet=not progress)
+            # The first alone: threads that import a broken package at once get half of it, and lose the reason.
+            looks = chain(map(look, order[:1]), in_threads(look, order[1:]))
+            found = progress_bar(looks, total=n, description=self.kind.progress, quiet=not progress)
             return dict(sorted(problem for problem in found if problem))
 
     def read(self, rows: np.ndarray, parts: np.ndarray) -> np.ndarray:
