@@ -10,8 +10,9 @@ from typing import Literal, get_args
 from mmgen.data.files import RemoteFiles
 from mmgen.data.manifest import CSV_IN_FOLDER, read_manifest
 from mmgen.data.reading.folders import LocalTree, RemoteTree, read_folder
-from mmgen.data.reading.layouts import coronahack, coswara, coughvid, isic2019
+from mmgen.data.reading.layouts.pictures import CORONAHACK, ISIC2019
 from mmgen.data.reading.layouts.published import LayoutOptions, Published
+from mmgen.data.reading.layouts.recordings import COSWARA, COUGHVID
 from mmgen.data.table import Columns, Manifest, shown
 from mmgen.data.urls import locate, without_secrets
 from mmgen.errors import UserError
@@ -23,10 +24,10 @@ logger = logging.getLogger(__name__)
 LayoutName = Literal["auto", "folders", "csv", "coronahack", "coughvid", "coswara", "isic2019"]
 
 _PUBLISHED: dict[LayoutName, Published] = {
-    "coronahack": coronahack.LAYOUT,
-    "coughvid": coughvid.LAYOUT,
-    "coswara": coswara.LAYOUT,
-    "isic2019": isic2019.LAYOUT,
+    "coronahack": CORONAHACK,
+    "coughvid": COUGHVID,
+    "coswara": COSWARA,
+    "isic2019": ISIC2019,
 }
 
 
