@@ -33,13 +33,13 @@ from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.cache import Cache
 from mmgen.data.decoding import DecodedArray, DecodedFiles
 from mmgen.data.images import ImageSettings
+from mmgen.data.loading import prepare
 from mmgen.data.manifest import Manifest, read_manifest
-from mmgen.data.overview import Source
 from mmgen.data.phantoms import write_phantoms
-from mmgen.data.prepare import Preparation, prepare
 from mmgen.data.progress import progress_bar
 from mmgen.data.samples import samples_of
-from mmgen.data.settings import Settings, suffixes_of
+from mmgen.data.settings import Settings, kind_of
+from mmgen.data.sources import Reading, Source
 from mmgen.training.batches import PairedBatches
 from mmgen.training.loop import Position
 
@@ -194,7 +194,7 @@ def start_up(csv: Path, batches: int) -> dict[str, Any]:
     """Seconds and memory of opening a manifest as recipes do and reading training batches."""
     before = memory_mb()
     start = time.perf_counter()
-    data = prepare({"image": Source(csv, ImageSettings())}, Preparation(cache=Cache(csv.parent / "cache", 10**9)))
+    data = prepare({"image": Source(csv, ImageSettings())}, Reading(cache=Cache(csv.parent / "cache", 10**9)))
     prepared = time.perf_counter() - start
     train = PairedBatches(data.splits["train"], BATCH, seed=0)
     train.batch(Position(0, 0, 0))
@@ -242,7 +242,7 @@ def main() -> None:
             "sounds": (config.audio or phantom_sounds, AudioSettings()),
         }
         for kind, (path, settings) in sources.items():
-            manifest = read_manifest(path, suffixes_of(settings))
+            manifest = read_manifest(path, kind_of(settings).suffixes)
             document[kind] = samples_per_second(manifest, settings, folder / kind, config.rounds)
             logger.info("%s: %s", kind, json.dumps(document[kind], indent=1))
         few = read_manifest(phantom_images, {".png"})

@@ -19,9 +19,10 @@ import numpy as np
 
 from mmgen.artifacts.provenance import machine
 from mmgen.cli.config import parse_config
-from mmgen.data.prepare import PairedData, Source, prepare
+from mmgen.data.loading import PairedData, prepare
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
+from mmgen.data.sources import Source
 from mmgen.evaluation.utility import UtilityConfig, train_and_test
 from mmgen.generation.pairs import generate_pairs
 from mmgen.models.cross_modal_mae import CrossModalMAE

@@ -27,8 +27,9 @@ from mmgen.condensation.condenser import Length, to_samples
 from mmgen.condensation.medsynth import MedSynth, MedSynthConfig
 from mmgen.condensation.methods import preset
 from mmgen.condensation.representatives import representatives
-from mmgen.data.prepare import prepare
-from mmgen.data.samples import Samples, people_in
+from mmgen.data.loading import prepare
+from mmgen.data.samples import Samples
+from mmgen.data.sources import reading_of
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.evaluation.training_sets import random_subset
@@ -133,12 +134,12 @@ def run(config: Variants) -> dict[str, Any]:
         raise UserError("--data names no images; give a folder with a subfolder for each label, or a CSV.")
     form = image_settings(config.budget, config.image_size, config.channels)
     fit = Run(make_accelerator(config.mixed_precision), seed=config.seed)
-    config = fitted_to(config, config.source(config.data, form))
-    source = config.source(config.data, image_settings(config.budget, config.image_size, config.channels))
-    # No decoded images beside results.
-    data = prepare({IMAGE: source}, config.preparation(Path("runs/medsynth_variants"), config.seed))
+    reading = reading_of(config, Path("runs/medsynth_variants"), config.seed)  # no decoded images beside results
+    config = fitted_to(config, reading.sources({IMAGE: config.data}, {IMAGE: form})[IMAGE])
+    form = image_settings(config.budget, config.image_size, config.channels)
+    data = prepare(reading.sources({IMAGE: config.data}, {IMAGE: form}), reading)
     everything = data.splits["train"][IMAGE]
-    subjects = people_in(everything, data.manifests[IMAGE])
+    subjects = everything.subject_numbers()
     held = subjects_apart(everything, subjects, config.held_out, config.seed)
     train, test = everything.select(~held), everything.select(held).at_most()
     subjects = None if subjects is None else subjects[~held]

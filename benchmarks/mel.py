@@ -30,8 +30,9 @@ from threadpoolctl import threadpool_limits
 from mmgen.artifacts.provenance import machine, package_versions
 from mmgen.cli.config import parse_config
 from mmgen.cli.main import run_command
-from mmgen.data.audio import AUDIO_SUFFIXES, read_audio
+from mmgen.data.audio import AUDIO_SUFFIXES, resampled
 from mmgen.data.audio_settings import AudioSettings
+from mmgen.data.formats.sound_files import read_sound
 from mmgen.data.mel import log_mel, mel_filterbank, mel_to_waveform
 from mmgen.data.phantoms import write_phantoms
 from mmgen.data.progress import progress_bar
@@ -75,7 +76,8 @@ def read_clips(folder: Path, config: MelBenchmark) -> list[np.ndarray]:
     waves: list[np.ndarray] = []
     # Evenly from the whole folder, whose beginning may be one label.
     for path in files[:: max(1, len(files) // (4 * config.clips))]:
-        waves.append(read_audio(path, SETTINGS))
+        with path.open("rb") as file:
+            waves.append(resampled(read_sound(file), SETTINGS))
     sound = np.concatenate(waves) if waves else np.empty(0, np.float32)
     clips = list(sound[: len(sound) // length * length].reshape(-1, length)[: config.clips])
     if not clips:

@@ -43,8 +43,9 @@ from mmgen.cli.condensation_flags import ImageSetFlags
 from mmgen.cli.config import parse_config, refuse_below_one
 from mmgen.cli.main import run_command
 from mmgen.data.images import ImageSettings
-from mmgen.data.prepare import PairedData, prepare
+from mmgen.data.loading import PairedData, prepare
 from mmgen.data.samples import Samples
+from mmgen.data.sources import reading_of
 from mmgen.data.writing.atomic import new_file
 from mmgen.data.writing.unfinished import alone_in
 from mmgen.errors import UserError
@@ -256,12 +257,12 @@ def measure(config: Table1) -> None:
     run = Run(make_accelerator(config.mixed_precision), config.out, True, config.seed)
     if run.accelerator.num_processes > 1:
         raise UserError("This benchmark runs in one process; start it with python instead of accelerate launch.")
-    config = fitted_to(config, config.source(config.data, config.form))
+    reading = reading_of(config, config.out, config.seed)
+    config = fitted_to(config, reading.sources({IMAGE: config.data}, {IMAGE: config.form})[IMAGE])
     settings = config.settings(run.accelerator)
     with alone_in(config.out):
         refuse_others(config.out, settings)  # before the data are read
-        source = config.source(config.data, config.form)
-        data = prepare({IMAGE: source}, config.preparation(config.out, config.seed))
+        data = prepare(reading.sources({IMAGE: config.data}, {IMAGE: config.form}), reading)
         settings["data_fingerprint"] = data.fingerprints[IMAGE]
         refuse_others(config.out, settings)
         data.write_skipped(config.out / "skipped_files.csv")

@@ -21,7 +21,7 @@ from mmgen.condensation.condenser import image_modality, to_samples
 from mmgen.condensation.medsynth import MedSynth, MedSynthConfig, condense
 from mmgen.condensation.methods import METHODS, make_condenser, preset
 from mmgen.condensation.representatives import chosen_set
-from mmgen.data.prepare import PairedData
+from mmgen.data.loading import PairedData
 from mmgen.data.samples import Samples
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from mmgen.version import __version__ as __version__
 
 # Threads of torch that wait by spinning make a training many times slower as soon as anything else uses the cores. Read
 # when torch is loaded, so this helps where mmgen is imported first; a value of the user's own is kept.
@@ -14,8 +15,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Pillow's pieces of a large picture would otherwise stay with the thread that decoded it; larger ones go back to the
 # system. Read when Pillow is loaded.
 os.environ.setdefault("PILLOW_BLOCK_SIZE", "128m")
-
-__version__ = version("mmgen")
 
 # Imported on first use, so that `import mmgen` does not wait for torch.
 _EXPORTS = {

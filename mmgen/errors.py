@@ -2,11 +2,56 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from importlib.metadata import requires
+from traceback import walk_tb
+from types import ModuleType
+
+# Where the name that is imported is not the name that is installed.
+_DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
 
 
 class UserError(ValueError):
     """Wrong input or settings: the message is one clear sentence naming the file, label or value and the way out."""
+
+
+class EnvironmentProblem(UserError):  # noqa: N818
+    """A package or a variable of the environment is at fault, and none of the user's files."""
+
+
+def refuse_broken_package(error: BaseException) -> None:
+    """Raise :class:`EnvironmentProblem` with the package and the way out if ``error`` comes from an import.
+
+    Whatever may fail because of a file asks this first: a package that does not load is no fault of the file.
+    """
+    if isinstance(error, EnvironmentProblem):
+        raise error
+    if (package := _failed_import(error)) is None:
+        return
+    name = _DISTRIBUTIONS.get(package, package)
+    wanted = [found for text in requires("mmgen") or () if (found := re.match(r"([\w.-]+)([^;\[]*)", text))]
+    versions = next((found[2].replace(" ", "") for found in wanted if found[1].lower() == name.lower()), "")
+    reason = " ".join(str(error).split()).rstrip(".")
+    raise EnvironmentProblem(
+        f"The package {name} does not load ({reason or type(error).__name__}); mend it: "
+        f"pip install --force-reinstall --no-deps '{name}{versions}'"
+    ) from error
+
+
+def _failed_import(error: BaseException) -> str | None:
+    """The package whose code was being imported, or was not there, when the error was raised; None for others."""
+    for frame, _ in walk_tb(error.__traceback__):
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if frame.f_code.co_name == "<module>" and package not in ("mmgen", "__main__"):
+            return package
+    name: object = None
+    if isinstance(error, ImportError):
+        name = error.name
+    elif isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):  # half a package, or another release
+        name = error.obj.__name__
+    package = str(name or "").partition(".")[0]
+    return package if package not in ("", "mmgen") else None
 
 
 def first_few(names: Iterable[object], limit: int = 5) -> str:

@@ -30,9 +30,9 @@ from mmgen.cli.config import parse_config, refuse_below_one
 from mmgen.cli.main import run_command
 from mmgen.condensation.medsynth import MedSynth
 from mmgen.condensation.methods import make_condenser, settings_of
+from mmgen.data.loading import PairedData, prepare
 from mmgen.data.phantoms import write_phantom_images
-from mmgen.data.prepare import PairedData, prepare
-from mmgen.data.samples import people_in
+from mmgen.data.sources import reading_of
 from mmgen.evaluation.report.media import ReportMedia
 from mmgen.generation.plan import plan_of_fit
 from mmgen.generation.writing import OutputOptions, write_dataset
@@ -91,7 +91,7 @@ def evaluate(
         model.sample_phase1,
         model.backbone,
         config.seed,
-        people_in(test, data.manifests[IMAGE]),
+        test.subject_numbers(),
     )
     how = replace(scale.utility, augmentation={IMAGE: config.augmentation or "none"})
     how = how if config.utility_seeds is None else replace(how, seeds=config.utility_seeds)
@@ -155,9 +155,10 @@ def carry_out(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
             with run.accelerator.main_process_first():
                 path = write_phantom_images(out / "phantoms", phantoms, seed=config.seed)
             logger.info("Phantom data: %s", path)
-        config = fitted_to(config, config.source(path, form))
+        reading = reading_of(config, out, config.seed)
+        config = fitted_to(config, reading.sources({IMAGE: path}, {IMAGE: form})[IMAGE])
         form = image_settings(config.preset, config.image_size, config.channels)
-        data = prepare({IMAGE: config.source(path, form)}, config.preparation(out, config.seed))
+        data = prepare(reading.sources({IMAGE: path}, {IMAGE: form}), reading)
         model = make_condenser("medsynth", settings_of("medsynth", config), run, data)
     begin_run(run, config_to_dict(config) | {"fit": config_to_dict(model.config)}, data, MedSynth.stages)
 

@@ -27,8 +27,9 @@ from mmgen.assessment.subject import Subject
 from mmgen.cli.config import parse_config, refuse_below_one
 from mmgen.cli.data_flags import CachedDataFlags
 from mmgen.cli.main import run_command
+from mmgen.data.loading import PairedData, prepare
 from mmgen.data.phantoms import write_phantoms
-from mmgen.data.prepare import PairedData, prepare
+from mmgen.data.sources import reading_of
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.errors import UserError
 from mmgen.generation.plan import make_plan
@@ -114,9 +115,8 @@ def read_data(config: Recipe, run: Run) -> PairedData:
         with run.accelerator.main_process_first():
             images, audio = write_phantoms(config.out / "phantoms", seed=config.seed)
         logger.info("Phantom data: %s, %s", images, audio)
-    settings = config.sizes.settings
-    sources = {name: config.source(path, settings[name]) for name, path in (("image", images), ("audio", audio))}
-    return prepare(sources, config.preparation(config.out, config.seed, config.refuse_unpaired))
+    reading = reading_of(config, config.out, config.seed, config.refuse_unpaired)
+    return prepare(reading.sources({"image": images, "audio": audio}, config.sizes.settings), reading)
 
 
 def train(config: Recipe, data: PairedData, names: Sequence[str], run: Run) -> CrossModalMAE:

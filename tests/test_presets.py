@@ -12,9 +12,9 @@ from mmgen.cli.condensation_flags import CondensationFlags
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.colour import are_grey
 from mmgen.data.images import ImageSettings
+from mmgen.data.loading import prepare
 from mmgen.data.overview import Source
 from mmgen.data.phantoms import write_phantom_images
-from mmgen.data.prepare import prepare
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings, settings_from_dict
 from mmgen.errors import UserError

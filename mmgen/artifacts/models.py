@@ -192,4 +192,6 @@ def model_settings(model: GenerativeModel) -> dict[str, Settings]:
         raise UserError(
             f"The model does not say how {missing} were decoded (preprocessing in config.json); train it with a recipe."
         )
-    return {name: settings_from_dict(model.preprocessing[name]) for name in model.preprocessing}
+    # In the order of the model: config.json is sorted by name.
+    names = getattr(model, "modalities", None) or model.preprocessing
+    return {name: settings_from_dict(model.preprocessing[name]) for name in names}

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from mmgen.data.prepare import PairedData
+from mmgen.data.loading import PairedData
 from mmgen.errors import UserError
 from mmgen.training.engine import peak_memory_mb
 from mmgen.training.run import Run

@@ -14,15 +14,17 @@ from mmgen.artifacts.models import model_digest
 from mmgen.assessment.inputs import (
     DOCUMENT,
     Paths,
-    Reading,
     modality_of,
     parse_paths,
+    read_sides,
+    side_of,
 )
 from mmgen.assessment.shown import pairs_figure
 from mmgen.assessment.subject import Subject, synthetic_samples, threat_of
 from mmgen.data.images import ImageSettings
-from mmgen.data.prepare import PairedData
-from mmgen.data.samples import Samples, people_of
+from mmgen.data.loading import PairedData
+from mmgen.data.samples import Samples
+from mmgen.data.sources import Reading
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.evaluation.fidelity.features import make_extractor
@@ -99,7 +101,7 @@ def audit(
     Args:
         what: a run, a model, a data set of this library, or a folder by label or CSV of any synthetic files.
         members: the real data that it was made from: a path, or one for each modality. Of data with splits
-            ``members_split`` is used, see :meth:`Reading.side`.
+            ``members_split`` is used, see :func:`read_side`.
         non_members: real data of the same kind that no training has seen; of data with splits ``non_members_split``.
         out: folder for ``privacy.json`` and what is kept of the results.
         modalities: which ones, all if empty.
@@ -119,7 +121,7 @@ def audit(
     paths = [
         parse_paths(given, names, flag) for given, flag in ((members, "--members"), (non_members, "--non-members"))
     ]
-    sides = reading.sides(*paths, subject.settings, (members_split, non_members_split))
+    sides = read_sides(*paths, subject.settings, (members_split, non_members_split), reading)
     folder = None if out is None else Path(out)
     found = audit_subject(subject, *sides, folder, features, fast, leave_out_shared, seed, thresholds, reading)
     return found
@@ -133,7 +135,7 @@ def audit_run(
     Members are the training samples, non-members the test samples of ``data`` without what both have in common. An
     audit that is impossible on these data is not an end of the run: the section then says why.
     """
-    sides = [side_of(data, split) for split in ("train", "test")]
+    sides = [side_of(data.splits[split]) for split in ("train", "test")]
     try:
         found = audit_subject(subject, *sides, folder, fast=fast, leave_out_shared=True, seed=seed)
     except UserError as error:
@@ -148,12 +150,6 @@ def audit_run(
     for verdict in found.verdicts:
         logger.info("%s", verdict.line)
     return dict(found.privacy), found.media()
-
-
-def side_of(data: PairedData, split: str) -> Side:
-    """One split of prepared data with the names of whose samples they are."""
-    samples = data.splits[split]
-    return Side(samples, {name: people_of(samples[name], data.manifests[name]) for name in samples})
 
 
 def audit_subject(

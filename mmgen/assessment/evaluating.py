@@ -15,10 +15,10 @@ from mmgen.artifacts.models import load_model, model_digest
 from mmgen.assessment.inputs import (
     DOCUMENT,
     Paths,
-    Reading,
     data_sets_of,
     modality_of,
     parse_paths,
+    read_sides,
     read_synthetic,
     synthetic_settings,
 )
@@ -27,6 +27,7 @@ from mmgen.data.labels import align_labels
 from mmgen.data.manifest import label_key
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
+from mmgen.data.sources import Reading
 from mmgen.errors import UserError, first_few
 from mmgen.evaluation.fidelity.features import OWN, Extractor, make_extractor
 from mmgen.evaluation.fidelity.measure import measure_fidelity
@@ -140,7 +141,7 @@ def evaluate(
     made, settings = _read_sets(Path(synthetic), modalities, reading)
     names = list(settings)
     paths = [parse_paths(given, names, flag) for given, flag in ((real, "--real"), (test, "--test"))]
-    train, held_out = reading.sides(*paths, settings, (real_split, test_split))
+    train, held_out = read_sides(*paths, settings, (real_split, test_split), reading)
     held_out = unseen(train, held_out)
     measured = Measured(None if out is None else Path(out) / "measured")
     sections: dict[str, Any] = {"data": {}, "utility": {}, "fidelity": {}}
@@ -281,7 +282,7 @@ def _read_sets(
     if path.is_dir() and not (path / DOCUMENT).is_file():
         sets = list(data_sets_of(path).values()) or [path]
     settings = synthetic_settings(sets[0], modalities)
-    read = [read_synthetic(folder, settings, reading.how.label_map, reading.how.skip_bad) for folder in sets]
+    read = [read_synthetic(folder, settings, reading.label_map, reading.skip_bad) for folder in sets]
     largest = max(read, key=lambda found: len(next(iter(found.values()))))
     if empty := [name for name, samples in largest.items() if not len(samples)]:
         raise UserError(f"{path} holds no samples of {first_few(empty)}; nothing can be measured.")

@@ -1,11 +1,9 @@
-"""What an evaluation or an audit reads: synthetic data of any origin, and both sides of the real data."""
+"""The inputs of an evaluation or an audit: synthetic data of any origin, and both sides of the real data."""
 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -15,21 +13,17 @@ from mmgen.data.audio import AUDIO_SUFFIXES
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.decoded import UnusableFile
 from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings
-from mmgen.data.labels import apply_label_map, match_labels, rename_labels
-from mmgen.data.manifest import Manifest, label_key, read_manifest
-from mmgen.data.overview import Source, read_matched
-from mmgen.data.prepare import Preparation, decode_files
-from mmgen.data.samples import Samples, people_of, samples_of
+from mmgen.data.labels import rename_labels
+from mmgen.data.loading import load
+from mmgen.data.manifest import read_manifest
+from mmgen.data.samples import Samples, channel_statistics
 from mmgen.data.settings import Settings, settings_from_dict
-from mmgen.data.splits import with_validation
-from mmgen.data.statistics import channel_statistics
+from mmgen.data.sources import Reading
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.unfinished import INCOMPLETE
-from mmgen.errors import UserError
+from mmgen.errors import UserError, refuse_broken_package
 from mmgen.evaluation.privacy.sides import Side
 from mmgen.models.modality import Modality
-
-logger = logging.getLogger(__name__)
 
 DOCUMENT = "dataset.json"
 # Where phantoms and many collections keep a modality.
@@ -39,57 +33,41 @@ LARGEST_SIDE, SMALLEST_SIDE = 224, 8
 Paths = str | Path | Mapping[str, str | Path] | Sequence[str]
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How real data are read.
+def read_sides(
+    first: Mapping[str, Path],
+    second: Mapping[str, Path],
+    settings: Mapping[str, Settings],
+    splits: tuple[str, str],
+    reading: Reading,
+) -> tuple[Side, Side]:
+    """:func:`read_side` of each; data without splits that are named for both are split as a recipe splits them."""
+    same = {name: path.resolve() for name, path in first.items()} == {n: p.resolve() for n, p in second.items()}
+    one, other = (
+        read_side(paths, settings, split, reading, same) for paths, split in zip((first, second), splits, strict=True)
+    )
+    return one, other
 
-    Attributes:
-        source: what a path and settings become; says which layout and columns there are.
-        how: label names, bad files and cache.
-        seed: of the validation part that a training with this seed holds out; it is not read as training data.
+
+def read_side(
+    paths: Mapping[str, Path], settings: Mapping[str, Settings], split: str, reading: Reading, cut: bool = False
+) -> Side:
+    """Samples of each modality with the names of whose they are.
+
+    Where the data have splits, ``split`` is read, otherwise everything, or with ``cut`` the part that a recipe with
+    the reading's seed makes ``split``. "train" is what a recipe with this seed would train on: without the part that it
+    holds out where there is no "val" split; "val" is that part.
+
+    Raises:
+        UserError: data that cannot be read, or lack the split.
     """
+    sources = reading.sources(paths, settings)
+    return side_of(load(sources, reading, split, rule="cut" if cut else "trained", foreign=True))
 
-    source: Callable[[Path, Settings], Source] = Source
-    how: Preparation = field(default_factory=Preparation)
-    seed: int = 0
 
-    def sides(
-        self,
-        first: Mapping[str, Path],
-        second: Mapping[str, Path],
-        settings: Mapping[str, Settings],
-        splits: tuple[str, str],
-    ) -> tuple[Side, Side]:
-        """:meth:`side` of each; data without splits that are named for both are split as a recipe splits them."""
-        same = {name: path.resolve() for name, path in first.items()} == {n: p.resolve() for n, p in second.items()}
-        one, other = (
-            self.side(paths, settings, split, same) for paths, split in zip((first, second), splits, strict=True)
-        )
-        return one, other
-
-    def side(self, paths: Mapping[str, Path], settings: Mapping[str, Settings], split: str, cut: bool = False) -> Side:
-        """Samples of each modality with the names of whose they are.
-
-        Where the data have splits, ``split`` is read, otherwise everything, or with ``cut`` the part that a recipe with
-        this seed makes ``split``. "train" is what a recipe with this seed
-        would train on: without the part that it holds out where there is no "val" split; "val" is that part.
-
-        Raises:
-            UserError: data that cannot be read, or lack the split.
-        """
-        sources = {name: self.source(path, settings[name]) for name, path in paths.items()}
-        samples, people = {}, {}
-        for name, manifest in _read_files(sources, self.how.label_map, not self.how.skip_bad).items():
-            chosen = manifest
-            if manifest.splits is not None or cut:
-                # A test split alone is enough for a side that nothing was trained on.
-                alone = split == "test" and manifest.splits is not None
-                parts = manifest if alone else with_validation(manifest, self.how.validation_fraction, self.seed)
-                chosen = parts.of_split(split)
-            usable, files, _ = decode_files(name, chosen, settings[name], self.how.cache, self.how.skip_bad)
-            samples[name] = samples_of(usable, files)
-            people[name] = people_of(samples[name], usable)
-        return Side(samples, people)
+def side_of(samples: Mapping[str, Samples]) -> Side:
+    """These samples with the names of whose they are."""
+    names = {name: None if s.subjects is None else s.subjects.astype(str) for name, s in samples.items()}
+    return Side(samples, names)
 
 
 def parse_paths(paths: Paths, names: Sequence[str], flag: str) -> dict[str, Path]:
@@ -140,13 +118,8 @@ def read_synthetic(
         return {
             name: rename_labels(samples, label_map) for name, samples in _checked(path, read_dataset(path, settings))
         }
-    places = _places(path, list(settings))
-    manifests = _read_files({name: Source(places[name], how) for name, how in settings.items()}, label_map)
-    samples = {}
-    for name, manifest in manifests.items():
-        usable, files, _ = decode_files(name, manifest, settings[name], None, skip_bad)
-        samples[name] = samples_of(usable, files)
-    return samples
+    places, reading = _places(path, list(settings)), Reading(label_map, skip_bad=skip_bad)
+    return load(reading.sources(places, settings), reading, foreign=True)
 
 
 def data_sets_of(run: Path) -> dict[str, Path]:
@@ -183,25 +156,6 @@ def _places(path: Path, names: Sequence[str]) -> dict[str, Path]:
     if all((path / folder).is_dir() for folder in FOLDERS.values()):
         return {name: path / FOLDERS.get(name, name) for name in names}
     return dict.fromkeys(names, path)
-
-
-def _read_files(
-    sources: Mapping[str, Source], label_map: Mapping[str, str], check_files: bool = True
-) -> dict[str, Manifest]:
-    """As :func:`read_matched`, but a label that is to be renamed need not be there: it may be that of another side."""
-    manifests: dict[str, Manifest] = {}
-    for name, source in sources.items():
-        manifests |= read_matched({name: source}, check_files=check_files)
-    present = {label_key(label) for manifest in manifests.values() for label in manifest.label_names}
-    for old in label_map:
-        if label_key(old) not in present:
-            places = " and ".join(dict.fromkeys(str(source.path) for source in sources.values()))
-            logger.warning("There is no label '%s' to rename in %s.", old, places)
-    known = {old: new for old, new in label_map.items() if label_key(old) in present}
-    matched, left_out = match_labels(apply_label_map(manifests, known))
-    for label, lacking in left_out.items():
-        logger.warning("Label '%s' is left out: there are no samples of it among %s.", label, " and ".join(lacking))
-    return matched
 
 
 def _checked(folder: Path, found: Mapping[str, Samples]) -> Iterator[tuple[str, Samples]]:
@@ -260,7 +214,8 @@ def _picture_settings(path: Path) -> ImageSettings:
         try:
             with manifest.open(row) as file:
                 side, channels = _size_and_channels(file)
-        except (OSError, ValueError, SyntaxError, UnusableFile):
+        except (OSError, ValueError, SyntaxError, UnusableFile) as error:
+            refuse_broken_package(error)
             continue
         if side < SMALLEST_SIDE:
             raise UserError(

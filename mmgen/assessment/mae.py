@@ -12,8 +12,8 @@ import torch
 
 from mmgen.assessment.shown import shown_samples, value_figure
 from mmgen.data.audio_settings import AudioSettings
-from mmgen.data.prepare import PairedData
-from mmgen.data.samples import Samples, people_in
+from mmgen.data.loading import PairedData
+from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
 from mmgen.evaluation.fidelity.closeness import closeness
 from mmgen.evaluation.fidelity.variance import sample_variance, variance_curve
@@ -110,7 +110,7 @@ def fidelity_section(what: Evaluated, seed: int = 0) -> dict[str, Any]:
                 test[name],
                 what.synthetic[name],
                 what.settings[name],
-                people_in(test[name], what.data.manifests[name]),
+                test[name].subject_numbers(),
                 seed,
             ),
             "sample_variance": {

@@ -10,10 +10,11 @@ from typing import Literal
 import numpy as np
 
 from mmgen.artifacts.models import load_model, model_settings
-from mmgen.assessment.inputs import DOCUMENT, Reading, data_sets_of, joined, read_synthetic, synthetic_settings
+from mmgen.assessment.inputs import DOCUMENT, data_sets_of, joined, read_synthetic, synthetic_settings
 from mmgen.condensation.condenser import to_samples
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
+from mmgen.data.sources import Reading
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.sides import Side
 from mmgen.generation.pairs import generate_pairs
@@ -107,8 +108,8 @@ def synthetic_samples(subject: Subject, members: Side, seed: int, reading: Readi
     Of a model that stores a fixed set that set, if there is no data set of it, and samples of its generator if it has
     one: whoever has the file can draw from it.
     """
-    how = (reading or Reading()).how
-    sets = [read_synthetic(path, subject.settings, how.label_map, how.skip_bad) for path in subject.data_sets.values()]
+    renames, skip_bad = (reading.label_map, reading.skip_bad) if reading else ({}, False)
+    sets = [read_synthetic(path, subject.settings, renames, skip_bad) for path in subject.data_sets.values()]
     stored = len(next(iter(sets[0].values()))) if sets else 0
     model = subject.model
     if isinstance(model, CondensedModel) and model.most_per_class is not None and not sets:

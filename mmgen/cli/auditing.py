@@ -46,9 +46,9 @@ def audit(options: Audit) -> None:
     """Run ``mmgen audit``. What it finds does not change the exit status: that is for ``mmgen release``."""
     from mmgen.artifacts.provenance import Costs
     from mmgen.assessment import auditing
-    from mmgen.assessment.inputs import Reading
     from mmgen.assessment.reporting import add_to_report
     from mmgen.cli.tables import verdict_lines
+    from mmgen.data.sources import reading_of
     from mmgen.training.engine import best_device
 
     costs = Costs(best_device())
@@ -63,7 +63,7 @@ def audit(options: Audit) -> None:
             fast=options.fast,
             leave_out_shared=options.leave_out_shared,
             seed=options.seed,
-            reading=Reading(options.source, options.preparation(options.out, options.seed), options.seed),
+            reading=reading_of(options, options.out, options.seed),
             members_split=options.members_split,
             non_members_split=options.non_members_split,
         )

@@ -36,7 +36,7 @@ class Phantoms:
     out: Path
     """Folder to write images/ and audio/ into, or the data set itself if it is of one modality."""
     kind: Literal["xrays-and-coughs", "lesions", "brains"] = "xrays-and-coughs"
-    """What to draw: both modalities of one recipe, or the pictures of another."""
+    """Kind of data: both modalities of one recipe, or the pictures of another."""
     subjects_per_class: int = 60
     """Phantom subjects of each label and modality."""
     image_size: int = 128
@@ -50,6 +50,7 @@ def check(options: Check) -> None:
     from mmgen.data.audio_settings import AudioSettings
     from mmgen.data.check import check_data
     from mmgen.data.images import ImageSettings
+    from mmgen.data.sources import reading_of
     from mmgen.data.writing.verify import verify_dataset
 
     paths = {"image": options.images, "audio": options.audio}
@@ -61,8 +62,9 @@ def check(options: Check) -> None:
         for line in problems or [f"{options.dataset} is whole: every file is there and as it was written."]:
             logger.info("%s", line)
     else:
-        sources = {name: options.source(path, settings[name]) for name, path in paths.items() if path is not None}
-        findings = check_data(sources, options.renames, options.refuse_unpaired, options.skip_bad)
+        reading = reading_of(options, refuse_unpaired=options.refuse_unpaired)
+        given = {name: path for name, path in paths.items() if path is not None}
+        findings = check_data(reading.sources(given, settings), reading)
         problems = findings.overview.problems
         for line in findings.lines():
             logger.info("%s", line)

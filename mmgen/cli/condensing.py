@@ -15,7 +15,7 @@ from mmgen.errors import UserError
 from mmgen.names import IMAGE, MethodName, Selection
 
 if TYPE_CHECKING:
-    from mmgen.data.prepare import PairedData
+    from mmgen.data.loading import PairedData
     from mmgen.models.condensed import CondensedModel
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,8 @@ def condense(options: Condense) -> None:
     """Run ``mmgen condense``."""
     from mmgen.artifacts.provenance import begin_run, config_to_dict
     from mmgen.condensation.methods import METHODS, make_condenser, settings_of
-    from mmgen.data.prepare import prepare
+    from mmgen.data.loading import prepare
+    from mmgen.data.sources import reading_of
     from mmgen.generation.plan import plan_of_fit, refuse_too_few
     from mmgen.generation.writing import OutputOptions, refuse_occupied, write_dataset
     from mmgen.presets import fitted_to, image_settings
@@ -77,9 +78,10 @@ def condense(options: Condense) -> None:
     run = Run(make_accelerator(options.mixed_precision), folder, options.resume is not None, options.seed)
     run.check_beginning(*stages)
 
-    options = fitted_to(options, options.source(options.data, form))
+    reading = reading_of(options, options.out, options.seed)
+    options = fitted_to(options, reading.sources({IMAGE: options.data}, {IMAGE: form})[IMAGE])
     form = image_settings(options.preset, options.image_size, options.channels)
-    data = prepare({IMAGE: options.source(options.data, form)}, options.preparation(options.out, options.seed))
+    data = prepare(reading.sources({IMAGE: options.data}, {IMAGE: form}), reading)
     condenser = make_condenser(options.method, settings_of(options.method, options, count), run, data)
     begin_run(run, config_to_dict(options) | {"fit": config_to_dict(condenser.config)}, data, stages)
     model = condenser.fit().model

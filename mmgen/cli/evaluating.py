@@ -57,15 +57,14 @@ def evaluate(options: Evaluate) -> None:
     """Run ``mmgen evaluate``."""
     from mmgen.artifacts.provenance import Costs
     from mmgen.assessment import evaluating
-    from mmgen.assessment.inputs import Reading
     from mmgen.assessment.reporting import add_to_report
     from mmgen.cli.tables import fidelity_table, utility_table
+    from mmgen.data.sources import reading_of
     from mmgen.training.engine import best_device
 
     measures = evaluating.Measures(options.features, options.classifiers, options.backbone)
     given = {name: getattr(options, name) for name in ("updates", "max_side", "seeds", "folds")}
     measures = replace(measures, utility=replace(measures.utility, **given))
-    reading = Reading(options.source, options.preparation(options.out, options.seed), options.seed)
     costs = Costs(best_device())
     with costs.phase("evaluate"):
         found = evaluating.evaluate(
@@ -76,7 +75,7 @@ def evaluate(options: Evaluate) -> None:
             modalities=options.modality,
             measures=measures.shortened() if options.fast else measures,
             seed=options.seed,
-            reading=reading,
+            reading=reading_of(options, options.out, options.seed),
             real_split=options.real_split,
             test_split=options.test_split,
         )

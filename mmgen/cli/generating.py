@@ -67,6 +67,7 @@ class Generate(CachedDataFlags):
 def generate(options: Generate) -> None:
     """Run ``mmgen generate``."""
     from mmgen.artifacts.models import load_model
+    from mmgen.data.sources import reading_of
     from mmgen.generation.pairs import read_sources
     from mmgen.generation.plan import make_plan
     from mmgen.generation.writing import OutputOptions, write_dataset
@@ -77,7 +78,7 @@ def generate(options: Generate) -> None:
     paths = {name: path for name in _MODALITIES if (path := getattr(options, _MODALITIES[name])) is not None}
     own_ratios = {name: getattr(options, f"{name}_mask_ratio", None) for name in model.ratios(options.mask_ratio)}
     ratios = {name: options.mask_ratio if own is None else own for name, own in own_ratios.items()}
-    real = read_sources(model, paths, options.source, options.preparation(options.out, options.seed), options.split)
+    real = read_sources(model, paths, reading_of(options, options.out, options.seed), options.split)
     further = (options.seed, options.paste_visible, options.segments, options.choose_from)
     plan = make_plan(model, real, options.per_class, ratios, *further)
     write_dataset(model, plan, options.out, output, options.source_ids)

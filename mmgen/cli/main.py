@@ -6,55 +6,99 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, NoReturn, Union
 
-import tyro
+from mmgen.errors import EnvironmentProblem, UserError, refuse_broken_package
 
-from mmgen.cli.auditing import Audit, audit
-from mmgen.cli.checking import Check, Phantoms, check, phantoms
-from mmgen.cli.condensing import Condense, condense
-from mmgen.cli.config import refuse_repeats
-from mmgen.cli.evaluating import Evaluate, evaluate
-from mmgen.cli.generating import Generate, generate
-from mmgen.cli.releasing import Release, Report, release, report
-from mmgen.errors import UserError
+_LEAST = {"RANK": 0, "LOCAL_RANK": -1, "WORLD_SIZE": 1}
+"""Variables that launchers set, and the least value of each."""
 
-COMMANDS: dict[type[Any], Callable[[Any], None]] = {
-    Condense: condense,
-    Generate: generate,
-    Evaluate: evaluate,
-    Audit: audit,
-    Report: report,
-    Release: release,
-    Check: check,
-    Phantoms: phantoms,
-}
+
+def commands() -> dict[type[Any], Callable[[Any], None]]:
+    """The commands by the dataclass of their flags; imported when asked for, so that a package that does not load ends
+    in one sentence too."""
+    from mmgen.cli.auditing import Audit, audit
+    from mmgen.cli.checking import Check, Phantoms, check, phantoms
+    from mmgen.cli.condensing import Condense, condense
+    from mmgen.cli.evaluating import Evaluate, evaluate
+    from mmgen.cli.generating import Generate, generate
+    from mmgen.cli.releasing import Release, Report, release, report
+
+    return {
+        Condense: condense,
+        Generate: generate,
+        Evaluate: evaluate,
+        Audit: audit,
+        Report: report,
+        Release: release,
+        Check: check,
+        Phantoms: phantoms,
+    }
 
 
 def run_command(command: Callable[[], None]) -> None:
-    """Run a command as a program: logging on the first process, one sentence instead of a traceback for user errors.
+    """Run a command as a program: logging on the first process, one sentence instead of a traceback for user errors
+    and for what is wrong with the environment.
 
     Exits with 2 for such errors, 1 when a loss stopped being a number, 130 when the run was asked to stop.
     """
+    messages = _usable_streams()
     first = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s", stream=sys.stdout)
     for chatty in ("accelerate", "huggingface_hub", "torch.distributed"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    codes = {"NonFiniteLoss": 1, "Interrupted": 130}
     try:
-        command()
-    except UserError as error:
-        _leave(f"error: {error}", 2)
-    except OSError as error:  # a full disk, a folder that may not be written
-        _leave(f"error: {error}", 2)
+        try:
+            _check_variables()
+            command()
+        except Exception as error:
+            refuse_broken_package(error)
+            raise
+    except (UserError, OSError) as error:  # also a full disk, a folder that may not be written
+        _leave(f"error: {error}", 2, messages)
     except RuntimeError as error:
-        codes = {"NonFiniteLoss": 1, "Interrupted": 130}
         if type(error).__name__ not in codes:
             raise
-        _leave(str(error), codes[type(error).__name__])
+        _leave(str(error), codes[type(error).__name__], messages)
 
 
-def _leave(message: str, code: int) -> None:
-    print(message, file=sys.stderr, flush=True)
+def _usable_streams() -> Any:
+    """See that whatever is printed can be printed; where errors go."""
+    messages = sys.stderr or sys.stdout
+    # A stream that was closed before the start is None, which not everything that prints expects. Opened first, the
+    # substitute takes the closed stream's number, so that no file of the run can take it and be written to.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # as long as the process
+        elif hasattr(stream := getattr(sys, name), "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # names in scripts that the terminal does not have
+    return messages or sys.stderr
+
+
+def _check_variables() -> None:
+    """Raise EnvironmentProblem for what a launcher sets and nothing can be run with."""
+    values = {}
+    for name, least in _LEAST.items():
+        text = os.environ.get(name, "")
+        try:
+            values[name] = int(text or least)
+        except ValueError:
+            values[name] = least - 1
+        if values[name] < least:
+            raise EnvironmentProblem(
+                f"The environment variable {name} is '{text}', not a whole number of at least {least}; unset it, or "
+                "start processes by accelerate launch."
+            )
+    if values["RANK"] >= values["WORLD_SIZE"] and os.environ.get("WORLD_SIZE"):
+        raise EnvironmentProblem(
+            f"The environment variable RANK is {values['RANK']}, but there are only WORLD_SIZE={values['WORLD_SIZE']} "
+            "processes; unset both, or start processes by accelerate launch."
+        )
+
+
+def _leave(message: str, code: int, stream: Any) -> NoReturn:
+    print(message, file=stream, flush=True)
     raise SystemExit(code)
 
 
@@ -62,9 +106,14 @@ def main() -> None:
     """Entry point of the ``mmgen`` command."""
 
     def command() -> None:
-        refuse_repeats(sys.argv[1:], *COMMANDS)
-        kinds = tuple(Annotated[kind, tyro.conf.subcommand(kind.__name__.lower())] for kind in COMMANDS)
+        import tyro
+
+        from mmgen.cli.config import refuse_repeats
+
+        by_flags = commands()
+        refuse_repeats(sys.argv[1:], *by_flags)
+        kinds = tuple(Annotated[kind, tyro.conf.subcommand(kind.__name__.lower())] for kind in by_flags)
         options = tyro.cli(Union[kinds], prog="mmgen")  # noqa: UP007  # of as many as there are
-        COMMANDS[type(options)](options)
+        by_flags[type(options)](options)
 
     run_command(command)

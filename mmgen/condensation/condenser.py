@@ -11,8 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 
-from mmgen.data.samples import Samples
-from mmgen.data.statistics import channel_statistics
+from mmgen.data.samples import Samples, channel_statistics
 from mmgen.errors import UserError, first_few
 from mmgen.models.condensed import CondensedModel, LabelledImages
 from mmgen.models.images import check_images

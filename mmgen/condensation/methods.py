@@ -12,8 +12,7 @@ from mmgen.condensation.dm import DM
 from mmgen.condensation.it_gan import ITGAN
 from mmgen.condensation.medsynth import MedSynth
 from mmgen.condensation.subset import Subset
-from mmgen.data.prepare import PairedData
-from mmgen.data.samples import people_in
+from mmgen.data.loading import PairedData
 from mmgen.errors import UserError
 from mmgen.names import IMAGE, AugmentationName, BudgetName, MethodName
 from mmgen.training.run import Run
@@ -71,5 +70,5 @@ def settings_of(method: MethodName, flags: Any, images_per_class: int = 1) -> An
 def make_condenser(method: MethodName, settings: Any, run: Run, data: PairedData) -> Condenser:
     """An untrained condenser of the training images."""
     train, validation = data.splits["train"][IMAGE], data.splits["val"][IMAGE]
-    subjects = people_in(train, data.manifests[IMAGE])
+    subjects = train.subject_numbers()
     return METHODS[method](settings, run, train, validation, subjects, IMAGE)

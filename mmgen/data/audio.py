@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from mmgen.data.audio_settings import AudioSettings
-from mmgen.data.decoded import Decoded, Remark, UnusableFile
+from mmgen.data.decoded import Decoded, Remark
 from mmgen.data.formats.sound_files import Sound, read_sound
-from mmgen.errors import UserError
 
 AUDIO_SUFFIXES: Collection[str] = frozenset(
     {".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".au", ".webm", ".m4a"}
@@ -35,26 +33,11 @@ def decode_sound(file: BinaryIO, settings: AudioSettings) -> Decoded:
         remarks |= Remark.SHORT
     if sound.clipped >= 0.001:
         remarks |= Remark.CLIPPED
-    return Decoded(log_mel_segments(_resample(sound, settings), settings), remarks)
+    return Decoded(log_mel_segments(resampled(sound, settings), settings), remarks)
 
 
-def read_audio(path: str | Path, settings: AudioSettings, seconds: float | None = None) -> np.ndarray:
-    """Decode a file of any rate and channel count to mono float32 (samples,) in [-1, 1] at ``settings.sample_rate``.
-
-    ``seconds`` bounds how much is decoded.
-
-    Raises:
-        UserError: naming the file, which is missing or cannot be used.
-    """
-    try:
-        with open(path, "rb") as file:
-            return _resample(read_sound(file, seconds), settings)
-    except (OSError, UnusableFile) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise UserError(f"Cannot read sound file {path}: {reason}. Repair or remove it.") from error
-
-
-def _resample(sound: Sound, settings: AudioSettings) -> np.ndarray:
+def resampled(sound: Sound, settings: AudioSettings) -> np.ndarray:
+    """Mono float32 (samples,) at ``settings.sample_rate``."""
     if sound.rate == settings.sample_rate:
         return sound.mono
     import soxr  # takes any pair of rates; torchaudio's kernel explodes for odd ones

@@ -17,6 +17,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import threading
 import zlib
@@ -29,10 +30,12 @@ from typing import Any
 import numpy as np
 
 from mmgen.data.decoded import Decoded, Remark
+from mmgen.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 _RECORD = np.dtype([("path", "u8"), ("stamp", "u8"), ("crc", "u4"), ("count", "u2"), ("remarks", "u2")])
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Decoded copies of training data, to be deleted at will.\n"
 
 
@@ -96,9 +99,9 @@ class Cache:
 
     def _make_room(self, wanted: Path, needed: int) -> int:
         """Bytes that other stores keep, after removing unused ones until ``needed`` bytes fit, or none is left."""
-        others = [path for path in self.folder.iterdir() if (path / "lock").is_file() and path != wanted]
-        sizes = {path: _size(path / "values.bin") for path in others}
-        for path in sorted(others, key=_last_use):
+        stores = [path for path in self.folder.iterdir() if (path / "lock").is_file() and path != wanted]
+        sizes = {path: _size(path / "values.bin") for path in stores}
+        for path in sorted(stores, key=_last_use):
             if sum(sizes.values()) + needed <= self.limit:
                 break
             if _unused(path):
@@ -171,6 +174,14 @@ class Store:
             self.folder.parent,
             error.strerror or error,
         )
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as "20GB", "500 MB" or "0"; raises UserError for anything else."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmgt]?)i?b?\s*", text.lower())
+    if not found:
+        raise UserError(f"'{text}' is no size; write it like 20GB, 500MB or 0.")
+    return int(float(found[1]) * _UNITS[found[2]])
 
 
 def _allocate(folder: Path, paths: np.ndarray, slot_bytes: int, capacity: int) -> np.ndarray:

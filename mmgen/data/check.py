@@ -13,15 +13,16 @@ import numpy as np
 from mmgen.data.decoded import WORTHLESS, Remark
 from mmgen.data.decoding import DecodedFiles, in_threads, remark_text, unusable
 from mmgen.data.manifest import CSV_IN_FOLDER, Manifest, read_manifest
-from mmgen.data.overview import Overview, Source, count_lines, look
+from mmgen.data.overview import Overview, count_lines, look
 from mmgen.data.progress import progress_bar
-from mmgen.data.settings import Settings, suffixes_of
+from mmgen.data.settings import Settings, kind_of
+from mmgen.data.sources import Reading, Source
 from mmgen.errors import UserError, first_few
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What reading every file of one modality found, by row of its manifest.
+    """Findings of reading every file of one modality, by row of its manifest.
 
     Attributes:
         unusable: why files cannot be decoded.
@@ -64,18 +65,14 @@ class Findings:
         yield "Training can start." if self.ok else "Training would fail."
 
 
-def check_data(
-    sources: Mapping[str, Source],
-    label_map: Mapping[str, str] | None = None,
-    refuse_unpaired: bool = False,
-    skip_bad: bool = False,
-    seed: int = 0,
-) -> Findings:
+def check_data(sources: Mapping[str, Source], reading: Reading | None = None) -> Findings:
     """Look at labels, splits and subjects, then decode every file and compare their bytes.
 
-    With ``skip_bad`` files that cannot be used are no problem, unless too few are left without them.
+    With ``reading.skip_bad`` files that cannot be used are no problem, unless too few are left without them.
     """
-    findings = Findings(look(sources, label_map, refuse_unpaired, seed=seed, check_files=False))
+    reading = reading or Reading()
+    skip_bad = reading.skip_bad
+    findings = Findings(look(sources, reading, check_files=False))
     overview = findings.overview
     overview.warnings.extend(sentence for source in sources.values() for sentence in _unlisted(source))
     for name, manifest in overview.manifests.items():
@@ -122,19 +119,21 @@ def _unlisted(source: Source) -> list[str]:
     folder = Path(source.path).expanduser()
     if not (folder / CSV_IN_FOLDER).is_file():
         return []
-    suffixes = tuple(suffixes_of(source.settings))
+    suffixes = tuple(kind_of(source.settings).suffixes)
     try:
         every_row = replace(source.columns, subset=None)
         listed = set(read_manifest(folder, suffixes, every_row, check_files=False).paths)
     except UserError:  # the first look says so, unless it is in rows outside the subset
         return []
     places = (path for path in folder.rglob("*") if path.name.lower().endswith(suffixes) and path.is_file())
-    others = [path for path in places if path.relative_to(folder).as_posix() not in listed and str(path) not in listed]
-    if not others:
+    unlisted = [
+        path for path in places if path.relative_to(folder).as_posix() not in listed and str(path) not in listed
+    ]
+    if not unlisted:
         return []
     return [
-        f"{len(others)} files in {folder} are not in its {CSV_IN_FOLDER} and are not used "
-        f"({first_few((path.relative_to(folder) for path in sorted(others)), 3)})."
+        f"{len(unlisted)} files in {folder} are not in its {CSV_IN_FOLDER} and are not used "
+        f"({first_few((path.relative_to(folder) for path in sorted(unlisted)), 3)})."
     ]
 
 

@@ -1,4 +1,4 @@
-"""What decoding one file gives, whatever its kind: values, remarks on them, or the reason why there are none."""
+"""The result of decoding one file, whatever its kind: values, remarks on them, or the reason why there are none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Remark(IntFlag):
-    """What is noticed about a file that can be decoded; kept as a number in the cache, so values stay as they are."""
+    """Notes on a file that can be decoded; kept as a number in the cache, so values stay as they are."""
 
     NONE = 0
     BLANK = 1

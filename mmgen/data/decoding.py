@@ -17,9 +17,9 @@ from mmgen.data.cache import Cache, Store
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
 from mmgen.data.files import Files, LocalFiles
 from mmgen.data.progress import progress_bar
-from mmgen.data.settings import DECODER_VERSION, Settings, decode, kind_of, settings_to_dict, slot_shape, value_dtype
+from mmgen.data.settings import DECODER_VERSION, FileKind, Settings, kind_of, settings_to_dict
 from mmgen.data.threads import in_order, one_thread
-from mmgen.errors import UserError, first_few
+from mmgen.errors import UserError, first_few, refuse_broken_package
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -47,6 +47,11 @@ class DecodedFiles:
         self.remarks = np.zeros(len(paths), dtype=np.int64)
         self._store, self._slots = _open_store(files, paths, settings, cache)
         self._ready = np.zeros(len(paths), dtype=bool)  # in the store, and found whole by this process
+
+    @property
+    def kind(self) -> FileKind:
+        """The kind of these files."""
+        return kind_of(self.settings)
 
     def select(self, keep: ArrayLike) -> DecodedFiles:
         """The files at integer indices or where a mask is true; what is known about them is kept."""
@@ -76,9 +81,10 @@ class DecodedFiles:
             self.counts[row], self.remarks[row] = about
             return None
 
-        label = {"image": "decoding images", "audio": "decoding sound"}[kind_of(self.settings)]
         with one_thread():  # the threads are ours
-            found = progress_bar(in_threads(look, order), total=n, description=label, quiet=not progress)
+            # The first alone: threads that import a broken package at once get half of it, and lose the reason.
+            looks = chain(map(look, order[:1]), in_threads(look, order[1:]))
+            found = progress_bar(looks, total=n, description=self.kind.progress, quiet=not progress)
             return dict(sorted(problem for problem in found if problem))
 
     def read(self, rows: np.ndarray, parts: np.ndarray) -> np.ndarray:
@@ -94,7 +100,7 @@ class DecodedFiles:
         if not fresh:
             assert self._store is not None
             return self._store.values[self._slots[rows], parts]
-        out = np.empty((len(rows), *slot_shape(self.settings)[1:]), value_dtype(self.settings))
+        out = np.empty((len(rows), *self.settings.shape), self.kind.dtype)
         for place, (row, part) in enumerate(zip(rows.tolist(), parts.tolist(), strict=True)):
             whole = fresh[row] if row in fresh else self._store.values[self._slots[row]]
             out[place] = whole[part]
@@ -144,9 +150,12 @@ class DecodedFiles:
     def _decode(self, row: int) -> Decoded:
         try:
             with self.files.open(self.paths[row]) as file:
-                return decode(file, self.settings)
-        except (OSError, ValueError) as error:
-            raise UnusableFile(_reason(error)) from error
+                return self.kind.decode(file, self.settings)
+        except Exception as error:
+            refuse_broken_package(error)
+            if isinstance(error, OSError | ValueError):
+                raise UnusableFile(_reason(error)) from error
+            raise
 
 
 class DecodedArray:
@@ -164,12 +173,12 @@ class DecodedArray:
     @property
     def shape(self) -> tuple[int, ...]:
         """(N, C, H, W)."""
-        return (len(self), *slot_shape(self._files.settings)[1:])
+        return (len(self), *self._files.settings.shape)
 
     @property
     def dtype(self) -> np.dtype:
         """uint8 or float16."""
-        return value_dtype(self._files.settings)
+        return self._files.kind.dtype
 
     def __getitem__(self, index: Any) -> np.ndarray:
         rows, parts = self._rows[index], self._parts[index]
@@ -192,7 +201,7 @@ def unusable(problems: Sequence[str]) -> str:
 
 
 def remark_text(remarks: Remark) -> str:
-    """What was noticed, in words."""
+    """Remarks in words."""
     words = {
         Remark.BLANK: "blank: one value throughout",
         Remark.SILENT: "silent",
@@ -215,8 +224,9 @@ def _open_store(
         return None, nowhere
     place = os.path.abspath(str(files)) if isinstance(files, LocalFiles) else str(files)
     about = {"place": place, "settings": settings_to_dict(settings), "version": DECODER_VERSION}
+    kind = kind_of(settings)
     try:
-        store, slots = cache.open(about, paths, slot_shape(settings), value_dtype(settings))
+        store, slots = cache.open(about, paths, kind.slot_shape(settings), kind.dtype)
     except OSError as error:
         logger.warning(
             "Decoded files are not kept, because %s cannot be used (%s); files are decoded each time they are read. "

@@ -50,7 +50,7 @@ class Files(Protocol):
         ...
 
     def name(self, path: str) -> str:
-        """What messages call a file: enough for the user to find it."""
+        """The name of a file in messages: enough for the user to find it."""
         ...
 
 

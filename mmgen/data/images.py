@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import warnings
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
@@ -14,7 +13,7 @@ from PIL import Image
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
 from mmgen.data.formats.bounded import open_picture, room_for
 from mmgen.data.formats.dicom import is_dicom, read_dicom
-from mmgen.errors import UserError
+from mmgen.errors import UserError, refuse_broken_package
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm", ".dicom"})
 _FULL_SCALES = (255, 4095, 65535)  # 8, 12 and 16 bits
@@ -41,7 +40,7 @@ for _decoder in ("PIL", "pydicom"):
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """What images are turned into: squares of ``size`` pixels with 1 (grey) or 3 (RGB) channels.
+    """The form of decoded images: squares of ``size`` pixels with 1 (grey) or 3 (RGB) channels.
 
     Raises:
         UserError: if the size is not positive or the channels are neither 1 nor 3.
@@ -93,24 +92,9 @@ def decode_image(file: BinaryIO, settings: ImageSettings) -> Decoded:
     except UnusableFile:
         raise
     except Exception as error:  # damaged files make decoders raise nearly anything
+        refuse_broken_package(error)
         raise UnusableFile(_reason(error)) from error
     return Decoded(pixels[None], remarks | (Remark.BLANK if blank else Remark.NONE))
-
-
-def read_image(path: str | os.PathLike[str], settings: ImageSettings) -> np.ndarray:
-    """Read one image as uint8 (C, H, W), values 0..255; see :func:`decode_image`.
-
-    Raises:
-        UserError: if the file is missing, damaged, no image, or too large to be decoded safely.
-    """
-    try:
-        with open(path, "rb") as file:
-            return decode_image(file, settings).values[0]
-    except (OSError, UnusableFile) as error:
-        reason = error if isinstance(error, UnusableFile) else UnusableFile(_reason(error))
-        raise UserError(
-            f"{os.fspath(path)} cannot be read as an image ({reason}); repair it or remove it from the data."
-        ) from reason
 
 
 def _to_size(image: Image.Image, settings: ImageSettings) -> tuple[np.ndarray, bool]:
@@ -130,7 +114,9 @@ def _to_size(image: Image.Image, settings: ImageSettings) -> tuple[np.ndarray, b
         small = small.transpose(_TURNS[orientation])
     pixels = np.asarray(small)
     if deep:
-        pixels = _scale_to_8_bit(pixels, *whole.getextrema(), inverted=_zero_is_white(image))
+        # Pillow inverts only those TIFF files of 8 bits that are stored as a negative.
+        zero_is_white = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0
+        pixels = _scale_to_8_bit(pixels, *whole.getextrema(), zero_is_white)
     # The large picture is looked at only if the small one may come from one value.
     blank = (deep or _single_valued(small)) and _single_valued(whole)
     channels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
@@ -176,16 +162,11 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _zero_is_white(image: Image.Image) -> bool:
-    """Whether a TIFF of more than 8 bits is stored as a negative; Pillow inverts those of 8 bits only."""
-    return image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0
-
-
 def _reason(error: Exception) -> str:
-    """What to tell about a failure, on one line, without the file's name, which the sentence around it gives."""
+    """The reason of a failure, on one line, without the file's name, which the sentence around it gives."""
     if isinstance(error, MemoryError):
         return "it needs more memory than there is"
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # which is to seek where no file goes
-        return {errno.ENOENT: "no such file", errno.EISDIR: "it is a folder"}.get(error.errno, error.strerror.lower())
+        return error.strerror.lower()
     said = " ".join(str(error).split()).rstrip(".")
     return f"damaged: {said[:150]}" if said and isinstance(error, (OSError, ValueError, SyntaxError)) else "damaged"

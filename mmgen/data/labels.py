@@ -88,7 +88,12 @@ def rename_labels(manifest: Manifest, renames: Mapping[str, str]) -> Manifest:
     Raises:
         UserError: if one label, in two spellings, has two new names.
     """
-    new_name = _by_key(renames)
+    new_name: dict[str, str] = {}
+    for old, new in renames.items():
+        if label_key(new_name.setdefault(label_key(old), new)) != label_key(new):
+            raise UserError(
+                f"The label '{old}' is renamed to '{new_name[label_key(old)]}' and to '{new}'; give it one new name."
+            )
     spellings: dict[str, str] = {}
     for name in [*renames.values(), *manifest.label_names]:
         spellings.setdefault(label_key(name), name.strip())
@@ -120,16 +125,6 @@ def apply_label_map(manifests: Mapping[str, Manifest], renames: Mapping[str, str
             labels = first_few(manifests[name].label_names)
             raise UserError(f"The label map leaves out every label of '{name}' ({labels}); keep one.")
     return renamed
-
-
-def _by_key(renames: Mapping[str, str]) -> dict[str, str]:
-    new_name: dict[str, str] = {}
-    for old, new in renames.items():
-        if label_key(new_name.setdefault(label_key(old), new)) != label_key(new):
-            raise UserError(
-                f"The label '{old}' is renamed to '{new_name[label_key(old)]}' and to '{new}'; give it one new name."
-            )
-    return new_name
 
 
 def align_labels(samples: Samples, like: Samples) -> Samples:

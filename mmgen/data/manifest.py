@@ -7,9 +7,8 @@ from collections.abc import Collection
 
 from mmgen.data.files import LocalFiles, RemoteFiles
 from mmgen.data.reading.csv_table import read_csv
-from mmgen.data.reading.folders import LocalTree, RemoteTree, Tree, read_folder
-from mmgen.data.reading.shard_patterns import names_shards
-from mmgen.data.reading.shards import read_shards
+from mmgen.data.reading.folders import LocalTree, RemoteTree, read_folder
+from mmgen.data.reading.shards import names_shards, read_shards
 from mmgen.data.table import SPLITS, Columns, Manifest, label_key
 from mmgen.data.urls import locate
 from mmgen.errors import UserError
@@ -94,7 +93,7 @@ def _read_remote(url: str, suffixes: tuple[str, ...], columns: Columns, check_fi
     return _classes(tree, suffixes, columns)
 
 
-def _shard_folder(tree: Tree) -> str | None:
+def _shard_folder(tree: LocalTree | RemoteTree) -> str | None:
     """The folder of a tree that holds shards, if it is made of shards: itself, or its only folder."""
     top = tree.subfolders()
     folder = {(): "", (_SHARDS_IN_FOLDER,): _SHARDS_IN_FOLDER}.get(tuple(top))
@@ -103,7 +102,7 @@ def _shard_folder(tree: Tree) -> str | None:
     return None
 
 
-def _classes(tree: Tree, suffixes: tuple[str, ...], columns: Columns) -> Manifest:
+def _classes(tree: LocalTree | RemoteTree, suffixes: tuple[str, ...], columns: Columns) -> Manifest:
     if columns != Columns():
         raise UserError(
             f"{tree.files} holds no {CSV_IN_FOLDER}, so column names mean nothing there; "

@@ -7,7 +7,6 @@ padding, power mel on the Slaney scale without area normalisation, natural logar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -70,7 +69,8 @@ def mel_to_waveform(log_mels: Tensor, settings: AudioSettings) -> Tensor:
 
     Three steps: magnitudes of the FFT bins that give the bands, none negative; phases by fast Griffin-Lim [Perraudin et
     al. 2013] from the guess that every peak of the spectrum is a sine; a few rounds that change phases and magnitudes
-    until the bands of the sound are the given ones, which also restores its level. There is no chance in it, and on a
+    until the bands of the sound are the given ones, which also restores its level. Segments of one clip are joined
+    before: waveforms that were made one by one do not fit where they meet. There is no chance in it, and on a
     CPU every spectrogram is worked on by itself in one thread, so equal spectrograms give equal sound to the bit.
     """
     flat = log_mels.reshape(-1, *log_mels.shape[-2:]).float()
@@ -80,14 +80,6 @@ def mel_to_waveform(log_mels: Tensor, settings: AudioSettings) -> Tensor:
     else:
         wave = _invert(flat, settings)
     return wave.clamp_(-1.0, 1.0).reshape(*log_mels.shape[:-2], -1)
-
-
-def join_segments(log_mels: Tensor | Iterable[Tensor], settings: AudioSettings) -> Tensor:
-    """One waveform (S * frames * hop_length,) from the consecutive log-mels of a clip: (S, n_mels, frames) or a list.
-
-    They are joined before the phases are found: waveforms that were made one by one do not fit where they meet.
-    """
-    return mel_to_waveform(torch.cat(list(log_mels), dim=-1), settings)
 
 
 def _invert(log_mels: Tensor, settings: AudioSettings) -> Tensor:

@@ -5,34 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
-from mmgen.data.labels import apply_label_map, match_labels
-from mmgen.data.manifest import SPLITS, Columns, Manifest, label_key
-from mmgen.data.reading.layouts import LayoutName, LayoutOptions, read_layout
-from mmgen.data.settings import Settings, kind_of, suffixes_of
+from mmgen.data.labels import apply_label_map, keep_labels, match_labels
+from mmgen.data.manifest import SPLITS, Manifest, label_key
+from mmgen.data.reading.layouts import read_layout
+from mmgen.data.settings import kind_of
+from mmgen.data.sources import Reading, Source
 from mmgen.data.splits import shared_subjects, with_validation
-from mmgen.errors import UserError, first_few
+from mmgen.errors import EnvironmentProblem, UserError, first_few
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Source:
-    """One modality on disk: a folder, CSV, published layout or shards, and how its files are decoded."""
-
-    path: str | Path
-    settings: Settings
-    columns: Columns = field(default_factory=Columns)
-    layouts: tuple[LayoutName, ...] = ("auto",)
-    layout_options: LayoutOptions = field(default_factory=LayoutOptions)
-
-
 @dataclass
 class Overview:
-    """What a first look at all modalities found.
+    """Findings of a first look at all modalities.
 
     Attributes:
         manifests: rows of each modality that could be read, by name: matched by label and split, as far as that went.
@@ -52,6 +41,8 @@ class Overview:
         """The result of ``step``; its UserError becomes a problem."""
         try:
             return step()
+        except EnvironmentProblem:
+            raise
         except UserError as error:
             self.problems.append(str(error))
             return None
@@ -59,11 +50,25 @@ class Overview:
     def note_missing_labels(self, name: str, manifest: Manifest) -> list[str]:
         """Add a sentence for every label that a split of a modality lacks, and return those that are new warnings.
 
-        It is a problem, but for a label that only "val" lacks while there is one modality: then a warning.
+        It is a problem, but for a label that only "val" lacks while there is one modality: then a warning. Without any
+        "val" no weights could be chosen, so that is a problem then, too.
         """
-        problems, warnings = _missing_labels(name, manifest, alone=len(self.manifests) == 1)
-        self.problems.extend(problems)
-        fresh = [warning for warning in warnings if warning not in self.warnings]
+        counts_of, fresh = manifest.counts(), []
+        may_lack_val = len(self.manifests) == 1 and any(counts.get("val") for counts in counts_of.values())
+        for label, counts in counts_of.items():
+            lacking = [split for split in SPLITS if not counts.get(split)]
+            if lacking == ["val"] and may_lack_val:
+                fresh.append(
+                    f"The val split of '{name}' has no sample of the label '{label}': it is trained and tested on, but "
+                    "not used for choosing weights."
+                )
+            elif lacking:
+                self.problems.append(
+                    f"The {' and '.join(lacking)} split of '{name}' has no sample of the label '{label}' (it has "
+                    f"{sum(counts.values())} in all); add files, move some over, or leave it out: "
+                    f"--label-map '{label}='."
+                )
+        fresh = [warning for warning in fresh if warning not in self.warnings]
         self.warnings.extend(fresh)
         return fresh
 
@@ -78,37 +83,31 @@ class Overview:
             raise UserError(" ".join(self.problems))
 
 
-def look(
-    sources: Mapping[str, Source],
-    label_map: Mapping[str, str] | None = None,
-    refuse_unpaired: bool = False,
-    validation_fraction: float = 0.1,
-    seed: int = 0,
-    check_files: bool = True,
-) -> Overview:
+def look(sources: Mapping[str, Source], reading: Reading | None = None, check_files: bool = True) -> Overview:
     """Read, rename, match and split; nothing is raised for what a user can mend, everything is collected.
 
     Args:
         sources: where each modality is.
-        label_map: new names of labels; the empty name leaves a label out.
-        refuse_unpaired: a label that a modality lacks is a problem instead of being left out.
-        validation_fraction: share of the training subjects held out where there is no "val" split.
-        seed: seed of splits.
+        reading: label names, whether a label that a modality lacks is a problem, and how splits are made.
         check_files: a file that a CSV names and that is gone is a problem; otherwise decoding notices it.
     """
-    found = Overview()
-    _read(found, sources, label_map or {}, check_files)
+    found, reading = Overview(), reading or Reading()
+    _read(found, sources, reading.label_map, check_files)
     if found.problems:
         return found
-    _match(found, refuse_unpaired)
+    _match(found, reading.refuse_unpaired)
     if found.problems:
         return found
     for name, manifest in found.manifests.items():
-        split = found.attempt(lambda m=manifest: with_validation(m, validation_fraction, seed))
+        split = found.attempt(lambda m=manifest: with_validation(m, reading.validation_fraction, reading.seed))
         if split is not None:
             found.manifests[name] = split
             found.note_missing_labels(name, split)
-            _warn_of_shared_subjects(found, name, split)
+            if shared := shared_subjects(split):
+                found.warnings.append(
+                    f"{len(shared)} subjects of '{name}' are in more than one split ({first_few(shared, 3)}): results "
+                    "will be too good; split by subject."
+                )
     found.split = not found.problems
     if found.split and len(found.manifests) > 1:
         _warn_of_crossing_subjects(found)
@@ -116,14 +115,15 @@ def look(
 
 
 def read_matched(
-    sources: Mapping[str, Source], label_map: Mapping[str, str] | None = None, check_files: bool = True
+    sources: Mapping[str, Source], reading: Reading | None = None, foreign: bool = False
 ) -> dict[str, Manifest]:
     """Manifests of all modalities, renamed and restricted to their common labels; splits stay as they are.
 
-    Warnings are logged; raises UserError with all problems.
+    Warnings are logged; raises UserError with all problems. With ``foreign`` a label that is to be renamed may be
+    missing, which is a warning: it may be that of another set.
     """
-    found = Overview()
-    _read(found, sources, label_map or {}, check_files)
+    found, reading = Overview(), reading or Reading()
+    _read(found, sources, reading.label_map, not reading.skip_bad, foreign)
     found.refuse_problems()
     _match(found, refuse_unpaired=False)
     found.log_warnings()
@@ -143,13 +143,19 @@ def count_lines(name: str, manifest: Manifest) -> Iterator[str]:
         yield f"  {label:<{width}} " + " ".join(f"{by_split.get(column, 0):>9}" for column in columns)
 
 
-def _read(found: Overview, sources: Mapping[str, Source], label_map: Mapping[str, str], check_files: bool) -> None:
+def _read(
+    found: Overview,
+    sources: Mapping[str, Source],
+    label_map: Mapping[str, str],
+    check_files: bool,
+    foreign: bool = False,
+) -> None:
     for name, source in sources.items():
         manifest = found.attempt(
             lambda s=source: read_layout(
                 s.path,
-                kind_of(s.settings),
-                suffixes_of(s.settings),
+                kind_of(s.settings).name,
+                kind_of(s.settings).suffixes,
                 s.layouts,
                 s.columns,
                 s.layout_options,
@@ -159,6 +165,12 @@ def _read(found: Overview, sources: Mapping[str, Source], label_map: Mapping[str
         if manifest is not None:
             found.manifests[name] = manifest
     if len(found.manifests) == len(sources):
+        if foreign:
+            present = {label_key(label) for manifest in found.manifests.values() for label in manifest.label_names}
+            places = " and ".join(dict.fromkeys(str(source.path) for source in sources.values()))
+            unknown = [old for old in label_map if label_key(old) not in present]
+            found.warnings.extend(f"There is no label '{old}' to rename in {places}." for old in unknown)
+            label_map = {old: new for old, new in label_map.items() if old not in unknown}
         found.manifests = found.attempt(lambda: apply_label_map(found.manifests, label_map)) or found.manifests
 
 
@@ -173,45 +185,11 @@ def _match(found: Overview, refuse_unpaired: bool) -> None:
         if refuse_unpaired:
             found.problems.append(f"Label '{label}': {sentence}; add files, or allow to leave labels out.")
         else:
-            count = sum(_files_of(manifest, label) for manifest in before.values())
+            count = sum(len(keep_labels(manifest, [label])) for manifest in before.values())
             found.warnings.append(f"Label '{label}' is left out with its {count} files: {sentence}.")
     names = next(iter(found.manifests.values())).label_names
     if len(names) == 1:
         found.warnings.append(f"'{names[0]}' is the only label: what is made cannot be measured by classification.")
-
-
-def _files_of(manifest: Manifest, label: str) -> int:
-    keys = [label_key(name) for name in manifest.label_names]
-    return int((manifest.labels == keys.index(label_key(label))).sum()) if label_key(label) in keys else 0
-
-
-def _missing_labels(name: str, manifest: Manifest, alone: bool) -> tuple[list[str], list[str]]:
-    """Problems and warnings; without any "val" no weights could be chosen, so that is a problem ``alone``, too."""
-    problems, warnings = [], []
-    counts_of = manifest.counts()
-    may_lack_val = alone and any(counts.get("val") for counts in counts_of.values())
-    for label, counts in counts_of.items():
-        lacking = [split for split in SPLITS if not counts.get(split)]
-        if lacking == ["val"] and may_lack_val:
-            warnings.append(
-                f"The val split of '{name}' has no sample of the label '{label}': it is trained and tested on, but not "
-                "used for choosing weights."
-            )
-        elif lacking:
-            problems.append(
-                f"The {' and '.join(lacking)} split of '{name}' has no sample of the label '{label}' (it has "
-                f"{sum(counts.values())} in all); add files, move some over, or leave it out: --label-map '{label}='."
-            )
-    return problems, warnings
-
-
-def _warn_of_shared_subjects(found: Overview, name: str, manifest: Manifest) -> None:
-    shared = shared_subjects(manifest)
-    if shared:
-        found.warnings.append(
-            f"{len(shared)} subjects of '{name}' are in more than one split ({first_few(shared, 3)}): results will be "
-            "too good; split by subject."
-        )
 
 
 def _warn_of_crossing_subjects(found: Overview) -> None:

@@ -8,11 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mmgen.data.cache import Cache
-from mmgen.data.decoding import DecodedArray, DecodedFiles, unusable
+from mmgen.data.decoding import DecodedArray, DecodedFiles
 from mmgen.data.manifest import Manifest
-from mmgen.data.settings import Settings
-from mmgen.errors import UserError
 
 # A mean, a deviation or an error over more samples than these is the same in every digit that is reported.
 ENOUGH = 10_000
@@ -27,12 +24,14 @@ class Samples:
         labels: (N,) int64 index into ``label_names``.
         label_names: class names.
         rows: (N,) int64 row of the file or folder listing that a sample comes from; several segments may share one.
+        subjects: (N,) object array of the name of whose sample each is; None where that is unknown.
     """
 
     values: np.ndarray | DecodedArray
     labels: np.ndarray
     label_names: tuple[str, ...]
     rows: np.ndarray
+    subjects: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -43,7 +42,15 @@ class Samples:
         indices = indices if indices.dtype == bool else indices.astype(np.int64)  # an empty list is float
         unread = isinstance(self.values, DecodedArray)
         values = self.values.select(indices) if unread else self.values[indices]
-        return replace(self, values=values, labels=self.labels[indices], rows=self.rows[indices])
+        subjects = None if self.subjects is None else self.subjects[indices]
+        return replace(self, values=values, labels=self.labels[indices], rows=self.rows[indices], subjects=subjects)
+
+    def subject_numbers(self) -> np.ndarray | None:
+        """(N,) int64: whose sample each is, as numbers that mean nothing beyond these samples; None where that is
+        unknown."""
+        if self.subjects is None:
+            return None
+        return np.unique(self.subjects.astype(str), return_inverse=True)[1].astype(np.int64)
 
     def at_most(self, count: int = ENOUGH, seed: int = 0) -> Samples:
         """All samples, or ``count`` random ones in their order if there are more: enough for a statistic."""
@@ -59,45 +66,32 @@ def samples_of(manifest: Manifest, files: DecodedFiles, rows: ArrayLike | None =
     repeated = np.repeat(rows, counts)
     parts = np.arange(len(repeated)) - np.repeat(np.cumsum(counts) - counts, counts)
     values = DecodedArray(files, repeated, parts)
-    return Samples(values, manifest.labels[repeated], manifest.label_names, manifest.origins[repeated])
+    subjects = None if manifest.subjects is None else manifest.subjects[repeated]
+    return Samples(values, manifest.labels[repeated], manifest.label_names, manifest.origins[repeated], subjects)
 
 
-def load_samples(manifest: Manifest, settings: Settings, cache: Cache | None = None) -> Samples:
-    """Samples of every file of a manifest.
-
-    Raises:
-        UserError: naming the files that cannot be used together, after all have been tried.
-    """
-    files = DecodedFiles(manifest.files, manifest.paths, settings, cache)
-    problems = files.fill()
-    if problems:
-        raise UserError(unusable([f"{manifest.name(row)} ({reason})" for row, reason in problems.items()]))
-    return samples_of(manifest, files)
-
-
-def people_of(samples: Samples, manifest: Manifest) -> np.ndarray | None:
-    """(N,) names of whose sample each is, as text, by the manifest that the samples come from; None where subjects are
-    unknown."""
-    if manifest.subjects is None:
-        return None
-    order = np.argsort(manifest.origins)
-    return manifest.subjects[order[np.searchsorted(manifest.origins[order], samples.rows)]].astype(str)
-
-
-def people_in(samples: Samples, manifest: Manifest) -> np.ndarray | None:
-    """(N,) int64: whose sample each is, as numbers that mean nothing beyond these samples; None where subjects are
-    unknown."""
-    names = people_of(samples, manifest)
-    return None if names is None else np.unique(names, return_inverse=True)[1].astype(np.int64)
+def channel_statistics(values: Sliceable, chunk: int = 1024) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel of (N, C, H, W), in float64, without a float copy of the whole array."""
+    count, total, squares = 0, 0.0, 0.0
+    for start in range(0, len(values), chunk):
+        part = values[start : start + chunk].astype(np.float64)
+        count += part.shape[0] * part.shape[2] * part.shape[3]
+        total = total + part.sum(axis=(0, 2, 3))
+        squares = squares + (part**2).sum(axis=(0, 2, 3))
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    return tuple(mean.tolist()), tuple(deviation.tolist())
 
 
 class Sliceable(Protocol):
-    """What is read in slices of its first axis: an array, a memory map, the values of :class:`Samples`."""
+    """Anything that is read in slices of its first axis: an array, a memory map, the values of :class:`Samples`."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
 
     @property
     def dtype(self) -> np.dtype: ...
+
+    def __len__(self) -> int: ...
 
     def __getitem__(self, part: slice) -> np.ndarray: ...

@@ -1,9 +1,9 @@
-"""How files become arrays, whatever the modality: settings, their JSON form, and the decoder that belongs to them."""
+"""The kinds of files that become arrays. A modality of another kind is one entry here, and its settings and decoder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -15,48 +15,68 @@ from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings, decode_image
 from mmgen.errors import UserError
 
 Settings = ImageSettings | AudioSettings
-_KINDS: dict[str, type[Settings]] = {"image": ImageSettings, "audio": AudioSettings}
 
 # Part of the key of decoded files: raise it when a decoder gives other values than before.
 DECODER_VERSION = 1
 
 
-def kind_of(settings: Settings) -> str:
-    """ "image" or "audio"."""
-    return next(name for name, cls in _KINDS.items() if isinstance(settings, cls))
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of files.
+
+    Attributes:
+        name: "image" or "audio"; it stands in the JSON form of the settings.
+        settings: dataclass of how these files become arrays, with ``shape`` (C, H, W) of a sample.
+        suffixes: endings of their names, with the dot, in lower case.
+        dtype: of their samples.
+        most_samples: of one file, by its settings.
+        decode: samples (1..S, C, H, W) of one file; raises :class:`mmgen.data.decoded.UnusableFile`.
+        progress: what a progress bar says while they are decoded.
+    """
+
+    name: str
+    settings: type
+    suffixes: Collection[str]
+    dtype: np.dtype
+    most_samples: Callable[[Any], int]
+    decode: Callable[[BinaryIO, Any], Decoded]
+    progress: str
+
+    def slot_shape(self, settings: Settings) -> tuple[int, int, int, int]:
+        """(S, C, H, W): the most samples that one file gives, and a sample's shape."""
+        return (self.most_samples(settings), *settings.shape)
 
 
-def suffixes_of(settings: Settings) -> frozenset[str]:
-    """Endings of the files that these settings decode, with the dot, in lower case."""
-    return frozenset(IMAGE_SUFFIXES if isinstance(settings, ImageSettings) else AUDIO_SUFFIXES)
+FILE_KINDS: dict[str, FileKind] = {
+    "image": FileKind(
+        "image", ImageSettings, IMAGE_SUFFIXES, np.dtype(np.uint8), lambda _: 1, decode_image, "decoding images"
+    ),
+    "audio": FileKind(
+        "audio",
+        AudioSettings,
+        AUDIO_SUFFIXES,
+        np.dtype(np.float16),
+        lambda settings: settings.frames // settings.segment_frames,
+        decode_sound,
+        "decoding sound",
+    ),
+}
 
 
-def slot_shape(settings: Settings) -> tuple[int, int, int, int]:
-    """(S, C, H, W): the most samples that one file gives, and a sample's shape."""
-    if isinstance(settings, ImageSettings):
-        return (1, *settings.shape)
-    return (settings.frames // settings.segment_frames, *settings.shape)
-
-
-def value_dtype(settings: Settings) -> np.dtype:
-    """uint8 for images, float16 for log-mels."""
-    return np.dtype(np.uint8 if isinstance(settings, ImageSettings) else np.float16)
-
-
-def decode(file: BinaryIO, settings: Settings) -> Decoded:
-    """Samples (1..S, C, H, W) of one file; raises :class:`mmgen.data.decoded.UnusableFile`."""
-    return decode_image(file, settings) if isinstance(settings, ImageSettings) else decode_sound(file, settings)
+def kind_of(settings: Settings) -> FileKind:
+    """The kind of files that these settings are for."""
+    return next(kind for kind in FILE_KINDS.values() if isinstance(settings, kind.settings))
 
 
 def settings_to_dict(settings: Settings) -> dict[str, Any]:
-    """JSON-able form with the kind of decoder in ``"kind"``; it travels with a model."""
-    return {"kind": kind_of(settings), **asdict(settings)}
+    """JSON-able form with the kind of files in ``"kind"``; it travels with a model."""
+    return {"kind": kind_of(settings).name, **asdict(settings)}
 
 
 def settings_from_dict(values: Mapping[str, Any]) -> Settings:
     """The inverse of :func:`settings_to_dict`; raises UserError for an unknown kind."""
     options = dict(values)
     kind = options.pop("kind", None)
-    if kind not in _KINDS:
-        raise UserError(f"Unknown kind of preprocessing {kind!r}; this version knows {sorted(_KINDS)}.")
-    return _KINDS[kind](**options)
+    if kind not in FILE_KINDS:
+        raise UserError(f"Unknown kind of preprocessing {kind!r}; this version knows {sorted(FILE_KINDS)}.")
+    return FILE_KINDS[kind].settings(**options)

@@ -31,7 +31,12 @@ def split_by_subject(manifest: Manifest, fractions: Mapping[str, float], seed: i
     Raises:
         UserError: if the fractions are not of this kind.
     """
-    _check_fractions(fractions)
+    unknown = sorted(set(fractions) - set(SPLITS))
+    if unknown or not fractions:
+        raise UserError(f"Splits are named {', '.join(SPLITS)}, not {first_few(unknown) or 'nothing'}.")
+    if min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-6:
+        listed = ", ".join(f"{name} {fraction:g}" for name, fraction in fractions.items())
+        raise UserError(f"The fractions of the splits must each be above 0 and sum to 1, not {listed}.")
     names = sorted(fractions, key=lambda name: -fractions[name])  # stable: equal fractions keep their order
     shares = np.array([fractions[name] for name in names])
     subject_of_row, n_subjects = _subject_indices(manifest)
@@ -48,8 +53,10 @@ def split_by_subject(manifest: Manifest, fractions: Mapping[str, float], seed: i
     by_rarity = sorted(subjects_of_label, key=lambda label: (len(subjects_of_label[label]), label))
 
     side = np.full(n_subjects, -1)
-    for label in by_rarity:
-        _reach_every_split(side, subjects_of_label[label], len(names))
+    for members in (subjects_of_label[label] for label in by_rarity):  # reach every split, largest first
+        missing = [split for split in range(len(names)) if split not in side[members]]
+        for subject, split in zip(members[side[members] < 0], missing, strict=False):
+            side[subject] = split
     for label in by_rarity:
         _fill(side, subjects_of_label[label], shares)
 
@@ -108,23 +115,6 @@ def _subject_indices(manifest: Manifest) -> tuple[np.ndarray, int]:
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     return rank[codes], len(order)
-
-
-def _check_fractions(fractions: Mapping[str, float]) -> None:
-    unknown = sorted(set(fractions) - set(SPLITS))
-    if unknown or not fractions:
-        raise UserError(f"Splits are named {', '.join(SPLITS)}, not {first_few(unknown) or 'nothing'}.")
-    if min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-6:
-        listed = ", ".join(f"{name} {fraction:g}" for name, fraction in fractions.items())
-        raise UserError(f"The fractions of the splits must each be above 0 and sum to 1, not {listed}.")
-
-
-def _reach_every_split(side: np.ndarray, members: np.ndarray, n_splits: int) -> None:
-    """Give each split that has none of a label's subjects one that is still free, in place; largest splits first."""
-    missing = [split for split in range(n_splits) if split not in side[members]]
-    free = members[side[members] < 0]
-    for subject, split in zip(free, missing, strict=False):
-        side[subject] = split
 
 
 def _fill(side: np.ndarray, members: np.ndarray, shares: np.ndarray) -> None:

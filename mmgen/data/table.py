@@ -20,7 +20,7 @@ SPLIT_SPELLINGS = {
     **{name: "test" for name in ("test", "testing")},
 }
 USUAL_NAMES = {
-    "path": (
+    "path": [
         "path",
         "file",
         "filename",
@@ -31,11 +31,11 @@ USUAL_NAMES = {
         "image_path",
         "audio",
         "audio_path",
-    ),
-    "label": ("label", "class", "diagnosis"),
-    "subject": ("subject", "subject_id", "patient", "patient_id", "participant", "participant_id", "lesion_id"),
-    "split": ("split",),
-    "subset": (),  # counts only where it is named
+    ],
+    "label": ["label", "class", "diagnosis"],
+    "subject": ["subject", "subject_id", "patient", "patient_id", "participant", "participant_id", "lesion_id"],
+    "split": ["split"],
+    "subset": [],  # counts only where it is named
 }
 SUBSET_SPELLINGS = {
     **dict.fromkeys(("1", "true", "yes"), True),
@@ -108,7 +108,7 @@ class Manifest:
         return self.files.open(self.paths[index])
 
     def name(self, index: int) -> str:
-        """What messages call the file of sample ``index``."""
+        """The name in messages of the file of sample ``index``."""
         return self.files.name(self.paths[index])
 
     def select(self, rows: ArrayLike) -> Manifest:
@@ -156,21 +156,12 @@ def label_key(label: str) -> str:
     return unicodedata.normalize("NFC", label.strip()).casefold()
 
 
-class Distinct(dict[str, int]):
-    """Distinct texts, numbered as they come: looking up a new one gives it the next number."""
-
-    def __missing__(self, text: str) -> int:
-        self[text] = number = len(self)
-        return number
-
-
-def encode_labels(where: str, texts: Iterable[str], codes: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Label indices and names of samples whose labels are ``texts[codes]``.
+def encode_labels(where: str, labels: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Label indices and names of samples.
 
     Args:
-        where: what messages call the source.
-        texts: distinct labels as they are spelled.
-        codes: (n,) int64 index into ``texts``.
+        where: the name of the source in messages.
+        labels: n labels as they are spelled.
 
     Returns:
         (n,) int64, -1 where a label is empty, and the sorted names. Labels that differ only in case are one, spelled
@@ -179,7 +170,8 @@ def encode_labels(where: str, texts: Iterable[str], codes: np.ndarray) -> tuple[
     Raises:
         UserError: a label that is too long to be one or holds control characters.
     """
-    stripped = [text.strip() for text in texts]
+    codes, spellings = _numbered(labels)
+    stripped = [text.strip() for text in spellings]
     odd = [text for text in stripped if len(text) > _LONGEST_LABEL or not is_clean(text)]
     if odd:
         raise UserError(
@@ -194,13 +186,13 @@ def encode_labels(where: str, texts: Iterable[str], codes: np.ndarray) -> tuple[
     return np.array(numbers, dtype=np.int64)[codes], tuple(names[key] for key in index)
 
 
-def encode_splits(where: str, texts: Iterable[str], codes: np.ndarray) -> np.ndarray:
-    """Split names (n,) in the spelling of SPLITS, for samples whose splits are spelled ``texts[codes]``.
+def encode_splits(where: str, splits: Sequence[str]) -> np.ndarray:
+    """Split names (n,) in the spelling of SPLITS, for samples with splits of any spelling.
 
     Raises:
         UserError: an unknown or empty split; ``where`` names the source.
     """
-    texts = list(texts)
+    codes, texts = _numbered(splits)
     spellings = [SPLIT_SPELLINGS.get(text.strip().casefold()) for text in texts]
     unknown = [text.strip() for text, known in zip(texts, spellings, strict=True) if known is None]
     if unknown:
@@ -209,6 +201,14 @@ def encode_splits(where: str, texts: Iterable[str], codes: np.ndarray) -> np.nda
             f"{where} has values other than train, val and test ({listed}); correct them or name another split column."
         )
     return np.array(spellings, dtype=object)[codes]
+
+
+def _numbered(texts: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """The number (n,) of each text among the distinct ones, and these in the order in which they come."""
+    import pandas as pd
+
+    codes, distinct = pd.factorize(np.array(texts, dtype=object))
+    return codes, distinct.tolist()
 
 
 def subset_mark(text: str) -> bool | None:

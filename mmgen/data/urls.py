@@ -93,7 +93,7 @@ def os_errors(name: str) -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, for a message: the error's kind if it has no text."""
+    """The reason of an error for a message: the error's kind if it has no text."""
     return without_secrets(str(error)) or type(error).__name__
 
 

@@ -34,7 +34,7 @@ def utility_by_folds(
     and the tested one too. A fixed test set that no model has seen is the better measure and the usual one.
 
     Args:
-        people: (N,) whose sample each real one is, see :func:`mmgen.data.samples.people_in`; None: every file is a
+        people: (N,) whose sample each real one is, see :meth:`.Samples.subject_numbers`; None: every file is a
             person of its own. A person is in one part only.
 
     Returns:

@@ -13,6 +13,7 @@ import torch
 
 from mmgen.data.samples import Samples
 from mmgen.data.writing.atomic import new_file
+from mmgen.version import __version__
 
 _CHUNK = 256
 
@@ -34,8 +35,6 @@ class Measured:
 
         A damaged file is measured anew.
         """
-        from mmgen import __version__
-
         if self.folder is None:
             return measure()
         versions = {"mmgen": __version__, "torch": torch.__version__}

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 
 from mmgen.artifacts.models import load_model, model_settings
-from mmgen.data.labels import keep_labels
-from mmgen.data.manifest import label_key
-from mmgen.data.overview import Source, read_matched
-from mmgen.data.prepare import Preparation, decode_files
-from mmgen.data.samples import Samples, samples_of
-from mmgen.data.settings import Settings
+from mmgen.data.loading import load
+from mmgen.data.samples import Samples
+from mmgen.data.sources import Reading
 from mmgen.data.threads import cut
-from mmgen.errors import UserError, first_few
+from mmgen.errors import UserError
 from mmgen.generation.batches import SyntheticBatch, run_batches
 from mmgen.generation.plan import make_plan
 from mmgen.models.generative import GenerativeModel, MaskRatio
-
-logger = logging.getLogger(__name__)
 
 
 def generate_pairs(
@@ -74,11 +68,7 @@ def generate_pairs(
 
 
 def read_sources(
-    model: GenerativeModel,
-    paths: Mapping[str, Path],
-    source: Callable[[Path, Settings], Source] = Source,
-    how: Preparation | None = None,
-    split: str | None = "train",
+    model: GenerativeModel, paths: Mapping[str, Path], reading: Reading | None = None, split: str | None = "train"
 ) -> dict[str, Samples]:
     """Real samples, decoded as the model's training data were; labels are matched across modalities.
 
@@ -87,33 +77,14 @@ def read_sources(
 
     Args:
         paths: where each modality is.
-        source: what a path and settings become; says which layout and columns there are.
-        how: label names, bad files and cache; splits are not made.
+        reading: how the data lie, label names, bad files and cache; splits are not made.
+
+    Raises:
+        UserError: a modality that the model does not have; see :func:`mmgen.data.loading.load`.
     """
-    settings, labels, how = model_settings(model), list(model.class_names), how or Preparation()
+    settings, labels = model_settings(model), list(model.class_names)
     unknown = [name for name in paths if name not in settings]
     if unknown:
         raise UserError(f"The model has the modalities {list(settings)}, not {unknown}.")
-    if not paths:
-        return {}
-    manifests = read_matched(
-        {name: source(path, settings[name]) for name, path in paths.items()}, how.label_map, not how.skip_bad
-    )
-    present = next(iter(manifests.values())).label_names
-    known = [name for name in labels if label_key(name) in map(label_key, present)] if labels else present
-    unknown_labels = [name for name in present if label_key(name) not in map(label_key, known)]
-    if unknown_labels:
-        logger.warning("Left out, because the model was not trained on them: %s.", first_few(unknown_labels))
-    absent = [name for name in labels if label_key(name) not in map(label_key, present)]
-    if absent:
-        logger.warning("Not made, because the data have no samples of them: %s.", first_few(absent))
-    if not known:
-        raise UserError(f"The model was trained on the labels {labels}; the data have {list(present)}.")
-    samples = {}
-    for name, manifest in manifests.items():
-        if split is not None and manifest.splits is None:
-            logger.warning("%s has no splits: every file is used, also any that a training held out.", manifest.files)
-        chosen = manifest if split is None or manifest.splits is None else manifest.of_split(split)
-        usable, files, _ = decode_files(name, keep_labels(chosen, known), settings[name], how.cache, how.skip_bad)
-        samples[name] = samples_of(usable, files)
-    return samples
+    reading = reading or Reading()
+    return load(reading.sources(paths, settings), reading, split, labels) if paths else {}

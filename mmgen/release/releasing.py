@@ -29,6 +29,7 @@ from mmgen.release.evidence import judged, red
 from mmgen.release.models import copy_model
 from mmgen.release.scrubbing import Scrubber
 from mmgen.release.texts import Override, override_record, privacy_section, shared_audit, top_readme
+from mmgen.version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -244,8 +245,6 @@ def _refuse_changed(folder: Path, digests: Mapping[str, Any]) -> None:
 
 def _write_checksums(folder: Path) -> None:
     """``release.json`` with every file's size and SHA-256, and ``SHA256SUMS`` for the tool of that name."""
-    from mmgen import __version__
-
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     listed = {
         path.relative_to(folder).as_posix(): {"sha256": sha256(path), "bytes": path.stat().st_size} for path in files

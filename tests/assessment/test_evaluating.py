@@ -23,8 +23,7 @@ import mmgen
 from mmgen.artifacts.models import save_model
 from mmgen.assessment import evaluating
 from mmgen.assessment.evaluating import Measures
-from mmgen.assessment.inputs import Reading
-from mmgen.data.prepare import Preparation
+from mmgen.data.sources import Reading
 from mmgen.errors import UserError
 from mmgen.evaluation.fidelity.measure import MEASURES
 from mmgen.evaluation.utility import UtilityConfig
@@ -96,7 +95,7 @@ def test_it_is_importable_from_the_top() -> None:
     from mmgen.release.releasing import write_release
 
     assert mmgen.evaluate is evaluating.evaluate and mmgen.audit is audit and mmgen.write_release is write_release
-    assert {"evaluate", "audit", "release"} <= set(mmgen.__all__)
+    assert {"evaluate", "audit", "write_release"} <= set(mmgen.__all__)
 
 
 def test_a_bare_folder_is_set_beside_its_references(real: Path, test_data: Path, made: Path) -> None:
@@ -194,11 +193,11 @@ def test_labels_in_another_order_case_or_under_another_name(real: Path, test_dat
     found = mmgen.evaluate(made, real, test_data, measures=SHORT)
     assert found.sections["fidelity"] == _fidelity(real, test_data, small_pictures(tmp_path / "same", 5, seed=3))
     other = small_pictures(tmp_path / "other", 5, seed=3, labels=("A healthy one", LABELS[1]))
-    reading = Reading(how=Preparation({"a healthy one": LABELS[0]}))
+    reading = Reading({"a healthy one": LABELS[0]})
     renamed = mmgen.evaluate(other, real, test_data, measures=CLOSENESS, reading=reading)
     assert renamed.sections["fidelity"] == found.sections["fidelity"]
     assert list(renamed.sections["data"]["image"]["counts"]) == list(LABELS)
-    left_out = Reading(how=Preparation({LABELS[0]: "", "a healthy one": ""}))
+    left_out = Reading({LABELS[0]: "", "a healthy one": ""})
     alone = mmgen.evaluate(other, real, test_data, measures=SHORT, reading=left_out)
     assert list(alone.sections["data"]["image"]["counts"]) == [LABELS[1]] and alone.sections["utility"]["image"] == {}
 

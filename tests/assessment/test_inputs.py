@@ -14,18 +14,19 @@ from tiny_medsynth import LABELS, small_generator, tiny_samples, write_condensed
 
 from mmgen.artifacts.models import load_model
 from mmgen.assessment.inputs import (
-    Reading,
     data_sets_of,
     joined,
     modality_of,
     parse_paths,
+    read_side,
+    read_sides,
     read_synthetic,
     synthetic_settings,
 )
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import ImageSettings
 from mmgen.data.phantoms import write_phantoms
-from mmgen.data.prepare import Preparation
+from mmgen.data.sources import Reading
 from mmgen.errors import UserError
 from mmgen.generation.plan import make_plan
 from mmgen.generation.writing import OutputOptions, write_dataset
@@ -120,7 +121,7 @@ def test_labels_of_a_set_are_renamed_where_it_has_them(tmp_path: Path, caplog: p
         assert samples.label_names == ("healthy", LABELS[1]) and samples.labels.tolist() == [0, 0, 1, 1]
         left = read_synthetic(folder, synthetic_settings(folder), {LABELS[0]: ""})["image"]
         assert left.label_names == LABELS[1:] and len(left) == 2
-    side = Reading(how=Preparation(renames)).side({"image": foreign}, {"image": ImageSettings(32, 3)}, "train")
+    side = read_side({"image": foreign}, {"image": ImageSettings(32, 3)}, "train", Reading(renames))
     assert side.samples["image"].label_names == ("healthy", LABELS[1])
     assert f"There is no label 'elsewhere' to rename in {foreign}." in caplog.messages
 
@@ -132,12 +133,12 @@ def test_labels_are_renamed_before_modalities_are_matched(tmp_path: Path, caplog
     shutil.move(images / "test" / "covid", images / "test" / "virus")
     (images / "manifest.csv").unlink()
     paths = {"image": images, "audio": audio}
-    side = Reading(how=Preparation({"virus": "covid"})).side(paths, settings, "test")
+    side = read_side(paths, settings, "test", Reading({"virus": "covid"}))
     assert [samples.label_names for samples in side.samples.values()] == [("covid", "healthy")] * 2
     assert not caplog.messages
-    side = Reading().side(paths, settings, "test")
+    side = read_side(paths, settings, "test", Reading())
     assert [samples.label_names for samples in side.samples.values()] == [("healthy",)] * 2
-    assert "Label 'covid' is left out: there are no samples of it among image." in caplog.messages
+    assert "Label 'covid' is left out with its 4 files: there are no samples of it among image." in caplog.messages
 
 
 def test_what_is_no_synthetic_set_is_refused(tmp_path: Path) -> None:
@@ -193,15 +194,15 @@ def test_spectrograms_that_are_not_numbers_are_refused(tmp_path: Path, model_fol
 
 
 def test_members_are_what_a_recipe_of_the_same_seed_trains_on(tmp_path: Path) -> None:
-    from mmgen.data.overview import Source
-    from mmgen.data.prepare import Preparation, prepare
+    from mmgen.data.loading import prepare
+    from mmgen.data.sources import Source
 
     images, _ = write_phantoms(tmp_path, subjects_per_class=12, image_size=32)
     settings = {"image": ImageSettings(32, 1)}
     for seed in (0, 1):
-        trained = prepare({"image": Source(images, settings["image"])}, Preparation(seed=seed)).splits
+        trained = prepare({"image": Source(images, settings["image"])}, Reading(seed=seed)).splits
         reading = Reading(seed=seed)
-        members, others = (reading.side({"image": images}, settings, split) for split in ("train", "test"))
+        members, others = (read_side({"image": images}, settings, split, reading) for split in ("train", "test"))
         for side, split in ((members, "train"), (others, "test")):
             np.testing.assert_array_equal(side.samples["image"].values[:], trained[split]["image"].values[:])
         assert not set(members.people["image"]) & set(others.people["image"])
@@ -209,7 +210,7 @@ def test_members_are_what_a_recipe_of_the_same_seed_trains_on(tmp_path: Path) ->
 
 def test_data_without_splits_are_read_as_a_whole(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "all", 3, size=20)
-    side = Reading().side({"image": folder}, {"image": ImageSettings(20, 3)}, "test")
+    side = read_side({"image": folder}, {"image": ImageSettings(20, 3)}, "test", Reading())
     assert len(side.samples["image"]) == 6 and side.people["image"] is None
 
 
@@ -231,16 +232,14 @@ def test_modalities_fit_the_data() -> None:
 
 
 def test_one_place_for_both_sides_is_split_as_a_recipe_splits_it(tmp_path: Path) -> None:
-    from mmgen.data.overview import Source
-    from mmgen.data.prepare import Preparation, prepare
+    from mmgen.data.loading import prepare
+    from mmgen.data.sources import Source
 
     folder, settings = {"image": write_pictures(tmp_path / "all", 12)}, {"image": ImageSettings(32, 3)}
-    trained = prepare({"image": Source(folder["image"], settings["image"])}, Preparation(seed=3)).splits
-    members, others = Reading(seed=3).sides(folder, folder, settings, ("train", "test"))
+    trained = prepare({"image": Source(folder["image"], settings["image"])}, Reading(seed=3)).splits
+    members, others = read_sides(folder, folder, settings, ("train", "test"), Reading(seed=3))
     for side, split in ((members, "train"), (others, "test")):
         np.testing.assert_array_equal(side.samples["image"].values, trained[split]["image"].values[:])
     other = {"image": write_pictures(tmp_path / "other", 3)}
-    assert [len(side.samples["image"]) for side in Reading().sides(folder, other, settings, ("train", "test"))] == [
-        24,
-        6,
-    ]
+    sides = read_sides(folder, other, settings, ("train", "test"), Reading())
+    assert [len(side.samples["image"]) for side in sides] == [24, 6]

@@ -11,8 +11,8 @@ from small import LABELS, PRESET, SETTINGS, noise_samples, small_model
 
 from mmgen.assessment.mae import RATIOS, Evaluated, fidelity_section, measure_utility, report_media
 from mmgen.data.files import LocalFiles
+from mmgen.data.loading import PairedData
 from mmgen.data.manifest import Manifest
-from mmgen.data.prepare import PairedData
 from mmgen.data.samples import Samples
 from mmgen.evaluation.report.writing import write_report
 from mmgen.evaluation.utility import UtilityConfig

@@ -8,18 +8,25 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from decoded_samples import load_samples
 
-from mmgen.data.audio import AUDIO_SUFFIXES, decode_sound, log_mel_segments, read_audio
+from mmgen.data.audio import AUDIO_SUFFIXES, decode_sound, log_mel_segments, resampled
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
+from mmgen.data.formats.sound_files import read_sound
 from mmgen.data.manifest import read_manifest
 from mmgen.data.mel import log_mel, mel_filterbank
 from mmgen.data.phantoms import phantom_cough
-from mmgen.data.samples import load_samples
 from mmgen.errors import UserError
 
 SETTINGS = AudioSettings()
 RATE = SETTINGS.sample_rate
+
+
+def read_audio(path: Path, settings: AudioSettings) -> np.ndarray:
+    """The whole of a file (samples,) at the settings' rate."""
+    with open(path, "rb") as file:
+        return resampled(read_sound(file), settings)
 
 
 def sine(seconds: float, rate: int = RATE, hertz: float = 440.0, level: float = 0.5) -> np.ndarray:
@@ -241,20 +248,14 @@ def broken_files(folder: Path) -> dict[str, Path]:
         "its header promises 3.0 s of sound, the file holds 1.0 s": whole,
         "it is in no sound format that is known": picture,
         "it is damaged": flac,
-        "No such file": folder / "gone.wav",
-        "Is a directory": folder,
     }
 
 
 def test_a_file_that_cannot_be_used_is_named_and_the_reason_told(tmp_path):
     for said, path in broken_files(tmp_path / "two words").items():
-        with pytest.raises(UserError) as error:
-            read_audio(path, SETTINGS)
-        assert str(error.value).startswith(f"Cannot read sound file {path}: {said}")
-        if path.is_file():
-            with pytest.raises(UnusableFile, match=f"^{said}") as unusable, open(path, "rb") as file:
-                decode_sound(file, SETTINGS)
-            assert str(path) not in str(unusable.value) and path.name not in str(unusable.value)
+        with pytest.raises(UnusableFile, match=f"^{said}") as unusable, open(path, "rb") as file:
+            decode_sound(file, SETTINGS)
+        assert str(path) not in str(unusable.value) and path.name not in str(unusable.value)
 
 
 def test_bad_files_are_listed_together(tmp_path):

@@ -8,6 +8,7 @@ import random
 import stat
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import fill_cache
@@ -16,13 +17,13 @@ import pytest
 
 from mmgen.data import cache as cache_module
 from mmgen.data import decoding
-from mmgen.data.cache import Cache
+from mmgen.data.cache import Cache, parse_size
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
 from mmgen.data.decoding import DecodedArray, DecodedFiles
 from mmgen.data.files import LocalFiles
 from mmgen.data.images import ImageSettings
 from mmgen.data.phantoms import write_phantoms
-from mmgen.data.settings import slot_shape
+from mmgen.data.settings import kind_of
 from mmgen.errors import UserError
 
 SETTINGS = ImageSettings(4)
@@ -48,7 +49,8 @@ class CountingDecoder:
 @pytest.fixture
 def decoder(monkeypatch: pytest.MonkeyPatch) -> CountingDecoder:
     counting = CountingDecoder()
-    monkeypatch.setattr(decoding, "decode", counting)
+    kind = replace(decoding.kind_of(SETTINGS), decode=counting)
+    monkeypatch.setattr(decoding, "kind_of", lambda settings: kind)
     return counting
 
 
@@ -408,4 +410,18 @@ class TestKilled:
 
 
 def test_a_slot_holds_the_most_samples_of_a_file():
-    assert slot_shape(SETTINGS) == (1, 1, 4, 4)
+    assert kind_of(SETTINGS).slot_shape(SETTINGS) == (1, 1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("20GB", 20 * 10**9), ("1.5 gb", 1_500_000_000), ("500M", 5 * 10**8), ("12", 12), ("2TiB", 2 * 10**12)],
+)
+def test_sizes(text: str, size: int):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1", "1 PB", "GB", "1e9", "1.2.3GB"])
+def test_what_is_no_size_is_refused(text: str):
+    with pytest.raises(UserError, match="write it like 20GB"):
+        parse_size(text)

@@ -12,7 +12,7 @@ from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.check import Findings, check_data, find_duplicates
 from mmgen.data.images import ImageSettings
 from mmgen.data.manifest import Columns, read_manifest
-from mmgen.data.overview import Source
+from mmgen.data.sources import Reading, Source
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def data(tmp_path: Path, phantom_files: dict[str, Path]) -> dict[str, Path]:
 
 def check(data: dict[str, Path], **options) -> Findings:
     settings = {"image": ImageSettings(32), "audio": AudioSettings()}
-    return check_data({name: Source(path, settings[name]) for name, path in data.items()}, **options)
+    return check_data({name: Source(path, settings[name]) for name, path in data.items()}, Reading(**options))
 
 
 def files(folder: Path, label: str, split: str = "train") -> list[Path]:

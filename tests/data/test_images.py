@@ -11,19 +11,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from decoded_samples import load_samples
 from PIL import Image, ImageOps
 
 from mmgen.data.decoded import Remark, UnusableFile
-from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings, decode_image, read_image
+from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings, decode_image
 from mmgen.data.manifest import read_manifest
 from mmgen.data.phantoms import phantom_xray
-from mmgen.data.samples import load_samples
 from mmgen.errors import UserError
 
 GREY = ImageSettings(size=32, channels=1)
 COLOUR = ImageSettings(size=32, channels=3)
 RAMP = np.tile(np.linspace(0, 1, 32), (32, 1))  # (32, 32), 0 at the left, 1 at the right: nothing to resize
 RAMP_8_BIT = np.rint(RAMP * 255).astype(np.uint8)
+
+
+def read_image(path: Path, settings: ImageSettings) -> np.ndarray:
+    """Pixels (C, H, W) of one file."""
+    with open(path, "rb") as file:
+        return decode_image(file, settings).values[0]
 
 
 def save(folder: Path, image: Image.Image | np.ndarray, name: str = "x.png", **options: object) -> Path:
@@ -111,7 +117,8 @@ class TestDecode:
         (tmp_path / "x.jpg").write_bytes(content(RAMP_8_BIT, "JPEG", exif=b"Exif\0\0II*\0" + b"\xff" * 40))
         script = (
             "import sys; from PIL import Image; before = Image.MAX_IMAGE_PIXELS;"
-            "from mmgen.data.images import ImageSettings, read_image; read_image(sys.argv[1], ImageSettings());"
+            "from mmgen.data.images import ImageSettings, decode_image;"
+            "decode_image(open(sys.argv[1], 'rb'), ImageSettings());"
             "assert Image.MAX_IMAGE_PIXELS == before"
         )
         run = subprocess.run(
@@ -174,7 +181,7 @@ class TestDepth:
 
     @pytest.mark.parametrize("values", [RAMP - 0.5, RAMP * 1e6, np.where(RAMP > 0.5, np.nan, RAMP), RAMP * np.nan])
     def test_floats_without_a_known_scale_are_refused(self, tmp_path, values):
-        with pytest.raises(UserError, match=r"x\.tif"):
+        with pytest.raises(UnusableFile, match=r"finite|full scale"):
             read_image(save(tmp_path, values.astype(np.float32), "x.tif"), GREY)
 
 
@@ -319,7 +326,7 @@ class TestGeometry:
 class TestDamage:
     """What the user reads about a file that cannot be used."""
 
-    def test_each_damage_is_one_sentence_with_the_name(self, tmp_path):
+    def test_each_damage_is_one_clause(self, tmp_path):
         noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
         whole, jpeg = content(noise), content(noise, "JPEG")
         damaged = {
@@ -334,19 +341,11 @@ class TestDamage:
         }
         for name, (data, reason) in damaged.items():
             (tmp_path / name).write_bytes(data)
-            with pytest.raises(UserError) as error:
+            with pytest.raises(UnusableFile) as error:
                 read_image(tmp_path / name, GREY)
-            sentence = str(error.value)
-            assert sentence.startswith(f"{tmp_path / name} cannot be read as an image ({reason}"), sentence
-            assert sentence.endswith("); repair it or remove it from the data.")
-            assert "\n" not in sentence and "object at 0x" not in sentence
-
-    def test_what_is_no_file(self, tmp_path):
-        with pytest.raises(UserError, match=r"gone.png cannot be read as an image \(no such file\)"):
-            read_image(tmp_path / "gone.png", GREY)
-        (tmp_path / "folder.png").mkdir()
-        with pytest.raises(UserError, match=r"folder.png cannot be read as an image \(it is a folder\)"):
-            read_image(tmp_path / "folder.png", GREY)
+            told = str(error.value)
+            assert told.startswith(reason) and not told.endswith("."), told
+            assert "\n" not in told and "object at 0x" not in told
 
     def test_the_ending_of_the_name_does_not_matter(self, tmp_path):
         (tmp_path / "really a PNG.jpg").write_bytes(content(RAMP_8_BIT))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mmgen.data.audio_settings import AudioSettings
-from mmgen.data.mel import join_segments, log_mel, mel_filterbank, mel_to_waveform
+from mmgen.data.mel import log_mel, mel_filterbank, mel_to_waveform
 from mmgen.data.phantoms import phantom_cough
 from mmgen.data.threads import one_thread
 from mmgen.errors import UserError
@@ -228,9 +228,8 @@ def roughness(wave: np.ndarray) -> tuple[float, float]:
 def test_joined_segments_have_no_clicks(name):
     wave = long_sounds()[name]
     segments = mel_of(wave).split(100, dim=-1)
-    joined = join_segments(segments, SETTINGS)
+    joined = mel_to_waveform(torch.cat(segments, -1), SETTINGS)
     assert joined.shape == (4 * RATE,)
-    assert torch.equal(join_segments(torch.stack(segments), SETTINGS), joined)
     at_joints, elsewhere = roughness(joined.numpy())
     assert at_joints < elsewhere + 3
     assert at_joints < roughness(wave)[0] + 3
@@ -244,7 +243,9 @@ def test_joined_segments_have_no_clicks(name):
 def test_a_jump_in_level_from_one_segment_to_the_next_does_not_click():
     """Segments that a model made one by one may differ so; windows of 25 ms fade between them."""
     levels = (1.0, 0.1, 1.0, 0.01)
-    joined = join_segments([mel_of(level * sine(3.0))[:, 100:200] for level in levels], SETTINGS).numpy()
+    joined = mel_to_waveform(
+        torch.cat([mel_of(level * sine(3.0))[:, 100:200] for level in levels], -1), SETTINGS
+    ).numpy()
     at_joints, elsewhere = roughness(joined)
     assert at_joints < elsewhere + 3
     for part, level in zip(joined.reshape(4, RATE), levels, strict=True):

@@ -8,7 +8,8 @@ import pytest
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import ImageSettings
 from mmgen.data.manifest import Columns
-from mmgen.data.overview import Overview, Source, look, read_matched
+from mmgen.data.overview import Overview, look, read_matched
+from mmgen.data.sources import Reading, Source
 from mmgen.errors import UserError
 
 
@@ -63,15 +64,15 @@ def test_clean_data_have_no_problems(images: Path, audio: Path):
 
 
 def test_unpaired_labels_can_be_refused(images: Path, audio: Path):
-    (problem,) = look(sources(images, audio), refuse_unpaired=True).problems
+    (problem,) = look(sources(images, audio), Reading(refuse_unpaired=True)).problems
     assert problem.startswith("Label 'pneumonia': there are no samples of it among audio; add files")
 
 
 def test_labels_are_renamed_before_they_are_matched(images: Path, audio: Path):
-    found = look(sources(images, audio), {"pneumonia": "covid"})
+    found = look(sources(images, audio), Reading({"pneumonia": "covid"}))
     assert found.problems == found.warnings == []
     assert found.manifests["image"].counts()["covid"] == {"train": 3, "val": 3, "test": 3}
-    (problem,) = look(sources(images, audio), {"pnemonia": "covid"}).problems
+    (problem,) = look(sources(images, audio), Reading({"pnemonia": "covid"})).problems
     assert "pnemonia" in problem
 
 
@@ -96,7 +97,7 @@ def test_every_label_that_a_split_lacks_is_named(tmp_path: Path):
         "leave it out: --label-map 'covid='."
     )
     assert "The val and test split of 'image' has no sample of the label 'rare' (it has 1 in all)" in found.problems[1]
-    assert look(sources(images), {"covid": "", "rare": ""}).problems == []
+    assert look(sources(images), Reading({"covid": "", "rare": ""})).problems == []
 
 
 def without_validation(label: str, table: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
@@ -172,7 +173,9 @@ def test_people_who_are_test_here_and_training_there_are_a_warning(tmp_path: Pat
 def test_data_without_splits_are_split_by_subject(tmp_path: Path):
     table = [row[:3] for row in rows({"a": 12, "b": 12}, ".png")]
     images = write_table(tmp_path / "whole", table, "path,label,subject")
-    first, again, other = (look(sources(images), seed=seed).manifests["image"].splits.tolist() for seed in (1, 1, 2))
+    first, again, other = (
+        look(sources(images), Reading(seed=seed)).manifests["image"].splits.tolist() for seed in (1, 1, 2)
+    )
     assert first == again != other
     assert set(first) == {"train", "val", "test"}
 

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
 import pytest
 import soundfile
+from decoded_samples import load_samples
 from PIL import Image
 
 from mmgen.data.audio import AUDIO_SUFFIXES
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings
 from mmgen.data.manifest import read_manifest
-from mmgen.data.samples import Samples, load_samples
+from mmgen.data.samples import Samples, channel_statistics
 from mmgen.data.settings import settings_from_dict, settings_to_dict
 from mmgen.errors import UserError
 
@@ -34,6 +36,14 @@ def test_selection_by_index_and_by_mask():
     assert samples.select(samples.labels == 1).values.ravel().tolist() == [1, 3]
     assert len(samples.select([])) == 0
     assert picked.label_names == ("a", "b")
+
+
+def test_subjects_go_along():
+    subjects = np.array(["x", "b", "x", "a"], dtype=object)
+    samples = Samples(np.zeros((4, 1, 1, 1)), np.zeros(4, int), ("a",), np.arange(4), subjects)
+    assert samples.subject_numbers().tolist() == [2, 1, 2, 0]
+    assert samples.select([3, 0]).subjects.tolist() == ["a", "x"]
+    assert Samples(samples.values, samples.labels, ("a",), samples.rows).subject_numbers() is None
 
 
 def test_images_are_one_sample_a_file(tmp_path):
@@ -59,3 +69,22 @@ def test_sounds_are_one_sample_a_segment_with_the_label_of_their_file(tmp_path):
     assert samples.labels.tolist() == [0, 0, 0, 1]
     assert samples.rows.tolist() == [0, 0, 0, 1]
     assert samples.label_names == ("covid", "healthy")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels", "chunk"), list(itertools.product([np.uint8, np.float16], [1, 3], [3, 1024]))
+)
+def test_statistics_are_those_of_the_whole_array(dtype: type, channels: int, chunk: int) -> None:
+    values = np.random.default_rng(0).uniform(0, 200, (7, channels, 5, 6)).astype(dtype)
+    mean, std = channel_statistics(values, chunk)
+    exact = values.astype(np.float64)
+    np.testing.assert_allclose(mean, exact.mean(axis=(0, 2, 3)))
+    np.testing.assert_allclose(std, exact.std(axis=(0, 2, 3)))
+    assert len(mean) == channels
+
+
+def test_a_constant_channel_has_no_deviation() -> None:
+    values = np.zeros((5, 2, 4, 4), np.float16)
+    values[:, 0] = 0.1
+    mean, std = channel_statistics(values, 2)
+    assert mean == (float(np.float16(0.1)), 0.0) and std[1] == 0.0 and std[0] < 1e-8

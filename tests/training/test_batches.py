@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from decoded_samples import load_samples
 from PIL import Image
 
 from mmgen.data.cache import Cache
 from mmgen.data.images import ImageSettings
 from mmgen.data.manifest import read_manifest
-from mmgen.data.samples import Samples, load_samples
+from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.training.batches import LabelledBatches, PairedBatches
 from mmgen.training.loop import Position

@@ -4,21 +4,24 @@ Stored values go through the file's rescaling, its display window or table (the 
 MONOCHROME1, inversion. Without a window or table the full scale of the stored bits counts: never the picture's own
 extremes, by which one body would look like another. Only tags that say how pixels are to be read are looked at. No
 value of any tag is returned, logged or put into a message, since a damaged file may have a name where a number
-should be.
+should be. Tags are read here and not by pydicom, which looks at more of them than it is asked for and warns of values
+that it cannot convert with these values, a patient's among them.
 """
 
 from __future__ import annotations
 
+import io
+import math
 import struct
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from mmgen.data.decoded import Remark, UnusableFile
 from mmgen.data.formats.bounded import Metered, check_size, room_for
-from mmgen.data.formats.dicom_frames import RGB, YBR, Layout, first_frame
-from mmgen.data.formats.dicom_tags import DAMAGED, Tags, is_kind
+from mmgen.data.formats.dicom_frames import DAMAGED, RGB, YBR, Layout, first_frame
+from mmgen.errors import refuse_broken_package
 
 _SYNTAX = 0x00020010
 _SAMPLES, _COLOURS, _PLANAR, _FRAMES, _ROWS, _COLUMNS = (0x00280000 + n for n in (2, 4, 6, 8, 0x10, 0x11))
@@ -30,6 +33,10 @@ _ALL_FRAMES, _EACH_FRAME, _FRAME_DISPLAY, _FRAME_VALUES = 0x52009229, 0x52009230
 _PIXEL_DATA = 0x7FE00010
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _ROWS_AT_ONCE = 256
+_LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # kinds of values whose length has four bytes
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_OPEN = 0xFFFFFFFF  # the length of what lasts until its end mark
+_MAX_VALUE = 1_000_000  # bytes
 
 
 def is_dicom(head: bytes) -> bool:
@@ -49,7 +56,7 @@ def read_dicom(file: BinaryIO, side: int) -> tuple[Image.Image, Remark]:
     """
     try:
         import pydicom  # noqa: F401
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise UnusableFile("DICOM needs pydicom: pip install 'mmgen[dicom]'") from error
     try:
         tags, layout = _read_header(file)
@@ -60,7 +67,8 @@ def read_dicom(file: BinaryIO, side: int) -> tuple[Image.Image, Remark]:
         reason = str(error)
     except MemoryError:
         reason = "it needs more memory than there is"
-    except Exception:  # pydicom's errors may quote values
+    except Exception as error:  # pydicom's errors may quote values
+        refuse_broken_package(error)
         reason = DAMAGED
     raise UnusableFile(reason)  # here, so that no other error is attached to it
 
@@ -125,17 +133,15 @@ def _shown(pixels: np.ndarray, tags: Tags, layout: Layout) -> Image.Image:
         return Image.fromarray(pixels)
     codes = np.arange(1 << layout.stored)
     values = np.where(codes < len(codes) // 2, codes, codes - len(codes)) if layout.signed else codes
-    table = _colours(values, tags, layout) if layout.colours not in _GREY else _grey_levels(values, tags, layout)
+    if layout.colours in _GREY:
+        table = _grey_levels(values, tags, layout)  # (N,), or through the file's palette (N, 3)
+    else:
+        parts = (_look_up(values, tags, _PALETTE + c, _PALETTE_DATA + c, layout) for c in range(3))
+        table = np.stack([np.rint(255 * part / full).astype(np.uint8) for part, full in parts], axis=1)
     shown = np.empty(pixels.shape + table.shape[1:], np.uint8)
     for row in range(0, len(pixels), _ROWS_AT_ONCE):  # indexing needs eight bytes a pixel
         shown[row : row + _ROWS_AT_ONCE] = table[pixels[row : row + _ROWS_AT_ONCE]]
     return Image.fromarray(shown)
-
-
-def _colours(values: np.ndarray, tags: Tags, layout: Layout) -> np.ndarray:
-    """Values (N,) through the file's palette: uint8 (N, 3)."""
-    parts = [_look_up(values, tags, _PALETTE + colour, _PALETTE_DATA + colour, layout) for colour in range(3)]
-    return np.stack([np.rint(255 * part / full).astype(np.uint8) for part, full in parts], axis=1)
 
 
 def _grey_levels(values: np.ndarray, tags: Tags, layout: Layout) -> np.ndarray:
@@ -198,3 +204,114 @@ def _functional_group(tags: Tags, group: int, tag: int) -> Tags:
             if found is not None:
                 return found
     return tags
+
+
+# --- tags
+
+
+class _Place(NamedTuple):
+    start: int
+    length: int
+
+
+class Tags:
+    """The tags from where the file stands up to ``stop``, or to the end of an item or the file.
+
+    A value is read only when it is asked for.
+
+    Args:
+        file: a seekable file.
+        order: "<" or ">", the byte order.
+        implicit: whether kinds of values are left out.
+        stop: the first tag that is not read.
+        end: position in the file behind the last tag, where that is known.
+
+    Attributes:
+        stopped: (tag, kind, start of its value) of the one where reading stopped, (0, "", 0) if the end came first.
+        behind: position in the file behind the last tag that was read.
+        order: as given.
+    """
+
+    def __init__(self, file: BinaryIO, order: str, implicit: bool, stop: int = 1 << 32, end: float = math.inf) -> None:
+        self._file, self.order, self._implicit = file, order, implicit
+        self._places: dict[int, _Place] = {}
+        self.stopped = (0, "", 0)
+        depth = 0  # of open sequences and items around a tag
+        while (here := file.tell()) < end and len(head := file.read(8)) == 8:
+            tag, kind, length = self._parse(head, implicit)
+            if not depth and stop <= tag < _ITEM:
+                self.stopped = tag, kind.decode("ascii"), file.tell()
+                break
+            if tag in (_ITEM_END, _SEQUENCE_END):
+                depth -= 1
+                if depth < 0:
+                    break
+                continue
+            if not depth:
+                self._places.setdefault(tag, _Place(file.tell(), length))
+            if length == _OPEN:
+                depth += 1
+            else:
+                file.seek(length, io.SEEK_CUR)
+        self.behind = here
+
+    def _parse(self, head: bytes, implicit: bool) -> tuple[int, bytes, int]:
+        """Tag, kind and length of the value; the file stands at the value afterwards."""
+        group, element, length = struct.unpack(self.order + "HHL", head)
+        tag, kind = group << 16 | element, head[4:6]
+        if implicit or group == _ITEM >> 16 or not is_kind(kind):  # some writers leave it out now and then
+            return tag, b"", length
+        if kind not in _LONG:
+            return tag, kind, struct.unpack(self.order + "H", head[6:])[0]
+        return tag, kind, struct.unpack(self.order + "L", self._file.read(4))[0]
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self._places
+
+    def raw(self, tag: int) -> bytes:
+        """A value as it stands in the file, empty if there is none."""
+        if tag not in self._places:
+            return b""
+        start, length = self._places[tag]
+        if length > _MAX_VALUE:
+            raise UnusableFile(DAMAGED)
+        self._file.seek(start)
+        return self._file.read(length)
+
+    def text(self, tag: int) -> str:
+        """The first of a tag's texts."""
+        return self.raw(tag).split(b"\\")[0].decode("ascii", "replace").strip(" \0")
+
+    def number(self, tag: int) -> int:
+        """The first of a tag's whole numbers of two bytes, 0 if there is none."""
+        raw = self.raw(tag)
+        return struct.unpack(self.order + "H", raw[:2])[0] if raw else 0
+
+    def decimal(self, tag: int, default: float) -> float:
+        """The first of a tag's decimal numbers, written as text."""
+        try:
+            value = float(self.text(tag) or default)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise UnusableFile(DAMAGED)
+        return value
+
+    def item(self, tag: int) -> Tags | None:
+        """The first item of a sequence, None if there is none."""
+        if tag not in self._places:
+            return None
+        start = self._places[tag].start
+        self._file.seek(start)
+        head = self._file.read(8)
+        if len(head) < 8:
+            return None
+        mark, _, length = self._parse(head, self._implicit)
+        if mark != _ITEM:
+            return None
+        return Tags(self._file, self.order, self._implicit, end=math.inf if length == _OPEN else start + 8 + length)
+
+
+def is_kind(kind: bytes) -> bool:
+    """Whether two bytes may be DICOM's name of a kind of values."""
+    return kind.isalpha() and kind.isupper()

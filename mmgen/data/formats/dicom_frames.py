@@ -18,11 +18,11 @@ from PIL import Image, Jpeg2KImagePlugin
 
 from mmgen.data.decoded import UnusableFile
 from mmgen.data.formats.bounded import Metered, check_size, jpeg_segments, open_jpeg
-from mmgen.data.formats.dicom_tags import DAMAGED
 
 if TYPE_CHECKING:
     from pydicom.uid import UID
 
+DAMAGED = "damaged DICOM file"
 RGB = ("RGB", "YBR_ICT", "YBR_RCT")  # JPEG 2000's transformations are undone by its decoder
 YBR = ("YBR_FULL", "YBR_FULL_422")
 _MAX_LOSSLESS_PIXELS = 30_000_000
@@ -144,7 +144,7 @@ def _lossless_jpeg(frame: bytes, layout: Layout) -> np.ndarray:
 
     try:
         import av
-    except ImportError:
+    except ModuleNotFoundError:
         name = layout.syntax.name
         raise UnusableFile(f"it is compressed as {name}, which needs PyAV: pip install 'mmgen[dicom]'") from None
     rows, columns, samples, bits = _jpeg_shape(frame)

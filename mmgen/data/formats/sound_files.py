@@ -11,7 +11,7 @@ import os
 import struct
 import time
 from contextlib import closing
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,7 @@ _AV_FORMATS = {b"\x1a\x45\xdf\xa3": ("webm", "matroska"), b"ftyp": ("m4a", "mov"
 
 
 class Sound(NamedTuple):
-    """What a file sounds like.
+    """The sound of a file.
 
     Attributes:
         mono: (samples,) float32, the mean of the channels; full scale is 1.
@@ -95,24 +95,7 @@ def _clipped(channel: np.ndarray) -> int:
     return count
 
 
-class _Reader(Protocol):
-    """An open sound file."""
-
-    rate: int
-    channels: int
-    promised: float
-    """Seconds of sound that the header speaks of, 0 if it does not say."""
-    held: float
-    """Seconds that the file can hold by its size, infinite if that is not known."""
-
-    def read(self, frames: int) -> np.ndarray:
-        """The next samples, float32 (about ``frames``, channels); none at the end. Raises UnusableFile."""
-        ...
-
-    def close(self) -> None: ...
-
-
-def _open(file: BinaryIO) -> _Reader:
+def _open(file: BinaryIO) -> _SoundfileReader | _AvReader:
     file.seek(0)
     start = file.read(8)
     for magic, (name, demuxer) in _AV_FORMATS.items():
@@ -123,7 +106,13 @@ def _open(file: BinaryIO) -> _Reader:
 
 
 class _SoundfileReader:
-    """Reads through soundfile; see :class:`_Reader`."""
+    """Reads through soundfile.
+
+    Attributes:
+        rate, channels: of the sound.
+        promised: seconds of sound that the header speaks of, 0 if it does not say.
+        held: seconds that the file can hold by its size, infinite if that is not known.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         import soundfile
@@ -154,6 +143,7 @@ class _SoundfileReader:
             self.promised *= chunk.size / max(chunk.held, 1)
 
     def read(self, frames: int) -> np.ndarray:
+        """The next samples, float32 (about ``frames``, channels); none at the end. Raises UnusableFile."""
         try:
             block = self._file.read(frames, dtype="float32", always_2d=True)
         except self._failure as error:
@@ -186,7 +176,7 @@ def _descriptor(file: BinaryIO) -> tuple[int | None, int]:
 
 
 def _complaint(error: Exception) -> str:
-    """What soundfile or PyAV says, as half a sentence."""
+    """The complaint of soundfile or PyAV as half a sentence."""
     code = getattr(error, "code", 0)
     if code == 1:
         return "it is in no sound format that is known"
@@ -253,12 +243,12 @@ class _Timed:
 
 
 class _AvReader:
-    """Reads the first audio stream through PyAV; see :class:`_Reader`."""
+    """Reads the first audio stream through PyAV, as :class:`_SoundfileReader` does."""
 
     def __init__(self, file: BinaryIO, name: str, demuxer: str) -> None:
         try:
             import av
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             raise UnusableFile(f"{name} needs PyAV: pip install 'mmgen[webm]'") from error
         self._failures = (av.FFmpegError, ValueError)
         self.held = math.inf

@@ -1,4 +1,4 @@
-"""What the headers of sound files say about their length, where libsndfile keeps that to itself."""
+"""The length of sound files by their headers, where libsndfile keeps that to itself."""
 
 from __future__ import annotations
 

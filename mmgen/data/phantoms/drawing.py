@@ -1,4 +1,4 @@
-"""What the phantom pictures share: the canvas, smooth noise, and soft shapes."""
+"""Shared by the phantom pictures: the canvas, smooth noise, and soft shapes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ GOLDEN = 0.618034  # multiples of it, modulo 1, never come close to one another:
 RENDER_SIZE = 96  # smaller pictures are drawn at least this large and averaged, or their fine lines would alias
 
 
-def canvas(what: str, label_index: int, size: int) -> tuple[Array, Array]:
+def canvas(phantom: str, label_index: int, size: int) -> tuple[Array, Array]:
     """Coordinates x and y, both (n, n) in (-1, 1), y downwards; n is the least multiple of `size` >= RENDER_SIZE.
 
-    Raises UserError, which names the phantom as `what`, if label_index < 0 or size < 8.
+    Raises UserError, which names the phantom as `phantom`, if label_index < 0 or size < 8.
     """
     if label_index < 0 or size < 8:
-        raise UserError(f"a phantom {what} needs label_index >= 0 and size >= 8, not {label_index} and {size}")
+        raise UserError(f"a phantom {phantom} needs label_index >= 0 and size >= 8, not {label_index} and {size}")
     pixels = math.ceil(RENDER_SIZE / size) * size
     x, y = np.meshgrid(*[((np.arange(pixels) + 0.5) / pixels * 2 - 1).astype(np.float32)] * 2)
     return x, y

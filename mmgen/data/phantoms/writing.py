@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from numpy.random import Generator, default_rng
+from numpy.random import default_rng
 
 from mmgen.data.phantoms.brains import BRAINS, phantom_brain
 from mmgen.data.phantoms.coughs import SAMPLE_RATE, phantom_cough
@@ -23,7 +23,7 @@ QUARTER = 0.25  # of a label's subjects is for testing; another quarter, drawn b
 SPLIT_ENTRIES = ("test", "train", "manifest.csv")  # what a folder of one modality holds
 
 
-class Modality(NamedTuple):
+class Drawing(NamedTuple):
     """How the files of one modality are made."""
 
     stream: int  # of random numbers: no two modalities share one
@@ -31,11 +31,11 @@ class Modality(NamedTuple):
     draw: Callable[..., Any]
 
 
-MODALITIES = {
-    "images": Modality(0, "png", phantom_xray),
-    "audio": Modality(1, "wav", phantom_cough),
-    "lesions": Modality(2, "png", phantom_lesion),
-    "brains": Modality(3, "png", phantom_brain),
+DRAWINGS = {
+    "images": Drawing(0, "png", phantom_xray),
+    "audio": Drawing(1, "wav", phantom_cough),
+    "lesions": Drawing(2, "png", phantom_lesion),
+    "brains": Drawing(3, "png", phantom_brain),
 }
 PICTURES = {"lesions": LESIONS, "brains": BRAINS}  # kinds of one modality alone, and their labels
 
@@ -43,36 +43,33 @@ Plan = list[tuple[tuple[str, str, str, str], tuple[int, ...]]]  # of every file:
 
 
 def _plan(name: str, labels: Sequence[str], subjects_per_class: int, seed: int) -> Iterator[tuple[tuple, tuple]]:
-    """Every file's manifest row and its seed: (seed, modality, label index, person, number of the file from 1)."""
-    (stream, suffix, _), chosen = MODALITIES[name], max(1, round(QUARTER * subjects_per_class))
+    """Every file's manifest row and its seed: (seed, modality, label index, subject, file from 1)."""
+    (stream, suffix, _), chosen = DRAWINGS[name], max(1, round(QUARTER * subjects_per_class))
     for index, label in enumerate(labels):
         rng = default_rng([seed, stream, index])
         test, double = (rng.permutation(subjects_per_class)[:chosen].tolist() for _ in range(2))
-        for person in range(subjects_per_class):
-            subject = f"{name}-{index * subjects_per_class + person:05d}"
-            split = "test" if person in test else "train"
-            for number in (1, 2) if person in double else (1,):
+        for subject_number in range(subjects_per_class):
+            subject = f"{name}-{index * subjects_per_class + subject_number:05d}"
+            split = "test" if subject_number in test else "train"
+            for number in (1, 2) if subject_number in double else (1,):
                 path = f"{split}/{label}/{subject}-{number}.{suffix}"
-                yield (path, label, subject, split), (seed, stream, index, person, number)
-
-
-def _write_file(target: Path, name: str, label_index: int, size: int, rng: Generator, subject_rng: Generator) -> None:
-    import soundfile
-    from PIL import Image
-
-    draw = MODALITIES[name].draw
-    if target.suffix == ".png":
-        Image.fromarray(draw(label_index, rng, size, subject_rng)).save(target)
-    else:
-        soundfile.write(target, draw(label_index, rng, SAMPLE_RATE, subject_rng), SAMPLE_RATE, "PCM_16")
+                yield (path, label, subject, split), (seed, stream, index, subject_number, number)
 
 
 def _write_modality(folder: Path, name: str, files: Plan, image_size: int) -> None:
+    import soundfile
+    from PIL import Image
+
+    draw = DRAWINGS[name].draw
     for (path, *_), seed in files:
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         # Files count from 1: 0 is the subject's.
-        _write_file(target, name, seed[2], image_size, default_rng(seed), default_rng([*seed[:-1], 0]))
+        label_index, rng, subject_rng = seed[2], default_rng(seed), default_rng([*seed[:-1], 0])
+        if target.suffix == ".png":
+            Image.fromarray(draw(label_index, rng, image_size, subject_rng)).save(target)
+        else:
+            soundfile.write(target, draw(label_index, rng, SAMPLE_RATE, subject_rng), SAMPLE_RATE, "PCM_16")
     with open(folder / "manifest.csv", "w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([("path", "label", "subject", "split"), *(row for row, _ in files)])
 
@@ -89,7 +86,7 @@ def _earlier_entries(marker: Path) -> tuple[str, ...]:
 
 
 def _make_room(root: Path, entries: Sequence[str]) -> list[Path]:
-    """What an earlier set left in root, to be removed for a set that is to have these entries there.
+    """Files that an earlier set left in root, to be removed for a set that is to have these entries there.
 
     Raises UserError if root holds something else that would be lost, or lie within the new set.
     """

@@ -134,7 +134,7 @@ def _opacities(x: Array, y: Array, body: Anatomy, pattern: OpacityPattern, rng: 
 
 
 def _attenuation(x: Array, y: Array, body: Anatomy, pattern: OpacityPattern, rng: Generator) -> Array:
-    """What the rays lose on their way, about 0 (beside the body) to 1.4 (spine in the abdomen)."""
+    """Attenuation of the rays, about 0 (beside the body) to 1.4 (spine in the abdomen)."""
     shoulder, flank, levels = body.shoulder, body.flank, np.linspace(-1.4, 1.4, 99)
     heights = [-1.4, shoulder - 0.28, shoulder - 0.1, shoulder + 0.1, shoulder + 0.45, 0.4, 1.4]
     widths = PchipInterpolator(heights, [0.26, 0.3, 0.6, flank + 0.13, flank + 0.06, flank, flank])(levels)

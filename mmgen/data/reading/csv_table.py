@@ -17,7 +17,6 @@ from mmgen.data.files import Files, LocalFiles, RemoteFiles
 from mmgen.data.table import (
     USUAL_NAMES,
     Columns,
-    Distinct,
     Manifest,
     encode_labels,
     encode_splits,
@@ -39,16 +38,11 @@ _WAY_OUT = "save it as a CSV in UTF-8 with a header line"
 
 @dataclass
 class _Rows:
-    """Columns of the used rows as they are read; labels and splits are few, so each is kept once and numbered."""
+    """Columns of the used rows by role, as they are read."""
 
     used: dict[str, str]
     origins: Sequence[int] = range(0)
-    paths: list[str] = field(default_factory=list)
-    subjects: list[str] = field(default_factory=list)
-    labels: Distinct = field(default_factory=Distinct)
-    splits: Distinct = field(default_factory=Distinct)
-    label_codes: list[int] = field(default_factory=list)
-    split_codes: list[int] = field(default_factory=list)
+    values: dict[str, list[str]] = field(default_factory=lambda: {role: [] for role in USUAL_NAMES})
 
 
 def read_csv(
@@ -86,16 +80,13 @@ def read_csv(
     except OSError as error:
         told = f"{where} cannot be read ({error.strerror})" if error.strerror else str(error)
         raise UserError(f"{told}; make it readable for you.") from None
-    paths = rows.paths = [_tidy(path) if "./" in path or "//" in path else path for path in rows.paths]
+    paths = [_tidy(path) if "./" in path or "//" in path else path for path in rows.values["path"]]
     column = {role: f"Column '{used}' of {where}" for role, used in rows.used.items()}
     _check_paths(column["path"], paths, rows.origins, suffixes, trusted and isinstance(files, LocalFiles))
-    labels, label_names = encode_labels(column["label"], rows.labels, np.array(rows.label_codes, dtype=np.int64))
+    labels, label_names = encode_labels(column["label"], rows.values["label"])
     _refuse_empty(column["label"], labels < 0, rows.origins)
-    subjects = subjects_or_paths(rows.subjects, paths) if "subject" in column else None
-    if "split" in column:
-        splits = encode_splits(column["split"], rows.splits, np.array(rows.split_codes, dtype=np.int64))
-    else:
-        splits = splits_from_paths(paths)
+    subjects = subjects_or_paths(rows.values["subject"], paths) if "subject" in column else None
+    splits = encode_splits(column["split"], rows.values["split"]) if "split" in column else splits_from_paths(paths)
     files = _files_of(column["path"], files, paths, trusted)
     origins = np.array(rows.origins, dtype=np.int64) if "subset" in column else None
     manifest = Manifest(files, paths, labels, label_names, subjects, splits, origins)
@@ -133,16 +124,13 @@ def _collect(reader: Iterator[list[str]], where: str, columns: Columns) -> _Rows
             marks = _marks(values[position["subset"]], first, f"Column '{rows.used['subset']}' of {where}")
             used.extend(compress(range(first, n_rows), marks))
             values = [tuple(compress(column, marks)) for column in values]
-        rows.paths.extend(map(str.strip, values[position["path"]]))
-        rows.label_codes.extend(map(rows.labels.__getitem__, values[position["label"]]))
-        if "split" in position:
-            rows.split_codes.extend(map(rows.splits.__getitem__, values[position["split"]]))
-        if "subject" in position:
-            subjects = list(map(str.strip, values[position["subject"]]))
-            rows.subjects.extend(map(known.setdefault, subjects, subjects))  # each name is in memory once
+        rows.values["path"].extend(map(str.strip, values[position["path"]]))
+        for role in position.keys() & {"label", "subject", "split"}:
+            texts = list(map(str.strip, values[position[role]]))
+            rows.values[role].extend(map(known.setdefault, texts, texts))  # each is in memory once
     if not n_rows:
         raise UserError(f"{where} has a header but no rows; give a CSV with one row per file.")
-    if not rows.paths:
+    if not rows.values["path"]:
         raise UserError(f"Column '{rows.used['subset']}' of {where} marks no row; write 1 in the rows to use.")
     rows.origins = range(n_rows)
     if "subset" in position:
@@ -228,16 +216,12 @@ def _check_paths(
     odd = [path for path in paths if "\0" in path]
     if odd:
         raise UserError(f"{column} holds NUL characters ({shown(odd)}), which no path has; export the CSV again.")
-    leaving = [] if may_leave else [path for path in paths if ".." in path and _leaves(path)]
-    if leaving:
+    above = [] if may_leave else [path for path in paths if ".." in path]
+    if leaving := [path for path in above if posixpath.normpath(path).partition("/")[0] == ".."]:
         raise UserError(
             f"{column} names {len(leaving)} files outside its folder ({shown(leaving)}); move them below it, or if it "
             "lies on this machine and you trust it name it instead of its folder."
         )
-
-
-def _leaves(path: str) -> bool:
-    return posixpath.normpath(path).partition("/")[0] == ".."
 
 
 def _files_of(column: str, files: LocalFiles | RemoteFiles, paths: list[str], trusted: bool) -> Files:
@@ -268,12 +252,12 @@ def _without_repetitions(manifest: Manifest, where: str) -> Manifest:
     first: dict[str, int] = {}
     earlier = np.array([first.setdefault(path, row) for row, path in enumerate(manifest.paths)])
     repeated = np.flatnonzero(earlier != np.arange(len(manifest)))
-    for what in ("labels", "subjects", "splits"):
-        values = getattr(manifest, what)
+    for column in ("labels", "subjects", "splits"):
+        values = getattr(manifest, column)
         if values is not None and (differ := values[repeated] != values[earlier[repeated]]).any():
             names = [manifest.paths[row] for row in repeated[differ]]
             raise UserError(
-                f"{where} lists files more than once with different {what} ({shown(dict.fromkeys(names))}); "
+                f"{where} lists files more than once with different {column} ({shown(dict.fromkeys(names))}); "
                 "keep one row a file."
             )
     logger.warning(

@@ -7,12 +7,9 @@ import os
 import re
 from bisect import bisect_left
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
 
 from mmgen.data.files import LocalFiles, RemoteFiles
-from mmgen.data.table import SPLIT_SPELLINGS, Distinct, Manifest, encode_labels, shown, splits_from_paths
+from mmgen.data.table import SPLIT_SPELLINGS, Manifest, encode_labels, shown, splits_from_paths
 from mmgen.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -20,41 +17,27 @@ logger = logging.getLogger(__name__)
 _HIDDEN = re.compile(r"(^|/)(\.|__MACOSX(/|$))")
 
 
-class Tree(Protocol):
-    """A folder with folders in it. Paths are relative to it, with forward slashes; hidden ones are left out."""
-
-    files: LocalFiles | RemoteFiles
-
-    def subfolders(self, folder: str = "") -> list[str]:
-        """Names of the folders directly in a folder, sorted."""
-        ...
-
-    def files_in(self, folder: str = "") -> list[str]:
-        """Names of the files directly in a folder, sorted."""
-        ...
-
-    def files_below(self, folder: str, suffixes: tuple[str, ...]) -> list[str]:
-        """Paths of the files with certain endings at any depth below a folder."""
-        ...
-
-
 class LocalTree:
-    """See :class:`Tree`. Folders that cannot be listed raise UserError."""
+    """A folder with folders in it. Paths are relative to it, with forward slashes; hidden ones are left out, and so are
+    the leavings of macOS archives. Folders that cannot be listed raise UserError."""
 
     def __init__(self, root: Path) -> None:
         self.files = LocalFiles(root)
         self._root = root
 
     def subfolders(self, folder: str = "") -> list[str]:
-        """See :class:`Tree`."""
+        """Names of the folders directly in a folder, sorted."""
         return sorted(e.name for e in self._entries(folder) if e.is_dir())
 
     def files_in(self, folder: str = "") -> list[str]:
-        """See :class:`Tree`."""
+        """Names of the files directly in a folder, sorted."""
         return sorted(e.name for e in self._entries(folder) if e.is_file())
 
     def files_below(self, folder: str, suffixes: tuple[str, ...]) -> list[str]:
-        """See :class:`Tree`. Links are followed; raises UserError for those that lead nowhere."""
+        """Paths of the files with certain endings at any depth below a folder.
+
+        Links are followed; raises UserError for those that lead nowhere.
+        """
         found, broken, seen, waiting = [], [], set(), [folder]
         while waiting:
             here = waiting.pop()
@@ -75,7 +58,6 @@ class LocalTree:
         return found
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
-        """What a folder holds but for hidden entries and the leavings of macOS archives."""
         try:
             with os.scandir(self._root / folder) as entries:
                 return [e for e in entries if not e.name.startswith(".") and e.name != "__MACOSX"]
@@ -84,7 +66,7 @@ class LocalTree:
 
 
 class RemoteTree:
-    """See :class:`Tree`. Everything is listed once, at the start; raises UserError if that fails."""
+    """As :class:`LocalTree`. Everything is listed once, at the start; raises UserError if that fails."""
 
     def __init__(self, files: RemoteFiles) -> None:
         self.files = files
@@ -95,17 +77,17 @@ class RemoteTree:
         self._paths = [path for path in paths if not _HIDDEN.search(path)]
 
     def subfolders(self, folder: str = "") -> list[str]:
-        """See :class:`Tree`."""
+        """See :class:`LocalTree`."""
         start = len(folder) + 1 if folder else 0
         return sorted({path[start:].partition("/")[0] for path in self._below(folder) if "/" in path[start:]})
 
     def files_in(self, folder: str = "") -> list[str]:
-        """See :class:`Tree`."""
+        """See :class:`LocalTree`."""
         start = len(folder) + 1 if folder else 0
         return [path[start:] for path in self._below(folder) if "/" not in path[start:]]
 
     def files_below(self, folder: str, suffixes: tuple[str, ...]) -> list[str]:
-        """See :class:`Tree`."""
+        """See :class:`LocalTree`."""
         return [path for path in self._below(folder) if path.lower().endswith(suffixes)]
 
     def _below(self, folder: str) -> list[str]:
@@ -115,7 +97,7 @@ class RemoteTree:
         return self._paths[bisect_left(self._paths, f"{folder}/") : bisect_left(self._paths, f"{folder}{after}")]
 
 
-def read_folder(tree: Tree, suffixes: tuple[str, ...]) -> Manifest:
+def read_folder(tree: LocalTree | RemoteTree, suffixes: tuple[str, ...]) -> Manifest:
     """Read a folder with one folder per class, sorted by path.
 
     Args:
@@ -151,19 +133,12 @@ def read_folder(tree: Tree, suffixes: tuple[str, ...]) -> Manifest:
             "expected FOLDER/LABEL/FILE or FOLDER/train/LABEL/FILE, a manifest.csv or .tar shards."
         )
     paths = sorted(label_of_path)
-    _refuse_undecodable(tree, paths)
-    spellings = Distinct()
-    codes = np.array([spellings[label_of_path[path]] for path in paths], dtype=np.int64)
-    labels, label_names = encode_labels(f"{tree.files}", spellings, codes)
-    return Manifest(tree.files, paths, labels, label_names, None, splits_from_paths(paths) if in_splits else None)
-
-
-def _refuse_undecodable(tree: Tree, paths: list[str]) -> None:
-    """Names in another encoding could be opened, but neither logged nor written anywhere."""
     try:
         "".join(paths).encode()
-    except UnicodeEncodeError:
+    except UnicodeEncodeError:  # names in another encoding could be opened, but neither logged nor written anywhere
         odd = [path for path in paths if any("\ud800" <= c <= "\udfff" for c in path)]
         raise UserError(
             f"{len(odd)} file names below {tree.files} are not UTF-8 ({shown(odd)}); rename them."
         ) from None
+    labels, label_names = encode_labels(f"{tree.files}", [label_of_path[path] for path in paths])
+    return Manifest(tree.files, paths, labels, label_names, None, splits_from_paths(paths) if in_splits else None)

@@ -6,11 +6,16 @@ A sample is the files of one archive whose names agree up to the first dot: ``00
 
 from __future__ import annotations
 
+import glob
 import io
 import os
-from collections.abc import Collection, Iterable
+import posixpath
+import re
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -18,11 +23,9 @@ import numpy as np
 from mmgen.data.decoded import UnusableFile
 from mmgen.data.files import LocalFiles, RemoteFiles
 from mmgen.data.progress import progress_bar
-from mmgen.data.reading.shard_patterns import find_shards
-from mmgen.data.reading.shard_samples import Sample, read_shard
+from mmgen.data.reading.shard_contents import Sample, read_shard
 from mmgen.data.table import (
     Columns,
-    Distinct,
     Manifest,
     encode_labels,
     encode_splits,
@@ -30,12 +33,15 @@ from mmgen.data.table import (
     splits_from_paths,
     subjects_or_paths,
 )
-from mmgen.data.urls import without_secrets
+from mmgen.data.urls import is_url, locate, without_secrets
 from mmgen.errors import UserError
 
 _LARGEST_FILE = 1 << 30
 _WORKERS = 4
 _ROLES = ("label", "subject", "split")
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+_GROUP = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+_MOST_SHARDS = 100_000
 
 
 @dataclass(frozen=True)
@@ -54,20 +60,25 @@ class ShardFiles:
 
     Args:
         source: where the archives are.
-        what: what messages call all of them.
+        collection: the name of all of them in messages.
         shards: the archives.
         paths: n paths.
         places: (n, 3) int64, each file's shard, offset and size.
     """
 
     def __init__(
-        self, source: LocalFiles | RemoteFiles, what: str, shards: list[Shard], paths: list[str], places: np.ndarray
+        self,
+        source: LocalFiles | RemoteFiles,
+        collection: str,
+        shards: list[Shard],
+        paths: list[str],
+        places: np.ndarray,
     ) -> None:
-        self._source, self._what, self._shards, self._places = source, what, shards, places
+        self._source, self._collection, self._shards, self._places = source, collection, shards, places
         self._rows = dict(zip(paths, range(len(paths)), strict=True))
 
     def __str__(self) -> str:
-        return self._what
+        return self._collection
 
     def open(self, path: str) -> BinaryIO:
         """See :class:`~mmgen.data.files.Files`. Raises OSError, too, if the archive was written anew since."""
@@ -102,7 +113,7 @@ class ShardFiles:
 
     def _place(self, path: str) -> tuple[Shard, int, int]:
         if path not in self._rows:
-            raise FileNotFoundError(f"{self._what} holds no {shown([path])}")
+            raise FileNotFoundError(f"{self._collection} holds no {shown([path])}")
         number, offset, size = self._places[self._rows[path]].tolist()
         return self._shards[number], offset, size
 
@@ -135,29 +146,30 @@ def read_shards(
             several files of the modality, with texts that are no JSON or too large.
     """
     columns = columns or Columns()
-    what = without_secrets(os.fspath(where))
+    collection = without_secrets(os.fspath(where))
     if columns.path is not None:
-        raise UserError(f"{what} holds shards, which have no path column ('{columns.path}'); leave it out.")
+        raise UserError(f"{collection} holds shards, which have no path column ('{columns.path}'); leave it out.")
     accepted = tuple(sorted(suffix.lower() for suffix in suffixes))
     try:
         source, shard_paths = find_shards(where)
     except OSError as error:
-        raise UserError(f"{what} cannot be looked up ({error}); check it, and whether you may read it.") from None
-    listed = _list(source, shard_paths, what, accepted, columns, progress)
+        raise UserError(f"{collection} cannot be looked up ({error}); check it, and whether you may read it.") from None
+    listed = _list(source, shard_paths, collection, accepted, columns, progress)
     if not listed.n_samples:
-        raise UserError(f"{what} holds no files that end in {', '.join(accepted)}; give shards of this modality.")
+        raise UserError(f"{collection} holds no files that end in {', '.join(accepted)}; give shards of this modality.")
     if not listed.paths:
-        raise UserError(f'"{columns.subset}" marks no sample of {what}; write 1 or true in the .json of those to use.')
-    labels, label_names = encode_labels(what, *listed.column("label"))
-    subjects, subject_codes = listed.column("subject")
-    splits, split_codes = listed.column("split")
+        raise UserError(
+            f'"{columns.subset}" marks no sample of {collection}; write 1 or true in the .json of those to use.'
+        )
+    labels, label_names = encode_labels(collection, listed.texts["label"])
+    subjects, splits = listed.texts["subject"], listed.texts["split"]
     return Manifest(
-        ShardFiles(source, what, listed.shards, listed.paths, np.concatenate(listed.places)),
+        ShardFiles(source, collection, listed.shards, listed.paths, np.concatenate(listed.places)),
         listed.paths,
         labels,
         label_names,
-        subjects_or_paths([subjects[code] for code in subject_codes], listed.paths) if any(subjects) else None,
-        encode_splits(f"The split in {what}", splits, split_codes) if any(splits) else splits_from_paths(listed.paths),
+        subjects_or_paths(subjects, listed.paths) if any(subjects) else None,
+        encode_splits(f"The split in {collection}", splits) if any(splits) else splits_from_paths(listed.paths),
         np.array(listed.origins, dtype=np.int64),
     )
 
@@ -172,8 +184,8 @@ class _Listed:
     shards: list[Shard] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     places: list[np.ndarray] = field(default_factory=list)  # of each shard (n, 3): its number, offsets, sizes
-    texts: dict[str, Distinct] = field(default_factory=lambda: {role: Distinct() for role in _ROLES})
-    codes: dict[str, list[int]] = field(default_factory=lambda: {role: [] for role in _ROLES})
+    texts: dict[str, list[str]] = field(default_factory=lambda: {role: [] for role in _ROLES})
+    known: dict[str, str] = field(default_factory=dict)
     origins: list[int] = field(default_factory=list)
     n_samples: int = 0
 
@@ -188,17 +200,13 @@ class _Listed:
         places = [(number, sample.offset, sample.size) for sample in samples]
         self.places.append(np.array(places, dtype=np.int64).reshape(-1, 3))
         for role, texts in self.texts.items():
-            self.codes[role].extend(texts[getattr(sample.about, role)] for sample in samples)
-
-    def column(self, role: str) -> tuple[list[str], np.ndarray]:
-        """The distinct texts, and the number of each sample's (n,) int64."""
-        return list(self.texts[role]), np.array(self.codes[role], dtype=np.int64)
+            texts.extend(self.known.setdefault(text, text) for text in (getattr(s.about, role) for s in samples))
 
 
 def _list(
     source: LocalFiles | RemoteFiles,
     paths: list[str],
-    what: str,
+    collection: str,
     suffixes: tuple[str, ...],
     columns: Columns,
     progress: bool,
@@ -226,9 +234,101 @@ def _list(
             problems.extend(f"{name}: {problem}" for problem in faulty)
     if damaged:
         raise UserError(
-            f"{len(damaged)} of {len(paths)} shards of {what} cannot be used ({shown(damaged)}); "
+            f"{len(damaged)} of {len(paths)} shards of {collection} cannot be used ({shown(damaged)}); "
             "fetch or write them again."
         )
     if problems:
-        raise UserError(f"{len(problems)} samples of {what} cannot be used ({shown(problems)}); repair or remove them.")
+        raise UserError(
+            f"{len(problems)} samples of {collection} cannot be used ({shown(problems)}); repair or remove them."
+        )
     return listed
+
+
+def names_shards(text: str) -> bool:
+    """Whether a path, URL or pattern is meant as shards, by its ending."""
+    return without_secrets(text).lower().endswith(_ARCHIVES)
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """All that a pattern stands for: ``{008..010}`` counts with three digits, ``{a,b}`` names each, in this order.
+
+    Other braces stay as they are. Raises UserError for more than 100,000.
+    """
+    expanded = [pattern]
+    while any(map(_GROUP.search, expanded)):
+        expanded = list(islice(chain.from_iterable(map(_expand_first, expanded)), _MOST_SHARDS + 1))
+        if len(expanded) > _MOST_SHARDS:
+            raise UserError(f"{without_secrets(pattern)} stands for more than {_MOST_SHARDS} shards; use fewer.")
+    return list(dict.fromkeys(expanded))
+
+
+def _expand_first(pattern: str) -> Iterator[str]:
+    group = _GROUP.search(pattern)
+    if group is None:
+        yield pattern
+        return
+    first, last, names = group.groups()
+    if names is not None:
+        values = iter(names.split(","))
+    else:
+        step = 1 if int(first) <= int(last) else -1
+        width = max(len(first), len(last)) if "0" in (first[0], last[0]) else 0
+        values = (str(number).zfill(width) for number in range(int(first), int(last) + step, step))
+    for value in values:
+        yield pattern[: group.start()] + value + pattern[group.end() :]
+
+
+def find_shards(where: str | os.PathLike[str]) -> tuple[LocalFiles | RemoteFiles, list[str]]:
+    """The folder above all archives that a path, folder, URL or pattern stands for, and their paths below it.
+
+    Raises:
+        UserError: there are none, some are missing, or they are compressed.
+    """
+    place = locate(where)
+    name = without_secrets(os.fspath(place))
+    if isinstance(place, Path):
+        found = _find_local(place)
+    else:
+        found = list(chain.from_iterable(map(_match_remote, expand_braces(place))))
+    if not found:
+        raise UserError(f"{name} matches no shards; correct the pattern, or give a folder of .tar files.")
+    compressed = [path for path in map(without_secrets, found) if not path.lower().endswith(".tar")]
+    if compressed:
+        raise UserError(
+            f"Shards must be uncompressed .tar archives: unpack {shown(compressed)} with gunzip or the like."
+        )
+    found = list(dict.fromkeys(found))
+    start = found[0].index("://") + 3 if is_url(found[0]) else 0
+    deepest = posixpath.commonpath([posixpath.dirname(path[start:].partition("?")[0]) for path in found])
+    above, shards = found[0][:start] + deepest, [path[start + len(deepest) :].lstrip("/") for path in found]
+    if isinstance(place, Path):
+        source: LocalFiles | RemoteFiles = LocalFiles(Path(above))
+    elif above.endswith("://"):
+        raise UserError(f"The shards of {name} lie in several buckets or on several hosts; give those of one.")
+    else:
+        source = RemoteFiles(above)
+    missing = source.missing(shards)
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(shards)} shards of {name} do not exist ({shown(map(source.name, missing))}); "
+            "correct the pattern or fetch them."
+        )
+    return source, shards
+
+
+def _find_local(place: Path) -> list[str]:
+    if place.is_dir():
+        names = sorted(entry.name for entry in place.iterdir() if not entry.name.startswith("."))
+        return [(place / name).as_posix() for name in names if name.lower().endswith(".tar")]
+    found = []
+    for path in [place.as_posix()] if place.is_file() else expand_braces(place.as_posix()):
+        found += sorted(glob.glob(path)) if glob.has_magic(path) and not os.path.exists(path) else [path]
+    return found
+
+
+def _match_remote(url: str) -> list[str]:
+    wild = re.search(r"[*\[]", url)  # a question mark begins a query
+    if wild is None:
+        return [url]
+    folder, _, _ = url[: wild.start()].rpartition("/")
+    return [f"{folder}/{path}" for path in RemoteFiles(folder).glob(url[len(folder) + 1 :])]

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from mmgen.data.decoded import UnusableFile
-from mmgen.data.images import ImageSettings
+from mmgen.data.images import ImageSettings, decode_image
 from mmgen.data.samples import Samples
-from mmgen.data.settings import Settings, decode
+from mmgen.data.settings import Settings
 from mmgen.data.threads import in_order
 from mmgen.data.writing.shard_writer import member_suffixes
 from mmgen.errors import UserError
@@ -125,7 +125,7 @@ def _decode(settings: Mapping[str, Settings], record: _Record) -> tuple[str, dic
         try:
             content = source if isinstance(source, bytes) else source.read_bytes()
             if isinstance(how, ImageSettings):
-                arrays[name] = decode(io.BytesIO(content), how).values
+                arrays[name] = decode_image(io.BytesIO(content), how).values
             else:
                 arrays[name] = _log_mel(content, how.shape)
         except (OSError, ValueError, UnusableFile) as error:

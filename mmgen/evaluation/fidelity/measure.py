@@ -89,7 +89,7 @@ def measure_fidelity(
         real: real samples, best ones that nothing was trained on.
         extractor: feature space of the distances and of precision, recall, density and coverage.
         settings: of the modality; :class:`AudioSettings` add ``waveform_round_trip_db``.
-        people: (N,) whose real sample each is, see :func:`mmgen.data.samples.people_in`. None: files are split.
+        people: (N,) whose real sample each is, see :meth:`.Samples.subject_numbers`. None: files are split.
         seed: of every random choice.
 
     Returns:

@@ -6,15 +6,16 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from small import digests
 
 from mmgen.data.images import ImageSettings
-from mmgen.data.overview import Source
+from mmgen.data.loading import prepare
 from mmgen.data.phantoms import BRAINS, LESIONS, write_phantom_images, write_phantoms
 from mmgen.data.phantoms import writing as writing_module
-from mmgen.data.prepare import prepare
+from mmgen.data.sources import Source
 from mmgen.errors import UserError
 
 SMALL = {"subjects_per_class": 2, "image_size": 16}
@@ -98,15 +99,16 @@ def test_a_killed_run_is_taken_up(
         write_phantoms(root, **SMALL)
     elif earlier:
         write_phantom_images(root, earlier, seed=8, **SMALL)
-    write_file = writing_module._write_file
+    drawing = writing_module.DRAWINGS["brains"]
 
-    def stop(*arguments: object) -> None:
+    def stop(*arguments: object) -> np.ndarray:
         if len(done) == broken_at:
             raise KeyboardInterrupt
-        done.append(write_file(*arguments))
+        done.append(drawing.draw(*arguments))
+        return done[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing_module, "_write_file", stop)
+        patch.setitem(writing_module.DRAWINGS, "brains", drawing._replace(draw=stop))
         with pytest.raises(KeyboardInterrupt):
             write_phantom_images(root, "brains", **SMALL)
     assert json.loads((root / "phantoms.json").read_text())["complete"] is False

@@ -10,8 +10,9 @@ from typing import Literal, get_args
 from mmgen.data.files import RemoteFiles
 from mmgen.data.manifest import CSV_IN_FOLDER, read_manifest
 from mmgen.data.reading.folders import LocalTree, RemoteTree, read_folder
-from mmgen.data.reading.layouts import coronahack, coswara, coughvid, isic2019
-from mmgen.data.reading.layouts.published import Kind, LayoutOptions, Published
+from mmgen.data.reading.layouts.pictures import CORONAHACK, ISIC2019
+from mmgen.data.reading.layouts.published import LayoutOptions, Published
+from mmgen.data.reading.layouts.recordings import COSWARA, COUGHVID
 from mmgen.data.table import Columns, Manifest, shown
 from mmgen.data.urls import locate, without_secrets
 from mmgen.errors import UserError
@@ -23,16 +24,16 @@ logger = logging.getLogger(__name__)
 LayoutName = Literal["auto", "folders", "csv", "coronahack", "coughvid", "coswara", "isic2019"]
 
 _PUBLISHED: dict[LayoutName, Published] = {
-    "coronahack": coronahack.LAYOUT,
-    "coughvid": coughvid.LAYOUT,
-    "coswara": coswara.LAYOUT,
-    "isic2019": isic2019.LAYOUT,
+    "coronahack": CORONAHACK,
+    "coughvid": COUGHVID,
+    "coswara": COSWARA,
+    "isic2019": ISIC2019,
 }
 
 
 def read_layout(
     path: str | Path,
-    kind: Kind,
+    kind: str,
     suffixes: Collection[str],
     layouts: Sequence[LayoutName] = ("auto",),
     columns: Columns | None = None,
@@ -97,7 +98,7 @@ def _read_published(name: LayoutName, path: Path | str, suffixes: tuple[str, ...
     return layout.read(sources[0], suffixes, options)
 
 
-def choose_layout(kind: Kind, layouts: Sequence[LayoutName]) -> LayoutName:
+def choose_layout(kind: str, layouts: Sequence[LayoutName]) -> LayoutName:
     """The one of ``layouts`` that a modality of this kind has.
 
     A published data set's layout goes to the kind of its files. "folders", "csv" and "auto" go to every kind that no

@@ -1,4 +1,4 @@
-"""What the readers of published layouts share: options, a layout's description, tables and the files these name."""
+"""Shared by the readers of published layouts: options, a layout's description, tables and the files these name."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mmgen.data.files import LocalFiles
 from mmgen.data.reading.folders import LocalTree
-from mmgen.data.table import Distinct, Manifest, encode_labels, shown
+from mmgen.data.table import Manifest, encode_labels, shown
 from mmgen.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,12 +21,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["image", "audio"]
-
 
 @dataclass(frozen=True)
 class LayoutOptions:
-    """What is taken from published data sets.
+    """Choices among the records of published data sets.
 
     Attributes:
         cough_detected: COUGHVID: least probability, 0..1, that a recording holds a cough.
@@ -51,14 +49,14 @@ class Published:
     """How a published data set is found and read.
 
     Attributes:
-        kind: What its files are.
+        kind: What its files are: "image" or "audio".
         expected: The file it is known by, as messages call it.
         find: What could be read at a path: tables or folders, none if the data set is not there. Only names that the
             layout knows are looked for, so that asking is quick whatever else is there.
         read: The manifest of what was found, given the accepted endings in lower case.
     """
 
-    kind: Kind
+    kind: str
     expected: str
     find: Callable[[Path], list[Path]]
     read: Callable[[Path, tuple[str, ...], LayoutOptions], Manifest]
@@ -178,7 +176,5 @@ def table_manifest(
     splits: np.ndarray | None = None,
 ) -> Manifest:
     """Manifest of n files below ``root`` with labels (n,) of text; ``rows`` are those of the published table."""
-    texts = Distinct()
-    codes = np.array([texts[label] for label in labels], dtype=np.int64)
-    indices, names = encode_labels(f"The published table in {root}", texts, codes)
+    indices, names = encode_labels(f"The published table in {root}", list(labels))
     return Manifest(LocalFiles(root), paths, indices, names, subjects, splits, np.asarray(rows, np.int64))

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from decoded_samples import load_samples
 from PIL import Image
 
-from mmgen.data import prepare as prepare_module
+from mmgen.data import loading
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.cache import Cache
 from mmgen.data.images import ImageSettings
+from mmgen.data.loading import prepare
 from mmgen.data.manifest import Manifest
-from mmgen.data.overview import Source
-from mmgen.data.prepare import Preparation, prepare
 from mmgen.data.progress import progress_bar
-from mmgen.data.samples import load_samples
+from mmgen.data.sources import Reading, Source
 from mmgen.errors import UserError
 
 
@@ -56,7 +56,7 @@ def folders(tmp_path) -> tuple[Path, Path]:
 
 
 def test_two_folders_become_matched_decoded_splits(folders, caplog):
-    data = prepare(sources(*folders), Preparation(seed=1))
+    data = prepare(sources(*folders), Reading(seed=1))
     assert data.label_names == ("COVID", "healthy")
     assert data.left_out == {"pneumonia": ["audio"]}
     assert [record.message for record in caplog.records] == [
@@ -76,7 +76,7 @@ def test_two_folders_become_matched_decoded_splits(folders, caplog):
 
 
 def test_nobody_is_on_both_sides_and_the_seed_decides(folders):
-    first, again, other = (prepare(sources(*folders), Preparation(seed=seed)) for seed in (1, 1, 2))
+    first, again, other = (prepare(sources(*folders), Reading(seed=seed)) for seed in (1, 1, 2))
     audio = first.manifests["audio"]
     sides = {subject: set(audio.splits[audio.subjects == subject]) for subject in audio.subjects}
     assert {len(side) for side in sides.values()} == {1}
@@ -117,7 +117,7 @@ class TestBadFiles:
             assert name in str(refused.value)
 
     def test_they_can_be_left_out(self, dirty: tuple[Path, Path], tmp_path: Path):
-        data = prepare(sources(*dirty), Preparation(skip_bad=True))
+        data = prepare(sources(*dirty), Reading(skip_bad=True))
         assert sorted(Path(skipped.file).name for skipped in data.skipped) == ["1.wav", "2.wav", "3.png", "ü 4.png"]
         assert [s.reason for s in data.skipped if s.file.endswith("2.wav")] == ["silent"]
         assert (len(data.manifests["image"]), len(data.manifests["audio"])) == (22 - 1, 26 - 2)
@@ -134,7 +134,7 @@ class TestBadFiles:
         (folders[1] / "covid" / "3.wav").unlink()
         with pytest.raises(UserError, match=r"3\.wav"):
             prepare(sources(*folders))
-        (skipped,) = prepare(sources(*folders), Preparation(skip_bad=True)).skipped
+        (skipped,) = prepare(sources(*folders), Reading(skip_bad=True)).skipped
         assert skipped.file.endswith("3.wav") and skipped.reason == "no such file"
 
     def test_a_clean_run_removes_the_list_of_an_earlier_one(self, folders: tuple[Path, Path], tmp_path: Path):
@@ -152,15 +152,15 @@ class TestBadFiles:
         for file in sorted((folders[0] / "healthy").iterdir())[:-1]:
             file.write_bytes(b"broken")
         with pytest.raises(UserError, match=r"split of 'image' has no sample of the label 'healthy'.*--label-map"):
-            prepare(sources(*folders), Preparation(skip_bad=True))
+            prepare(sources(*folders), Reading(skip_bad=True))
 
     def test_of_one_modality_validation_may_lose_a_label(self, folders: tuple[Path, Path], caplog):
         source = {"image": Source(folders[0], ImageSettings(8))}
-        manifest = prepare(source, Preparation(seed=1)).manifests["image"]
+        manifest = prepare(source, Reading(seed=1)).manifests["image"]
         for row in np.flatnonzero((manifest.splits == "val") & (manifest.labels == 1)).tolist():
             Path(manifest.name(row)).write_bytes(b"broken")
         caplog.clear()
-        data = prepare(source, Preparation(seed=1, skip_bad=True))
+        data = prepare(source, Reading(seed=1, skip_bad=True))
         assert data.skipped and 1 not in data.splits["val"]["image"].labels
         assert caplog.text.count(f"has no sample of the label '{data.label_names[1]}': it is trained") == 1
 
@@ -174,9 +174,9 @@ def test_very_many_pictures_are_decoded_when_they_are_read(
     folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     ahead = prepare(sources(*folders))
-    monkeypatch.setattr(prepare_module, "DECODE_AHEAD", 5)
+    monkeypatch.setattr(loading, "DECODE_AHEAD", 5)
     (folders[0] / "COVID" / "3.png").write_bytes(b"broken")
-    data = prepare(sources(*folders), Preparation(cache=Cache(tmp_path / "cache", 10**7)))
+    data = prepare(sources(*folders), Reading(cache=Cache(tmp_path / "cache", 10**7)))
     broken = []
     for split, samples in data.splits.items():
         for index in range(len(samples["image"])):
@@ -202,7 +202,7 @@ def test_fingerprints_change_when_the_data_do(folders):
     first = prepare(sources(images, audio)).fingerprints
     assert first.keys() == {"image", "audio"}
     assert prepare(sources(images, audio)).fingerprints == first
-    assert prepare(sources(images, audio), Preparation(seed=1)).fingerprints != first  # other splits
+    assert prepare(sources(images, audio), Reading(seed=1)).fingerprints != first  # other splits
     Image.fromarray(np.zeros((40, 40), np.uint8)).save(images / "healthy" / "0.png")
     changed = prepare(sources(images, audio)).fingerprints
     assert changed["image"] != first["image"]

@@ -1,54 +1,40 @@
-"""From paths to split and label-matched samples of all modalities, decoded when they are read."""
+"""The one way from paths to samples: recipes, ``generate``, ``condense``, ``evaluate`` and ``audit`` read through here.
+
+:func:`prepare` makes the three splits that a training needs; :func:`load` reads one side of data as they are split.
+"""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from mmgen.data.cache import Cache
 from mmgen.data.decoded import WORTHLESS, Remark
 from mmgen.data.decoding import DecodedFiles, remark_text, unusable
-from mmgen.data.images import ImageSettings
-from mmgen.data.manifest import SPLITS, Manifest
-from mmgen.data.overview import Overview, Source, count_lines, look
+from mmgen.data.labels import keep_labels
+from mmgen.data.manifest import SPLITS, Manifest, label_key
+from mmgen.data.overview import count_lines, look, read_matched
 from mmgen.data.samples import ENOUGH, Samples, samples_of
 from mmgen.data.settings import Settings
-from mmgen.data.splits import shared_subjects
+from mmgen.data.sources import Reading, Source
+from mmgen.data.splits import shared_subjects, with_validation
 from mmgen.errors import UserError, first_few
 
 logger = logging.getLogger(__name__)
 
-# More pictures than these are decoded when training first meets them, so that it can start at once.
+# More files of one sample each are decoded when training first meets them, so that it can start at once.
 DECODE_AHEAD = 100_000
 
-
-@dataclass(frozen=True)
-class Preparation:
-    """How data are prepared.
-
-    Attributes:
-        label_map: new names of labels; the empty name leaves a label out.
-        refuse_unpaired: refuse a label that a modality lacks, instead of leaving it out.
-        skip_bad: go on without files that cannot be decoded, are blank, silent or shorter than 0.1 seconds.
-        validation_fraction: share of the training subjects held out where there is no "val" split.
-        seed: seed of splits.
-        cache: where decoded files are kept; None: they are decoded each time they are read.
-    """
-
-    label_map: Mapping[str, str] = field(default_factory=dict)
-    refuse_unpaired: bool = False
-    skip_bad: bool = False
-    validation_fraction: float = 0.1
-    seed: int = 0
-    cache: Cache | None = None
+SplitRule = Literal["given", "trained", "cut"]
+"""Meaning of a split: "given" by the data alone; as it was "trained" on, that is without what a recipe holds out where
+there is no "val" split; or, where nothing is split, what a recipe would "cut" the data into."""
 
 
 @dataclass(frozen=True)
@@ -135,27 +121,31 @@ def fingerprint(manifest: Manifest) -> str:
     return digest.hexdigest()
 
 
-def prepare(sources: Mapping[str, Source], how: Preparation | None = None) -> PairedData:
+def prepare(sources: Mapping[str, Source], reading: Reading | None = None) -> PairedData:
     """Look, match, split by subject where splits are missing, and decode.
 
     Raises:
         UserError: all of what a first look finds wrong, or all files that cannot be decoded, in one message.
     """
-    how = how or Preparation()
-    found = look(
-        sources, how.label_map, how.refuse_unpaired, how.validation_fraction, how.seed, check_files=not how.skip_bad
-    )
+    reading = reading or Reading()
+    found = look(sources, reading, check_files=not reading.skip_bad)
     for name, manifest in found.manifests.items():
         for line in count_lines(name, manifest):
             logger.info("%s", line)
     found.log_warnings()
     found.refuse_problems()
-    decoded, skipped = {}, []
-    for name in found.manifests:
-        decoded[name], left_out = _decode(name, found, sources[name].settings, how)
+    decoded: dict[str, DecodedFiles] = {}
+    skipped: list[SkippedFile] = []
+    for name, manifest in found.manifests.items():
+        result = found.attempt(lambda n=name, m=manifest: _decode(n, m, sources[n].settings, reading))
+        if result is None:
+            continue
+        found.manifests[name], decoded[name], left_out = result
         skipped.extend(left_out)
+        for warning in found.note_missing_labels(name, found.manifests[name]) if left_out else ():
+            logger.warning("%s", warning)
     found.refuse_problems()
-    splits: dict[str, dict[str, Samples]] = {
+    splits = {
         split: {
             name: samples_of(manifest, decoded[name], np.flatnonzero(manifest.splits == split))
             for name, manifest in found.manifests.items()
@@ -165,10 +155,68 @@ def prepare(sources: Mapping[str, Source], how: Preparation | None = None) -> Pa
     return PairedData(found.manifests, splits, found.left_out, tuple(skipped))
 
 
-def decode_files(
-    name: str, manifest: Manifest, settings: Settings, cache: Cache | None, skip_bad: bool
+def load(
+    sources: Mapping[str, Source],
+    reading: Reading | None = None,
+    split: str | None = None,
+    labels: Sequence[str] = (),
+    rule: SplitRule = "given",
+    foreign: bool = False,
+) -> dict[str, Samples]:
+    """Samples of all modalities, restricted to their common labels.
+
+    Args:
+        reading: label names, bad files, cache, and the seed of what a recipe holds out.
+        split: the one to read, where there are splits; None: everything.
+        labels: those that are wanted; others are left out, and missing ones are logged.
+        rule: what the split is, see :data:`SplitRule`.
+        foreign: a label that is to be renamed may be missing: it may be that of another set.
+
+    Raises:
+        UserError: data that cannot be read, lack the split, or have none of the labels.
+    """
+    reading = reading or Reading()
+    manifests = read_matched(sources, reading, foreign)
+    if labels:
+        wanted = _known_labels(next(iter(manifests.values())).label_names, labels)
+    samples = {}
+    for name, manifest in manifests.items():
+        chosen = manifest if split is None else _part(manifest, split, rule, reading)
+        if labels:
+            chosen = keep_labels(chosen, wanted)
+        usable, files, _ = _decode(name, chosen, sources[name].settings, reading)
+        samples[name] = samples_of(usable, files)
+    return samples
+
+
+def _known_labels(present: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """The ``labels`` that are present, in their order and spelling."""
+    here, wanted = set(map(label_key, present)), set(map(label_key, labels))
+    if unknown := [name for name in present if label_key(name) not in wanted]:
+        logger.warning("Left out, because the model was not trained on them: %s.", first_few(unknown))
+    if absent := [name for name in labels if label_key(name) not in here]:
+        logger.warning("Not made, because the data have no samples of them: %s.", first_few(absent))
+    if not (known := [name for name in labels if label_key(name) in here]):
+        raise UserError(f"The model was trained on the labels {labels}; the data have {list(present)}.")
+    return known
+
+
+def _part(manifest: Manifest, split: str, rule: SplitRule, reading: Reading) -> Manifest:
+    """The rows of a split."""
+    if manifest.splits is None and rule != "cut":
+        if rule == "given":
+            logger.warning("%s has no splits: every file is used, also any that a training held out.", manifest.files)
+        return manifest
+    # A test split alone is enough for a side that nothing was trained on.
+    if rule != "given" and (split != "test" or manifest.splits is None):
+        manifest = with_validation(manifest, reading.validation_fraction, reading.seed)
+    return manifest.of_split(split)
+
+
+def _decode(
+    name: str, manifest: Manifest, settings: Settings, reading: Reading
 ) -> tuple[Manifest, DecodedFiles, list[SkippedFile]]:
-    """The files of one modality, decoded ahead unless they are very many pictures.
+    """The files of one modality, decoded ahead unless they are very many of one sample each.
 
     Returns:
         The manifest without the files that are left out (``skip_bad``), its decoded files, and what was left out.
@@ -176,47 +224,32 @@ def decode_files(
     Raises:
         UserError: naming all files that cannot be decoded, without ``skip_bad``.
     """
-    files = DecodedFiles(manifest.files, manifest.paths, settings, cache)
-    if isinstance(settings, ImageSettings) and len(manifest) > DECODE_AHEAD and not skip_bad:
+    files = DecodedFiles(manifest.files, manifest.paths, settings, reading.cache)
+    if files.kind.most_samples(settings) == 1 and len(manifest) > DECODE_AHEAD and not reading.skip_bad:
         logger.info("%d images of '%s' are decoded when they are first read.", len(manifest), name)
         return manifest, files, []
     reasons = files.fill()
-    if reasons and not skip_bad:
+    if reasons and not reading.skip_bad:
         raise UserError(unusable([f"{manifest.name(row)} ({reason})" for row, reason in reasons.items()]))
     worthless = {row: remark_text(Remark(int(files.remarks[row]))) for row in np.flatnonzero(files.remarks & WORTHLESS)}
-    if worthless and not skip_bad:
+    if worthless and not reading.skip_bad:
         logger.warning(
             "%d files of '%s' are blank, silent or shorter than 0.1 seconds (%s); --skip-bad leaves them out.",
             len(worthless),
             name,
             first_few((manifest.name(row) for row in worthless), 3),
         )
-    if not skip_bad or not (reasons or worthless):
+    if not reading.skip_bad or not (reasons or worthless):
         return manifest, files, []
     reasons = dict(sorted((worthless | reasons).items()))
     keep = np.ones(len(manifest), dtype=bool)
     keep[list(reasons)] = False
+    skipped = [SkippedFile(name, manifest.name(row), reason) for row, reason in reasons.items()]
     logger.warning(
         "%d of %d files of '%s' are left out: %s.",
         len(reasons),
         len(manifest),
         name,
-        first_few((f"{manifest.name(row)} ({reason})" for row, reason in reasons.items()), 3),
+        first_few((f"{file.file} ({file.reason})" for file in skipped), 3),
     )
-    skipped = [SkippedFile(name, manifest.name(row), reason) for row, reason in reasons.items()]
-    kept = manifest.select(keep)
-    return kept, files.select(keep), skipped
-
-
-def _decode(
-    name: str, found: Overview, settings: Settings, how: Preparation
-) -> tuple[DecodedFiles | None, list[SkippedFile]]:
-    manifest = found.manifests[name]
-    result = found.attempt(lambda: decode_files(name, manifest, settings, how.cache, how.skip_bad))
-    if result is None:
-        return None, []
-    found.manifests[name], files, skipped = result
-    if skipped:
-        for warning in found.note_missing_labels(name, found.manifests[name]):
-            logger.warning("%s", warning)
-    return files, skipped
+    return manifest.select(keep), files.select(keep), skipped
