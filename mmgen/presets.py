@@ -12,9 +12,9 @@ import torch
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.colour import are_grey
 from mmgen.data.images import ImageSettings
-from mmgen.data.overview import Source
 from mmgen.data.samples import Samples, channel_statistics
 from mmgen.data.settings import Settings, settings_to_dict
+from mmgen.data.sources import Source
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.images import check_images

@@ -13,7 +13,7 @@ from mmgen.artifacts.models import model_settings
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.mel import mel_to_waveform
 from mmgen.data.progress import progress_bar
-from mmgen.data.settings import Settings, value_dtype
+from mmgen.data.settings import Settings, kind_of
 from mmgen.data.threads import in_order, one_thread
 from mmgen.generation.plan import Plan
 from mmgen.models.generative import GenerativeModel, Request
@@ -138,7 +138,7 @@ def _to_files(
     for name, tensor in raw.items():
         if isinstance(settings[name], AudioSettings):
             waveforms[name] = _waveforms([log_mel[0] for log_mel in items.joined(name, tensor)], settings[name])
-        if value_dtype(settings[name]) == np.uint8:
+        if kind_of(settings[name]).dtype == np.uint8:
             tensor = tensor.round().clamp(0, 255).byte() if tensor.is_floating_point() else tensor
         values[name] = [array.numpy() for array in items.joined(name, tensor.cpu())]
     return values, waveforms
