@@ -29,7 +29,7 @@ FLOORS = (
 # The same inside rooms that are large enough to have floors of their own; a room's other modules are not bound.
 INNER_FLOORS = {
     "mmgen.data": (("formats",), ("reading", "writing"), ("phantoms",), ("loading",)),
-    "mmgen.evaluation": (("fidelity", "privacy"), ("report",)),
+    "mmgen.evaluation": (("fidelity",), ("privacy",), ("report",)),
 }
 LOOSE = {"__init__", "errors", "names", "presets", "version"}
 MOST_LINES = {"mmgen": 350, "benchmarks": 350, "recipes": 150}
