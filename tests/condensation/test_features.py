@@ -4,13 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from accelerate import Accelerator
 from tiny import same_weights
 from tiny_medsynth import tiny_samples
+from torch import nn
 
 from mmgen.condensation.condenser import image_modality
 from mmgen.condensation.features import FeatureConfig, embed, trained_network
+from mmgen.training.classifier import VALIDATIONS, ClassifierTask, predict
 
 TRAIN = tiny_samples((20, 6, 30))
 MODALITY = image_modality("image", TRAIN)
@@ -47,9 +50,29 @@ def test_it_is_a_function_of_the_seed(accelerator: Accelerator) -> None:
     assert not same_weights(trained_network(TRAIN, MODALITY, CONFIG, accelerator, seed=2).state_dict(), first)
 
 
-def test_validation_images_choose_the_weights(accelerator: Accelerator, tmp_path: Path) -> None:
-    trained_network(TRAIN, MODALITY, CONFIG, accelerator, tiny_samples((2, 2, 2), seed=1), tmp_path)
-    assert (tmp_path / "checkpoints" / "best.pt").is_file()
+@pytest.mark.parametrize("with_folder", [False, True])
+def test_validation_images_choose_the_weights(
+    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, with_folder: bool
+) -> None:
+    """With labels that contradict the training images every further look is worse than the first."""
+    scores: list[float] = []
+    validate = ClassifierTask.validate
+
+    def noting(task: ClassifierTask, model: nn.Module) -> dict[str, float]:
+        result = validate(task, model)
+        scores.append(result["score"])
+        return result
+
+    monkeypatch.setattr(ClassifierTask, "validate", noting)
+    images = tiny_samples((4, 4, 4), seed=1)
+    against = replace(images, labels=(images.labels + 1) % 3)
+    chosen = trained_network(TRAIN, MODALITY, CONFIG, accelerator, against, tmp_path if with_folder else None)
+    assert len(scores) == VALIDATIONS and min(scores) < scores[-1] - 0.1
+    last = trained_network(TRAIN, MODALITY, CONFIG, accelerator)
+    for network, score in ((chosen, min(scores)), (last, scores[-1])):
+        probabilities = predict(network, MODALITY, against, accelerator)
+        loss = -np.log(probabilities[np.arange(len(against)), against.labels])
+        assert loss.mean() == pytest.approx(score, rel=1e-4)
 
 
 def test_features_are_those_before_the_linear_layer_whatever_the_batch(accelerator: Accelerator) -> None:

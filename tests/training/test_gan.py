@@ -20,10 +20,11 @@ from tiny import same_weights
 from torch import Tensor, nn
 
 from mmgen.errors import UserError
-from mmgen.models.attention_gan import Critic
+from mmgen.models.attention_gan import AttentionGenerator, Critic
 from mmgen.models.gan_losses import critic_loss, gradient_penalty
 from mmgen.models.images import to_unit_range
 from mmgen.models.medsynth import MedSynthGenerator
+from mmgen.models.real_images import RealImages
 from mmgen.training import gan as module
 from mmgen.training import restoration
 from mmgen.training.batches import LabelledBatches
@@ -388,14 +389,25 @@ def test_settings_that_cannot_be_are_refused() -> None:
         GANConfig(matching="cosine")  # type: ignore[arg-type]
 
 
-def test_a_gan_of_grey_images_learns(accelerator: Accelerator) -> None:
-    from mmgen.models.attention_gan import AttentionGenerator
-    from mmgen.models.real_images import RealImages
-
+@pytest.mark.parametrize("still", ["generator", "critic"])
+def test_each_half_of_a_gan_of_grey_images_learns_while_the_other_stands_still(
+    accelerator: Accelerator, still: str
+) -> None:
+    """The critic learns to score real images above synthetic ones, and the generator to close that gap."""
     torch.manual_seed(0)
     gan = GAN(AttentionGenerator(32, 1, 3, 8, 1), Critic(32, 1, 3, 8))
-    values, labels = torch.from_numpy(SAMPLES.values[:, :1]), torch.from_numpy(SAMPLES.labels)
-    task = GANTask(gan, RealImages(values, labels), GANConfig(batch_size=4), accelerator, MODALITY)
-    before = state(gan)
-    scalars = task.update({"x": values[:4], "label": labels[:4]}, Position(0, 0, 0))
-    assert all(value.isfinite() for value in scalars.values()) and not same_weights(state(gan), before)
+    values, labels = torch.from_numpy(SAMPLES.values[:6, :1]), torch.from_numpy(SAMPLES.labels[:6])
+    config = GANConfig(batch_size=6, lr=1e-3, critic_lr=1e-3)
+    task = GANTask(gan, RealImages(values, labels), config, accelerator, MODALITY)
+    for group in task.optimizers[still].param_groups:
+        group["lr"] = 0.0
+    logged = [task.update({"x": values, "label": labels}, Position(0, u, u)) for u in range(20)]
+    assert all(value.isfinite() for scalars in logged for value in scalars.values())
+    (gap, loss), (last_gap, last_loss) = (
+        (float(scalars["critic_gap"]), float(scalars["loss/critic" if still == "generator" else "loss/generator"]))
+        for scalars in (logged[0], logged[-1])
+    )
+    if still == "generator":
+        assert last_gap > gap + 2 and last_loss < loss - 2
+    else:
+        assert last_gap < gap - 0.2 and last_loss < loss - 0.2
