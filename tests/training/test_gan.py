@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import torch
 import train_gan_tiny as tiny_gan
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from interrupting import interrupted
 from tiny import same_weights
 from torch import Tensor, nn
 
@@ -31,7 +31,7 @@ from mmgen.training.batches import LabelledBatches
 from mmgen.training.checkpoint import Checkpoints
 from mmgen.training.engine import from_all
 from mmgen.training.gan import GAN, GANConfig, GANTask, matching_loss
-from mmgen.training.loop import Interrupted, LoopConfig, Position
+from mmgen.training.loop import LoopConfig, Position
 
 TESTS = Path(__file__).resolve().parents[1]
 MODALITY, SAMPLES = tiny_gan.MODALITY, tiny_gan.make_samples()
@@ -316,17 +316,6 @@ def test_shares_of_what_is_drawn_are_one_draw(accelerator: Accelerator, monkeypa
 # -- resuming
 
 
-class StopsAt(LabelledBatches):
-    """Asks the process to stop when a certain update's batch is read."""
-
-    stop: int | None = None
-
-    def batch(self, position: Position) -> dict[str, Tensor]:
-        if position.update == self.stop:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return super().batch(position)
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -337,14 +326,11 @@ class StopsAt(LabelledBatches):
     ids=lambda options: options["kind"],
 )
 def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
-    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: dict[str, Any]
+    accelerator: Accelerator, tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(restoration if options["kind"] == "warm-up" else module, "LabelledBatches", StopsAt)
     expected = tiny_gan.train(accelerator=accelerator, folder=tmp_path / "ganz Ü", **options)
-    monkeypatch.setattr(StopsAt, "stop", 3)
-    with pytest.raises(Interrupted):
+    with interrupted(restoration.RestorationTask if options["kind"] == "warm-up" else GANTask, update=3, of=6):
         tiny_gan.train(accelerator=accelerator, folder=tmp_path / "stopped", **options)
-    monkeypatch.setattr(StopsAt, "stop", None)
     assert 0 < Checkpoints(tmp_path / "stopped" / "checkpoints").load()["update"] < 6
     # Whatever weights the resumed one begins with, those of the checkpoint count.
     resumed = tiny_gan.train(accelerator=accelerator, folder=tmp_path / "stopped", resume=True, seed=1, **options)
