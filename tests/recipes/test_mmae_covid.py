@@ -29,6 +29,9 @@ from mmgen.presets import PRESETS
 SCRIPT = PROJECT / "recipes" / "mmae_covid.py"
 FLAGS = ["--epochs", "1", "--no-single-modal", "--per-class", "4"]
 
+# Whole runs: minutes where other processes use the cores.
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture(scope="session")
 def recipe() -> ModuleType:

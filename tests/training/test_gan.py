@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +13,7 @@ import train_gan_tiny as tiny_gan
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from interrupting import interrupted
+from small import run as run_script
 from tiny import same_weights
 from torch import Tensor, nn
 
@@ -278,19 +276,11 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.timeout(300)
 def test_two_processes_are_one(accelerator: Accelerator, tmp_path: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    config = TESTS.parent / "recipes" / "configs" / "accelerate_cpu2.yaml"
     runs = [{**run, "out": str(tmp_path / f"{name}.pt")} for name, run in RUNS.items()]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
-    command += [str(TESTS / "scripts" / "train_gan_tiny.py"), json.dumps(runs)]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            errors = process.communicate(timeout=180)[1]
-        except subprocess.TimeoutExpired:
-            process.terminate()  # the launcher takes its processes with it, as a kill would not
-            raise
-    assert process.returncode == 0, errors[-3000:]
+    done = run_script(TESTS / "scripts" / "train_gan_tiny.py", json.dumps(runs), processes=2, timeout=180)
+    assert done.returncode == 0, done.stderr[-3000:]
     for name, run in RUNS.items():
         alone = tiny_gan.train(accelerator=accelerator, **run)
         together = torch.load(tmp_path / f"{name}.pt", weights_only=True)
