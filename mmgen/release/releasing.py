@@ -85,8 +85,7 @@ def write_release(
     Example:
         >>> from pathlib import Path
         >>> import mmgen
-        >>> override = ("A. Turing", "made of phantoms")
-        >>> verdicts = mmgen.write_release(Path("runs/isic"), Path("to_share"), override=override)
+        >>> verdicts = mmgen.write_release(Path("runs/isic"), Path("to_share"), override=("A. Turing", "phantoms"))
         >>> sorted(path.name for path in Path("to_share").iterdir())
         ['README.md', 'SHA256SUMS', 'model', 'privacy.json', 'release.json']
     """
