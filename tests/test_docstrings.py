@@ -14,7 +14,6 @@ from PIL import Image
 from small import small_model
 
 import mmgen
-from mmgen.artifacts.models import save_generator, save_model
 from mmgen.assessment import evaluating
 from mmgen.models.attention_gan import AttentionGenerator
 from mmgen.models.class_prior import ClassPrior
@@ -38,8 +37,7 @@ def write_generator(folder: Path, data: Path) -> None:
         torch.manual_seed(0)
         untrained = AttentionGenerator(32, 3, len(CLASSES), 8, 1)
     generator = mmgen.MedSynthGenerator.build(untrained, CLASSES, ClassPrior.fit(images, labels, CLASSES, 4))
-    counts = {"image": dict(zip(CLASSES, labels.bincount().tolist(), strict=True))}
-    save_generator(generator, folder, counts)
+    generator.save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +47,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mmgen.write_phantoms(root / "phantoms", subjects_per_class=4, image_size=32)
     mmgen.write_phantom_images(root / "isic", "lesions", subjects_per_class=12, image_size=32, labels=CLASSES)
     shutil.copytree(root / "isic" / "test", root / "synthetic")
-    save_model(small_model(), root / "runs" / "covid" / "model", {"image": {"covid": 4, "healthy": 4}})
+    small_model().save_pretrained(root / "runs" / "covid" / "model")
     run = root / "runs" / "isic"
     write_generator(run / "model", root / "isic")
     with pytest.MonkeyPatch.context() as patch:
