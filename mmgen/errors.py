@@ -13,7 +13,16 @@ _DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
 
 
 class UserError(ValueError):
-    """Wrong input or settings: the message is one clear sentence naming the file, label or value and the way out."""
+    """Wrong input or settings: the message is one clear sentence naming the file, label or value and the way out.
+
+    Example:
+        >>> import mmgen
+        >>> try:
+        ...     mmgen.Modality("chest X-ray", shape=(1, 32, 32), patch=(8, 8))
+        ... except mmgen.UserError as error:
+        ...     print(error)
+        Modality name 'chest X-ray' must be made of letters, digits and underscores.
+    """
 
 
 class EnvironmentProblem(UserError):  # noqa: N818

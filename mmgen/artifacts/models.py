@@ -37,6 +37,12 @@ def load_model(path_or_id: str | Path) -> GenerativeModel:
 
     Raises:
         UserError: nothing is there, or it is not a model of this library.
+
+    Example:
+        >>> import mmgen
+        >>> model = mmgen.load_model("runs/isic")
+        >>> model.kind, model.class_names
+        ('medsynth', ('melanoma', 'nevus'))
     """
     folder = Path(path_or_id)
     if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():

@@ -93,9 +93,6 @@ def audit(
 ) -> Audit:
     """Attack a model, a run, or any synthetic set, and judge what came of it.
 
-        found = mmgen.audit("runs/mine", members="data.csv", non_members="data.csv", out="runs/mine/audit")
-        print(*(verdict.line for verdict in found.verdicts), sep="\\n")
-
     A second call with the same ``out`` on the same data computes nothing again.
 
     Args:
@@ -113,6 +110,14 @@ def audit(
 
     Raises:
         UserError: what is missing or does not fit, in one sentence.
+
+    Example:
+        >>> import mmgen
+        >>> result = mmgen.audit("runs/isic", members="isic", non_members="isic", fast=True)
+        >>> print(result.verdicts[0].line)
+        copies of records: none of 20 synthetic records are exact copies of training records
+        >>> result.opens  # 9 test images are too few for evidence
+        False
     """
     subject = Subject.at(what, modalities)
     reading = reading or Reading(seed=seed)

@@ -119,9 +119,6 @@ def evaluate(
 ) -> Evaluation:
     """Measure a synthetic set of any origin beside the real data.
 
-        found = mmgen.evaluate("runs/mine/synthetic", real="data.csv", test="data.csv")
-        print(found.sections["fidelity"]["image"]["frechet"])
-
     Classifiers are trained on real, synthetic, both, and a random real subset as large as the synthetic set, and tested
     on real samples. Fidelity compares the synthetic set with the real test samples. A second call with the same ``out``
     on the same data computes nothing again.
@@ -135,6 +132,14 @@ def evaluate(
 
     Raises:
         UserError: what is missing or does not fit, in one sentence.
+
+    Example:
+        >>> import mmgen
+        >>> from mmgen.assessment.evaluating import Measures
+        >>> brief = Measures(classifiers=["convnet"]).shortened()
+        >>> result = mmgen.evaluate("synthetic", real="isic", test="isic", measures=brief)
+        >>> list(result.sections)
+        ['data', 'utility', 'fidelity']
     """
     reading, measures = reading or Reading(seed=seed), measures or Measures()
     logger.info("Reading synthetic and real data")

@@ -43,6 +43,13 @@ def representatives(
 
     Raises:
         UserError: more are wanted than drawn, or see :meth:`CondensedModel.sample`.
+
+    Example:
+        >>> import mmgen
+        >>> generator = mmgen.load_model("runs/isic")
+        >>> chosen = mmgen.representatives(generator, images_per_class=5, choose_from=20)
+        >>> chosen.values.shape, chosen.labels.tolist()
+        ((10, 3, 32, 32), [0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
     """
     if choose_from < images_per_class:
         raise UserError(f"{images_per_class} images a class cannot be chosen from {choose_from}; draw more.")

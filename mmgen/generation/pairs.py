@@ -52,6 +52,13 @@ def generate_pairs(
 
     Raises:
         UserError: see :func:`make_plan` and :func:`mmgen.artifacts.models.load_model`.
+
+    Example:
+        >>> import mmgen
+        >>> folders = {"image": "phantoms/images", "audio": "phantoms/audio"}
+        >>> for batch in mmgen.generate_pairs("runs/covid", folders, per_class=3, seed=1):
+        ...     print(batch.values["image"].shape, batch.values["audio"].shape, batch.labels.tolist())
+        (6, 1, 32, 32) (6, 1, 40, 40) [0, 0, 0, 1, 1, 1]
     """
     if isinstance(model, str | Path):
         model = load_model(model)

@@ -75,6 +75,16 @@ class CrossModalMAE(GenerativeModel):
 
     Raises:
         UserError: no or duplicate modalities, or ``fusion_query="other"`` with unequal token counts.
+
+    Example:
+        >>> import torch
+        >>> from mmgen import CrossModalMAE, Modality
+        >>> xray = Modality("image", shape=(1, 32, 32), patch=(8, 8))
+        >>> cough = Modality("audio", shape=(1, 40, 20), patch=(10, 5))
+        >>> model = CrossModalMAE([xray, cough], dim=32, depth=2, heads=2)
+        >>> coughs = model.reconstruct({"image": torch.zeros(3, 1, 32, 32)})["audio"]  # from X-rays alone
+        >>> coughs.shape
+        torch.Size([3, 1, 40, 20])
     """
 
     kind = "cross_modal_mae"

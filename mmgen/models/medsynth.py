@@ -98,6 +98,13 @@ class MedSynthGenerator(CondensedModel):
 
     Raises:
         UserError: sizes that are not offered, or an unknown prior.
+
+    Example:
+        >>> from mmgen import MedSynthGenerator
+        >>> generator = MedSynthGenerator.from_pretrained("runs/isic/model")
+        >>> images, labels, class_names = generator.sample(images_per_class=5, seed=0)
+        >>> images.shape, images.dtype, class_names
+        (torch.Size([10, 3, 32, 32]), torch.uint8, ('melanoma', 'nevus'))
     """
 
     kind = "medsynth"

@@ -28,6 +28,12 @@ class Modality:
 
     Raises:
         UserError: sizes that do not fit together.
+
+    Example:
+        >>> from mmgen import Modality
+        >>> xray = Modality("image", shape=(1, 224, 224), patch=(16, 16), mean=(128.0,), std=(64.0,))
+        >>> xray.grid, xray.tokens, xray.patch_size
+        ((14, 14), 196, 256)
     """
 
     name: str

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import functools
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from interrupting import interrupted
 from tiny_medsynth import tiny_samples
 
 from mmgen.artifacts.models import load_model
@@ -22,7 +21,6 @@ from mmgen.errors import UserError
 from mmgen.models.classifiers import ConvNet, draw_weights
 from mmgen.training.classifier import ClassifierConfig, predict, train_classifier
 from mmgen.training.distribution_matching import DistributionConfig, DistributionTask, class_means
-from mmgen.training.loop import Interrupted
 from mmgen.training.run import Run
 
 TRAIN = tiny_samples((6, 3, 8))
@@ -155,19 +153,10 @@ def test_the_model_is_of_bytes_and_comes_back_the_same(tmp_path: Path) -> None:
 # -- runs
 
 
-def test_an_interrupted_fit_goes_on_to_equal_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_fit_goes_on_to_equal_bytes(tmp_path: Path) -> None:
     whole = dm().fit()
-    update = DistributionTask.update
-
-    def stopping(self: DistributionTask, batch: Any, position: Any) -> Any:
-        if position.update == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return update(self, batch, position)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DistributionTask, "update", stopping)
-        with pytest.raises(Interrupted, match="after update 3 of 6"):
-            dm(folder=tmp_path).fit()
+    with interrupted(DistributionTask, update=2, of=6):
+        dm(folder=tmp_path).fit()
     resumed = dm(folder=tmp_path, resume=True).fit()
     assert torch.equal(resumed.images.images, whole.images.images)
     assert not torch.equal(whole.images.images, dm().images.images)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from interrupting import interrupted
 from tiny import same_weights
 from tiny_medsynth import LABELS, TINY, tiny_samples
 from torch import Tensor
@@ -21,7 +20,6 @@ from mmgen.errors import UserError
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.medsynth import RealImages
 from mmgen.training.gan import GANTask, RestorationTask
-from mmgen.training.loop import Interrupted
 from mmgen.training.network_matching import NetworkMatchingTask
 from mmgen.training.run import Run
 
@@ -109,22 +107,14 @@ def test_the_tuned_classifier_makes_a_difference(fitted: MedSynth) -> None:
 
 
 @pytest.mark.parametrize("stage", ["warmup", "networks", "phase1", "phase2"])
-def test_an_interrupted_fit_goes_on_to_equal_weights(
-    stage: str, fitted: MedSynth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_fit_goes_on_to_equal_weights(stage: str, fitted: MedSynth, tmp_path: Path) -> None:
     task = {"warmup": RestorationTask, "networks": NetworkMatchingTask}.get(stage, GANTask)
-    update = task.update
 
-    def stopping(self: Any, batch: Any, position: Any) -> Any:
-        here = task is not GANTask or (self.matcher is not None) == (stage == "phase2")
-        if here and position.update == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return update(self, batch, position)
+    def of_this_stage(running: Any) -> bool:
+        return task is not GANTask or (running.matcher is not None) == (stage == "phase2")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(task, "update", stopping)
-        with pytest.raises(Interrupted, match="after update 4 of 6"):
-            medsynth(LONGER, tmp_path).fit()
+    with interrupted(task, update=3, of=6, when=of_this_stage):
+        medsynth(LONGER, tmp_path).fit()
     assert (tmp_path / stage / "checkpoints" / "last.pt").is_file()
     resumed = medsynth(LONGER, tmp_path, resume=True).fit()
     assert same_weights(weights(resumed), weights(fitted))

@@ -96,6 +96,7 @@ def _has(module: str) -> bool:
     return find_spec(module) is not None
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", ["image", "sound"])
 @pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.slow)])
 def test_no_file_can_do_harm(originals, tmp_path, kind, count):
@@ -121,6 +122,7 @@ def test_no_file_can_do_harm(originals, tmp_path, kind, count):
     assert decoded == [path for path in originals if (path.suffix in SOUNDS) == (kind == "sound")]
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.slow)])
 def test_the_check_names_what_training_cannot_use(originals, tmp_path, count):
     from mutate import mutations

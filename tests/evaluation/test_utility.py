@@ -105,6 +105,7 @@ def shuffled(samples: Samples, seed: int) -> Samples:
     return Samples(samples.values, labels, samples.label_names, samples.rows)
 
 
+@pytest.mark.timeout(300)
 def test_a_network_tells_phantoms_apart(
     modality: Modality, train: Samples, test: Samples, accelerator: Accelerator
 ) -> None:

@@ -167,6 +167,7 @@ def command_for(model_folder: Path, files: dict[str, Path], out: Path, *more: st
     return ["generate", str(model_folder), "--per-class", "5", *sources, "--batch-size", "3", "--out", str(out), *more]
 
 
+@pytest.mark.timeout(300)
 def test_one_and_two_processes_write_the_same_bytes(
     model_folder: Path, phantom_files: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -310,6 +311,7 @@ def killed_at(command: list[str], moments: Iterable[tuple[int, str]]) -> list[di
     return [{"arguments": command, "kill": moment} for moment in (*moments, (10**9, "before"))]
 
 
+@pytest.mark.timeout(300)
 def test_a_killed_run_goes_on_to_the_same_bytes(
     model_folder: Path, phantom_files: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import csv
-import socket
-import sys
 from pathlib import Path
-from typing import Any
 
+import calling
 import huggingface_hub
 import pytest
 from accelerate.state import AcceleratorState
 from tiny_medsynth import use_tiny
 
-from mmgen.cli.main import main
 from mmgen.data.images import ImageSettings
 
 IMAGES = {"image": ImageSettings(32, 3)}
@@ -21,23 +18,12 @@ IMAGES = {"image": ImageSettings(32, 3)}
 
 def call(patch: pytest.MonkeyPatch, *arguments: object) -> int:
     """Run ``mmgen`` on the tiny scale, cut off from the network; its exit code."""
-
-    def refuse(*arguments: Any, **options: Any) -> None:
-        raise OSError(f"tried to reach {arguments}")
-
     use_tiny(patch)
-    patch.setattr(socket.socket, "connect", refuse)
-    patch.setattr(socket, "getaddrinfo", refuse)
     patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    patch.setattr(sys, "argv", ["mmgen", *map(str, arguments)])
-    AcceleratorState._reset_state(reset_partial_state=True)  # Accelerate's state is global
     try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
+        return calling.call(patch, *arguments)
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
-    return 0
 
 
 def run_of(out: Path) -> Path:

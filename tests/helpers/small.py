@@ -62,8 +62,15 @@ def digests(folder: Path) -> dict[str, str]:
 def run(
     *arguments: object, processes: int = 1, threads: int = 1, timeout: int = 300, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a Python script with arguments, through ``accelerate launch`` if in several processes."""
+    """Run a Python script with arguments, through ``accelerate launch`` if in several processes, for so many seconds
+    at most."""
     launcher = ["-m", "accelerate.commands.launch", f"--config_file={TWO_PROCESSES}", f"--num_processes={processes}"]
     command = [sys.executable, *(launcher if processes > 1 else []), *map(str, arguments)]
     variables = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(threads), **environment}
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=timeout, check=False)
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except BaseException:
+            process.terminate()  # a launcher takes its processes with it, as a kill would not
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)

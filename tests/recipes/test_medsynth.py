@@ -29,6 +29,9 @@ from mmgen.data.writing.verify import verify_dataset
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.medsynth import MedSynthGenerator
 
+# Whole runs: minutes where other processes use the cores.
+pytestmark = pytest.mark.timeout(600)
+
 ISIC, ALZHEIMER = (PROJECT / "recipes" / f"medsynth_{name}.py" for name in ("isic", "alzheimer"))
 QUICK = replace(
     medsynth.PRESETS["quick"],

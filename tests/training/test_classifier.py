@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from interrupting import interrupted
 from tiny import same_weights
 from torch import nn
 
@@ -33,7 +32,7 @@ from mmgen.training.classifier import (
     train_classifier,
 )
 from mmgen.training.engine import make_accelerator
-from mmgen.training.loop import Interrupted, Position
+from mmgen.training.loop import Position
 from mmgen.training.run import Checkpoints, Run
 
 SCAN = Modality("scan", (1, 4, 4), (2, 2), (100.0,), (50.0,))
@@ -315,22 +314,10 @@ def test_updates_that_cannot_be_shared_out_are_refused(accelerator: Accelerator)
 # -- resuming
 
 
-class StopsAt(LabelledBatches):
-    """Asks the process to stop when a certain update's batch is read."""
-
-    stop: int | None = None
-
-    def batch(self, position: Position) -> dict[str, torch.Tensor]:
-        if position.update == self.stop:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return super().batch(position)
-
-
 @pytest.mark.parametrize("stop", [1, 8, 13])
 def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
-    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stop: int
+    accelerator: Accelerator, tmp_path: Path, stop: int
 ) -> None:
-    monkeypatch.setattr(module, "LabelledBatches", StopsAt)
     config = ClassifierConfig(updates=20, batch_size=6, balance="sampling", augmentation="lesion")
 
     def train(folder: Path | None, resume: bool = False, samples: Samples | None = None) -> nn.Module:
@@ -339,10 +326,8 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
 
     expected, in_memory = train(tmp_path / "whole"), train(None)
     assert same_weights(expected.state_dict(), in_memory.state_dict())
-    monkeypatch.setattr(StopsAt, "stop", stop)
-    with pytest.raises(Interrupted):
+    with interrupted(ClassifierTask, stop, of=20):
         train(tmp_path / "stopped")
-    monkeypatch.setattr(StopsAt, "stop", None)
     model = train(tmp_path / "stopped", resume=True)
     assert same_weights(model.state_dict(), expected.state_dict())
     with pytest.raises(UserError, match="other settings or data"):

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import pytest
 import torch
 import train_gan_tiny as tiny_gan
 from accelerate import Accelerator
+from interrupting import interrupted
 from tiny import same_weights
 from torch import Tensor, nn
 
@@ -23,7 +22,7 @@ from mmgen.training.conditional_gan import (
     ConditionalGANTask,
     train_conditional_gan,
 )
-from mmgen.training.loop import Interrupted, LoopConfig, Position
+from mmgen.training.loop import LoopConfig, Position
 from mmgen.training.run import Run
 
 MODALITY, SAMPLES, LABELS = tiny_gan.MODALITY, tiny_gan.make_samples(), tiny_gan.LABELS
@@ -149,21 +148,10 @@ def test_a_training_is_a_function_of_the_seed(accelerator: Accelerator) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_resumed_training_equals_an_uninterrupted_one(
-    accelerator: Accelerator, loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_training_equals_an_uninterrupted_one(accelerator: Accelerator, loss: str, tmp_path: Path) -> None:
     whole = state(train(accelerator, loss))
-    update = ConditionalGANTask.update
-
-    def stopping(self: Any, batch: Any, position: Position) -> Any:
-        if position.update == 2:  # the first of two in its epoch
-            os.kill(os.getpid(), signal.SIGTERM)
-        return update(self, batch, position)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ConditionalGANTask, "update", stopping)
-        with pytest.raises(Interrupted, match="after update 3 of 6"):
-            train(accelerator, loss, folder=tmp_path)
+    with interrupted(ConditionalGANTask, update=2, of=6):  # the first of two in its epoch
+        train(accelerator, loss, folder=tmp_path)
     assert same_weights(state(train(accelerator, loss, folder=tmp_path, resume=True)), whole)
     assert same_weights(state(train(accelerator, loss, folder=tmp_path, resume=True)), whole)  # only read
     for other in ({"learning": {"class_weight": 0.5}}, {"seed": 1}):

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from interrupting import interrupted
 from tiny import same_weights
 from tiny_medsynth import tiny_samples
 from torch import Tensor, nn
@@ -29,7 +28,7 @@ from mmgen.training.distribution_matching import (
     draw_weights,
     match_distributions,
 )
-from mmgen.training.loop import Interrupted, LoopConfig, Position
+from mmgen.training.loop import LoopConfig, Position
 from mmgen.training.run import Run
 
 TRAIN = tiny_samples((10, 14, 8))
@@ -152,23 +151,12 @@ def run(accelerator: Accelerator, folder: Path | None = None, resume: bool = Fal
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_an_interrupted_run_goes_on_to_equal_images(
-    accelerator: Accelerator, optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_goes_on_to_equal_images(accelerator: Accelerator, optimizer: str, tmp_path: Path) -> None:
     options = {"optimizer": optimizer, "lr": 20.0 if optimizer == "sgd" else 0.01}
     whole = run(accelerator, **options)
     assert not whole.training and not torch.equal(whole.images, Made().images)
-    update = DistributionTask.update
-
-    def stopping(self: DistributionTask, batch: Any, position: Position) -> Any:
-        if position.update == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return update(self, batch, position)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DistributionTask, "update", stopping)
-        with pytest.raises(Interrupted, match="after update 4 of 6"):
-            run(accelerator, tmp_path, **options)
+    with interrupted(DistributionTask, update=3, of=6):
+        run(accelerator, tmp_path, **options)
     resumed = run(accelerator, tmp_path, resume=True, **options)
     assert same_weights(resumed.state_dict(), whole.state_dict())
     with pytest.raises(UserError, match="other settings or data"):

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,19 +12,22 @@ import torch
 import train_gan_tiny as tiny_gan
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from interrupting import interrupted
+from mmgen.models.real_images import RealImages
+from small import run as run_script
 from tiny import same_weights
 from torch import Tensor, nn
 
 from mmgen.errors import UserError
-from mmgen.models.attention_gan import Critic
+from mmgen.models.attention_gan import AttentionGenerator, Critic
 from mmgen.models.gan_losses import critic_loss, gradient_penalty
 from mmgen.models.images import to_unit_range
 from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.training import gan as module
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.engine import from_all
-from mmgen.training.gan import GAN, GANConfig, GANTask, matching_loss
-from mmgen.training.loop import Interrupted, LoopConfig, Position
+from mmgen.training.gan import GAN, GANConfig, GANTask, RestorationTask, matching_loss
+from mmgen.training.loop import LoopConfig, Position
 from mmgen.training.run import Checkpoints, Run
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -276,19 +275,11 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.timeout(300)
 def test_two_processes_are_one(accelerator: Accelerator, tmp_path: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    config = TESTS.parent / "recipes" / "configs" / "accelerate_cpu2.yaml"
     runs = [{**run, "out": str(tmp_path / f"{name}.pt")} for name, run in RUNS.items()]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
-    command += [str(TESTS / "scripts" / "train_gan_tiny.py"), json.dumps(runs)]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            errors = process.communicate(timeout=180)[1]
-        except subprocess.TimeoutExpired:
-            process.terminate()  # the launcher takes its processes with it, as a kill would not
-            raise
-    assert process.returncode == 0, errors[-3000:]
+    done = run_script(TESTS / "scripts" / "train_gan_tiny.py", json.dumps(runs), processes=2, timeout=180)
+    assert done.returncode == 0, done.stderr[-3000:]
     for name, run in RUNS.items():
         alone = tiny_gan.train(accelerator=accelerator, **run)
         together = torch.load(tmp_path / f"{name}.pt", weights_only=True)
@@ -314,17 +305,6 @@ def test_shares_of_what_is_drawn_are_one_draw(accelerator: Accelerator, monkeypa
 # -- resuming
 
 
-class StopsAt(LabelledBatches):
-    """Asks the process to stop when a certain update's batch is read."""
-
-    stop: int | None = None
-
-    def batch(self, position: Position) -> dict[str, Tensor]:
-        if position.update == self.stop:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return super().batch(position)
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -335,14 +315,11 @@ class StopsAt(LabelledBatches):
     ids=lambda options: options["kind"],
 )
 def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
-    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: dict[str, Any]
+    accelerator: Accelerator, tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(module, "LabelledBatches", StopsAt)
     expected = tiny_gan.train(accelerator=accelerator, folder=tmp_path / "ganz Ü", **options)
-    monkeypatch.setattr(StopsAt, "stop", 3)
-    with pytest.raises(Interrupted):
+    with interrupted(RestorationTask if options["kind"] == "warm-up" else GANTask, update=3, of=6):
         tiny_gan.train(accelerator=accelerator, folder=tmp_path / "stopped", **options)
-    monkeypatch.setattr(StopsAt, "stop", None)
     assert 0 < Checkpoints(tmp_path / "stopped" / "checkpoints").load()["update"] < 6
     # Whatever weights the resumed one begins with, those of the checkpoint count.
     resumed = tiny_gan.train(accelerator=accelerator, folder=tmp_path / "stopped", resume=True, seed=1, **options)
@@ -387,14 +364,25 @@ def test_settings_that_cannot_be_are_refused() -> None:
         GANConfig(matching="cosine")  # type: ignore[arg-type]
 
 
-def test_a_gan_of_grey_images_learns(accelerator: Accelerator) -> None:
-    from mmgen.models.attention_gan import AttentionGenerator
-    from mmgen.models.medsynth import RealImages
-
+@pytest.mark.parametrize("still", ["generator", "critic"])
+def test_each_half_of_a_gan_of_grey_images_learns_while_the_other_stands_still(
+    accelerator: Accelerator, still: str
+) -> None:
+    """The critic learns to score real images above synthetic ones, and the generator to close that gap."""
     torch.manual_seed(0)
     gan = GAN(AttentionGenerator(32, 1, 3, 8, 1), Critic(32, 1, 3, 8))
-    values, labels = torch.from_numpy(SAMPLES.values[:, :1]), torch.from_numpy(SAMPLES.labels)
-    task = GANTask(gan, RealImages(values, labels), GANConfig(batch_size=4), Run(accelerator), MODALITY)
-    before = state(gan)
-    scalars = task.update({"x": values[:4], "label": labels[:4]}, Position(0, 0, 0))
-    assert all(value.isfinite() for value in scalars.values()) and not same_weights(state(gan), before)
+    values, labels = torch.from_numpy(SAMPLES.values[:6, :1]), torch.from_numpy(SAMPLES.labels[:6])
+    config = GANConfig(batch_size=6, lr=1e-3, critic_lr=1e-3)
+    task = GANTask(gan, RealImages(values, labels), config, Run(accelerator), MODALITY)
+    for group in task.optimizers[still].param_groups:
+        group["lr"] = 0.0
+    logged = [task.update({"x": values, "label": labels}, Position(0, u, u)) for u in range(20)]
+    assert all(value.isfinite() for scalars in logged for value in scalars.values())
+    (gap, loss), (last_gap, last_loss) = (
+        (float(scalars["critic_gap"]), float(scalars["loss/critic" if still == "generator" else "loss/generator"]))
+        for scalars in (logged[0], logged[-1])
+    )
+    if still == "generator":
+        assert last_gap > gap + 2 and last_loss < loss - 2
+    else:
+        assert last_gap < gap - 0.2 and last_loss < loss - 0.2

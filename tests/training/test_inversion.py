@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from interrupting import interrupted
 from tiny import same_weights
 from tiny_medsynth import LABELS
 from torch import Tensor
@@ -21,7 +20,6 @@ from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.images import to_bytes
 from mmgen.models.modality import Modality
 from mmgen.training.inversion import InversionConfig, InversionTask, invert
-from mmgen.training.loop import Interrupted
 from mmgen.training.run import Run
 
 MODALITY = Modality("image", (3, 32, 32), (1, 1), (127.5,), (64.0,), value_range=(0.0, 255.0))
@@ -134,20 +132,10 @@ def test_an_interrupted_inversion_goes_on_to_equal_latents(
     network: ConvNet,
     samples: Samples,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = inverted(generator, network, samples)
-    update = InversionTask.update
-
-    def stopping(self: Any, batch: Any, position: Any) -> Any:
-        if position.update == stop:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return update(self, batch, position)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(InversionTask, "update", stopping)
-        with pytest.raises(Interrupted, match=f"after update {stop + 1} of 18"):
-            inverted(generator, network, samples, folder=tmp_path)
+    with interrupted(InversionTask, stop, of=18):
+        inverted(generator, network, samples, folder=tmp_path)
     assert torch.equal(inverted(generator, network, samples, folder=tmp_path, resume=True), whole)
     with pytest.raises(UserError, match="other settings or data"):
         inverted(generator, network, samples.select(np.arange(7)[::-1]), folder=tmp_path, resume=True)

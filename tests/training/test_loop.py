@@ -220,6 +220,7 @@ def start(run: dict) -> subprocess.Popen:
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.timeout(300)
 def test_two_epochs_a_kill_and_two_resumed_are_four_to_the_bit(accelerator, tmp_path, one_thread):
     """Once stopped politely in the middle of the third epoch, once killed there and resumed from the second."""
     options = {"loop": {"ema_decay": 0.9, "validate_every": 1}, "task": {"validate": True, "whole_mask_share": 0.5}}

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +8,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from small import run as run_script
 from torch import Tensor
 
 from mmgen.errors import UserError
@@ -20,7 +18,7 @@ from mmgen.training.loop import LoopConfig, Position
 from mmgen.training.mae import MAEConfig, MAETask, train_mae
 from mmgen.training.run import Run, read_metrics
 
-PROJECT = Path(__file__).resolve().parents[2]
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "train_tiny.py"
 
 
 def updates(task: MAETask, count: int = 5):
@@ -121,21 +119,7 @@ def test_accumulating_parts_is_the_whole_batch(accelerator, coupling):
         tiny.assert_same_training(task.model.state_dict(), tasks[0].model.state_dict())
 
 
-def launch(runs: list[dict[str, Any]]) -> None:
-    """Two processes on this machine's CPUs, as the recipes' configuration starts them."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    config = PROJECT / "recipes" / "configs" / "accelerate_cpu2.yaml"
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
-    command += [str(PROJECT / "tests" / "scripts" / "train_tiny.py"), json.dumps(runs)]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            errors = process.communicate(timeout=180)[1]
-        except subprocess.TimeoutExpired:
-            process.terminate()  # the launcher takes its processes with it, as a kill would not
-            raise
-    assert process.returncode == 0, errors[-3000:]
-
-
+@pytest.mark.timeout(300)
 def test_two_processes_are_one(accelerator, tmp_path):
     """Same weights after a whole training; and trouble in one process is trouble in both."""
     options: dict[str, dict[str, Any]] = {
@@ -150,7 +134,8 @@ def test_two_processes_are_one(accelerator, tmp_path):
         {"out": str(tmp_path / name), "folder": str(tmp_path / f"{name}-run"), "batch_size": 8, "disturb": disturb}
         for name, disturb in broken.items()
     ]
-    launch(runs)
+    done = run_script(SCRIPT, json.dumps(runs), processes=2, timeout=180)
+    assert done.returncode == 0, done.stderr[-3000:]
     for name, run in options.items():
         alone = tiny.make_loop(accelerator, batch_size=8, **run).train().state_dict()
         tiny.assert_same_training(torch.load(tmp_path / f"{name}.pt", weights_only=True), alone)

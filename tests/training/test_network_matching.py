@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,13 @@ import pytest
 import torch
 import train_gan_tiny as tiny_gan
 from accelerate import Accelerator
+from interrupting import interrupted
 from tiny import same_weights
 from torch import Tensor
 
 from mmgen.errors import UserError
 from mmgen.training.batches import LabelledBatches
-from mmgen.training.loop import Interrupted, LoopConfig, Position
+from mmgen.training.loop import LoopConfig, Position
 from mmgen.training.network_matching import (
     NetworkMatchingConfig,
     NetworkMatchingTask,
@@ -71,7 +70,7 @@ def test_draws_and_networks_are_others_in_every_update_and_process(accelerator: 
 
 
 def test_an_interrupted_training_ends_equal_and_keeps_a_moving_average(
-    accelerator: Accelerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    accelerator: Accelerator, tmp_path: Path
 ) -> None:
     def train(folder: Path | None, resume: bool = False, config: Any = CONFIG) -> tuple[Any, Any]:
         generator, loop = tiny_gan.make_gan().generator, LoopConfig(2, 2, "constant", warmup=0.0, ema_decay=0.5)
@@ -81,17 +80,8 @@ def test_an_interrupted_training_ends_equal_and_keeps_a_moving_average(
 
     whole, last = train(None)
     assert not whole.training and not same_weights(whole.state_dict(), last.state_dict())
-    update = NetworkMatchingTask.update
-
-    def stopping(self: NetworkMatchingTask, batch: Any, position: Any) -> Any:
-        if position.update == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return update(self, batch, position)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(NetworkMatchingTask, "update", stopping)
-        with pytest.raises(Interrupted, match="after update 2 of 4"):
-            train(tmp_path)
+    with interrupted(NetworkMatchingTask, update=1, of=4):
+        train(tmp_path)
     for _ in range(2):  # a finished training is only read
         resumed, _ = train(tmp_path, resume=True)
         assert same_weights(whole.state_dict(), resumed.state_dict())

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +9,7 @@ import pytest
 import torch
 import train_gan_tiny as tiny_gan
 from accelerate import Accelerator
+from interrupting import interrupted
 from tiny import same_weights
 from torch import Tensor, nn
 
@@ -23,7 +22,7 @@ from mmgen.training.conditional_gan import (
     ConditionalGANTask,
     train_conditional_gan,
 )
-from mmgen.training.loop import Interrupted, LoopConfig, Position
+from mmgen.training.loop import LoopConfig, Position
 from mmgen.training.network_matching import PoolMatcher, PoolMatchingConfig
 from mmgen.training.run import Run
 
@@ -176,21 +175,10 @@ def test_an_update_moves_the_generator_by_the_match_and_trains_the_network_on_re
 
 
 @pytest.mark.parametrize("last", [3, 4])  # the first update of the second epoch, and one in its middle
-def test_a_resumed_training_equals_an_uninterrupted_one(
-    accelerator: Accelerator, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_training_equals_an_uninterrupted_one(accelerator: Accelerator, last: int, tmp_path: Path) -> None:
     whole = state(train(accelerator))
-    update = ConditionalGANTask.update
-
-    def stopping(self: Any, batch: Any, position: Position) -> Any:
-        if position.update == last:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return update(self, batch, position)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ConditionalGANTask, "update", stopping)
-        with pytest.raises(Interrupted, match=f"after update {last + 1} of 6"):
-            train(accelerator, folder=tmp_path)
+    with interrupted(ConditionalGANTask, last, of=6):
+        train(accelerator, folder=tmp_path)
     saved = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)
     assert saved["model"].keys() == make_gan().state_dict().keys()  # nothing of the network
     assert same_weights(state(train(accelerator, folder=tmp_path, resume=True)), whole)

@@ -146,6 +146,12 @@ def write_phantoms(
     Needs `subjects_per_class` >= 2 (per label and modality), `seed` >= 0, `image_size` >= 8 (pixels a side); `labels`
     become folder names, and the one at position i has the content of label index i. Returns root/images and root/audio.
     Raises UserError if an argument is out of range, or root holds images or audio that are not phantoms.
+
+    Example:
+        >>> import mmgen
+        >>> images, audio = mmgen.write_phantoms("new/phantoms", subjects_per_class=4, image_size=32)
+        >>> sorted(path.name for path in images.iterdir())
+        ['manifest.csv', 'test', 'train']
     """
     root, labels = Path(root), [str(label) for label in labels]
     folders = {name: root / name for name in ("images", "audio")}
@@ -166,6 +172,12 @@ def write_phantom_images(
     Lesions are RGB, brains grey; `labels` are by default those of the kind, LESIONS or BRAINS. All else is as
     :func:`write_phantoms` says, but root itself is the data set: without `phantoms.json` it must be new or empty.
     Returns root. Raises UserError if an argument is out of range, or root holds files that are not phantoms.
+
+    Example:
+        >>> import mmgen
+        >>> root = mmgen.write_phantom_images("new/brains", kind="brains", subjects_per_class=4)
+        >>> sorted(path.name for path in root.iterdir())
+        ['manifest.csv', 'phantoms.json', 'test', 'train']
     """
     if kind not in PICTURES:
         raise UserError(f"phantom pictures are of the kinds {', '.join(PICTURES)}, not {kind}")

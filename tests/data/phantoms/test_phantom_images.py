@@ -156,9 +156,12 @@ def test_data_of_ones_own_beside_phantoms_of_another_kind_are_not_lost(tmp_path:
 
 
 def test_hidden_files_of_the_system_do_not_matter(tmp_path: Path) -> None:
-    (tmp_path / ".DS_Store").write_text("")
-    write_phantom_images(tmp_path, "brains", **SMALL)
-    assert (tmp_path / "manifest.csv").is_file()
+    clean = write_phantom_images(tmp_path / "clean", "brains", **SMALL)
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / ".DS_Store").write_text("")
+    used = write_phantom_images(tmp_path / "used", "brains", **SMALL)
+    assert digests(used).keys() == digests(clean).keys() | {".DS_Store"}
+    assert digests(clean).items() <= digests(used).items()
 
 
 @pytest.mark.parametrize(

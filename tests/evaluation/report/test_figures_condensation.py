@@ -55,9 +55,14 @@ def test_every_class_has_a_row_of_its_pictures() -> None:
 
 
 @pytest.mark.parametrize("name", ["vascular lesion", "squamous cell carcinoma with a long name"])
-def test_names_of_classes_are_not_cut_off(name: str) -> None:
-    images = dict.fromkeys(["a", "b", "c", "d", "e", "f", name], np.zeros((10, 1, 64, 64), np.uint8))
-    assert (pixels(figures.class_grid(images, "Condensed"))[:, :3] > 250).all()
+def test_names_of_classes_are_drawn_and_not_cut_off(name: str) -> None:
+    images = dict.fromkeys(["a", "b", "c", "d", "e", "f", name], np.full((10, 1, 64, 64), 255, np.uint8))
+    drawn = pixels(figures.class_grid(images, "Condensed"))
+    ink = drawn.min(-1) < 128  # the pictures are white: what is dark is text
+    rows = np.array_split(ink[np.nonzero(ink.any(1))[0].min() + 30 :], len(images))  # below the title
+    assert all(row.any() for row in rows), "every row has its name"
+    assert rows[-1].sum() > 5 * rows[0].sum(), "a long name is drawn whole"
+    assert not ink[:, :3].any() and not ink[-3:].any(), "nothing touches the edge"
 
 
 def test_a_grid_of_nothing_is_refused() -> None:
