@@ -28,6 +28,9 @@ from mmgen.presets import PRESETS
 SCRIPT = PROJECT / "recipes" / "mmae_covid.py"
 FLAGS = ["--epochs", "1", "--no-single-modal", "--per-class", "4"]
 
+# Whole runs: minutes where other processes use the cores.
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture(scope="session")
 def recipe() -> ModuleType:
@@ -63,7 +66,7 @@ def command(recipe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A whole run on phantoms, as a user starts it: its folder, and the lines it printed."""
     out = tmp_path_factory.mktemp("recipe") / "run"
-    done = run(PROJECT / "tests" / "helpers" / "quick_recipe.py", SCRIPT, *FLAGS, "--out", out)
+    done = run(PROJECT / "tests" / "scripts" / "quick_recipe.py", SCRIPT, *FLAGS, "--out", out)
     assert done.returncode == 0, done.stderr
     return out, done.stdout.strip().splitlines()
 
@@ -222,7 +225,7 @@ def test_a_finished_run_can_be_resumed(
 
 @pytest.mark.slow
 def test_two_processes_go_all_the_way(tmp_path: Path) -> None:
-    script = PROJECT / "tests" / "helpers" / "quick_recipe.py"
+    script = PROJECT / "tests" / "scripts" / "quick_recipe.py"
     done = run(script, SCRIPT, *FLAGS, "--out", tmp_path / "run", processes=2)
     assert done.returncode == 0, done.stderr
     assert report_of(tmp_path / "run")["utility"].keys() == {"image", "audio"}
@@ -231,7 +234,7 @@ def test_two_processes_go_all_the_way(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_single_modal_models_stand_in_the_report(tmp_path: Path) -> None:
-    done = run(PROJECT / "tests" / "helpers" / "quick_recipe.py", SCRIPT, "--epochs", "1", "--out", tmp_path / "run")
+    done = run(PROJECT / "tests" / "scripts" / "quick_recipe.py", SCRIPT, "--epochs", "1", "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     fidelity = report_of(tmp_path / "run")["fidelity"]
     for name in ("image", "audio"):
