@@ -13,7 +13,7 @@ import train_gan_tiny as tiny_gan
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from interrupting import interrupted
-from mmgen.models.real_images import RealImages
+from mmgen.models.medsynth import RealImages
 from small import run as run_script
 from tiny import same_weights
 from torch import Tensor, nn
