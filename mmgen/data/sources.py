@@ -63,7 +63,7 @@ def reading_of(options: Any, out: Path | None = None, seed: int = 0, refuse_unpa
     """How flags say that data are read.
 
     Args:
-        options: the values of :class:`mmgen.cli.data_flags.DataFlags`, or of ``CachedDataFlags`` where ``out`` is given.
+        options: the values of :class:`mmgen.cli.data_flags.DataFlags`, of ``CachedDataFlags`` where ``out`` is given.
         out: where output goes; decoded files are kept beside it if the options say nothing else. None: they are not
             kept.
 
