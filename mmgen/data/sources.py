@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from mmgen.data.cache import Cache, parse_size
 from mmgen.data.labels import parse_label_map
@@ -59,26 +59,13 @@ class Reading:
         }
 
 
-class DataOptions(Protocol):
-    """The values that :func:`reading_of` needs; :class:`mmgen.cli.data_flags.DataFlags` has them as flags."""
-
-    layout: tuple[LayoutName, ...]
-    label_map: tuple[str, ...]
-    path_column: str | None
-    label_column: str | None
-    subject_column: str | None
-    split_column: str | None
-    subset_column: str | None
-    cough_detected: float
-    skip_bad: bool
-
-
-def reading_of(options: DataOptions, out: Path | None = None, seed: int = 0, refuse_unpaired: bool = False) -> Reading:
+def reading_of(options: Any, out: Path | None = None, seed: int = 0, refuse_unpaired: bool = False) -> Reading:
     """How flags say that data are read.
 
     Args:
+        options: the values of :class:`mmgen.cli.data_flags.DataFlags`, of ``CachedDataFlags`` where ``out`` is given.
         out: where output goes; decoded files are kept beside it if the options say nothing else. None: they are not
-            kept, and the options need neither ``cache`` nor ``cache_limit``.
+            kept.
 
     Raises:
         UserError: a renaming, size or probability that is none.
