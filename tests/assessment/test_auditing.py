@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mmgen.training.checkpoint import Checkpoints
 from pictures import DRAWN, SHORT, files_of, use_short_attacks, write_csv, write_pictures
 from PIL import Image
 from small import small_model
@@ -29,6 +28,7 @@ from mmgen.evaluation.privacy.gate import opens
 from mmgen.generation.condensed import write_condensed
 from mmgen.models.attention_gan import Critic
 from mmgen.release.datasets import dataset_digest
+from mmgen.training.run import Checkpoints
 
 ON_DATA = {"closest_record", "closest_record_features", "domias", "logan_black_box", "logan_black_box_paper"}
 NOT_ATTACKS = {"copies", "pass_through", "blind_baseline", "effort"}
