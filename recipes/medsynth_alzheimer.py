@@ -1,4 +1,4 @@
-"""From labelled brain slices to a generator that can be handed on, and condensed sets drawn from it (MedSynth paper).
+"""From labelled brain slices to a generator that can be shared, and condensed sets drawn from it (MedSynth paper).
 
 Without flags: phantom slices, a small generator, a few minutes on two CPU cores. On your own images:
 
@@ -28,7 +28,7 @@ class Alzheimer(Recipe):
     channels: Literal[1, 3] = 1
     """1 for grey, 3 for colour."""
     augmentation: AugmentationName = "radiograph"
-    """What may change in these pictures without another meaning: lesion, radiograph (never mirrored), none ..."""
+    """Changes of these pictures that leave their meaning: lesion, radiograph (never mirrored), none ..."""
     out: Path = Path("runs/medsynth_alzheimer")
     """Run folder."""
 

@@ -1,4 +1,4 @@
-"""From labelled images to a generator that can be handed on, and condensed sets drawn from it (MedSynth paper).
+"""From labelled images to a generator that can be shared, and condensed sets drawn from it (MedSynth paper).
 
 Without flags: phantom skin lesions, a small generator, a few minutes on two CPU cores. On your own images:
 

@@ -10,12 +10,10 @@ Without flags: phantom data, a small model, a few minutes on two CPU cores. On y
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from statistics import median
-from typing import Literal
 
 from mmgen.artifacts.models import model_settings, save_model, start_from_timm, write_card
 from mmgen.artifacts.provenance import Costs, begin_run, config_to_dict
@@ -25,19 +23,18 @@ from mmgen.assessment.mae import Evaluated, evaluate_mae
 from mmgen.assessment.reporting import with_media, write_whole
 from mmgen.assessment.subject import Subject
 from mmgen.cli.config import parse_config, refuse_below_one
-from mmgen.cli.data_flags import CachedDataFlags
+from mmgen.cli.mae_flags import MAEFlags
 from mmgen.cli.main import run_command
 from mmgen.data.loading import PairedData, prepare
 from mmgen.data.phantoms import write_phantoms
+from mmgen.data.settings import Settings
 from mmgen.data.sources import reading_of
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.errors import UserError
 from mmgen.generation.plan import make_plan
 from mmgen.generation.writing import OutputOptions, write_dataset
 from mmgen.models.cross_modal_mae import CrossModalMAE
-from mmgen.models.mae_layers import FusionQuery
-from mmgen.names import Precision
-from mmgen.presets import PRESETS, Preset, PresetName, build_mae
+from mmgen.presets import PRESETS, Preset, build_mae
 from mmgen.training.engine import end_process_group, make_accelerator
 from mmgen.training.loop import LoopConfig
 from mmgen.training.mae import MAEConfig, train_mae
@@ -46,60 +43,7 @@ from mmgen.training.run import Run, read_metrics
 logger = logging.getLogger("mmgen")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe(CachedDataFlags):
-    """Train a cross-modal masked autoencoder, generate a synthetic data set, measure it."""
-
-    images: Path | None = None
-    """Folder with a subfolder for each label (or train/ and test/ above them), CSV, published data set, or shards.
-    Phantoms if absent."""
-    audio: Path | None = None
-    """The same for recordings."""
-    out: Path = Path("runs/mmae_covid")
-    """Run folder."""
-    preset: PresetName = "tiny"
-    """Sizes of model and data."""
-    epochs: int | None = None
-    """Passes over the data, if not the preset's."""
-    batch_size: int | None = None
-    """Pairs in one update over all processes, if not the preset's."""
-    accumulate: int = 1
-    """Parts into which each process cuts its share of a batch to save memory."""
-    lr: float | None = None
-    """Peak learning rate, if not the preset's."""
-    mask_ratio: float = 0.75
-    """Hidden share of every sample, in training and generation."""
-    fusion_query: FusionQuery | None = None
-    """Where cross-attention takes its queries from, if not the preset's choice."""
-    loss_coupling: Literal["decoupled", "joint"] = "decoupled"
-    """One gradient and optimiser for each modality's loss, or for their sum."""
-    image_weights: str | None = None
-    """Start the image stream from a ViT: file or timm name, e.g. vit_base_patch16_224.mae with --preset base."""
-    ema_decay: float = 0.0
-    """Keep a moving average of the weights instead of the last ones (0: no)."""
-    single_modal: bool = True
-    """Also train an autoencoder of each modality alone, to compare with."""
-    per_class: int | None = None
-    """Synthetic pairs of each label; as many as the largest real class if absent."""
-    seed: int = 0
-    """Seed of splits, weights, pairs and masks."""
-    resume: Literal["latest"] | None = None
-    """Go on from the run folder's last checkpoint."""
-    mixed_precision: Precision = "auto"
-    """bf16 where the hardware has it, no, or auto."""
-    refuse_unpaired: bool = False
-    """Stop where one side lacks a label, instead of leaving the label out."""
-    fast: bool = False
-    """Short attacks in the audit; the preset tiny always has short ones."""
-
-    @property
-    def sizes(self) -> Preset:
-        """The preset with the flags that override it."""
-        given = {name: getattr(self, name) for name in ("epochs", "batch_size", "lr", "fusion_query")}
-        return replace(PRESETS[self.preset], **{name: value for name, value in given.items() if value is not None})
-
-
-def check(config: Recipe) -> None:
+def check(config: MAEFlags) -> None:
     """Refuse before training what would fail after it."""
     if (config.images is None) != (config.audio is None):
         raise UserError("Give both --images and --audio, or neither for phantoms.")
@@ -108,7 +52,7 @@ def check(config: Recipe) -> None:
     refuse_below_one(config, "epochs", "batch_size", "accumulate", "per_class")
 
 
-def read_data(config: Recipe, run: Run) -> PairedData:
+def read_data(config: MAEFlags, settings: Mapping[str, Settings], run: Run) -> PairedData:
     """Real data from the flags, or phantoms."""
     images, audio = config.images, config.audio
     if images is None or audio is None:
@@ -116,12 +60,11 @@ def read_data(config: Recipe, run: Run) -> PairedData:
             images, audio = write_phantoms(config.out / "phantoms", seed=config.seed)
         logger.info("Phantom data: %s, %s", images, audio)
     reading = reading_of(config, config.out, config.seed, config.refuse_unpaired)
-    return prepare(reading.sources({"image": images, "audio": audio}, config.sizes.settings), reading)
+    return prepare(reading.sources({"image": images, "audio": audio}, settings), reading)
 
 
-def train(config: Recipe, data: PairedData, names: Sequence[str], run: Run) -> CrossModalMAE:
+def train(config: MAEFlags, sizes: Preset, data: PairedData, names: Sequence[str], run: Run) -> CrossModalMAE:
     """A model of the named modalities."""
-    sizes = config.sizes
     model = build_mae(sizes, {name: sizes.settings[name] for name in names}, data.splits["train"], seed=config.seed)
     if config.image_weights and "image" in names:
         start_from_timm(model, "image", config.image_weights)
@@ -138,21 +81,22 @@ def train(config: Recipe, data: PairedData, names: Sequence[str], run: Run) -> C
 
 
 def main() -> None:
-    config = parse_config(Recipe, description=__doc__)
+    config = parse_config(MAEFlags, description=__doc__)
     check(config)
+    given = {name: getattr(config, name) for name in ("epochs", "batch_size", "lr", "fusion_query")}
+    sizes = replace(PRESETS[config.preset], **{name: value for name, value in given.items() if value is not None})
     out, model_folder = config.out, config.out / "model"
     run = Run(make_accelerator(config.mixed_precision), out, config.resume is not None, config.seed)
     run.check_beginning()
     costs = Costs(run.accelerator.device)
 
     with costs.phase("data"):
-        data = read_data(config, run)
+        data = read_data(config, sizes.settings, run)
     single_runs = {name: f"single_modal/{name}" for name in data.manifests}
-    settings = {"sizes": config_to_dict(config.sizes)}
-    begin_run(run, config_to_dict(config) | settings, data, list(single_runs.values()))
+    begin_run(run, config_to_dict(config) | {"sizes": config_to_dict(sizes)}, data, list(single_runs.values()))
 
     with costs.phase("train"):
-        model = train(config, data, list(data.manifests), run)
+        model = train(config, sizes, data, list(data.manifests), run)
     history = read_metrics(out / "metrics.jsonl")
     if run.accelerator.is_main_process:
         save_model(model, model_folder, data.training_counts())
@@ -161,7 +105,8 @@ def main() -> None:
     single: dict[str, CrossModalMAE] = {}
     if config.single_modal:
         with costs.phase("train single-modal"):
-            single = {name: train(config, data, [name], run.stage(single_runs[name])) for name in model.modalities}
+            for name in model.modalities:
+                single[name] = train(config, sizes, data, [name], run.stage(single_runs[name]))
 
     with costs.phase("generate"):
         real = data.splits["train"]
@@ -174,7 +119,7 @@ def main() -> None:
     settings = model_settings(model)
     with costs.phase("evaluate"):
         what = Evaluated(model, single, data, read_dataset(folder, settings), settings, config.mask_ratio)
-        sections, media = evaluate_mae(what, config.sizes.utility, run.accelerator, history, config.seed)
+        sections, media = evaluate_mae(what, sizes.utility, run.accelerator, history, config.seed)
     ratios = {name: measures["masked_patch_error"]["ratio"] for name, measures in sections["fidelity"].items()}
     errors = {f"error on hidden patches, {name}": f"{ratio:.2f} of the mean patch's" for name, ratio in ratios.items()}
     write_card(model, model_folder, data.training_counts(), errors, sections["utility"])

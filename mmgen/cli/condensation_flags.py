@@ -19,7 +19,7 @@ class ImageSetFlags(CachedDataFlags):
     channels: Literal[1, 3] | None = None
     """1 for grey, 3 for colour; as the images are if absent."""
     augmentation: AugmentationName | None = None
-    """What may change in these pictures without another meaning: lesion, radiograph (never mirrored), none ...; if
+    """Changes of these pictures that leave their meaning: lesion, radiograph (never mirrored), none ...; if
     absent lesion for colour and radiograph for grey images."""
     backbone: str = OWN_BACKBONE
     """ViT that is tuned: mae pretrains one on the images, any other name is a timm model's (its weights come from the
@@ -39,9 +39,9 @@ class CondensationFlags(ImageSetFlags):
     preset: BudgetName = "quick"
     """Sizes of model and images, and lengths of the trainings."""
     input_prior: InputPrior = "class"
-    """What generation starts from: statistics of each class, which can be shared, or real images, as in the paper."""
+    """Start of generation: statistics of each class, which can be shared, or real images, as in the paper."""
     prior_floor: int = 10
-    """Least images of a class, and least people whose statistics are stored as a class's own."""
+    """Least images of a class, and least subjects whose statistics are stored as a class's own."""
     epochs_phase1: int | None = None
     """Passes over the data against the critic, if not the preset's length."""
     epochs_phase2: int | None = None
@@ -55,7 +55,7 @@ class CondensationFlags(ImageSetFlags):
     mask_weight: float = 0.0
     """Weight of a penalty on the share of the input in the output."""
     matching: MatchingForm = "energy"
-    """What phase II compares: energy (each class's distribution), log_softmax of pairs, or logits as printed."""
+    """Comparison in phase II: energy (each class's distribution), log_softmax of pairs, or logits as printed."""
     choose_from: int | None = None
     """Draws of each class that a condensed set is chosen from, if not the preset's number; a set of more than
     half as many is not chosen, nor with 1."""

@@ -67,6 +67,7 @@ def condense(options: Condense) -> None:
     from mmgen.training.run import Run
 
     folder, count = options.run_folder, options.ipc
+    output = OutputOptions(options.format, shard_size=options.shard_size, overwrite=options.overwrite)
     refuse_below_one(options, "ipc")
     stages = METHODS[options.method].stages
     out, taken = options.out.resolve(), [(folder / name).resolve() for name in (*stages, "model")]
@@ -88,7 +89,6 @@ def condense(options: Condense) -> None:
     refuse_too_few(model, count)
     if run.accelerator.is_main_process:
         _save_model(model, folder / "model", data, count)
-    output = OutputOptions(options.format, shard_size=options.shard_size, overwrite=options.overwrite)
     condensed_set = write_dataset(model, plan_of_fit(condenser, count, options.seed), options.out, output)
     end_process_group()
     logger.info("Model          %s\nCondensed set  %s", folder / "model", condensed_set)

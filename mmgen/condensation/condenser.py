@@ -1,4 +1,4 @@
-"""What every method of condensation has in common."""
+"""The interface of all methods of condensation."""
 
 from __future__ import annotations
 

@@ -305,7 +305,7 @@ class MedSynth(Condenser):
 
 
 def condense(generator: MedSynthGenerator, real: RealImages, images_per_class: int, seed: int = 0) -> Samples:
-    """What a generator that starts from real images makes of random ones, so many of each class."""
+    """A condensed set of a generator that starts from real images: of random ones, so many of each class."""
     labels = torch.arange(len(generator.class_names)).repeat_interleave(images_per_class)
     x = real.sample(labels, torch.Generator().manual_seed(seed))
     return to_samples(generator.condense(x, labels))

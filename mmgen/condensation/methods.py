@@ -43,7 +43,8 @@ def preset(
     if foreign := [name for name in options if name not in kind.options]:
         owners = [name for name, other in METHODS.items() if foreign[0] in other.options]
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
-        raise UserError(f"The method {method} does not know {flags}, which {', '.join(owners)} has; leave it out.")
+        verb, them = ("belongs", "it") if len(foreign) == 1 else ("belong", "them")
+        raise UserError(f"{flags} {verb} to the method {', '.join(owners)}, not to {method}; leave {them} out.")
     settings = kind.adapt(kind.presets[budget], **options)
     changes: dict[str, Any] = {"augmentation": augmentation}
     if "images_per_class" in {field.name for field in fields(settings)}:

@@ -1,7 +1,7 @@
 """Differentiable siamese augmentation (DSA): one random change, made alike to a real and to a synthetic batch.
 
     parameters = draw("lesion", generator)
-    real, made = augment(real, parameters), augment(made, parameters)
+    real, synthetic = augment(real, parameters), augment(synthetic, parameters)
 
 What may change belongs to the kind of picture: a mirrored chest is another patient, a turned spectrogram is no sound.
 """
@@ -60,7 +60,7 @@ _OPERATIONS = ("colour", "shift", "cutout", "flip", "scale", "rotation")
 
 @dataclass(frozen=True)
 class Parameters:
-    """What :func:`draw` has decided, for each sample of a batch (P = B) or one for all (P = 1); on the CPU.
+    """The changes that :func:`draw` has decided, for each sample of a batch (P = B) or one for all (P = 1); on the CPU.
 
     Attributes:
         brightness, saturation, contrast: (P,), see :class:`Strategy`.

@@ -67,7 +67,7 @@ class ConditionalGANConfig:
 
 
 class ConditionalGANTask(Task):
-    """One update: a step of the discriminator, then one of the generator, for the same made images.
+    """One update: a step of the discriminator, then one of the generator, for the same synthetic images.
 
     Classes are DCGAN's only by the second head, which learns them from real images and teaches them to the generator
     (AC-GAN, Odena et al. 2017): DCGAN itself has none.
@@ -110,32 +110,34 @@ class ConditionalGANTask(Task):
         draws = self.run.draws(position.update)
         noise = torch.randn(size, self.model.generator.noise, generator=draws).to(raw.device)
         with self.run.accelerator.autocast():
-            made = self.model.generator(noise, labels)
-        scalars = self._teach_discriminator(to_unit_range(raw), made.detach(), labels, draws)
-        losses = self._generator_losses(self.model.discriminator(made), labels)
+            synthetic = self.model.generator(noise, labels)
+        scalars = self._teach_discriminator(to_unit_range(raw), synthetic.detach(), labels, draws)
+        losses = self._generator_losses(self.model.discriminator(synthetic), labels)
         if self.matcher is not None:
             rest = self._for_matcher(batch)
             scalars["loss/network"] = self.matcher.learn(rest["x"], rest["label"], position, self._read)
-            pair = (self.modality.normalise(x) for x in (raw, (made + 1.0) * 127.5))
+            pair = (self.modality.normalise(x) for x in (raw, (synthetic + 1.0) * 127.5))
             losses["match"] = self.matcher.loss(*pair, labels, draws)
         norm = self._steppers["generator"].minimise(torch.stack(list(losses.values())).sum())
         shown = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
         return scalars | shown | {"gradient_norm/generator": norm}
 
-    def _teach_discriminator(self, real: Tensor, made: Tensor, labels: Tensor, draws: Generator) -> dict[str, Tensor]:
+    def _teach_discriminator(
+        self, real: Tensor, synthetic: Tensor, labels: Tensor, draws: Generator
+    ) -> dict[str, Tensor]:
         discriminator, config = self.model.discriminator, self.config
-        on_real, on_made = discriminator(real), discriminator(made)
+        on_real, on_synthetic = discriminator(real), discriminator(synthetic)
         if config.loss == "bce":
-            loss = _bce(on_real.score, 1.0) + _bce(on_made.score, 0.0)
+            loss = _bce(on_real.score, 1.0) + _bce(on_synthetic.score, 0.0)
         else:
-            penalty = gradient_penalty(discriminator, real, made, torch.rand(len(real), generator=draws))
-            loss = critic_loss(on_real.score, on_made.score, penalty, config.penalty_weight)
+            penalty = gradient_penalty(discriminator, real, synthetic, torch.rand(len(real), generator=draws))
+            loss = critic_loss(on_real.score, on_synthetic.score, penalty, config.penalty_weight)
         known = F.cross_entropy(on_real.logits, labels)
         norm = self._steppers["discriminator"].minimise(loss + config.class_weight * known)
         return {
             "loss/discriminator": loss.detach(),
             "loss/discriminator_class": known.detach(),
-            "score_gap": (on_real.score.mean() - on_made.score.mean()).detach(),
+            "score_gap": (on_real.score.mean() - on_synthetic.score.mean()).detach(),
             "gradient_norm/discriminator": norm,
         }
 
@@ -145,7 +147,7 @@ class ConditionalGANTask(Task):
         return {"generator": loss, "generator_class": self.config.class_weight * known}
 
     def _for_matcher(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What a matcher learns from, normalised."""
+        """Images and labels that a matcher learns from, normalised."""
         x, labels = (batch[key][self.config.batch_size :].to(self.run.accelerator.device) for key in ("x", "label"))
         return {"x": self.modality.normalise(x), "label": labels}
 
@@ -156,12 +158,12 @@ class ConditionalGANTask(Task):
         """A row of eight images of each class, of ten at most."""
         generator = copy.deepcopy(model.generator)
         generator.settle(self.run.seed)
-        made = generator.sample(8, self.run.seed).images[:80].expand(-1, 3, -1, -1)
-        return {"generated": rearrange(made, "(k n) c h w -> (k h) (n w) c", n=8).numpy()}
+        synthetic = generator.sample(8, self.run.seed).images[:80].expand(-1, 3, -1, -1)
+        return {"generated": rearrange(synthetic, "(k n) c h w -> (k h) (n w) c", n=8).numpy()}
 
 
 def _bce(score: Tensor, target: float) -> Tensor:
-    """Binary cross-entropy of scores (B,) that are to mean real (1) or made (0)."""
+    """Binary cross-entropy of scores (B,) that are to mean real (1) or synthetic (0)."""
     return F.binary_cross_entropy_with_logits(score, torch.full_like(score, target))
 
 

@@ -89,7 +89,7 @@ def synchronise_parameters(model: nn.Module) -> None:
 
 
 def from_all(share: Tensor) -> Tensor:
-    """What all processes hold, in the order of their ranks. Collective."""
+    """The shares of all processes, in the order of their ranks. Collective."""
     if not torch.distributed.is_initialized():
         return share
     gathered = [torch.empty_like(share) for _ in range(torch.distributed.get_world_size())]

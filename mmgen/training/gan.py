@@ -195,13 +195,13 @@ class GANTask(Task):
             last = number == len(parts)
             # The last images serve both players: the critic's step changes no weight of the generator.
             with self.accelerator.autocast(), torch.set_grad_enabled(last):
-                made = self.model.generator(x, labels)
-            scalars = self._teach_critic(to_unit_range(raw), made.s.detach(), labels, epsilon)
-        losses = self._generator_losses(made.s, labels)
+                generated = self.model.generator(x, labels)
+            scalars = self._teach_critic(to_unit_range(raw), generated.s.detach(), labels, epsilon)
+        losses = self._generator_losses(generated.s, labels)
         if self.matcher is not None:
             losses = {name: self.config.gan_weight * loss for name, loss in losses.items()}
-            losses["match"] = self._matching_loss(raw, made.s, labels, draws)
-        mean_attention = made.a.mean()
+            losses["match"] = self._matching_loss(raw, generated.s, labels, draws)
+        mean_attention = generated.a.mean()
         losses["attention"] = self.config.mask_weight * mean_attention
         norm = self._steppers["generator"].minimise(torch.stack(list(losses.values())).sum())
         shown = {f"loss/{name}": loss.detach() for name, loss in losses.items() if name != "attention"}
@@ -230,15 +230,15 @@ class GANTask(Task):
             "gradient_norm/critic": norm,
         }
 
-    def _generator_losses(self, made: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        seen = self.model.critic(made)
+    def _generator_losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        seen = self.model.critic(images)
         known = F.cross_entropy(seen.logits, labels)
         return {"generator": generator_loss(seen.score), "generator_class": self.config.class_weight * known}
 
-    def _matching_loss(self, raw: Tensor, made: Tensor, labels: Tensor, draws: Generator) -> Tensor:
+    def _matching_loss(self, raw: Tensor, images: Tensor, labels: Tensor, draws: Generator) -> Tensor:
         """Equation 4 on label-paired images under one change of the whole batch, as in DSA."""
         parameters = draw(self.config.augmentation, draws)
-        pair = (self.modality.normalise(raw), self.modality.normalise((made + 1.0) * 127.5))
+        pair = (self.modality.normalise(raw), self.modality.normalise((images + 1.0) * 127.5))
         with self.accelerator.autocast():
             real, synthetic = (self.matcher(augment(x, parameters)).float() for x in pair)
         if self.accelerator.num_processes == 1 or self.config.matching != "energy":

@@ -103,10 +103,10 @@ class InversionTask(Task):
             real = self.modality.normalise(batch["x"])
             self._target = (group, real, self._features(real).detach())
         with self.accelerator.autocast():
-            made = self.generator(self.model.groups[group], batch["label"])
-        made = self.modality.normalise((made.float() + 1.0) * 127.5)
-        pixels = (made - self._target[1]).square().flatten(1).mean(1)
-        features = (self._features(made) - self._target[2]).square().mean(1)
+            generated = self.generator(self.model.groups[group], batch["label"])
+        generated = self.modality.normalise((generated.float() + 1.0) * 127.5)
+        pixels = (generated - self._target[1]).square().flatten(1).mean(1)
+        features = (self._features(generated) - self._target[2]).square().mean(1)
         self._error = (pixels + features).detach()
         self._steppers[group].minimise((pixels + features).sum())
         return {"loss/pixels": pixels.detach().mean(), "loss/features": features.detach().mean()}

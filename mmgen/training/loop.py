@@ -75,7 +75,7 @@ class Batches(Protocol):
 
 
 class Task(ABC):
-    """What is learnt. Owns its modules and optimisers."""
+    """A method that is trained. Owns its modules and optimisers."""
 
     model: nn.Module
     optimizers: Mapping[str, torch.optim.Optimizer]
@@ -109,7 +109,7 @@ class Loop:
     """Runs a task over batches: schedule, precision, checkpoints, exact resume, logging, progress, stop signals.
 
     Args:
-        task: what is learnt.
+        task: the method and its model.
         batches: training data by position.
         config: how long and how often.
         run: seeds torch anew before every update, together with the update's number.

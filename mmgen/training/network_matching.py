@@ -96,14 +96,14 @@ class NetworkMatchingConfig:
     """How the generator learns.
 
     Attributes:
-        made_per_class, real_per_class: synthetic and real images of each class in one update of one process, 2 at
+        synthetic_per_class, real_per_class: synthetic and real images of each class in one update of one process, 2 at
             least.
         width: channels of the random networks.
         lr, betas: of Adam.
         augmentation: strategy of the changes made alike to real and synthetic images.
     """
 
-    made_per_class: int = 8
+    synthetic_per_class: int = 8
     real_per_class: int = 24
     width: int = 32
     lr: float = 3e-4
@@ -111,10 +111,10 @@ class NetworkMatchingConfig:
     augmentation: AugmentationName = "none"
 
     def __post_init__(self) -> None:
-        if min(self.made_per_class, self.real_per_class) < 2 or self.width < 1:
+        if min(self.synthetic_per_class, self.real_per_class) < 2 or self.width < 1:
             raise UserError(
                 "Matching in networks needs 2 images of each class and a width of 1 at least, not "
-                f"{self.made_per_class} synthetic, {self.real_per_class} real and {self.width}."
+                f"{self.synthetic_per_class} synthetic, {self.real_per_class} real and {self.width}."
             )
 
 
@@ -144,7 +144,7 @@ class NetworkMatchingTask(Task):
         self.prior, self.config, self.run, self.modality = prior, config, run, modality
         synchronise_parameters(generator)
         self._classes = classes = generator.config["classes"]
-        self._labels = torch.arange(classes).repeat_interleave(config.made_per_class)
+        self._labels = torch.arange(classes).repeat_interleave(config.synthetic_per_class)
         self._network = ConvNet(modality.shape, classes, config.width).requires_grad_(False).to(device)
         parameters = {"generator": list(generator.parameters())}
         self._stepper = LossStepper(parameters, config.lr, 0.0, config.betas, clip_norm=None)
@@ -161,8 +161,8 @@ class NetworkMatchingTask(Task):
         with self.run.accelerator.autocast():
             with torch.no_grad():
                 real = self._network.embed(augment(self.modality.normalise(batch["x"]), change)).float()
-            made = self.modality.normalise((self.model(x, labels).s + 1.0) * 127.5)
-            synthetic = self._network.embed(augment(made, change)).float()
+            generated = self.modality.normalise((self.model(x, labels).s + 1.0) * 127.5)
+            synthetic = self._network.embed(augment(generated, change)).float()
         # Both sides class by class: a balanced batch has every class as often.
         by_class = (x.unflatten(0, (self._classes, -1)) for x in (synthetic, real[batch["label"].argsort()]))
         loss = energy(*by_class)
@@ -262,11 +262,11 @@ class PoolMatcher:
         self._next = (position.epoch, position.step + 1)
         return loss
 
-    def loss(self, real: Tensor, made: Tensor, labels: Tensor, draws: Generator) -> Tensor:
+    def loss(self, real: Tensor, images: Tensor, labels: Tensor, draws: Generator) -> Tensor:
         """DiM's matching loss of label-paired batches under one change of both, ().
 
         Args:
-            real, made: normalised images (B, C, H, W); gradients reach ``made`` alone.
+            real, images: normalised (B, C, H, W); gradients reach the synthetic ``images`` alone.
             labels: classes (B,) of both.
             draws: of the change.
         """
@@ -274,7 +274,7 @@ class PoolMatcher:
         with self.run.accelerator.autocast():
             with torch.no_grad():
                 seen = self.network(augment(real, parameters)).float()
-            synthetic = self.network(augment(made, parameters)).float()
+            synthetic = self.network(augment(images, parameters)).float()
         return self.config.weight * matching_loss(synthetic, seen, labels, "log_softmax")
 
     def _begin(self, epoch: int) -> None:

@@ -1,4 +1,4 @@
-"""Small pictures of what a model does, made without a plotting library."""
+"""Small pictures of reconstructions and draws, without a plotting library."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def reconstruction_grid(
     """A uint8 picture (H, W) or (H, W, 3) a modality: a row a sample, columns original, visible part, full decode."""
     size = len(next(iter(batch.values())))
     noise = model.noise(size, torch.Generator().manual_seed(seed))
-    made = model.reconstruct(batch, mask_ratio, noise)
+    decoded = model.reconstruct(batch, mask_ratio, noise)
     grids = {}
     for name, modality in model.modalities.items():
         original = batch[name].float()
-        columns = [original, hide(modality, original, noise[name].to(original.device), mask_ratio), made[name]]
+        columns = [original, hide(modality, original, noise[name].to(original.device), mask_ratio), decoded[name]]
         low, high = value_limits(modality, original)
         rows = [
             np.concatenate([to_picture(column[i], modality, low, high) for column in columns], axis=1)
@@ -64,9 +64,9 @@ def draws_grid(generator: AttentionGenerator, prior: ClassPrior | RealImages, se
 @torch.no_grad()
 def generation_grid(generator: AttentionGenerator, x: Tensor, labels: Tensor) -> np.ndarray:
     """A uint8 picture (H, W, 3): a row an image, columns input x, mask a, generated g, synthetic s."""
-    made = generator(x, labels.to(x.device))
+    generated = generator(x, labels.to(x.device))
     colour = (3, *x.shape[2:])
-    columns = [x, 2.0 * made.a - 1.0, made.g, made.s]
+    columns = [x, 2.0 * generated.a - 1.0, generated.g, generated.s]
     rows = torch.cat([column.float().expand(-1, *colour) for column in columns], dim=3)
     picture = torch.cat(list(rows), dim=1).permute(1, 2, 0)
     return ((picture + 1.0) * 127.5).round().clamp(0, 255).byte().cpu().numpy()

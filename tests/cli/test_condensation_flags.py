@@ -12,7 +12,7 @@ from mmgen.errors import UserError
 def test_settings_of_medsynth_are_not_for_other_methods() -> None:
     flags = CondensationFlags(mask_weight=0.5, seed=3)
     assert settings_of("medsynth", flags).gan.mask_weight == 0.5
-    with pytest.raises(UserError, match="The method dm does not know --mask-weight, which medsynth has"):
+    with pytest.raises(UserError, match="--mask-weight belongs to the method medsynth, not to dm; leave it out"):
         settings_of("dm", flags)
     assert settings_of("dm", CondensationFlags(), 4).images_per_class == 4
 

@@ -273,11 +273,11 @@ def test_settings_reach_the_training(
     accelerator: Accelerator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seen: list[tuple[ClassifierConfig, int, int | None]] = []
+    seen: list[tuple[ClassifierConfig, int, int, int | None]] = []
 
-    def noted(model: Any, modality: Any, kept: Samples, config: Any, engine: Any, validation: Samples | None) -> Any:
-        seen.append((config, len(kept), None if validation is None else len(validation)))
-        return train_classifier(model, modality, kept, config, engine, validation)
+    def noted(model: Any, modality: Any, kept: Samples, config: Any, run: Any, validation: Samples | None) -> Any:
+        seen.append((config, run.seed, len(kept), None if validation is None else len(validation)))
+        return train_classifier(model, modality, kept, config, run, validation)
 
     monkeypatch.setattr(module, "train_classifier", noted)
     augmentation = {"audio": "spectrogram", "image": "radiograph"}
@@ -290,11 +290,11 @@ def test_settings_reach_the_training(
             validation_share=0.25,
         )
         train_and_test(modality, train, test, config, accelerator, seed=3)
-        expected = ClassifierConfig(10, 32, lr, balance="sampling", augmentation="spectrogram", seed=3)
-        assert seen.pop() == (expected, 144, 48)
+        expected = ClassifierConfig(10, 32, lr, balance="sampling", augmentation="spectrogram")
+        assert seen.pop() == (expected, 3, 144, 48)
     few = train.select(np.r_[0:12, 96:108])  # three of a label would be held out
     train_and_test(modality, few, test, UtilityConfig(updates=10, validation_share=0.25), accelerator, seed=0)
-    assert seen.pop() == (ClassifierConfig(10), 24, None)
+    assert seen.pop() == (ClassifierConfig(10), 0, 24, None)
 
 
 def test_a_backbone_reaches_the_network(

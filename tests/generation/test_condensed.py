@@ -21,8 +21,8 @@ from tiny_medsynth import LABELS, TINY, small_generator, use_tiny
 from mmgen.artifacts.models import load_model, model_digest, save_generator
 from mmgen.cli.condensation_flags import CondensationFlags
 from mmgen.condensation.condenser import Length
+from mmgen.condensation.methods import settings_of
 from mmgen.condensation.representatives import representatives
-from mmgen.data.images import ImageSettings
 from mmgen.data.phantoms import BRAINS, LESIONS, write_phantom_images
 from mmgen.data.threads import one_thread
 from mmgen.data.writing.synthetic import read_dataset
@@ -170,9 +170,7 @@ def test_grey_slices_become_colour_and_a_class_of_one_person_is_pooled(
 def test_flags_override_the_preset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     use_tiny(monkeypatch)
     (tmp_path / "vit.pth").write_bytes(b"")
-    plain = CondensationFlags()
-    assert plain.images == ImageSettings(32, 3)
-    assert plain.fit == replace(TINY, floor=10)
+    assert settings_of("medsynth", CondensationFlags()) == TINY
     flags = CondensationFlags(
         image_size=48,
         channels=1,
@@ -190,14 +188,16 @@ def test_flags_override_the_preset(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         adam_betas=(0.9, 0.999),
         seed=4,
     )
-    assert flags.images == ImageSettings(48, 1)
-    fit, gan = flags.fit, flags.fit.gan
-    assert (fit.input_prior, fit.floor, fit.seed, fit.augmentation) == ("real", 5, 4, "radiograph")
+    fit = settings_of("medsynth", flags)
+    gan = fit.gan
+    assert (fit.input_prior, fit.floor, fit.augmentation) == ("real", 5, "radiograph")
     assert (fit.backbone, fit.backbone_weights) == ("vit_tiny_patch16_224", tmp_path / "vit.pth")
     assert (fit.phase1, fit.phase2) == (Length(7, "epochs"), Length(8, "epochs"))
     assert (gan.batch_size, gan.gan_weight, gan.mask_weight, gan.matching) == (2, 0.5, 0.25, "logits")
     assert gan.betas == (0.9, 0.999)
-    assert replace(flags, skip_phase1=True).fit.phase1.count == 0
+    assert settings_of("medsynth", replace(flags, skip_phase1=True)).phase1.count == 0
+    with pytest.raises(UserError, match=r"no file .*none\.pth of weights"):
+        settings_of("medsynth", replace(flags, backbone_weights=tmp_path / "none.pth"))
 
 
 # -- what is refused before a training

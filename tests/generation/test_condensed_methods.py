@@ -67,7 +67,7 @@ def test_what_a_method_cannot_do_is_refused_at_the_start(
     for flags, words in (
         (
             ["--method", "dm", "--gan-weight", 2, "--skip-phase1"],
-            "--skip-phase1, --gan-weight are settings of MedSynth",
+            "--skip-phase1, --gan-weight belong to the method medsynth, not to dm",
         ),
         (["--method", "dim", "--selection", "herding"], "--selection belongs to the method subset, not to dim"),
         (["--method", "subset", "--ipc", 10_000], "There are fewer than 10000 images of"),

@@ -21,6 +21,7 @@ from tiny import QUICK_ATTACKS
 from mmgen.artifacts.models import load_model, model_digest, model_settings
 from mmgen.assessment import auditing
 from mmgen.cli.config import parse_config
+from mmgen.cli.mae_flags import MAEFlags
 from mmgen.cli.main import run_command
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.presets import PRESETS
@@ -291,13 +292,13 @@ def test_help_lists_the_flags() -> None:
         assert f"--{flag} " in done.stdout
 
 
-def test_the_papers_settings_are_flags(recipe: ModuleType) -> None:
+def test_the_papers_settings_are_flags() -> None:
     path = str(PROJECT / "recipes" / "configs" / "paper.yaml")
-    config, paper = parse_config(recipe.Recipe, ["--config", path]), PRESETS["paper"]
+    config, paper = parse_config(MAEFlags, ["--config", path]), PRESETS["paper"]
     assert (config.preset, config.epochs, config.batch_size, config.lr) == ("paper", 20, 128, 1e-3)
     assert (paper.epochs, paper.batch_size, paper.lr) == (config.epochs, config.batch_size, config.lr)
     assert config.fusion_query == paper.fusion_query == "other"
     assert config.mask_ratio == 0.75 and config.loss_coupling == "decoupled" and config.image_weights is None
-    assert parse_config(recipe.Recipe, ["--config", path, "--epochs", "2"]).epochs == 2
+    assert parse_config(MAEFlags, ["--config", path, "--epochs", "2"]).epochs == 2
     # The file sets flags and nothing else, so without it the defaults hold.
-    assert parse_config(recipe.Recipe, []) == recipe.Recipe()
+    assert parse_config(MAEFlags, []) == MAEFlags()

@@ -13,7 +13,6 @@ import train_gan_tiny as tiny_gan
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from interrupting import interrupted
-from mmgen.models.medsynth import RealImages
 from small import run as run_script
 from tiny import same_weights
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator, Critic
 from mmgen.models.gan_losses import critic_loss, gradient_penalty
 from mmgen.models.images import to_unit_range
-from mmgen.models.medsynth import MedSynthGenerator
+from mmgen.models.medsynth import MedSynthGenerator, RealImages
 from mmgen.training import gan as module
 from mmgen.training.batches import LabelledBatches
 from mmgen.training.engine import from_all

@@ -89,7 +89,7 @@ def test_an_interrupted_training_ends_equal_and_keeps_a_moving_average(
         train(tmp_path, resume=True, config=replace(CONFIG, lr=1e-3))
 
 
-@pytest.mark.parametrize("wrong", [{"made_per_class": 1}, {"real_per_class": 1}, {"width": 0}])
+@pytest.mark.parametrize("wrong", [{"synthetic_per_class": 1}, {"real_per_class": 1}, {"width": 0}])
 def test_settings_that_cannot_be_matched_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(UserError, match="2 images of each class"):
         NetworkMatchingConfig(**wrong)

@@ -1,0 +1,59 @@
+"""Flags of the recipe that trains a cross-modal masked autoencoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mmgen.cli.data_flags import CachedDataFlags
+from mmgen.models.fusion import FusionQuery
+from mmgen.names import Precision
+from mmgen.presets import PresetName
+
+
+@dataclass(frozen=True, kw_only=True)
+class MAEFlags(CachedDataFlags):
+    """Train a cross-modal masked autoencoder, generate a synthetic data set, measure it."""
+
+    images: Path | None = None
+    """Folder with a subfolder for each label (or train/ and test/ above them), CSV, published data set, or shards.
+    Phantoms if absent."""
+    audio: Path | None = None
+    """The same for recordings."""
+    out: Path = Path("runs/mmae_covid")
+    """Run folder."""
+    preset: PresetName = "tiny"
+    """Sizes of model and data."""
+    epochs: int | None = None
+    """Passes over the data, if not the preset's."""
+    batch_size: int | None = None
+    """Pairs in one update over all processes, if not the preset's."""
+    accumulate: int = 1
+    """Parts into which each process cuts its share of a batch to save memory."""
+    lr: float | None = None
+    """Peak learning rate, if not the preset's."""
+    mask_ratio: float = 0.75
+    """Hidden share of every sample, in training and generation."""
+    fusion_query: FusionQuery | None = None
+    """Where cross-attention takes its queries from, if not the preset's choice."""
+    loss_coupling: Literal["decoupled", "joint"] = "decoupled"
+    """One gradient and optimiser for each modality's loss, or for their sum."""
+    image_weights: str | None = None
+    """Start the image stream from a ViT: file or timm name, e.g. vit_base_patch16_224.mae with --preset base."""
+    ema_decay: float = 0.0
+    """Keep a moving average of the weights instead of the last ones (0: no)."""
+    single_modal: bool = True
+    """Also train an autoencoder of each modality alone, to compare with."""
+    per_class: int | None = None
+    """Synthetic pairs of each label; as many as the largest real class if absent."""
+    seed: int = 0
+    """Seed of splits, weights, pairs and masks."""
+    resume: Literal["latest"] | None = None
+    """Go on from the run folder's last checkpoint."""
+    mixed_precision: Precision = "auto"
+    """bf16 where the hardware has it, no, or auto."""
+    refuse_unpaired: bool = False
+    """Stop where one side lacks a label, instead of leaving the label out."""
+    fast: bool = False
+    """Short attacks in the audit; the preset tiny always has short ones."""
