@@ -12,8 +12,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from mmgen.data.samples import Samples
-from mmgen.evaluation.privacy.audit import Effort
-from mmgen.evaluation.privacy.dcgan_attack import DCGANConfig
+from mmgen.evaluation.privacy.attack import Effort
+from mmgen.evaluation.privacy.attacker_gan import DCGANConfig
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.modality import Modality
 from mmgen.training.batches import PairedBatches

@@ -1,4 +1,4 @@
-"""LOGAN without the critic: the attacker trains a GAN on the synthetic set (Hayes et al. 2019, section 4.2)."""
+"""The GAN of an attacker who has no critic: a small DCGAN, trained on the synthetic set."""
 
 from __future__ import annotations
 
@@ -10,16 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgen.data.progress import progress_bar
-from mmgen.data.samples import Samples, Sliceable
 from mmgen.errors import UserError
-from mmgen.evaluation.privacy.membership import Scores
-from mmgen.models.images import to_unit_range
-from mmgen.models.modality import Modality
 
 _LATENT = 64
 _CHUNK = 256
 # The discriminator halves the sides three times.
-_MULTIPLE = 8
+MULTIPLE = 8
 # How often the second half of the training is looked at.
 _LOOKS = 20
 
@@ -48,67 +44,14 @@ class DCGANConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.side < _MULTIPLE or self.updates < 1 or self.batch_size < 2 or self.width < 1:
+        if self.side < MULTIPLE or self.updates < 1 or self.batch_size < 2 or self.width < 1:
             raise UserError(
-                f"The attacker's GAN needs a side of at least {_MULTIPLE}, updates, a batch of at least 2 and a width, "
+                f"The attacker's GAN needs a side of at least {MULTIPLE}, updates, a batch of at least 2 and a width, "
                 f"got {self.side}, {self.updates}, {self.batch_size} and {self.width}."
             )
 
 
-def logan_black_box(
-    modality: Modality,
-    synthetic: Samples,
-    members: Samples,
-    others: Samples,
-    config: DCGANConfig,
-    member_people: np.ndarray | None = None,
-    other_people: np.ndarray | None = None,
-    device: torch.device | str = "cpu",
-) -> dict[str, Scores]:
-    """Scores of the black-box attack (threat model "G" or "S"), by name of the attack.
-
-    The discriminator of a GAN that is trained on the synthetic samples alone remembers some of them; a member that the
-    synthetic set copies is remembered too and called real.
-
-    "logan_black_box" sets members against real samples that were not trained on. "logan_black_box_paper" takes the
-    synthetic samples for non-members, as the LOGAN and MedSynth papers do. The discriminator has learnt to call these
-    real, so that this measures how members differ from synthetic samples, not membership.
-
-    Args:
-        modality: of the samples; log-mels are normalised by it, images have a range of their own.
-        synthetic, members, others: samples of the same shape.
-        config: the attacker's GAN.
-        member_people, other_people: whose samples these are, see :class:`Scores`.
-        device: where the GAN is trained.
-
-    Raises:
-        UserError: no synthetic samples, or a GAN that diverges.
-    """
-    if not len(synthetic):
-        raise UserError("The attacker's GAN has nothing to learn from: there are no synthetic samples.")
-    sides = {"synthetic": synthetic.values, "members": members.values, "others": others.values}
-    ready = {name: _prepared(values, modality, config.side).to(device) for name, values in sides.items()}
-    logits = _discriminator_logits(ready["synthetic"], ready, config)
-    return {
-        "logan_black_box": Scores(logits["members"], logits["others"], member_people, other_people),
-        "logan_black_box_paper": Scores(logits["members"], logits["synthetic"], member_people),
-    }
-
-
-def _prepared(values: Sliceable, modality: Modality, side: int) -> Tensor:
-    """Small normalised samples (N, C, h, w) float32; h and w are multiples of 8."""
-    height, width = values.shape[2:]
-    factor = min(1.0, side / max(height, width))
-    size = [max(_MULTIPLE, round(length * factor / _MULTIPLE) * _MULTIPLE) for length in (height, width)]
-    parts = []
-    for start in range(0, values.shape[0], _CHUNK):
-        x = torch.from_numpy(np.ascontiguousarray(values[start : start + _CHUNK]))
-        x = to_unit_range(x) if x.dtype == torch.uint8 else modality.normalise(x)
-        parts.append(F.adaptive_avg_pool2d(x, size))
-    return torch.cat(parts)
-
-
-def _discriminator_logits(train: Tensor, asked: dict[str, Tensor], config: DCGANConfig) -> dict[str, np.ndarray]:
+def discriminator_logits(train: Tensor, asked: dict[str, Tensor], config: DCGANConfig) -> dict[str, np.ndarray]:
     """Train a GAN on samples; the discriminator's logits {name: (N,)} for others, averaged over its last half.
 
     Where a discriminator stands at one moment is much chance: on 1,000 phantom films that were copied exactly the
@@ -162,7 +105,7 @@ def _discriminator(shape: tuple[int, ...], width: int) -> nn.Module:
         *(nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False), norm(2 * width), nn.LeakyReLU(0.2)),
         *(nn.Conv2d(2 * width, 4 * width, 4, 2, 1, bias=False), norm(4 * width), nn.LeakyReLU(0.2)),
         nn.Flatten(),
-        nn.Linear(4 * width * (h // _MULTIPLE) * (w // _MULTIPLE), 1),
+        nn.Linear(4 * width * (h // MULTIPLE) * (w // MULTIPLE), 1),
         nn.Flatten(0),
     )
 
@@ -170,7 +113,7 @@ def _discriminator(shape: tuple[int, ...], width: int) -> nn.Module:
 def _generator(shape: tuple[int, ...], width: int, bound: float) -> nn.Module:
     """Noise (B, 64) -> (B, C, h, w) between -bound and bound."""
     channels, h, w = shape
-    first = (4 * width, h // _MULTIPLE, w // _MULTIPLE)
+    first = (4 * width, h // MULTIPLE, w // MULTIPLE)
     return nn.Sequential(
         nn.Linear(_LATENT, int(np.prod(first))),
         *(nn.Unflatten(1, first), nn.BatchNorm2d(4 * width), nn.ReLU()),

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from mmgen.data.samples import Sliceable
-from mmgen.evaluation.privacy.copies import Records
+from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.membership import Scores
+from mmgen.evaluation.privacy.results import MembershipResult
+from mmgen.evaluation.privacy.sides import Records
 from mmgen.models.attention_gan import Critique
 from mmgen.models.images import to_unit_range
 
@@ -45,7 +47,7 @@ def critic_scores(critic: Judge, values: Sliceable, batch_size: int = 256) -> np
 
 
 def logan_white_box(
-    critic: Judge, members: Records, others: Records, synthetic: Sliceable | None = None, batch_size: int = 256
+    critic: Judge, members: Records, non_members: Records, synthetic: Sliceable | None = None, batch_size: int = 256
 ) -> dict[str, Scores]:
     """Scores of the white-box attack (threat model "W"), by name of the attack.
 
@@ -53,9 +55,23 @@ def logan_white_box(
     ``synthetic`` set, is the protocol of the LOGAN and MedSynth papers, which take synthetic samples for non-members:
     it measures how real they look to the critic, not membership.
     """
-    of_members, of_others = (critic_scores(critic, side.values, batch_size) for side in (members, others))
-    attacks = {"logan_white_box": Scores(of_members, of_others, members.people, others.people)}
+    of_members, of_non_members = (critic_scores(critic, side.values, batch_size) for side in (members, non_members))
+    attacks = {"logan_white_box": Scores(of_members, of_non_members, members.subjects, non_members.subjects)}
     if synthetic is not None:
-        made = critic_scores(critic, synthetic, batch_size)
-        attacks["logan_white_box_paper"] = Scores(of_members, made, members.people)
+        of_synthetic = critic_scores(critic, synthetic, batch_size)
+        attacks["logan_white_box_paper"] = Scores(of_members, of_synthetic, members.subjects)
     return attacks
+
+
+def run(case: Case) -> dict[str, MembershipResult]:
+    """The attack with the critic that the generator was trained against."""
+    critic, synthetic = case.evidence.critic, case.synthetic.values
+    scores = logan_white_box(critic, case.members, case.non_members, synthetic)
+    return {kind.key: case.result(scores[kind.key], "W", kind.measures == "membership") for kind in KINDS}
+
+
+KINDS = (
+    Kind("logan_white_box", "LOGAN, white box"),
+    Kind("logan_white_box_paper", "LOGAN, white box, as in the paper", measures="realism"),
+)
+ATTACK = Attack(KINDS, run, needs=("critic",), threat="W")
