@@ -209,7 +209,7 @@ def test_both_sides_may_come_from_one_table(members: Path, made: Path, tmp_path:
     numbers = found.privacy.results["closest_record"]
     assert numbers.n_non_members == 8 and numbers.n_members < len(train)  # some are the training's validation
     swapped = mmgen.audit(made, table, table, fast=True, members_split="test", non_members_split="train")
-    assert swapped.privacy["closest_record"].n_members == 8
+    assert swapped.privacy.results["closest_record"].n_members == 8
     with pytest.raises(UserError, match="have no 'odd' split"):
         mmgen.audit(made, table, table, fast=True, non_members_split="odd")
 

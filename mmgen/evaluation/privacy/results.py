@@ -15,6 +15,13 @@ from typing import Any, ClassVar, Literal, Self
 Threat = Literal["G", "S", "W", "none"]
 """What an attacker holds: "W" the model itself, "G" a generator to query, "S" the synthetic set, "none" neither."""
 Interval = tuple[float, float]
+# What of an audit may be passed on: numbers. Pairs, for one, name rows of the training data.
+SHARED = (
+    "auc", "auc_ci", "tpr_at_1_fpr", "tpr_at_1_fpr_ci", "tpr_at_01_fpr", "accuracy", "chance", "threat_model",
+    "n_members", "n_non_members", "counts", "roc", "exact", "near", "of", "limit", "share_closer_to_training",
+    "share_closer_ci", "identifiability", "identifiability_of_others", "distance_to_training", "distance_to_others",
+    "share", "how", "patches", "compared", "features", "real_distance",
+)  # fmt: skip
 
 
 def is_number(value: Any) -> bool:
@@ -67,8 +74,6 @@ class Result:
 
     always: ClassVar[tuple[str, ...]] = ()
     """Fields that an entry has even where they are None."""
-    private: ClassVar[tuple[str, ...]] = ()
-    """Fields that may say something of single records."""
 
     def to_json(self) -> dict[str, Any]:
         """The entry of section ``privacy``."""
@@ -76,7 +81,8 @@ class Result:
 
     def shared(self) -> dict[str, Any]:
         """The entry without anything of single records."""
-        return {name: value for name, value in self.to_json().items() if name not in self.private}
+        entry = self.to_json()
+        return {name: entry[name] for name in SHARED if name in entry}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Self:
@@ -117,7 +123,7 @@ class MembershipResult(Result):
         features: name of the feature space that was attacked in.
     """
 
-    always, private = ("auc",), ("note",)
+    always = ("auc",)
 
     auc: float | None = None
     auc_ci: Interval | None = None
@@ -162,7 +168,7 @@ class CopiesResult(Result):
             where one record a side is compared.
     """
 
-    always, private = ("identifiability", "identifiability_of_others"), ("pairs",)
+    always = ("identifiability", "identifiability_of_others")
 
     exact: int | None = None
     near: int | None = None
