@@ -27,8 +27,8 @@ from mmgen.cli.main import run_command
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.attacks import attack_name
+from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.privacy.results import MembershipResult
-from mmgen.evaluation.privacy.section import PrivacySection
 from mmgen.evaluation.report.figures import STYLE, finite, plain, png_bytes, variance_curve
 from mmgen.evaluation.report.figures_privacy import logan_bars
 from mmgen.evaluation.report.figures_utility import utility_figures

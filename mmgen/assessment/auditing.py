@@ -28,8 +28,8 @@ from mmgen.evaluation.measured import Measured
 from mmgen.evaluation.privacy.attack import Evidence
 from mmgen.evaluation.privacy.audit import FAST, FULL, audit_section
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict, judge, opens
-from mmgen.evaluation.privacy.record import AuditRecord
-from mmgen.evaluation.privacy.section import PrivacySection
+from mmgen.evaluation.privacy.record import AuditRecord, PrivacySection
+from mmgen.evaluation.privacy.results import CopiesResult
 from mmgen.evaluation.privacy.sides import Side, varied
 from mmgen.evaluation.report.media import ReportMedia
 from mmgen.models.cross_modal_mae import CrossModalMAE
@@ -66,9 +66,10 @@ class AuditResult:
 
     def media(self) -> ReportMedia:
         """Pictures of the synthetic records that lie nearest to training records, beside these."""
+        copies = self.privacy.of_type(CopiesResult).values()
         figures = [
-            pairs_figure(name, self.privacy.copies(name), synthetic.values, self.members.samples[name].values)
-            for name, synthetic in self.synthetic.items()
+            pairs_figure(name, found, synthetic.values, self.members.samples[name].values)
+            for found, (name, synthetic) in zip(copies, self.synthetic.items(), strict=True)
         ]
         return ReportMedia([figure for figure in figures if figure is not None])
 

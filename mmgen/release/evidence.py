@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from mmgen.evaluation.privacy.attacks import KINDS
 from mmgen.evaluation.privacy.gate import NO_EVIDENCE, Thresholds, Verdict, judge
-from mmgen.evaluation.privacy.record import AuditRecord
+from mmgen.evaluation.privacy.record import AuditRecord, PrivacySection
 from mmgen.evaluation.privacy.results import CopiesResult, MembershipResult, NoResult, PassThroughResult, Result
-from mmgen.evaluation.privacy.section import PrivacySection
 
 
 def judged(

@@ -23,7 +23,14 @@ from mmgen.artifacts.models import model_digest, save_model
 from mmgen.assessment import auditing
 from mmgen.data.phantoms import write_phantoms
 from mmgen.errors import UserError
-from mmgen.evaluation.privacy.attacks import blind, copies, domias, logan_black_box, logan_white_box, pass_through
+from mmgen.evaluation.privacy.attacks import (
+    closest_features,
+    copies,
+    domias,
+    logan_black_box,
+    logan_white_box,
+    pass_through,
+)
 from mmgen.evaluation.privacy.gate import opens
 from mmgen.evaluation.privacy.results import MembershipResult
 from mmgen.generation.condensed import write_condensed
@@ -267,7 +274,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         (domias, "domias_scores"),
         (logan_black_box, "logan_black_box"),
         (pass_through, "pass_through"),
-        (blind, "blind_scores"),
+        (closest_features, "nearest_both"),
     ):
         monkeypatch.setattr(module, name, counting(name, getattr(module, name)))
     return counted
@@ -314,7 +321,7 @@ def test_another_effort_or_seed_is_another_result(
     for options in ({"fast": True}, {"fast": True, "seed": 1}, {"fast": False}, {"fast": False, "seed": 1}):
         mmgen.audit(made, members, others, tmp_path, **options)
     assert calls["domias_scores"] == calls["logan_black_box"] == 2  # the same effort, whatever it is called
-    monkeypatch.setattr(auditing, "FULL", replace(SHORT, gan=replace(SHORT.gan, updates=5)))
+    monkeypatch.setattr(auditing, "FULL", replace(SHORT, updates=5))
     mmgen.audit(made, members, others, tmp_path)
     assert calls["domias_scores"] == 2 and calls["logan_black_box"] == 3
 

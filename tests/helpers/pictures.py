@@ -13,9 +13,8 @@ from tiny_medsynth import LABELS
 
 from mmgen.assessment import auditing, target
 from mmgen.evaluation.privacy.attack import Effort
-from mmgen.evaluation.privacy.attacker_gan import DCGANConfig
 
-SHORT = Effort(DCGANConfig(updates=4, width=4, side=16), draws=1, resamples=20)
+SHORT = Effort(updates=4, draws=1, resamples=20, gan={"width": 4, "side": 16})
 DRAWN = 20
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
+from mmgen.artifacts.models import model_digest
 from mmgen.data.samples import Samples
 from mmgen.evaluation.fidelity.features import Extractor
-from mmgen.evaluation.privacy.attacker_gan import DCGANConfig
 from mmgen.evaluation.privacy.membership import Scores, membership_result
 from mmgen.evaluation.privacy.results import MembershipResult, Result, Threat
 from mmgen.evaluation.privacy.sides import Records, Side
@@ -27,14 +25,16 @@ class Effort:
     """How much work the attacks may be.
 
     Attributes:
-        gan: the attacker's GAN of the black-box attack.
+        updates: of the attacker's GAN in the black-box attack.
         draws: masks that the error of a reconstruction is averaged over.
         resamples: draws of the bootstrap.
+        gan: other settings of the attacker's GAN, by name.
     """
 
-    gan: DCGANConfig = field(default_factory=DCGANConfig)
+    updates: int = 4000
     draws: int = 4
     resamples: int = 1000
+    gan: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Case:
-    """The evidence of one modality, or of all together.
-
-    Attributes:
-        name: the modality; "" for all.
-    """
+    """The evidence of one modality, ``name``, or of all together: ""."""
 
     evidence: Evidence
     effort: Effort
@@ -82,31 +78,16 @@ class Case:
     name: str = ""
 
     @property
-    def modality(self) -> Modality:
-        """That of the records."""
-        return self.evidence.modalities[self.name]
-
-    @property
-    def synthetic(self) -> Samples:
-        """What the attacker has."""
-        return self.evidence.synthetic[self.name]
-
-    @property
-    def members(self) -> Records:
-        """Records that the model has learnt from."""
-        return self.evidence.members.records(self.name)
-
-    @property
-    def non_members(self) -> Records:
-        """Records that it has never seen."""
-        return self.evidence.non_members.records(self.name)
+    def records(self) -> tuple[Records, Records, Records]:
+        """Synthetic records, members and non-members, in raw values."""
+        sides = (Side(self.evidence.synthetic), self.evidence.members, self.evidence.non_members)
+        return tuple(side.records(self.name) for side in sides)
 
     @cached_property
     def features(self) -> tuple[Records, Records, Records]:
-        """Synthetic records, members and non-members in the feature space."""
-        extractor, evidence = self.evidence.extractors[self.name], self.evidence
-        sides = (Side(evidence.synthetic), evidence.members, evidence.non_members)
-        return tuple(Records(extractor(side.samples[self.name]), side.subjects.get(self.name)) for side in sides)
+        """The same in the feature space."""
+        extractor = self.evidence.extractors[self.name]
+        return tuple(Records(extractor(records.values), records.subjects) for records in self.records)
 
     def key(self, kind: str, name: str) -> str:
         """Key of an entry in section ``privacy``: with the modality where there are several."""
@@ -140,11 +121,10 @@ class Attack:
     """One attack.
 
     Attributes:
-        kinds: the entries that it makes.
-        run: results by the key of their kind; of an attack on ``all_modalities`` by :meth:`Case.key`.
-        needs: what of the evidence it cannot do without; it depends on the weights of models and on the feature space.
+        kinds: the entries that it makes; the first one's key is its name.
+        run: results by the key of their kind, or by :meth:`Case.key` from an attack on all modalities.
+        needs: what of the evidence it cannot do without; its result depends on the weights of these models.
         settings: what else its result depends on, beside the records, the seed and the resamples.
-        possible: whether it is worth a try on these records.
         threat: what the attacker holds; None: a generator or a set, as the evidence says.
         all_modalities: run once, on all modalities together.
         may_fail: a UserError is a result that is missing, and not the end of the audit.
@@ -155,52 +135,31 @@ class Attack:
     run: Callable[[Case], Mapping[str, Result]]
     needs: tuple[Literal["features", "critic", "model"], ...] = ()
     settings: Callable[[Case], Mapping[str, Any]] = lambda case: {}
-    possible: Callable[[Case], bool] = lambda case: True
     threat: Threat | None = None
     all_modalities: bool = False
     may_fail: bool = False
     version: int = 1
 
-    @property
-    def key(self) -> str:
-        """Name of the attack, that of its first entry."""
-        return self.kinds[0].key
-
-    def applies(self, case: Case) -> bool:
-        """Whether there is what it needs."""
-        there = [getattr(case.evidence, need) is not None for need in self.needs if need != "features"]
-        return all(there) and self.all_modalities == (not case.name) and self.possible(case)
-
     def depends_on(self, case: Case) -> dict[str, Any]:
         """All that its result depends on, but for the records: equal dependencies, equal results."""
-        evidence = case.evidence
-        models = {*self.needs} | {"model"} if "features" in self.needs else self.needs
-        weights = {name: _digest(getattr(evidence, name)) for name in ("critic", "model") if name in models}
+        evidence, features = case.evidence, "features" in self.needs
+        # Features may be those of the model.
+        models = {"critic": evidence.critic if "critic" in self.needs else None}
+        models["model"] = evidence.model if features or "model" in self.needs else None
         return {
             "version": self.version,
-            "modality": asdict(case.modality) if case.name else None,
+            "modality": asdict(evidence.modalities[case.name]) if case.name else None,
             "threat": evidence.threat,
             "seed": case.seed,
             "resamples": case.effort.resamples,
-            "features": evidence.extractors[case.name].name if "features" in self.needs else None,
-            **weights,
+            "features": evidence.extractors[case.name].name if features else None,
+            **{name: None if model is None else model_digest(model) for name, model in models.items()},
             **self.settings(case),
         }
 
     def failed(self, case: Case, reason: str) -> dict[str, MembershipResult]:
         """Entries without a result."""
-        threat = self.threat or case.evidence.threat
         keys = [kind.key for kind in self.kinds if kind.measures == "membership"]
         if self.all_modalities:
-            keys = list(dict.fromkeys(case.key(key, name) for key in keys for name in case.evidence.modalities))
-        return dict.fromkeys(keys, MembershipResult(threat_model=threat, note=reason))
-
-
-def _digest(model: nn.Module | None) -> str | None:
-    """Of all weights."""
-    if model is None:
-        return None
-    digest = hashlib.sha256()
-    for tensor in model.state_dict().values():
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:24]
+            keys = [case.key(key, name) for key in keys for name in case.evidence.modalities]
+        return dict.fromkeys(keys, MembershipResult(threat_model=self.threat or case.evidence.threat, note=reason))

@@ -9,16 +9,15 @@ from dataclasses import replace
 from mmgen.errors import UserError
 from mmgen.evaluation.measured import Measured, fingerprint
 from mmgen.evaluation.privacy.attack import Attack, Case, Effort, Evidence
-from mmgen.evaluation.privacy.attacker_gan import DCGANConfig
-from mmgen.evaluation.privacy.attacks import ATTACKS, kind_of
-from mmgen.evaluation.privacy.results import MembershipResult, Result
-from mmgen.evaluation.privacy.section import PrivacySection, Tried
+from mmgen.evaluation.privacy.attacks import ATTACKS
+from mmgen.evaluation.privacy.record import EFFORT, PrivacySection
+from mmgen.evaluation.privacy.results import EffortResult, MembershipResult, Result
 from mmgen.evaluation.privacy.sides import Side, apart, varied
 
 logger = logging.getLogger(__name__)
 
 FULL = Effort()
-FAST = Effort(DCGANConfig(updates=300), draws=2, resamples=300)
+FAST = Effort(updates=300, draws=2, resamples=300)
 
 
 def audit_section(
@@ -39,38 +38,36 @@ def audit_section(
     """
     non_members = apart(evidence.members, varied(evidence.non_members, "non-members"), leave_out_shared)
     evidence, measured = replace(evidence, non_members=non_members), measured or Measured(None)
-    sides = {"synthetic": Side(evidence.synthetic), "members": evidence.members, "others": non_members}
+    sides = (Side(evidence.synthetic), evidence.members, non_members)
     content = {
-        name: {side: fingerprint(data.samples[name], data.subjects.get(name)) for side, data in sides.items()}
+        name: [fingerprint(side.samples[name], side.subjects.get(name)) for side in sides]
         for name in evidence.modalities
     }
-    results: dict[str, Result] = {}
+    results: dict[str, Result] = {EFFORT: EffortResult(effort != FULL, effort.updates)}
     for name in [*evidence.modalities, ""]:
-        case = Case(evidence, effort, seed, name)
-        records = {name: content[name]} if name else content
-        entries: dict[str, Result] = {}
+        case, entries = Case(evidence, effort, seed, name), {}
         for attack in ATTACKS:
-            if attack.applies(case):
-                entries |= _results(attack, case, records, measured)
+            lacking = any(getattr(evidence, need) is None for need in attack.needs if need != "features")
+            if attack.all_modalities == (not name) and not lacking:
+                entries |= _results(attack, case, {name: content[name]} if name else content, measured)
         # Copying first, then what tells members from others.
         keys = sorted(entries, key=lambda key: isinstance(entries[key], MembershipResult))
         results |= {case.key(key, name) if name else key: entries[key] for key in keys}
-    return PrivacySection(results, Tried(effort != FULL, effort.gan.updates))
+    return PrivacySection(results)
 
 
-def _results(
-    attack: Attack, case: Case, records: Mapping[str, Mapping[str, str]], measured: Measured
-) -> dict[str, Result]:
+def _results(attack: Attack, case: Case, records: Mapping[str, list[str]], measured: Measured) -> dict[str, Result]:
     """What an attack gives, from an earlier run on the same if there was one, or why there is nothing."""
+    key = attack.kinds[0].key
 
     def measure() -> dict[str, dict]:
-        logger.info("Attack %s%s", attack.key.replace("_", " "), f" on {case.name}" if case.name else "")
-        return {key: result.to_json() for key, result in attack.run(case).items()}
+        logger.info("Attack %s%s", key.replace("_", " "), f" on {case.name}" if case.name else "")
+        return {entry: result.to_json() for entry, result in attack.run(case).items()}
 
     try:
-        name = f"{attack.key}/{case.name}" if case.name else attack.key
-        entries = measured.once(name, attack.depends_on(case) | {"content": records}, measure)
-        results = {key: kind_of(key).result.from_json(entry) for key, entry in entries.items()}
+        depends_on = attack.depends_on(case) | {"content": records}
+        entries = measured.once(f"{key}/{case.name}" if case.name else key, depends_on, measure)
+        results = dict(PrivacySection.from_json(entries).results)
     except UserError as error:
         if not attack.may_fail:
             raise

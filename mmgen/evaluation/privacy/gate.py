@@ -9,21 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
 
 from mmgen.errors import UserError
-from mmgen.evaluation.privacy.attacks import attack_name, kind_of, noun
+from mmgen.evaluation.privacy.attacks import KINDS, attack_name, noun
+from mmgen.evaluation.privacy.record import EFFORT, PrivacySection
 from mmgen.evaluation.privacy.results import (
     CopiesResult,
+    EffortResult,
     Interval,
+    Light,
     MembershipResult,
     NoResult,
     PassThroughResult,
+    Verdict,
     is_number,
 )
-from mmgen.evaluation.privacy.section import PrivacySection
 
-Light = Literal["green", "amber", "red"]
 LIGHTS: tuple[Light, ...] = ("green", "amber", "red")
 # An interval that reaches this far above the threshold is too wide to rule out a leak.
 TOO_WIDE = 0.1
@@ -70,31 +71,6 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The judgement on one entry of an audit.
-
-    Attributes:
-        attack: key of the entry, such as "domias/image"; entry "copies/image" gives "exact_copies/image",
-            "near_copies/image" and "share_closer_to_training/image"; "audit" if the audit as a whole is missing.
-        light: "green": nothing found; "amber": allowed, but to be known; "red": too much leaks.
-        line: one line of plain words for a terminal or a page.
-        allowed: whether the gate stays open, false for red.
-        value: the number that was compared (of an attack that is judged red: the lower end of its interval); None if
-            there is none.
-        threshold: what it was compared with.
-        excess: how far ``value`` is above ``threshold``, 0 if it is not.
-    """
-
-    attack: str
-    light: Light
-    line: str
-    allowed: bool
-    value: float | None = None
-    threshold: float | None = None
-    excess: float = 0.0
-
-
-@dataclass(frozen=True)
 class _Finding:
     light: Light
     text: str
@@ -111,15 +87,16 @@ def judge(privacy: PrivacySection, thresholds: Thresholds | None = None) -> list
     """
     thresholds = thresholds or Thresholds()
     verdicts, differences = [], []
-    if privacy.effort is not None and privacy.effort.fast:
-        text = "the attacks were short; audit in full before a release"
-        differences.append(_verdict("effort", [_Finding("amber", text)], "effort: "))
     for key, result in privacy.results.items():
-        kind = kind_of(key)
+        kind = KINDS.get(key.partition("/")[0])
         difference = kind is not None and kind.measures == "difference"
         if isinstance(result, NoResult):
             if kind is not None and not difference:
-                verdicts.append(_verdict(key, [_Finding("red", f"{attack_name(key)}: gave no result, {NO_EVIDENCE}")]))
+                verdicts.append(_no_result(key))
+        elif isinstance(result, EffortResult):
+            if result.fast:
+                text = "the attacks were short; audit in full before a release"
+                differences.append(_verdict(EFFORT, [_Finding("amber", text)], "effort: "))
         elif isinstance(result, CopiesResult):
             verdicts += _judge_copies(key, result, thresholds)
         elif isinstance(result, PassThroughResult):
@@ -147,7 +124,7 @@ def worst(lights: Sequence[Light]) -> Light:
 
 def _judge_attack(key: str, result: MembershipResult, thresholds: Thresholds) -> Verdict:
     if result.auc is None:
-        return _verdict(key, [_Finding("red", f"{attack_name(key)}: gave no result, {NO_EVIDENCE}")])
+        return _no_result(key)
     findings = [_judge_auc(result, thresholds)]
     fewest = min((n for n in (result.n_members, result.n_non_members) if n is not None), default=0)
     if fewest < thresholds.least_records:
@@ -161,6 +138,10 @@ def _judge_attack(key: str, result: MembershipResult, thresholds: Thresholds) ->
         luck = _by_luck(tpr, result.n_members, result.n_non_members) > LUCK
         findings.append(_compared(tpr, result.tpr_at_1_fpr_ci, thresholds.tpr_at_1_fpr, words, "", luck))
     return _verdict(key, findings, _title(key, result))
+
+
+def _no_result(key: str) -> Verdict:
+    return _verdict(key, [_Finding("red", f"{attack_name(key)}: gave no result, {NO_EVIDENCE}")])
 
 
 def _title(key: str, result: MembershipResult) -> str:

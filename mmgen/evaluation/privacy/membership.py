@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -61,96 +60,68 @@ def membership_result(
         counts: False marks a protocol that measures something other than membership.
         resamples: of the bootstrap; 1000 of 5,000 + 5,000 scores take half a second.
     """
-    table = _Table.of(scores)
-    whole = table.counts(np.ones((1, len(scores.members))), np.ones((1, len(scores.non_members))))
-    draws = (table.counts(*weights) for weights in _resampled(scores, resamples, seed))
-    auc, tpr = np.concatenate([(drawn.auc, drawn.tpr_at(0.01)) for drawn in draws], axis=1)
-    fpr_curve, tpr_curve = _thinned(*(rates[0] for rates in whole.rates), len(scores.non_members))
+    members, non_members = scores.members, scores.non_members
+    different, places = np.unique(-np.concatenate([members, non_members]), return_inverse=True)
+    sides = places[len(members) :], places[: len(members)]
+
+    def curve(weights: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:
+        return [_reaching(*side, len(different)) for side in zip(sides, weights, strict=True)]
+
+    whole = curve((np.ones((1, len(non_members))), np.ones((1, len(members)))))
+    draws = (curve(weights) for weights in _resampled(scores, resamples, seed))
+    auc, tpr = np.concatenate([(_area(*drawn), _found(*drawn, 0.01)) for drawn in draws], axis=1)
+    fpr_curve, tpr_curve = _thinned(*(counts[0] / counts[0, -1] for counts in whole), len(non_members))
     return MembershipResult(
-        auc=float(whole.auc[0]),
+        auc=float(_area(*whole)[0]),
         auc_ci=_interval(auc),
-        tpr_at_1_fpr=float(whole.tpr_at(0.01)[0]),
+        tpr_at_1_fpr=float(_found(*whole, 0.01)[0]),
         tpr_at_1_fpr_ci=_interval(tpr),
-        tpr_at_01_fpr=float(whole.tpr_at(0.001)[0]),
+        tpr_at_01_fpr=float(_found(*whole, 0.001)[0]),
         accuracy=_top_share(scores, seed),
-        chance=len(scores.members) / (len(scores.members) + len(scores.non_members)),
+        chance=len(members) / (len(members) + len(non_members)),
         threat_model=threat_model,
-        n_members=len(scores.members),
-        n_non_members=len(scores.non_members),
+        n_members=len(members),
+        n_non_members=len(non_members),
         counts=counts,
         roc=Curve(tuple(fpr_curve.tolist()), tuple(tpr_curve.tolist())),
     )
 
 
-class _Counts(NamedTuple):
-    """Others and members (R, T + 1) that reach each threshold, from above all scores down to the least, of R
-    weightings. Counts are whole, so that sums of them are exact."""
+def _reaching(places: np.ndarray, weights: np.ndarray, different: int) -> np.ndarray:
+    """(R, T + 1) samples of a side that reach each threshold, from above all T different scores down to the least.
 
-    non_members: np.ndarray
-    members: np.ndarray
-
-    @property
-    def auc(self) -> np.ndarray:
-        """(R,) by trapezoids: a tie is a slanted piece of the curve, hence counts half."""
-        twice = (np.diff(self.non_members, axis=1) * (self.members[:, 1:] + self.members[:, :-1])).sum(1)
-        return twice / (2 * self.non_members[:, -1] * self.members[:, -1])
-
-    @property
-    def rates(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rates of false and of true positives, (R, T + 1) each."""
-        return self.non_members / self.non_members[:, -1:], self.members / self.members[:, -1:]
-
-    def tpr_at(self, limit: float) -> np.ndarray:
-        """(R,) rate of true positives at the lowest threshold whose rate of false ones is at most ``limit``."""
-        false, true = self.rates
-        # Shares that should equal the limit may be a rounding error above it.
-        last = (false <= limit + 1e-12).sum(1) - 1
-        return np.take_along_axis(true, last[:, None], 1)[:, 0]
+    ``places`` (N,) are those of its scores, ``weights`` (R, N) of R draws. Counts are whole, so that sums are exact.
+    """
+    rows = np.arange(len(weights))[:, None] * different
+    sums = np.bincount((rows + places).ravel(), weights.ravel(), len(weights) * different)
+    return np.pad(sums.reshape(len(weights), different).cumsum(1), ((0, 0), (1, 0)))
 
 
-class _Table(NamedTuple):
-    """Scores sorted once for all weightings: places (N,), (M,) of each side's scores among the T different ones,
-    highest first."""
+def _area(false: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """(R,) by trapezoids: a tie is a slanted piece of the curve, hence counts half."""
+    return (np.diff(false, axis=1) * (true[:, 1:] + true[:, :-1])).sum(1) / (2 * false[:, -1] * true[:, -1])
 
-    members: np.ndarray
-    non_members: np.ndarray
-    different: int
 
-    @classmethod
-    def of(cls, scores: Scores) -> _Table:
-        different, places = np.unique(-np.concatenate([scores.members, scores.non_members]), return_inverse=True)
-        return cls(places[: len(scores.members)], places[len(scores.members) :], len(different))
-
-    def counts(self, member_weights: np.ndarray, other_weights: np.ndarray) -> _Counts:
-        """Counts under weights (R, N) and (R, M)."""
-        non_members = self._cumulative(self.non_members, other_weights)
-        return _Counts(non_members, self._cumulative(self.members, member_weights))
-
-    def _cumulative(self, places: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        rows = np.arange(len(weights))[:, None] * self.different
-        sums = np.bincount((rows + places).ravel(), weights.ravel(), len(weights) * self.different)
-        return np.pad(sums.reshape(len(weights), self.different).cumsum(1), ((0, 0), (1, 0)))
+def _found(false: np.ndarray, true: np.ndarray, limit: float) -> np.ndarray:
+    """(R,) rate of true positives at the lowest threshold whose rate of false ones is at most ``limit``."""
+    # Shares that should equal the limit may be a rounding error above it.
+    last = (false / false[:, -1:] <= limit + 1e-12).sum(1) - 1
+    return np.take_along_axis(true / true[:, -1:], last[:, None], 1)[:, 0]
 
 
 def _resampled(scores: Scores, resamples: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """How often each sample is drawn, (R, N) and (R, M), some resamples at a time."""
+    """How often each non-member and each member is drawn, (R, M) and (R, N), some resamples at a time: as often as its
+    subject, of which as many are drawn as there are, with replacement."""
     rng = np.random.default_rng(seed)
-    sides = [_codes(scores.members, scores.member_subjects), _codes(scores.non_members, scores.non_member_subjects)]
+    sides = [(scores.members, scores.member_subjects), (scores.non_members, scores.non_member_subjects)]
     for start in range(0, resamples, _CHUNK):
-        number = min(_CHUNK, resamples - start)
-        yield tuple(_drawn(rng, number, subjects)[:, subjects] for subjects in sides)
-
-
-def _codes(values: np.ndarray, subjects: np.ndarray | None) -> np.ndarray:
-    """(N,) number of each sample's subject, 0 to the number of subjects - 1."""
-    return np.arange(len(values)) if subjects is None else np.unique(subjects, return_inverse=True)[1]
-
-
-def _drawn(rng: np.random.Generator, resamples: int, subjects: np.ndarray) -> np.ndarray:
-    """(R, P): how often each of P subjects is drawn when P are, with replacement."""
-    count = int(subjects.max()) + 1
-    drawn = rng.integers(count, size=(resamples, count)) + np.arange(resamples)[:, None] * count
-    return np.bincount(drawn.ravel(), minlength=resamples * count).reshape(resamples, count)
+        number, weights = min(_CHUNK, resamples - start), []
+        for values, subjects in sides:
+            codes = np.arange(len(values)) if subjects is None else np.unique(subjects, return_inverse=True)[1]
+            count = int(codes.max()) + 1
+            drawn = rng.integers(count, size=(number, count)) + np.arange(number)[:, None] * count
+            weights.append(np.bincount(drawn.ravel(), minlength=number * count).reshape(number, count)[:, codes])
+        yield weights[1], weights[0]
 
 
 def _interval(values: np.ndarray) -> Interval:

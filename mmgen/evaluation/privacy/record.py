@@ -1,4 +1,4 @@
-"""``privacy.json``: what was audited, by digests, what was measured, and what it means."""
+"""An audit as a typed record: section ``privacy`` of a report, and ``privacy.json`` around it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,64 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
-from mmgen.evaluation.privacy.gate import Verdict
-from mmgen.evaluation.privacy.section import PrivacySection
+from mmgen.evaluation.privacy.attacks import KINDS
+from mmgen.evaluation.privacy.results import EffortResult, MembershipResult, NoResult, Result, Verdict
+
+EFFORT = "effort"
+R = TypeVar("R", bound=Result)
+
+
+@dataclass(frozen=True)
+class PrivacySection:
+    """All that an audit measured.
+
+    Attributes:
+        results: by the key of their entry: that of a kind of result, with ``/modality`` where there are several;
+            "effort" says how hard the attacks tried.
+        refused: why there was no audit.
+    """
+
+    results: Mapping[str, Result]
+    refused: str | None = None
+
+    def of_type(self, result_type: type[R]) -> dict[str, R]:
+        """Results of one type."""
+        return {key: result for key, result in self.results.items() if isinstance(result, result_type)}
+
+    def to_json(self) -> dict[str, Any]:
+        """The section as ``report.json`` and ``privacy.json`` hold it."""
+        entries = {key: result.to_json() for key, result in self.results.items()}
+        return entries if self.refused is None else entries | {"refused": self.refused}
+
+    def shared(self) -> dict[str, dict[str, Any]]:
+        """The section without anything of single records, for what may be passed on."""
+        return {key: result.shared() for key, result in self.results.items() if not isinstance(result, NoResult)}
+
+    @classmethod
+    def from_json(cls, section: Any) -> PrivacySection:
+        """The section that a file holds.
+
+        Entries of unknown keys are attacks if they have an AUC, and are left out otherwise. An entry that holds no
+        numbers is :class:`NoResult`, whatever its key.
+
+        Raises:
+            UserError: it is no mapping.
+        """
+        if not isinstance(section, Mapping):
+            raise UserError(f"Section 'privacy' has entries by attack, not a {type(section).__name__}; audit again.")
+        types = {key: kind.result for key, kind in KINDS.items()} | {EFFORT: EffortResult}
+        results: dict[str, Result] = {}
+        for key, entry in section.items():
+            kind = key.partition("/")[0]
+            if not isinstance(entry, Mapping):
+                results |= {} if key == "refused" else {key: NoResult()}
+            elif kind in types or "auc" in entry:
+                results[key] = types.get(kind, MembershipResult).from_json(entry)
+        return cls(results, None if section.get("refused") is None else str(section["refused"]))
 
 
 @dataclass(frozen=True)
@@ -34,40 +86,31 @@ class AuditRecord:
     privacy: PrivacySection
     verdicts: Sequence[Verdict] = ()
 
-    def to_json(self, shared: bool = False) -> dict[str, Any]:
-        """Content of ``privacy.json``; ``shared``: without anything of single records, to be passed on."""
-        of = {"modalities": list(self.modalities), "model": self.model, "data_sets": dict(self.data_sets)}
-        head = {"audited": True, "created": self.created, "of": of}
-        privacy = self.privacy.shared() if shared else self.privacy.to_json()
-        return head | {"privacy": privacy, "verdicts": [asdict(verdict) for verdict in self.verdicts]}
-
     def write(self, path: Path, shared: bool = False) -> None:
-        """Write ``privacy.json``; see :meth:`to_json`."""
+        """Write ``privacy.json``; ``shared``: without anything of single records, to be passed on."""
+        content = {
+            "audited": True,
+            "created": self.created,
+            "of": {"modalities": list(self.modalities), "model": self.model, "data_sets": dict(self.data_sets)},
+            "privacy": self.privacy.shared() if shared else self.privacy.to_json(),
+            "verdicts": [asdict(verdict) for verdict in self.verdicts],
+        }
         with new_file(path) as file:
-            file.write((json.dumps(self.to_json(shared), indent=1) + "\n").encode())
+            file.write((json.dumps(content, indent=1) + "\n").encode())
 
     @classmethod
     def from_json(cls, content: Any) -> AuditRecord | None:
-        """The record that a file holds; None if it says that nothing was audited.
-
-        Raises:
-            UserError: it is none.
-        """
-        if isinstance(content, Mapping) and content.get("audited") is not True:
+        """The record that a file holds; None if it says that nothing was audited, UserError if it is none."""
+        known = content if isinstance(content, Mapping) else {"audited": True}
+        if known.get("audited") is not True:
             return None
-        parts = [content.get(key) if isinstance(content, Mapping) else None for key in ("privacy", "of")]
-        sets = parts[1].get("data_sets") if isinstance(parts[1], Mapping) else None
-        if not isinstance(parts[0], Mapping) or not isinstance(sets, Mapping):
+        of = known["of"] if isinstance(known.get("of"), Mapping) else {}
+        if not isinstance(known.get("privacy"), Mapping) or not isinstance(of.get("data_sets"), Mapping):
             raise UserError("sections 'privacy' and 'of' are missing")
-        (privacy, of), created = parts, content.get("created")
-        names = of.get("modalities")
-        return cls(
-            created if isinstance(created, str) else None,
-            tuple(map(str, names)) if isinstance(names, list) else (),
-            of["model"] if isinstance(of.get("model"), str) else None,
-            sets,
-            PrivacySection.from_json(privacy),
-        )
+        names, texts = of.get("modalities"), (known.get("created"), of.get("model"))
+        created, model = (text if isinstance(text, str) else None for text in texts)
+        modalities = tuple(map(str, names)) if isinstance(names, list) else ()
+        return cls(created, modalities, model, of["data_sets"], PrivacySection.from_json(known["privacy"]))
 
     @classmethod
     def read(cls, path: Path) -> AuditRecord | None:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 Threat = Literal["G", "S", "W", "none"]
 """What an attacker holds: "W" the model itself, "G" a generator to query, "S" the synthetic set, "none" neither."""
 Interval = tuple[float, float]
+Light = Literal["green", "amber", "red"]
 # What of an audit may be passed on: numbers. Pairs, for one, name rows of the training data.
 SHARED = (
     "auc", "auc_ci", "tpr_at_1_fpr", "tpr_at_1_fpr_ci", "tpr_at_01_fpr", "accuracy", "chance", "threat_model",
@@ -55,6 +56,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "int | None": lambda value: value if is_number(value) else None,
     "str | None": lambda value: value if isinstance(value, str) else None,
     "bool": lambda value: value is not False,
+    "bool | None": lambda value: value if isinstance(value, bool) else None,
     "Interval | None": lambda value: numbers if len(numbers := _numbers(value)) == 2 else None,
     "Curve | None": _curve,
     "tuple[Pair, ...]": _pairs,
@@ -93,6 +95,14 @@ class Result:
 @dataclass(frozen=True)
 class NoResult(Result):
     """An entry that holds no numbers at all."""
+
+
+@dataclass(frozen=True)
+class EffortResult(Result):
+    """How hard the attacks tried: whether they were short, and for how many updates the attacker's GAN was trained."""
+
+    fast: bool | None = None
+    updates: int | None = None
 
 
 @dataclass(frozen=True)
@@ -198,3 +208,28 @@ class PassThroughResult(Result):
     share: float | None = None
     patches: int | None = None
     how: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement on one entry of an audit.
+
+    Attributes:
+        attack: key of the entry, such as "domias/image"; entry "copies/image" gives "exact_copies/image",
+            "near_copies/image" and "share_closer_to_training/image"; "audit" if the audit as a whole is missing.
+        light: "green": nothing found; "amber": allowed, but to be known; "red": too much leaks.
+        line: one line of plain words for a terminal or a page.
+        allowed: whether the gate stays open, false for red.
+        value: the number that was compared (of an attack that is judged red: the lower end of its interval); None if
+            there is none.
+        threshold: what it was compared with.
+        excess: how far ``value`` is above ``threshold``, 0 if it is not.
+    """
+
+    attack: str
+    light: Light
+    line: str
+    allowed: bool
+    value: float | None = None
+    threshold: float | None = None
+    excess: float = 0.0

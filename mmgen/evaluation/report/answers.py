@@ -9,7 +9,7 @@ from typing import Literal
 
 from mmgen.evaluation.privacy.attacks import attack_name
 from mmgen.evaluation.privacy.gate import Verdict, judge, worst
-from mmgen.evaluation.privacy.section import PrivacySection
+from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.report.fidelity import closeness, fidelity_sentences, measures_of
 from mmgen.evaluation.report.privacy import sentence
 from mmgen.evaluation.report.text import as_dict, is_number, mean, name_of

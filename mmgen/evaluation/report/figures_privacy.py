@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from mmgen.evaluation.privacy.attacks import LOGAN, attack_name
+from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.privacy.results import MembershipResult
-from mmgen.evaluation.privacy.section import PrivacySection
 from mmgen.evaluation.report.figures import (
     INK,
     REAL,

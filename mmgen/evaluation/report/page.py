@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from mmgen.evaluation.privacy.section import PrivacySection
+from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.report import view
 from mmgen.evaluation.report.answers import answers
 from mmgen.evaluation.report.cards import data_uri

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mmgen.evaluation.privacy.attacks import attack_name, noun
 from mmgen.evaluation.privacy.gate import Verdict, judge
+from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.privacy.results import CopiesResult, Interval, MembershipResult, PassThroughResult
-from mmgen.evaluation.privacy.section import PrivacySection
 from mmgen.evaluation.report.text import (
     NOTHING,
     Column,

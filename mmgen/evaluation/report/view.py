@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mmgen.evaluation.privacy.gate import judge
-from mmgen.evaluation.privacy.section import PrivacySection
+from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.report.text import (
     NOTHING,
     Column,

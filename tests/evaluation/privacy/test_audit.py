@@ -18,7 +18,6 @@ from mmgen.errors import UserError
 from mmgen.evaluation.fidelity.features import PIXELS, make_extractor
 from mmgen.evaluation.measured import Measured
 from mmgen.evaluation.privacy.attack import Effort, Evidence
-from mmgen.evaluation.privacy.attacker_gan import DCGANConfig
 from mmgen.evaluation.privacy.audit import audit_section
 from mmgen.evaluation.privacy.gate import judge, opens
 from mmgen.evaluation.privacy.sides import Side
@@ -28,7 +27,7 @@ from mmgen.models.modality import Modality
 
 FILMS = Modality("image", (1, 32, 32), (8, 8), (110.0,), (60.0,), value_range=(0.0, 255.0))
 # The attacker's GAN has tests of its own.
-QUICK = Effort(DCGANConfig(side=8, updates=4, width=2), resamples=400)
+QUICK = Effort(updates=4, resamples=400, gan={"side": 8, "width": 2})
 ATTACKS = {"closest_record", "closest_record_features", "domias", "logan_black_box"}
 
 
@@ -145,7 +144,7 @@ def test_fresh_phantoms_open_the_gate(films: np.ndarray) -> None:
 
 @pytest.mark.slow
 def test_intervals_of_innocents_contain_chance_in_nine_of_ten_seeds(films: np.ndarray) -> None:
-    held = contains_chance(films, range(10, 20), Effort(DCGANConfig(side=16, updates=600)))
+    held = contains_chance(films, range(10, 20), Effort(updates=600, gan={"side": 16}))
     assert min(held.values()) >= 9, held
 
 

@@ -11,7 +11,7 @@ from mmgen.errors import UserError
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict, opens
 from mmgen.evaluation.privacy.gate import judge as judge_section
 from mmgen.evaluation.privacy.membership import Scores, membership_result
-from mmgen.evaluation.privacy.section import PrivacySection
+from mmgen.evaluation.privacy.record import PrivacySection
 
 
 def attack(auc: float, low: float, high: float, **more: Any) -> dict[str, Any]:

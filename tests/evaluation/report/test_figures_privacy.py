@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.privacy.results import MembershipResult
-from mmgen.evaluation.privacy.section import PrivacySection
 from mmgen.evaluation.report import figures_privacy as figures
 from mmgen.evaluation.report.figures_privacy import pair_grid, privacy_figures
 from mmgen.evaluation.report.figures_utility import generalisation_bars, utility_figures

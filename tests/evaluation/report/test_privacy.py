@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmgen.evaluation.privacy.section import PrivacySection
+from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.report import privacy as page
 from mmgen.evaluation.report.text import NOTHING, Mark, Table
 

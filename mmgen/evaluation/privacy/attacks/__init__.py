@@ -29,15 +29,10 @@ LOGAN = tuple(kind.key for attack in (logan_black_box.ATTACK, logan_white_box.AT
 _NOUNS = {"": "records", "image": "images", "audio": "sounds", "joint": "tuples"}
 
 
-def kind_of(key: str) -> Kind | None:
-    """The kind of an entry such as "domias/image"; None of one that no attack makes."""
-    return KINDS.get(key.partition("/")[0])
-
-
 def attack_name(key: str) -> str:
     """Readable name of an entry: "DOMIAS" for "domias", "DOMIAS, images" for "domias/image"."""
-    kind, plain = kind_of(key), key.partition("/")[0].replace("_", " ")
-    name = plain if kind is None else kind.name
+    kind = key.partition("/")[0]
+    name = KINDS[kind].name if kind in KINDS else kind.replace("_", " ")
     return f"{name}, {noun(key)}" if "/" in key else name
 
 

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmgen.errors import UserError
 from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.membership import Scores
 from mmgen.evaluation.privacy.results import MembershipResult
-from mmgen.evaluation.privacy.sides import Records
 
 FOLDS, COMPONENTS = 5, 32
 
 
-def blind_scores(members: Records, non_members: Records, seed: int = 0) -> Scores:
-    """Scores of a logistic regression on features (N, F) that was trained on other subjects' records, by
-    cross-validation.
+def run(case: Case) -> dict[str, MembershipResult]:
+    """A logistic regression on features that was trained on other subjects' records, by cross-validation.
 
-    Raises:
-        UserError: fewer subjects on a side than :data:`FOLDS`.
+    Nothing where a side has fewer subjects than :data:`FOLDS`.
     """
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
@@ -30,45 +26,27 @@ def blind_scores(members: Records, non_members: Records, seed: int = 0) -> Score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    features = np.concatenate([np.asarray(side.values[:], np.float32) for side in (members, non_members)])
+    _, members, non_members = case.features
+    owners = [np.unique(side.owners, return_inverse=True)[1] for side in (members, non_members)]
+    if min(len(np.unique(of_side)) for of_side in owners) < FOLDS:
+        return {}
+    features = np.concatenate([members.values, non_members.values])
     sides = np.repeat([1, 0], [len(members), len(non_members)])
-    subjects = np.concatenate(
-        [
-            np.unique(members.owners, return_inverse=True)[1],
-            np.unique(non_members.owners, return_inverse=True)[1] + len(members),  # numbers that no member has
-        ]
-    )
-    fewest = min(len(np.unique(subjects[sides == side])) for side in (0, 1))
-    if fewest < FOLDS:
-        raise UserError(f"A side with records of {fewest} people only cannot be cross-validated; {FOLDS} are needed.")
+    subjects = np.concatenate([owners[0], owners[1] + len(members)])  # numbers that no member has
     scores = np.empty(len(sides))
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=case.seed)
     for train, test in folds.split(features, sides, subjects):
         components = min(COMPONENTS, features.shape[1], len(train) - 1)
         model = make_pipeline(
-            PCA(components, random_state=seed),
+            PCA(components, random_state=case.seed),
             StandardScaler(),
             LogisticRegression(C=0.1, class_weight="balanced", max_iter=500),
         ).fit(features[train], sides[train])
         scores[test] = model.decision_function(features[test])
-    return Scores(scores[: len(members)], scores[len(members) :], members.subjects, non_members.subjects)
-
-
-def run(case: Case) -> dict[str, MembershipResult]:
-    """How far both sides differ in the feature space anyway."""
-    _, members, non_members = case.features
-    return {"blind_baseline": case.result(blind_scores(members, non_members, case.seed), "none", counts=False)}
-
-
-def enough_subjects(case: Case) -> bool:
-    """Whether both sides can be cross-validated."""
-    return min(len(np.unique(side.owners)) for side in (case.members, case.non_members)) >= FOLDS
+    both = Scores(scores[: len(members)], scores[len(members) :], members.subjects, non_members.subjects)
+    return {"blind_baseline": case.result(both, "none", counts=False)}
 
 
 ATTACK = Attack(
-    (Kind("blind_baseline", "both sides without the model", measures="difference"),),
-    run,
-    needs=("features",),
-    possible=enough_subjects,
-    threat="none",
+    (Kind("blind_baseline", "both sides without the model", "difference"),), run, needs=("features",), threat="none"
 )

@@ -156,8 +156,8 @@ def _share_interval(
 def run(case: Case) -> dict[str, Result]:
     """Copies, and the attack by distance, in raw values."""
     mirrored = case.name in case.evidence.mirrored
-    sides, progress = (case.members, case.non_members), f"nearest {case.name}"
-    copies, scores = closest_record(case.synthetic.values, *sides, mirrored, case.seed, progress)
+    synthetic, *sides = case.records
+    copies, scores = closest_record(synthetic.values, *sides, mirrored, case.seed, f"nearest {case.name}")
     return {"copies": copies, "closest_record": case.result(scores)}
 
 

@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Sliceable
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.attack import Attack, Case, Kind
-from mmgen.evaluation.privacy.attacker_gan import MULTIPLE, DCGANConfig, discriminator_logits
 from mmgen.evaluation.privacy.membership import Scores
 from mmgen.evaluation.privacy.results import MembershipResult
 from mmgen.evaluation.privacy.sides import Records
 from mmgen.models.images import to_unit_range
 from mmgen.models.modality import Modality
 
+_LATENT = 64
 _CHUNK = 256
+# The discriminator halves the sides three times.
+_MULTIPLE = 8
+# How often the second half of the training is looked at.
+_LOOKS = 20
+
+
+@dataclass(frozen=True)
+class AttackerGANConfig:
+    """The attacker's GAN.
+
+    Attributes:
+        side: samples are averaged down until their longer side has at most this many pixels; height and width then
+            become multiples of 8. The sample's own size is the upper limit.
+        updates: steps of the discriminator and of the generator. The more often the discriminator sees a synthetic
+            sample the more it remembers: of 1,000 phantom films, all copied, 4,000 updates (two minutes on one core)
+            give an AUC of 0.79; of 64 films, 1,000 updates give 1.00.
+        batch_size: synthetic samples a step, and as many of the generator's.
+        width: channels after the discriminator's first layer; they double twice.
+        lr: of both players' Adam.
+        seed: of weights, order and noise.
+    """
+
+    side: int = 32
+    updates: int = 4000
+    batch_size: int = 32
+    width: int = 16
+    lr: float = 5e-4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.side < _MULTIPLE or self.updates < 1 or self.batch_size < 2 or self.width < 1:
+            raise UserError(
+                f"The attacker's GAN needs a side of at least {_MULTIPLE}, updates, a batch of at least 2 and a width, "
+                f"got {self.side}, {self.updates}, {self.batch_size} and {self.width}."
+            )
 
 
 def logan_black_box(
@@ -27,7 +63,7 @@ def logan_black_box(
     synthetic: Sliceable,
     members: Records,
     non_members: Records,
-    config: DCGANConfig,
+    config: AttackerGANConfig,
     device: torch.device | str = "cpu",
 ) -> dict[str, Scores]:
     """Scores of the black-box attack (threat model "G" or "S"), by name of the attack.
@@ -52,7 +88,7 @@ def logan_black_box(
         raise UserError("The attacker's GAN has nothing to learn from: there are no synthetic samples.")
     sides = {"synthetic": synthetic, "members": members.values, "non-members": non_members.values}
     ready = {name: _prepared(values, modality, config.side).to(device) for name, values in sides.items()}
-    logits = discriminator_logits(ready["synthetic"], ready, config)
+    logits = _discriminator_logits(ready["synthetic"], ready, config)
     return {
         "logan_black_box": Scores(logits["members"], logits["non-members"], members.subjects, non_members.subjects),
         "logan_black_box_paper": Scores(logits["members"], logits["synthetic"], members.subjects),
@@ -63,7 +99,7 @@ def _prepared(values: Sliceable, modality: Modality, side: int) -> Tensor:
     """Small normalised samples (N, C, h, w) float32; h and w are multiples of 8."""
     height, width = values.shape[2:]
     factor = min(1.0, side / max(height, width))
-    size = [max(MULTIPLE, round(length * factor / MULTIPLE) * MULTIPLE) for length in (height, width)]
+    size = [max(_MULTIPLE, round(length * factor / _MULTIPLE) * _MULTIPLE) for length in (height, width)]
     parts = []
     for start in range(0, values.shape[0], _CHUNK):
         x = torch.from_numpy(np.ascontiguousarray(values[start : start + _CHUNK]))
@@ -72,15 +108,95 @@ def _prepared(values: Sliceable, modality: Modality, side: int) -> Tensor:
     return torch.cat(parts)
 
 
+def _discriminator_logits(train: Tensor, asked: dict[str, Tensor], config: AttackerGANConfig) -> dict[str, np.ndarray]:
+    """Train a GAN on samples; the discriminator's logits {name: (N,)} for others, averaged over its last half.
+
+    Where a discriminator stands at one moment is much chance: on 1,000 phantom films that were copied exactly the
+    average finds members with an AUC of 0.79, the last discriminator alone with 0.74.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        discriminator = _discriminator(train.shape[1:], config.width).apply(_initialise).to(train.device)
+        generator = _generator(train.shape[1:], config.width).apply(_initialise).to(train.device)
+    bound = float(train.abs().max())
+    draws = torch.Generator().manual_seed(config.seed)
+    judge, forge = (torch.optim.Adam(m.parameters(), config.lr, (0.5, 0.999)) for m in (discriminator, generator))
+    totals = {name: torch.zeros(len(x), dtype=torch.float64, device=x.device) for name, x in asked.items()}
+    every = -(-config.updates // (2 * _LOOKS))
+    for update in progress_bar(range(1, config.updates + 1), config.updates, "attacker's GAN"):
+        real = train[torch.randint(len(train), (config.batch_size,), generator=draws).to(train.device)]
+        fake = bound * generator(torch.randn(config.batch_size, _LATENT, generator=draws).to(train.device))
+        loss = F.softplus(-discriminator(real)).mean() + F.softplus(discriminator(fake.detach())).mean()
+        _step(judge, loss)
+        discriminator.requires_grad_(False)
+        _step(forge, F.softplus(-discriminator(fake)).mean())
+        discriminator.requires_grad_(True)
+        if update > config.updates // 2 and (config.updates - update) % every == 0:
+            for name, x in asked.items():
+                totals[name] += _logits(discriminator, x)
+    return {name: total.cpu().numpy() for name, total in totals.items()}
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+
+
+@torch.no_grad()
+def _logits(discriminator: nn.Module, x: Tensor) -> Tensor:
+    """(N,) in evaluation mode, so that no sample's logit depends on its neighbours."""
+    discriminator.eval()
+    logits = torch.cat([discriminator(part) for part in x.split(_CHUNK)]).double()
+    discriminator.train()
+    return logits
+
+
+def _discriminator(shape: tuple[int, ...], width: int) -> nn.Module:
+    """(B, C, h, w) -> logits (B,). Without batch normalisation it stayed at chance on phantoms."""
+    channels, h, w = shape
+    norm = nn.BatchNorm2d
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 4, 2, 1),
+        nn.LeakyReLU(0.2),
+        *(nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False), norm(2 * width), nn.LeakyReLU(0.2)),
+        *(nn.Conv2d(2 * width, 4 * width, 4, 2, 1, bias=False), norm(4 * width), nn.LeakyReLU(0.2)),
+        nn.Flatten(),
+        nn.Linear(4 * width * (h // _MULTIPLE) * (w // _MULTIPLE), 1),
+        nn.Flatten(0),
+    )
+
+
+def _generator(shape: tuple[int, ...], width: int) -> nn.Module:
+    """Noise (B, 64) -> (B, C, h, w) between -1 and 1."""
+    channels, h, w = shape
+    first = (4 * width, h // _MULTIPLE, w // _MULTIPLE)
+    return nn.Sequential(
+        nn.Linear(_LATENT, int(np.prod(first))),
+        *(nn.Unflatten(1, first), nn.BatchNorm2d(4 * width), nn.ReLU()),
+        *(nn.ConvTranspose2d(4 * width, 2 * width, 4, 2, 1, bias=False), nn.BatchNorm2d(2 * width), nn.ReLU()),
+        *(nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
+        nn.ConvTranspose2d(width, channels, 4, 2, 1),
+        nn.Tanh(),
+    )
+
+
+def _initialise(module: nn.Module) -> None:
+    """Small normal weights, as in DCGAN (Radford et al. 2016)."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+
+
 def run(case: Case) -> dict[str, MembershipResult]:
     """The attack with a GAN of the attacker's own."""
-    records = (case.synthetic.values, case.members, case.non_members)
-    scores = logan_black_box(case.modality, *records, _gan(case), case.evidence.device)
+    synthetic, *sides = case.records
+    modality, device = case.evidence.modalities[case.name], case.evidence.device
+    scores = logan_black_box(modality, synthetic.values, *sides, _gan(case), device)
     return {kind.key: case.result(scores[kind.key], counts=kind.measures == "membership") for kind in KINDS}
 
 
-def _gan(case: Case) -> DCGANConfig:
-    return replace(case.effort.gan, seed=case.seed)
+def _gan(case: Case) -> AttackerGANConfig:
+    return AttackerGANConfig(updates=case.effort.updates, seed=case.seed, **case.effort.gan)
 
 
 KINDS = (

@@ -65,8 +65,8 @@ def logan_white_box(
 
 def run(case: Case) -> dict[str, MembershipResult]:
     """The attack with the critic that the generator was trained against."""
-    critic, synthetic = case.evidence.critic, case.synthetic.values
-    scores = logan_white_box(critic, case.members, case.non_members, synthetic)
+    synthetic, *sides = case.records
+    scores = logan_white_box(case.evidence.critic, *sides, synthetic.values)
     return {kind.key: case.result(scores[kind.key], "W", kind.measures == "membership") for kind in KINDS}
 
 

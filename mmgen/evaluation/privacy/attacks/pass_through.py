@@ -69,7 +69,8 @@ def _patches(modality: Modality, samples: np.ndarray) -> np.ndarray:
 
 def run(case: Case) -> dict[str, PassThroughResult]:
     """The share of real patches in the synthetic set."""
-    return {"pass_through": pass_through(case.modality, case.synthetic.values, case.members.values)}
+    synthetic, members, _ = case.records
+    return {"pass_through": pass_through(case.evidence.modalities[case.name], synthetic.values, members.values)}
 
 
 ATTACK = Attack((Kind("pass_through", "pass through", "copying", PassThroughResult),), run)

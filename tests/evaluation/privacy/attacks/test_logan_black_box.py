@@ -9,8 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from mmgen.data.phantoms import phantom_xray
 from mmgen.errors import UserError
-from mmgen.evaluation.privacy.attacker_gan import DCGANConfig
-from mmgen.evaluation.privacy.attacks.logan_black_box import logan_black_box
+from mmgen.evaluation.privacy.attacks.logan_black_box import AttackerGANConfig, logan_black_box
 from mmgen.evaluation.privacy.membership import Scores, membership_result
 from mmgen.evaluation.privacy.sides import Records
 from mmgen.models.modality import Modality
@@ -31,7 +30,7 @@ def films() -> np.ndarray:
 
 def attack(modality: Modality, synthetic: np.ndarray, members: np.ndarray, others: np.ndarray, **config: int) -> Scores:
     sides = Records(members), Records(others)
-    return logan_black_box(modality, synthetic, *sides, DCGANConfig(**config))["logan_black_box"]
+    return logan_black_box(modality, synthetic, *sides, AttackerGANConfig(**config))["logan_black_box"]
 
 
 def test_copies_are_found_exact_or_with_noise(films: np.ndarray) -> None:
@@ -88,7 +87,7 @@ def test_a_score_does_not_depend_on_what_else_is_asked(films: np.ndarray) -> Non
 def test_the_papers_protocol_sets_members_against_synthetic_samples(films: np.ndarray) -> None:
     people = np.arange(10) // 2
     sides = Records(films[20:30], people), Records(films[30:34], np.arange(4))
-    attacks = logan_black_box(FILMS, films[:20], *sides, DCGANConfig(8, 3, width=2))
+    attacks = logan_black_box(FILMS, films[:20], *sides, AttackerGANConfig(8, 3, width=2))
     real, paper = attacks["logan_black_box"], attacks["logan_black_box_paper"]
     assert list(attacks) == ["logan_black_box", "logan_black_box_paper"]
     assert len(real.non_members) == 4 and len(paper.non_members) == 20 and np.array_equal(real.members, paper.members)
@@ -100,4 +99,4 @@ def test_settings_and_sets_that_cannot_work_are_refused(films: np.ndarray) -> No
         attack(FILMS, films[:0], films[:4], films[4:8])
     for wrong in ({"side": 7}, {"updates": 0}, {"batch_size": 1}, {"width": 0}):
         with pytest.raises(UserError, match="attacker's GAN needs"):
-            DCGANConfig(**wrong)
+            AttackerGANConfig(**wrong)
