@@ -10,13 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgen.artifacts.models import model_digest
-from mmgen.assessment.inputs import (
-    DOCUMENT,
-    Paths,
-    Reading,
-    modality_of,
-    parse_paths,
-)
+from mmgen.assessment.inputs import DOCUMENT, Paths, Reading, modality_of, parse_paths
 from mmgen.assessment.shown import pairs_figure
 from mmgen.assessment.target import Target, synthetic_samples
 from mmgen.data.images import ImageSettings
@@ -115,11 +109,9 @@ def audit(
     """
     known = Target.at(target, modalities)
     reading = reading or Reading(seed=seed)
-    names = list(known.settings)
     logger.info("Reading members and non-members")
-    paths = [
-        parse_paths(given, names, flag) for given, flag in ((members, "--members"), (non_members, "--non-members"))
-    ]
+    given = (members, "--members"), (non_members, "--non-members")
+    paths = [parse_paths(path, list(known.settings), flag) for path, flag in given]
     sides = reading.sides(*paths, known.settings, (members_split, non_members_split))
     folder = None if out is None else Path(out)
     return audit_target(known, *sides, folder, features, fast, leave_out_shared, seed, thresholds, reading)

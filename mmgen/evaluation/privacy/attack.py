@@ -142,17 +142,15 @@ class Attack:
 
     def depends_on(self, case: Case) -> dict[str, Any]:
         """All that its result depends on, but for the records: equal dependencies, equal results."""
-        evidence, features = case.evidence, "features" in self.needs
+        evidence, needs = case.evidence, {*self.needs}
+        models = {"critic": evidence.critic if "critic" in needs else None}
         # Features may be those of the model.
-        models = {"critic": evidence.critic if "critic" in self.needs else None}
-        models["model"] = evidence.model if features or "model" in self.needs else None
+        models["model"] = evidence.model if needs & {"model", "features"} else None
         return {
             "version": self.version,
             "modality": asdict(evidence.modalities[case.name]) if case.name else None,
-            "threat": evidence.threat,
-            "seed": case.seed,
-            "resamples": case.effort.resamples,
-            "features": evidence.extractors[case.name].name if features else None,
+            "features": evidence.extractors[case.name].name if "features" in needs else None,
+            "effort": (evidence.threat, case.seed, case.effort.resamples),
             **{name: None if model is None else model_digest(model) for name, model in models.items()},
             **self.settings(case),
         }

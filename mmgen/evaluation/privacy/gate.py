@@ -242,8 +242,7 @@ def _compared(
     ``luck``: a value this high may come by chance, whatever its interval."""
     low, high = _ends(interval, value)
     ends = f" ({100 * low:.0f} to {_percent(high)}" if low < high else " ("
-    joined = "; " if low < high else ""
-    allowed = f"{ends}{joined}allowed: up to {_percent(limit)})"
+    allowed = f"{ends}{'; ' if low < high else ''}allowed: up to {_percent(limit)})"
     if low > limit and not luck:
         return _Finding("red", words.format(allowed), low, limit)
     if value > limit:
