@@ -91,20 +91,15 @@ def pairs_figure(name: str, copies: CopiesResult, synthetic: Sliceable, training
     pairs = copies.pairs[:PAIRS]
     if not pairs:
         return None
-    sides = [
-        [_shown(np.asarray(values[row : row + 1])[0]) for row in rows]
-        for rows, values in (
-            ([pair.synthetic for pair in pairs], synthetic),
-            ([pair.training for pair in pairs], training),
-        )
-    ]
+    copied = [_shown(np.asarray(synthetic[pair.synthetic : pair.synthetic + 1])[0]) for pair in pairs]
+    originals = [_shown(np.asarray(training[pair.training : pair.training + 1])[0]) for pair in pairs]
     words = {"exact": "exact copy", "near": "near copy", "nearest": "distance"}
     return Figure(
         f"Nearest pairs: {name}",
         "Synthetic records (dashed frame), the nearest first, each beside the training record that it is nearest to. "
         "A pair that looks the same is a copy.",
         f"Pairs of a synthetic and a training record of {name}, with their distance.",
-        pair_grid(*sides, [f"{words[pair.kind]}, {pair.distance:.3g}" for pair in pairs]),
+        pair_grid(copied, originals, [f"{words[pair.kind]}, {pair.distance:.3g}" for pair in pairs]),
         shows_real=True,
         section="privacy",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from einops import rearrange
 
 from mmgen.data.samples import Sliceable
 from mmgen.evaluation.privacy.attack import Attack, Case, Kind
@@ -63,8 +64,8 @@ def _patches(modality: Modality, samples: np.ndarray) -> np.ndarray:
     """(B, C, H, W) -> (B, tokens, C * h * w) of the patches that lie wholly inside the sample."""
     h, w = modality.patch
     rows, columns = samples.shape[2] // h, samples.shape[3] // w
-    cut = samples[:, :, : rows * h, : columns * w].reshape(len(samples), samples.shape[1], rows, h, columns, w)
-    return cut.transpose(0, 2, 4, 1, 3, 5).reshape(len(samples), rows * columns, -1)
+    whole = samples[:, :, : rows * h, : columns * w]
+    return rearrange(whole, "b c (rows h) (columns w) -> b (rows columns) (c h w)", h=h, w=w)
 
 
 def run(case: Case) -> dict[str, PassThroughResult]:

@@ -69,12 +69,13 @@ def test_scores_do_not_depend_on_the_batch_and_the_mode_stays(films: np.ndarray)
     assert all(torch.equal(value, state[key]) for key, value in critic.state_dict().items())
 
 
-def test_a_function_gets_images_between_minus_one_and_one() -> None:
-    def brightness(x: Tensor) -> Tensor:
-        return x.mean((1, 2, 3))
+def test_a_critic_gets_images_between_minus_one_and_one() -> None:
+    class Brightness(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean((1, 2, 3))
 
     images = np.array([0, 255, 51], np.uint8).reshape(3, 1, 1, 1) * np.ones((1, 3, 4, 4), np.uint8)
-    np.testing.assert_allclose(critic_scores(brightness, images), [-1, 1, -0.6], atol=1e-6)
+    np.testing.assert_allclose(critic_scores(Brightness(), images), [-1, 1, -0.6], atol=1e-6)
 
 
 def test_people_go_with_the_scores(films: np.ndarray) -> None:
