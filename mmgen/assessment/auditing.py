@@ -62,8 +62,8 @@ class AuditResult:
         """Pictures of the synthetic records that lie nearest to training records, beside these."""
         copies = self.privacy.of_type(CopiesResult).values()
         figures = [
-            pairs_figure(name, found, synthetic.values, self.members.samples[name].values)
-            for found, (name, synthetic) in zip(copies, self.synthetic.items(), strict=True)
+            pairs_figure(name, entry, synthetic.values, self.members.samples[name].values)
+            for entry, (name, synthetic) in zip(copies, self.synthetic.items(), strict=True)
         ]
         return ReportMedia([figure for figure in figures if figure is not None])
 
@@ -158,9 +158,9 @@ def audit_target(
     reading: Reading | None = None,
 ) -> AuditResult:
     """:func:`audit` of what is read already; writes ``privacy.json``."""
-    made = synthetic_samples(target, members, seed, reading)
+    drawn = synthetic_samples(target, members, seed, reading)
     # Blank records are left out here, so that the rows of pairs are those of what is shown.
-    synthetic, members = varied(Side(made), "synthetic samples").samples, varied(members, "members")
+    synthetic, members = varied(Side(drawn), "synthetic samples").samples, varied(members, "members")
     model, critic, device = target.model, target.critic, best_device()
     encoder = model.to(device).eval() if model is not None and model.kind == CrossModalMAE.kind else None
     modalities = {
@@ -181,12 +181,12 @@ def audit_target(
     )
     measured = Measured(None if folder is None else folder / "measured")
     section = audit_section(evidence, FAST if fast else FULL, measured, seed, leave_out_shared)
-    if measured.found:
-        logger.info("%d results were there from an earlier audit of the same data.", measured.found)
+    if measured.reused:
+        logger.info("%d results were there from an earlier audit of the same data.", measured.reused)
     verdicts = judge(section, thresholds)
     if folder is not None:
         _record(target, section, verdicts).write(folder / PRIVACY)
-    return AuditResult(section, verdicts, synthetic, members, measured.found)
+    return AuditResult(section, verdicts, synthetic, members, measured.reused)
 
 
 def _record(target: Target, section: PrivacySection, verdicts: Sequence[Verdict]) -> AuditRecord:

@@ -155,9 +155,9 @@ def evaluate(
         sections["data"][name] = what.counts()
         sections["utility"][name] = what.utility()
         sections["fidelity"][name] = what.fidelity()
-    if measured.found:
-        logger.info("%d results were there from an earlier evaluation of the same data.", measured.found)
-    return Evaluation(sections, held_out, made, settings, measured.found)
+    if measured.reused:
+        logger.info("%d results were there from an earlier evaluation of the same data.", measured.reused)
+    return Evaluation(sections, held_out, made, settings, measured.reused)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Measured:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self.found = 0
+        self.reused = 0
         """How many results were there already."""
 
     def once(self, name: str, depends_on: Mapping[str, Any], measure: Callable[[], Any]) -> Any:
@@ -43,7 +43,7 @@ class Measured:
         path = self.folder / f"{name.replace('/', '_')}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
-            self.found += 1
+            self.reused += 1
             return result
         except (OSError, ValueError):
             pass

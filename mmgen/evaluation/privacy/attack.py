@@ -93,10 +93,6 @@ class Case:
         """Key of an entry in section ``privacy``: with the modality where there are several."""
         return f"{kind}/{name}" if len(self.evidence.modalities) > 1 else kind
 
-    def result(self, scores: Scores, threat: Threat | None = None, counts: bool = True) -> MembershipResult:
-        """The result of an attack that gave these scores; its threat model is that of the evidence if None is given."""
-        return membership_result(scores, threat or self.evidence.threat, self.seed, counts, self.effort.resamples)
-
 
 @dataclass(frozen=True)
 class Kind:
@@ -122,7 +118,8 @@ class Attack:
 
     Attributes:
         kinds: the entries that it makes; the first one's key is its name.
-        run: results by the key of their kind, or by :meth:`Case.key` from an attack on all modalities.
+        run: scores of members and non-members, or a finished result, by the key of their kind; from an attack on all
+            modalities by :meth:`Case.key`.
         needs: what of the evidence it cannot do without; its result depends on the weights of these models.
         settings: what else its result depends on, beside the records, the seed and the resamples.
         threat: what the attacker holds; None: a generator or a set, as the evidence says.
@@ -132,7 +129,7 @@ class Attack:
     """
 
     kinds: tuple[Kind, ...]
-    run: Callable[[Case], Mapping[str, Result]]
+    run: Callable[[Case], Mapping[str, Scores | Result]]
     needs: tuple[Literal["features", "critic", "model"], ...] = ()
     settings: Callable[[Case], Mapping[str, Any]] = lambda case: {}
     threat: Threat | None = None
@@ -153,6 +150,17 @@ class Attack:
             "effort": (evidence.threat, case.seed, case.effort.resamples),
             **{name: None if model is None else model_digest(model) for name, model in models.items()},
             **self.settings(case),
+        }
+
+    def results(self, case: Case) -> dict[str, Result]:
+        """Run it; scores become :class:`MembershipResult`."""
+        counting = {kind.key: kind.measures == "membership" for kind in self.kinds}
+        threat, resamples = self.threat or case.evidence.threat, case.effort.resamples
+        return {
+            key: membership_result(value, threat, case.seed, counting[key.partition("/")[0]], resamples)
+            if isinstance(value, Scores)
+            else value
+            for key, value in self.run(case).items()
         }
 
     def failed(self, case: Case, reason: str) -> dict[str, MembershipResult]:

@@ -62,7 +62,7 @@ def _results(attack: Attack, case: Case, records: Mapping[str, list[str]], measu
 
     def measure() -> dict[str, dict]:
         logger.info("Attack %s%s", key.replace("_", " "), f" on {case.name}" if case.name else "")
-        return {entry: result.to_json() for entry, result in attack.run(case).items()}
+        return {entry: result.to_json() for entry, result in attack.results(case).items()}
 
     try:
         depends_on = attack.depends_on(case) | {"content": records}

@@ -69,14 +69,14 @@ def membership_result(
 
     whole = curve((np.ones((1, len(non_members))), np.ones((1, len(members)))))
     draws = (curve(weights) for weights in _resampled(scores, resamples, seed))
-    auc, tpr = np.concatenate([(_area(*drawn), _found(*drawn, 0.01)) for drawn in draws], axis=1)
+    auc, tpr = np.concatenate([(_area(*drawn), _recall(*drawn, 0.01)) for drawn in draws], axis=1)
     fpr_curve, tpr_curve = _thinned(*(counts[0] / counts[0, -1] for counts in whole), len(non_members))
     return MembershipResult(
         auc=float(_area(*whole)[0]),
         auc_ci=_interval(auc),
-        tpr_at_1_fpr=float(_found(*whole, 0.01)[0]),
+        tpr_at_1_fpr=float(_recall(*whole, 0.01)[0]),
         tpr_at_1_fpr_ci=_interval(tpr),
-        tpr_at_01_fpr=float(_found(*whole, 0.001)[0]),
+        tpr_at_01_fpr=float(_recall(*whole, 0.001)[0]),
         accuracy=_top_share(scores, seed),
         chance=len(members) / (len(members) + len(non_members)),
         threat_model=threat_model,
@@ -102,7 +102,7 @@ def _area(false: np.ndarray, true: np.ndarray) -> np.ndarray:
     return (np.diff(false, axis=1) * (true[:, 1:] + true[:, :-1])).sum(1) / (2 * false[:, -1] * true[:, -1])
 
 
-def _found(false: np.ndarray, true: np.ndarray, limit: float) -> np.ndarray:
+def _recall(false: np.ndarray, true: np.ndarray, limit: float) -> np.ndarray:
     """(R,) rate of true positives at the lowest threshold whose rate of false ones is at most ``limit``."""
     # Shares that should equal the limit may be a rounding error above it.
     last = (false / false[:, -1:] <= limit + 1e-12).sum(1) - 1
@@ -131,8 +131,8 @@ def _interval(values: np.ndarray) -> Interval:
 def _top_share(scores: Scores, seed: int) -> float:
     values = np.concatenate([scores.members, scores.non_members])
     n = len(scores.members)
-    chance = np.random.default_rng(seed).permutation(len(values))
-    top = np.lexsort((chance, -values))[:n]
+    ties = np.random.default_rng(seed).permutation(len(values))
+    top = np.lexsort((ties, -values))[:n]
     return float((top < n).mean())
 
 

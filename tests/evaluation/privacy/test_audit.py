@@ -154,7 +154,7 @@ def test_second_audits_compute_nothing(films: np.ndarray, tmp_path: Path, monkey
     monkeypatch.setattr("mmgen.evaluation.privacy.attacks.copies.closest_record", None)
     monkeypatch.setattr("mmgen.evaluation.privacy.attacks.logan_black_box.logan_black_box", None)
     measured = Measured(tmp_path)
-    assert audit_section(given, QUICK, measured) == first and measured.found == 6
+    assert audit_section(given, QUICK, measured) == first and measured.reused == 6
     changed = given.synthetic["image"].values.copy()
     changed[3, 0, 4, 4] ^= 1
     with pytest.raises(TypeError):

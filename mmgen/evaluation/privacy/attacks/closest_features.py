@@ -5,14 +5,13 @@ from __future__ import annotations
 from mmgen.evaluation.neighbours import nearest_both
 from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.membership import Scores
-from mmgen.evaluation.privacy.results import MembershipResult
 
 
-def run(case: Case) -> dict[str, MembershipResult]:
+def run(case: Case) -> dict[str, Scores]:
     """The attack by minus the distance of a real record to the nearest synthetic one."""
     synthetic, *sides = case.features
     scores = [-nearest_both(synthetic.values, side.values)[1].distances for side in sides]
-    return {"closest_record_features": case.result(Scores(*scores, *(side.subjects for side in sides)))}
+    return {"closest_record_features": Scores(*scores, *(side.subjects for side in sides))}
 
 
 ATTACK = Attack((Kind("closest_record_features", "closest record, by features"),), run, needs=("features",))

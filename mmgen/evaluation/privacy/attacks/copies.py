@@ -12,7 +12,7 @@ from mmgen.data.samples import Sliceable
 from mmgen.evaluation.neighbours import Nearest, nearest, nearest_both, nearest_other
 from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.membership import Scores
-from mmgen.evaluation.privacy.results import CopiesResult, Pair, Result
+from mmgen.evaluation.privacy.results import CopiesResult, Pair
 from mmgen.evaluation.privacy.sides import Records
 
 # Root mean squared differences below which two records are the same: one grey level; a tenth of a decibel in log-mels.
@@ -153,12 +153,12 @@ def _share_interval(
     return float(low), float(high)
 
 
-def run(case: Case) -> dict[str, Result]:
+def run(case: Case) -> dict[str, CopiesResult | Scores]:
     """Copies, and the attack by distance, in raw values."""
     mirrored = case.name in case.evidence.mirrored
     synthetic, *sides = case.records
     copies, scores = closest_record(synthetic.values, *sides, mirrored, case.seed, f"nearest {case.name}")
-    return {"copies": copies, "closest_record": case.result(scores)}
+    return {"copies": copies, "closest_record": scores}
 
 
 ATTACK = Attack(

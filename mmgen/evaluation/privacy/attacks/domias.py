@@ -8,7 +8,6 @@ from mmgen.data.samples import Sliceable
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.membership import Scores
-from mmgen.evaluation.privacy.results import MembershipResult
 from mmgen.evaluation.privacy.sides import Records
 
 # Directions whose variance is below this share of the greatest are rounding error, which whitening would blow up.
@@ -85,13 +84,11 @@ def _embedded(flat: dict[str, np.ndarray], dimensions: int, seed: int) -> dict[s
     return {name: pca.transform(values)[:, kept] / scale for name, values in flat.items()}
 
 
-def run(case: Case) -> dict[str, MembershipResult]:
+def run(case: Case) -> dict[str, Scores]:
     """The attack on half of the non-members, with the other half for reference."""
     synthetic, members, non_members = case.features
     reference, tested = _halves(non_members, case.seed)
-    return {
-        "domias": case.result(domias_scores(members, tested, synthetic.values, reference.values, seed=case.seed)),
-    }
+    return {"domias": domias_scores(members, tested, synthetic.values, reference.values, seed=case.seed)}
 
 
 def _halves(records: Records, seed: int) -> tuple[Records, Records]:

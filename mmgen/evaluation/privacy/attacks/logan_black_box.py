@@ -14,7 +14,6 @@ from mmgen.data.samples import Sliceable
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.membership import Scores
-from mmgen.evaluation.privacy.results import MembershipResult
 from mmgen.evaluation.privacy.sides import Records
 from mmgen.models.images import to_unit_range
 from mmgen.models.modality import Modality
@@ -187,20 +186,23 @@ def _initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=0.02)
 
 
-def run(case: Case) -> dict[str, MembershipResult]:
+def run(case: Case) -> dict[str, Scores]:
     """The attack with a GAN of the attacker's own."""
     synthetic, *sides = case.records
     modality, device = case.evidence.modalities[case.name], case.evidence.device
-    scores = logan_black_box(modality, synthetic.values, *sides, _gan(case), device)
-    return {kind.key: case.result(scores[kind.key], counts=kind.measures == "membership") for kind in KINDS}
+    return logan_black_box(modality, synthetic.values, *sides, _gan(case), device)
 
 
 def _gan(case: Case) -> AttackerGANConfig:
     return AttackerGANConfig(updates=case.effort.updates, seed=case.seed, **case.effort.gan)
 
 
-KINDS = (
-    Kind("logan_black_box", "LOGAN, black box"),
-    Kind("logan_black_box_paper", "LOGAN, black box, as in the paper", measures="realism"),
+ATTACK = Attack(
+    (
+        Kind("logan_black_box", "LOGAN, black box"),
+        Kind("logan_black_box_paper", "LOGAN, black box, as in the paper", "realism"),
+    ),
+    run,
+    settings=lambda case: {"gan": asdict(_gan(case))},
+    may_fail=True,
 )
-ATTACK = Attack(KINDS, run, settings=lambda case: {"gan": asdict(_gan(case))}, may_fail=True)

@@ -9,7 +9,6 @@ from torch import nn
 from mmgen.data.samples import Sliceable
 from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.membership import Scores
-from mmgen.evaluation.privacy.results import MembershipResult
 from mmgen.evaluation.privacy.sides import Records
 from mmgen.models.attention_gan import Critique
 from mmgen.models.images import to_unit_range
@@ -54,15 +53,18 @@ def logan_white_box(
     return attacks
 
 
-def run(case: Case) -> dict[str, MembershipResult]:
+def run(case: Case) -> dict[str, Scores]:
     """The attack with the critic that the generator was trained against."""
     synthetic, *sides = case.records
-    scores = logan_white_box(case.evidence.critic, *sides, synthetic.values)
-    return {kind.key: case.result(scores[kind.key], "W", kind.measures == "membership") for kind in KINDS}
+    return logan_white_box(case.evidence.critic, *sides, synthetic.values)
 
 
-KINDS = (
-    Kind("logan_white_box", "LOGAN, white box"),
-    Kind("logan_white_box_paper", "LOGAN, white box, as in the paper", measures="realism"),
+ATTACK = Attack(
+    (
+        Kind("logan_white_box", "LOGAN, white box"),
+        Kind("logan_white_box_paper", "LOGAN, white box, as in the paper", "realism"),
+    ),
+    run,
+    needs=("critic",),
+    threat="W",
 )
-ATTACK = Attack(KINDS, run, needs=("critic",), threat="W")

@@ -12,7 +12,6 @@ from mmgen.data.samples import Samples
 from mmgen.errors import UserError, first_few
 from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.membership import Scores
-from mmgen.evaluation.privacy.results import MembershipResult
 from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio
 from mmgen.models.masking import visible_count
 from mmgen.training.mae_validation import tuples_around
@@ -113,19 +112,17 @@ def _check_partners(samples: Mapping[str, Samples], side: str) -> None:
                 )
 
 
-def run(case: Case) -> dict[str, MembershipResult]:
+def run(case: Case) -> dict[str, Scores]:
     """The attack on every modality and, where there are several, on their tuples."""
-    evidence = case.evidence
-    members, non_members = evidence.members, evidence.non_members
-    scores = reconstruction_scores(
-        evidence.model, members.samples, non_members.samples, evidence.mask_ratio, case.effort.draws, case.seed
-    )
-    results = {}
-    for name, pair in scores.items():
-        owner = next(iter(scores)) if name == "joint" else name  # tuples are built around the first modality's
-        subjects = [side.subjects.get(owner) for side in (members, non_members)]
-        results[case.key("reconstruction", name)] = case.result(Scores(*pair, *subjects), "W")
-    return results
+    evidence, sides = case.evidence, (case.evidence.members, case.evidence.non_members)
+    samples = [side.samples for side in sides]
+    scores = reconstruction_scores(evidence.model, *samples, evidence.mask_ratio, case.effort.draws, case.seed)
+    # Tuples are built around the first modality's records.
+    owners = {name: next(iter(scores)) if name == "joint" else name for name in scores}
+    return {
+        case.key("reconstruction", name): Scores(*pair, *(side.subjects.get(owners[name]) for side in sides))
+        for name, pair in scores.items()
+    }
 
 
 ATTACK = Attack(
