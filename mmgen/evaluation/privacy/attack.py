@@ -13,7 +13,7 @@ from mmgen.artifacts.models import model_digest
 from mmgen.data.samples import Samples
 from mmgen.evaluation.fidelity.features import Extractor
 from mmgen.evaluation.privacy.membership import Scores, membership_result
-from mmgen.evaluation.privacy.results import MembershipResult, Result, Threat
+from mmgen.evaluation.privacy.results import MembershipResult, Result, ThreatModel
 from mmgen.evaluation.privacy.sides import Records, Side
 from mmgen.models.attention_gan import Critic
 from mmgen.models.cross_modal_mae import CrossModalMAE
@@ -60,7 +60,7 @@ class Evidence:
     members: Side
     non_members: Side
     extractors: Mapping[str, Extractor]
-    threat: Threat = "S"
+    threat: ThreatModel = "S"
     model: CrossModalMAE | None = None
     critic: Critic | None = None
     mask_ratio: float = 0.75
@@ -132,7 +132,7 @@ class Attack:
     run: Callable[[Case], Mapping[str, Scores | Result]]
     needs: tuple[Literal["features", "critic", "model"], ...] = ()
     settings: Callable[[Case], Mapping[str, Any]] = lambda case: {}
-    threat: Threat | None = None
+    threat: ThreatModel | None = None
     all_modalities: bool = False
     may_fail: bool = False
     version: int = 1

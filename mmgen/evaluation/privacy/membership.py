@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmgen.errors import UserError
-from mmgen.evaluation.privacy.results import Curve, Interval, MembershipResult, Threat
+from mmgen.evaluation.privacy.results import Curve, Interval, MembershipResult, ThreatModel
 
 # Resamples that are held at a time: 5,000 + 5,000 scores take some 15 MB.
 _CHUNK = 64
@@ -50,7 +50,7 @@ class Scores:
 
 
 def membership_result(
-    scores: Scores, threat_model: Threat, seed: int = 0, counts: bool = True, resamples: int = 1000
+    scores: Scores, threat_model: ThreatModel, seed: int = 0, counts: bool = True, resamples: int = 1000
 ) -> MembershipResult:
     """The result of an attack that gave these scores.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from numbers import Real
 from typing import Any, ClassVar, Literal, Self
 
-Threat = Literal["G", "S", "W", "none"]
+ThreatModel = Literal["G", "S", "W", "none"]
 """What an attacker holds: "W" the model itself, "G" a generator to query, "S" the synthetic set, "none" neither."""
 Interval = tuple[float, float]
 Light = Literal["green", "amber", "red"]
