@@ -28,8 +28,9 @@ from mmgen.data.images import ImageSettings
 from mmgen.data.samples import Samples
 from mmgen.evaluation.fidelity.features import PIXELS, make_extractor
 from mmgen.evaluation.fidelity.measure import measure_fidelity
-from mmgen.evaluation.privacy.audit import FULL, Audited, audit_section
-from mmgen.evaluation.privacy.neighbours import nearest
+from mmgen.evaluation.neighbours import nearest
+from mmgen.evaluation.privacy.attack import Evidence
+from mmgen.evaluation.privacy.audit import FULL, audit_section
 from mmgen.evaluation.privacy.sides import Side
 from mmgen.training.engine import peak_memory_mb
 
@@ -118,10 +119,10 @@ def audit(config: EvaluationBenchmark) -> dict[str, Any]:
     sides = [fields(count, config.image_size, seed) for seed, count in enumerate((config.samples, config.samples // 4))]
     made = fields(config.samples, config.image_size, 2)
     modality = modality_of("image", ImageSettings(config.image_size, 3), sides[0])
-    members, others = (Side({"image": samples}) for samples in sides)
+    members, non_members = (Side({"image": samples}) for samples in sides)
     extractors = {"image": make_extractor(PIXELS, modality)}
-    what = Audited({"image": modality}, {"image": made}, members, others, extractors)
-    return _timed(lambda: audit_section(what, FULL))
+    evidence = Evidence({"image": modality}, {"image": made}, members, non_members, extractors)
+    return _timed(lambda: audit_section(evidence, FULL))
 
 
 def _timed(job: Callable[[], Any]) -> dict[str, Any]:

@@ -26,7 +26,9 @@ from mmgen.cli.config import parse_config
 from mmgen.cli.main import run_command
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
-from mmgen.evaluation.privacy.gate import attack_name
+from mmgen.evaluation.privacy.attacks import attack_name
+from mmgen.evaluation.privacy.record import PrivacySection
+from mmgen.evaluation.privacy.results import MembershipResult
 from mmgen.evaluation.report.figures import STYLE, finite, plain, png_bytes, variance_curve
 from mmgen.evaluation.report.figures_privacy import logan_bars
 from mmgen.evaluation.report.figures_utility import utility_figures
@@ -260,10 +262,10 @@ def logan(runs: Sequence[Run]) -> Shown:
         ("Run", "Data", "Attack", "Members against", "Accuracy", "Guessing", "Paper", "AUC (95 % interval)", "Records"),
     )
     for run in runs:
-        privacy = run.part("privacy")
-        found = {key: entry for key, entry in attacks(privacy).items() if finite(entry.get("accuracy"))}
+        privacy = PrivacySection.from_json(run.part("privacy"))
+        found = {key: result for key, result in attacks(privacy).items() if result.accuracy is not None}
         named = [(kind, key) for kind in LOGAN for key in found if key.partition("/")[0] == kind]
-        bars: dict[str, dict[str, dict]] = {}
+        bars: dict[str, dict[str, MembershipResult]] = {}
         for kind, key in named:
             # Attacks on data of one modality do not name it.
             modality = run.modality(key.partition("/")[2] or next(iter(run.part("data")), "records"))
@@ -271,26 +273,26 @@ def logan(runs: Sequence[Run]) -> Shown:
             shown.rows.append(logan_row(run, kind, modality, found[key]))
         if bars:
             shown.drawings[run.name] = logan_bars(bars)
-        refused = f"no audit ({privacy['refused'].rstrip('.')})" if isinstance(privacy.get("refused"), str) else ""
-        shown.note(run, bool(named), refused or ("no LOGAN attack" if privacy else "no audit"))
+        refused = "" if privacy.refused is None else f"no audit ({privacy.refused.rstrip('.')})"
+        shown.note(run, bool(named), refused or ("no LOGAN attack" if privacy.results else "no audit"))
         if named and not any("white_box" in kind for kind, _ in named):
             shown.lacking[run.name] = "no white-box LOGAN"
     return shown
 
 
-def logan_row(run: Run, kind: str, modality: str, entry: Mapping[str, Any]) -> Sequence[str]:
+def logan_row(run: Run, kind: str, modality: str, result: MembershipResult) -> Sequence[str]:
     """An attack's row of the table."""
-    realism = entry.get("counts") is False
+    realism = not result.counts
     return (
         run.name,
         modality,
         attack_name(kind),
         "synthetic records" if realism else "held-out real records",
-        score(entry["accuracy"]),
-        score(entry.get("chance")),
+        score(result.accuracy),
+        score(result.chance),
         paper_numbers.LOGAN if realism and run.dataset else NOTHING,
-        f"{score(entry.get('auc'))} ({interval(entry.get('auc_ci'))})",
-        f"{number(entry.get('n_members'))} / {number(entry.get('n_non_members'))}",
+        f"{score(result.auc)} ({interval(result.auc_ci)})",
+        f"{number(result.n_members)} / {number(result.n_non_members)}",
     )
 
 

@@ -24,7 +24,7 @@ from mmgen.assessment.auditing import audit_run
 from mmgen.assessment.condensed import CondensedSets
 from mmgen.assessment.inputs import data_sets_of
 from mmgen.assessment.reporting import with_media, write_whole
-from mmgen.assessment.subject import Subject
+from mmgen.assessment.target import Target
 from mmgen.cli.condensation_flags import CondensationFlags
 from mmgen.cli.config import parse_config, refuse_below_one
 from mmgen.cli.main import run_command
@@ -194,9 +194,9 @@ def judge(config: Recipe, data: PairedData, model: MedSynth, accelerator: Accele
     save_generator(model.generator, model_folder, counts, subjects, sizes, measures, sections["utility"])
     with costs.phase("audit"):
         form, critic = image_settings(config.preset, config.image_size, config.channels), model.gan.critic.cpu().eval()
-        subject = Subject(model.generator, critic, data_sets_of(out), {IMAGE: form})
+        target = Target(model.generator, critic, data_sets_of(out), {IMAGE: form})
         fast = config.fast or config.preset == "quick"
-        sections["privacy"], pairs = audit_run(subject, data, out / "audit", fast, config.seed)
+        sections["privacy"], pairs = audit_run(target, data, out / "audit", fast, config.seed)
     head = {"run": out.name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
     head["config"] = config_to_dict(config, whole_paths=False)
     return write_whole(out / "report", {**head, **sections, "cost": costs}, with_media(media, pairs))

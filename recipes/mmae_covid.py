@@ -21,7 +21,7 @@ from mmgen.assessment.auditing import audit_run
 from mmgen.assessment.inputs import data_sets_of
 from mmgen.assessment.mae import Evaluated, evaluate_mae
 from mmgen.assessment.reporting import with_media, write_whole
-from mmgen.assessment.subject import Subject
+from mmgen.assessment.target import Target
 from mmgen.cli.config import parse_config, refuse_below_one
 from mmgen.cli.mae_flags import MAEFlags
 from mmgen.cli.main import run_command
@@ -124,9 +124,9 @@ def main() -> None:
     errors = {f"error on hidden patches, {name}": f"{ratio:.2f} of the mean patch's" for name, ratio in ratios.items()}
     write_card(model, model_folder, data.training_counts(), errors, sections["utility"])
     with costs.phase("audit"):
-        subject = Subject(model, None, data_sets_of(out), settings)
+        target = Target(model, None, data_sets_of(out), settings)
         fast = config.fast or config.preset == "tiny"
-        sections["privacy"], pairs = audit_run(subject, data, out / "audit", fast, config.seed)
+        sections["privacy"], pairs = audit_run(target, data, out / "audit", fast, config.seed)
     head = {"run": out.name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
     head["config"] = config_to_dict(config, whole_paths=False)
     page = write_whole(out / "report", {**head, **sections, "cost": costs}, with_media(media, pairs))

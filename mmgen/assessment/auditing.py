@@ -1,41 +1,35 @@
-"""``mmgen.audit``: what a model, a run or any synthetic set tells about the records it was learnt from."""
+"""``mmgen.audit``: attacks on a model, a run or any synthetic set, which show what it tells about its training data."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mmgen.artifacts.models import model_digest
-from mmgen.assessment.inputs import (
-    DOCUMENT,
-    Paths,
-    modality_of,
-    parse_paths,
-    read_sides,
-    side_of,
-)
+from mmgen.assessment.inputs import DOCUMENT, Paths, modality_of, parse_paths, read_sides, side_of
 from mmgen.assessment.shown import pairs_figure
-from mmgen.assessment.subject import Subject, synthetic_samples, threat_of
+from mmgen.assessment.target import Target, synthetic_samples
 from mmgen.data.images import ImageSettings
 from mmgen.data.loading import PairedData
 from mmgen.data.samples import Samples
 from mmgen.data.sources import Reading
-from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.evaluation.fidelity.features import make_extractor
 from mmgen.evaluation.measured import Measured
-from mmgen.evaluation.privacy.audit import FAST, FULL, Audited, audit_section
+from mmgen.evaluation.privacy.attack import Evidence
+from mmgen.evaluation.privacy.audit import FAST, FULL, audit_section
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict, judge, opens
+from mmgen.evaluation.privacy.record import AuditRecord, PrivacySection
+from mmgen.evaluation.privacy.results import CopiesResult
 from mmgen.evaluation.privacy.sides import Side, varied
 from mmgen.evaluation.report.media import ReportMedia
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.release.datasets import dataset_digest
-from mmgen.release.texts import privacy_section, with_section, without_records
+from mmgen.release.texts import privacy_section, with_section
 from mmgen.training.engine import best_device
 
 logger = logging.getLogger(__name__)
@@ -44,8 +38,8 @@ PRIVACY = "privacy.json"
 
 
 @dataclass(frozen=True)
-class Audit:
-    """What an audit found.
+class AuditResult:
+    """The result of an audit.
 
     Attributes:
         privacy: section ``privacy`` of a report.
@@ -54,7 +48,7 @@ class Audit:
         reused: how many results were there from an earlier audit.
     """
 
-    privacy: Mapping[str, Any]
+    privacy: PrivacySection
     verdicts: list[Verdict]
     synthetic: Mapping[str, Samples] = field(repr=False)
     members: Side = field(repr=False)
@@ -62,21 +56,21 @@ class Audit:
 
     @property
     def opens(self) -> bool:
-        """Whether what was audited may be passed on."""
+        """Whether the target may be passed on."""
         return opens(self.verdicts)
 
     def media(self) -> ReportMedia:
         """Pictures of the synthetic records that lie nearest to training records, beside these."""
-        found = []
-        for name, made in self.synthetic.items():
-            key = f"copies/{name}" if f"copies/{name}" in self.privacy else "copies"
-            figure = pairs_figure(name, self.privacy.get(key, {}), made.values, self.members.samples[name].values)
-            found += [figure] if figure is not None else []
-        return ReportMedia(found)
+        copies = self.privacy.of_type(CopiesResult).values()
+        figures = [
+            pairs_figure(name, entry, synthetic.values, self.members.samples[name].values)
+            for entry, (name, synthetic) in zip(copies, self.synthetic.items(), strict=True)
+        ]
+        return ReportMedia([figure for figure in figures if figure is not None])
 
 
 def audit(
-    what: str | Path,
+    target: str | Path,
     members: Paths,
     non_members: Paths,
     out: str | Path | None = None,
@@ -90,13 +84,13 @@ def audit(
     reading: Reading | None = None,
     members_split: str = "train",
     non_members_split: str = "test",
-) -> Audit:
-    """Attack a model, a run, or any synthetic set, and judge what came of it.
+) -> AuditResult:
+    """Attack a model, a run, or any synthetic set, and judge the results.
 
     A second call with the same ``out`` on the same data computes nothing again.
 
     Args:
-        what: a run, a model, a data set of this library, or a folder by label or CSV of any synthetic files.
+        target: a run, a model, a data set of this library, or a folder by label or CSV of any synthetic files.
         members: the real data that it was made from: a path, or one for each modality. Of data with splits
             ``members_split`` is used, see :func:`read_side`.
         non_members: real data of the same kind that no training has seen; of data with splits ``non_members_split``.
@@ -119,48 +113,45 @@ def audit(
         >>> result.opens  # 9 test images are too few for evidence
         False
     """
-    subject = Subject.at(what, modalities)
+    known = Target.at(target, modalities)
     reading = reading or Reading(seed=seed)
-    names = list(subject.settings)
     logger.info("Reading members and non-members")
-    paths = [
-        parse_paths(given, names, flag) for given, flag in ((members, "--members"), (non_members, "--non-members"))
-    ]
-    sides = read_sides(*paths, subject.settings, (members_split, non_members_split), reading)
+    given = (members, "--members"), (non_members, "--non-members")
+    paths = [parse_paths(path, list(known.settings), flag) for path, flag in given]
+    sides = read_sides(*paths, known.settings, (members_split, non_members_split), reading)
     folder = None if out is None else Path(out)
-    found = audit_subject(subject, *sides, folder, features, fast, leave_out_shared, seed, thresholds, reading)
-    return found
+    return audit_target(known, *sides, folder, features, fast, leave_out_shared, seed, thresholds, reading)
 
 
 def audit_run(
-    subject: Subject, data: PairedData, folder: Path, fast: bool = False, seed: int = 0
+    target: Target, data: PairedData, folder: Path, fast: bool = False, seed: int = 0
 ) -> tuple[dict[str, Any], ReportMedia]:
     """Audit of what a recipe made, as section ``privacy`` and pictures of a report; writes ``folder/privacy.json``.
 
     Members are the training samples, non-members the test samples of ``data`` without what both have in common. An
     audit that is impossible on these data is not an end of the run: the section then says why.
     """
-    sides = [side_of(data.splits[split]) for split in ("train", "test")]
+    members, non_members = (side_of(data.splits[split]) for split in ("train", "test"))
     try:
-        found = audit_subject(subject, *sides, folder, fast=fast, leave_out_shared=True, seed=seed)
+        result = audit_target(target, members, non_members, folder, fast=fast, leave_out_shared=True, seed=seed)
     except UserError as error:
         logger.warning("Not audited: %s", error)
-        return {"refused": str(error)}, ReportMedia()
+        return PrivacySection({}, refused=str(error)).to_json(), ReportMedia()
     card = folder.parent / "model" / "README.md"
     if card.is_file():
-        # What may be handed on: numbers, nothing of single records.
-        write_privacy(card.with_name(PRIVACY), subject, without_records(found.privacy), found.verdicts)
-        said = privacy_section(found.verdicts, datetime.now(UTC).isoformat(), None)
+        # Numbers may be passed on, nothing of single records.
+        _record(target, result.privacy, result.verdicts).write(card.with_name(PRIVACY), shared=True)
+        said = privacy_section(result.verdicts, datetime.now(UTC).isoformat(), None)
         card.write_text(with_section(card.read_text(encoding="utf-8"), said), encoding="utf-8")
-    for verdict in found.verdicts:
+    for verdict in result.verdicts:
         logger.info("%s", verdict.line)
-    return dict(found.privacy), found.media()
+    return result.privacy.to_json(), result.media()
 
 
-def audit_subject(
-    subject: Subject,
+def audit_target(
+    target: Target,
     members: Side,
-    others: Side,
+    non_members: Side,
     folder: Path | None = None,
     features: str = "pixels",
     fast: bool = False,
@@ -168,54 +159,46 @@ def audit_subject(
     seed: int = 0,
     thresholds: Thresholds | None = None,
     reading: Reading | None = None,
-) -> Audit:
+) -> AuditResult:
     """:func:`audit` of what is read already; writes ``privacy.json``."""
-    model = subject.model
-    made = synthetic_samples(subject, members, seed, reading)
+    drawn = synthetic_samples(target, members, seed, reading)
     # Blank records are left out here, so that the rows of pairs are those of what is shown.
-    synthetic, members = varied(Side(made), "synthetic samples").samples, varied(members, "members")
-    own = model.modalities if isinstance(model, CrossModalMAE) else {}
+    synthetic, members = varied(Side(drawn), "synthetic samples").samples, varied(members, "members")
+    model, critic, device = target.model, target.critic, best_device()
+    encoder = model.to(device).eval() if model is not None and model.kind == CrossModalMAE.kind else None
     modalities = {
-        name: own.get(name) or modality_of(name, how, members.samples[name]) for name, how in subject.settings.items()
+        name: modality_of(name, how, members.samples[name]) if encoder is None else encoder.modalities[name]
+        for name, how in target.settings.items()
     }
-    device = best_device()
-    encoder = model.to(device).eval() if isinstance(model, CrossModalMAE) else None
-    what = Audited(
+    evidence = Evidence(
         modalities,
         synthetic,
         members,
-        others,
+        non_members,
         {name: make_extractor(features, modality, device, encoder) for name, modality in modalities.items()},
-        threat_of(model),
+        "S" if model is None else model.threat,
         encoder,
-        None if subject.critic is None else subject.critic.to(device),
+        None if critic is None else critic.to(device),
         device=device,
-        mirrored=tuple(name for name, how in subject.settings.items() if isinstance(how, ImageSettings)),
+        mirrored=tuple(name for name, how in target.settings.items() if isinstance(how, ImageSettings)),
     )
     measured = Measured(None if folder is None else folder / "measured")
-    section = audit_section(what, FAST if fast else FULL, measured, seed, leave_out_shared)
-    if measured.found:
-        logger.info("%d results were there from an earlier audit of the same data.", measured.found)
+    section = audit_section(evidence, FAST if fast else FULL, measured, seed, leave_out_shared)
+    if measured.reused:
+        logger.info("%d results were there from an earlier audit of the same data.", measured.reused)
     verdicts = judge(section, thresholds)
     if folder is not None:
-        write_privacy(folder / PRIVACY, subject, section, verdicts)
-    return Audit(section, verdicts, synthetic, members, measured.found)
+        _record(target, section, verdicts).write(folder / PRIVACY)
+    return AuditResult(section, verdicts, synthetic, members, measured.reused)
 
 
-def write_privacy(path: Path, subject: Subject, section: Mapping[str, Any], verdicts: Sequence[Verdict]) -> None:
-    """Write ``privacy.json``: what was audited, by digests, what was found, and what it means."""
-    content = {
-        "audited": True,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "of": {
-            "modalities": list(subject.settings),
-            "model": None if subject.model is None else model_digest(subject.model),
-            "data_sets": {
-                name: dataset_digest(place) for name, place in subject.data_sets.items() if (place / DOCUMENT).is_file()
-            },
-        },
-        "privacy": section,
-        "verdicts": [asdict(verdict) for verdict in verdicts],
-    }
-    with new_file(path) as file:
-        file.write((json.dumps(content, indent=1) + "\n").encode())
+def _record(target: Target, section: PrivacySection, verdicts: Sequence[Verdict]) -> AuditRecord:
+    sets = {name: path for name, path in target.data_sets.items() if (path / DOCUMENT).is_file()}
+    return AuditRecord(
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        tuple(target.settings),
+        None if target.model is None else model_digest(target.model),
+        {name: dataset_digest(path) for name, path in sets.items()},
+        section,
+        verdicts,
+    )

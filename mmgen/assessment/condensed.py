@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.data.samples import Samples
 from mmgen.evaluation.fidelity.closeness import closeness
-from mmgen.evaluation.privacy.neighbours import nearest, nearest_entry
+from mmgen.evaluation.neighbours import nearest, nearest_entry
 from mmgen.evaluation.report import figures_condensation as figures
 from mmgen.evaluation.report.media import Figure, Sample
 from mmgen.evaluation.training_sets import random_subset

@@ -161,9 +161,9 @@ def evaluate(
         sections["data"][name] = what.counts()
         sections["utility"][name] = what.utility()
         sections["fidelity"][name] = what.fidelity()
-    if measured.found:
-        logger.info("%d results were there from an earlier evaluation of the same data.", measured.found)
-    return Evaluation(sections, held_out, made, settings, measured.found)
+    if measured.reused:
+        logger.info("%d results were there from an earlier evaluation of the same data.", measured.reused)
+    return Evaluation(sections, held_out, made, settings, measured.reused)
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ class _Compared:
         real, made, backbone = self._real(self.train), self._synthetic(), self.space.backbone
         accelerator = make_accelerator()
         if how.folds:
-            people = self.train.people.get(self.modality.name)
+            people = self.train.subjects.get(self.modality.name)
             return utility_by_folds(self.modality, real, made, people, how, accelerator, backbone)
         sets = four_sets(real, made, how, self.seed)
         return utility(self.modality, sets, self._real(self.test), how, accelerator, backbone)
@@ -254,7 +254,7 @@ class _Compared:
         extractor = self.space.extractor
 
         def run() -> dict[str, Any]:
-            people = self.test.people.get(self.modality.name)
+            people = self.test.subjects.get(self.modality.name)
             test = self._real(self.test)
             made = self._synthetic()
             return measure_fidelity(self.modality, test, made, extractor, self.settings, people, self.seed)
@@ -273,7 +273,7 @@ class _Compared:
     def _content(self) -> dict[str, Any]:
         name = self.modality.name
         sides = {
-            side: fingerprint(data.samples[name], data.people.get(name))
+            side: fingerprint(data.samples[name], data.subjects.get(name))
             for side, data in (("train", self.train), ("test", self.test))
         }
         return sides | {"synthetic": fingerprint(self.made), "seed": self.seed}

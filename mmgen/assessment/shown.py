@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.mel import mel_to_waveform
 from mmgen.data.samples import Samples, Sliceable
 from mmgen.data.settings import Settings
+from mmgen.evaluation.privacy.results import CopiesResult
 from mmgen.evaluation.report.figures import histograms
 from mmgen.evaluation.report.figures_privacy import pair_grid
 from mmgen.evaluation.report.media import Figure, Sample
@@ -80,28 +80,26 @@ def value_figure(name: str, real: Samples, synthetic: Samples) -> Figure:
     )
 
 
-def pairs_figure(name: str, copies: Mapping[str, Any], synthetic: Sliceable, training: Sliceable) -> Figure | None:
+def pairs_figure(name: str, copies: CopiesResult, synthetic: Sliceable, training: Sliceable) -> Figure | None:
     """The synthetic records of a modality that lie nearest to training records, each beside its nearest; None without
     any.
 
     Args:
-        copies: entry "copies" of section ``privacy``.
+        copies: those of the modality.
         synthetic, training: (N, C, H, W) that its rows count.
     """
-    pairs = copies.get("pairs", [])[:PAIRS]
+    pairs = copies.pairs[:PAIRS]
     if not pairs:
         return None
-    sides = [
-        [_shown(np.asarray(values[pair[side] : pair[side] + 1])[0]) for pair in pairs]
-        for side, values in (("synthetic", synthetic), ("training", training))
-    ]
+    copied = [_shown(np.asarray(synthetic[pair.synthetic : pair.synthetic + 1])[0]) for pair in pairs]
+    originals = [_shown(np.asarray(training[pair.training : pair.training + 1])[0]) for pair in pairs]
     words = {"exact": "exact copy", "near": "near copy", "nearest": "distance"}
     return Figure(
         f"Nearest pairs: {name}",
         "Synthetic records (dashed frame), the nearest first, each beside the training record that it is nearest to. "
         "A pair that looks the same is a copy.",
         f"Pairs of a synthetic and a training record of {name}, with their distance.",
-        pair_grid(*sides, [f"{words[pair['kind']]}, {pair['distance']:.3g}" for pair in pairs]),
+        pair_grid(copied, originals, [f"{words[pair.kind]}, {pair.distance:.3g}" for pair in pairs]),
         shows_real=True,
         section="privacy",
     )

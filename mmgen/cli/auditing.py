@@ -1,4 +1,4 @@
-"""``mmgen audit``: what a model or a synthetic set tells about the people it was learnt from."""
+"""``mmgen audit``: what a model or a synthetic set tells about its training data."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def audit(options: Audit) -> None:
 
     costs = Costs(best_device())
     with costs.phase("audit"):
-        found = auditing.audit(
+        result = auditing.audit(
             options.what,
             options.members,
             options.non_members,
@@ -68,6 +68,6 @@ def audit(options: Audit) -> None:
             non_members_split=options.non_members_split,
         )
     # What an earlier call measured has its cost recorded already.
-    cost = {} if found.reused else {"cost": costs}
-    page = add_to_report(options.out, {"privacy": found.privacy} | cost, found.media())
-    logger.info("%s\n\nReport    %s", verdict_lines(found.verdicts), page)
+    cost = {} if result.reused else {"cost": costs}
+    page = add_to_report(options.out, {"privacy": result.privacy.to_json()} | cost, result.media())
+    logger.info("%s\n\nReport    %s", verdict_lines(result.verdicts), page)

@@ -27,7 +27,7 @@ class Measured:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self.found = 0
+        self.reused = 0
         """How many results were there already."""
 
     def once(self, name: str, depends_on: Mapping[str, Any], measure: Callable[[], Any]) -> Any:
@@ -42,7 +42,7 @@ class Measured:
         path = self.folder / f"{name.replace('/', '_')}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
-            self.found += 1
+            self.reused += 1
             return result
         except (OSError, ValueError):
             pass
@@ -52,12 +52,12 @@ class Measured:
         return json.loads(text)  # what a later call gives: lists for tuples, text for keys
 
 
-def fingerprint(samples: Samples, people: np.ndarray | None = None) -> str:
+def fingerprint(samples: Samples, subjects: np.ndarray | None = None) -> str:
     """Digest of the values, labels and owners of samples, whatever their files are called."""
     digest = hashlib.sha256(f"{samples.values.shape} {samples.values.dtype} {samples.label_names}".encode())
     for start in range(0, len(samples), _CHUNK):
         digest.update(np.ascontiguousarray(samples.values[start : start + _CHUNK]).tobytes())
     digest.update(samples.labels.astype("<i8").tobytes())
-    if people is not None:
-        digest.update(np.unique(people, return_inverse=True)[1].astype("<i8").tobytes())
+    if subjects is not None:
+        digest.update(np.unique(subjects, return_inverse=True)[1].astype("<i8").tobytes())
     return digest.hexdigest()[:24]

@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import replace
 
-from mmgen.evaluation.privacy.gate import ATTACKS, Thresholds, Verdict, judge
-
-_NONE = "which is no evidence that nothing leaks"
+from mmgen.evaluation.privacy.attacks import KINDS
+from mmgen.evaluation.privacy.gate import NO_EVIDENCE, Thresholds, Verdict, judge
+from mmgen.evaluation.privacy.record import AuditRecord, PrivacySection
+from mmgen.evaluation.privacy.results import CopiesResult, MembershipResult, NoResult, PassThroughResult, Result
 
 
 def judged(
-    record: Mapping[str, Any], thresholds: Thresholds, with_model: bool, modalities: Iterable[str]
+    record: AuditRecord | None, thresholds: Thresholds, with_model: bool, modalities: Iterable[str]
 ) -> list[Verdict]:
     """Verdicts on all attacks that count for what is released, and red ones on evidence that is missing.
 
     Every modality must have been audited: counted copies, pass-through and an attack on membership with a result.
 
     Args:
-        record: ``privacy.json`` of the audit, {} if there was none.
+        record: of the audit; None if there was none.
         with_model: whether a generator is released, which needs attacks on it too.
         modalities: names of those that are released.
     """
-    privacy = _counting(record.get("privacy", {}), with_model)
+    privacy = PrivacySection({}) if record is None else _counting(record.privacy, with_model)
     verdicts = judge(privacy, thresholds)
-    if not record or verdicts[0].attack == "audit":
+    if record is None or verdicts[0].attack == "audit":
         return verdicts
     told = {verdict.attack for verdict in verdicts}
-    for key, entry in privacy.items():
-        if not isinstance(entry, Mapping) and key not in told:
-            verdicts.append(red(key, f"{key}: gave no result, {_NONE}"))
-    audited = record["of"].get("modalities")
-    audited = audited if isinstance(audited, list) else []
+    for key in privacy.of_type(NoResult):
+        if key not in told:
+            verdicts.append(red(key, f"{key}: gave no result, {NO_EVIDENCE}"))
     for name in modalities:
-        if name in audited:
-            verdicts += _missing(privacy, name, f"/{name}" if len(audited) > 1 else "")
+        if name in record.modalities:
+            verdicts += _missing(privacy, name, f"/{name}" if len(record.modalities) > 1 else "")
         else:
             verdicts.append(red(f"audit/{name}", f"{name}: this modality is not audited; audit it too"))
-    if with_model and not {_threat(entry) for entry in privacy.values()} & {"W", "G"}:
-        verdicts.append(red("attacks", f"generator: not attacked, {_NONE}"))
+    if with_model and not {_threat(result) for result in privacy.results.values()} & {"W", "G"}:
+        verdicts.append(red("attacks", f"generator: not attacked, {NO_EVIDENCE}"))
     return verdicts
 
 
@@ -48,38 +46,30 @@ def red(attack: str, line: str) -> Verdict:
     return Verdict(attack, "red", line, allowed=False)
 
 
-def _missing(privacy: Mapping[str, Any], name: str, suffix: str) -> list[Verdict]:
+def _missing(privacy: PrivacySection, name: str, suffix: str) -> list[Verdict]:
     """Red verdicts on evidence that there is not for one modality, whose entries end in ``suffix``."""
-    wanted = {"copies": "copies not counted", "pass_through": "pass-through not measured"}
-    found = [
-        red(f"{kind}/{name}", f"{name}: {words}, {_NONE}")
-        for kind, words in wanted.items()
-        if not _counts(privacy.get(kind + suffix))
-    ]
-    attacks = (privacy.get(kind + suffix) for kind in ATTACKS)
-    if not any(_threat(entry) and _is_finite(entry["auc"]) for entry in attacks if _counts(entry) and "auc" in entry):
-        found.append(red(f"attacks/{name}", f"{name}: membership not attacked, {_NONE}"))
-    return found
+    verdicts = []
+    if not isinstance(privacy.results.get(f"copies{suffix}"), CopiesResult):
+        verdicts.append(red(f"copies/{name}", f"{name}: copies not counted, {NO_EVIDENCE}"))
+    if not isinstance(privacy.results.get(f"pass_through{suffix}"), PassThroughResult):
+        verdicts.append(red(f"pass_through/{name}", f"{name}: pass-through not measured, {NO_EVIDENCE}"))
+    attacks = [privacy.results.get(key + suffix) for key, kind in KINDS.items() if kind.measures != "difference"]
+    if not any(_threat(attack) and attack.auc is not None for attack in attacks):
+        verdicts.append(red(f"attacks/{name}", f"{name}: membership not attacked, {NO_EVIDENCE}"))
+    return verdicts
 
 
-def _counting(privacy: Mapping[str, Any], with_model: bool) -> dict[str, Any]:
-    """The entries that count: for data alone without what needs the critic, and without what needs the generator if
+def _counting(privacy: PrivacySection, with_model: bool) -> PrivacySection:
+    """The results that count: for data alone without what needs the critic, and without what needs the generator if
     there is an attack that does not; otherwise the latter is the evidence there is."""
     if with_model:
-        return dict(privacy)
-    threats = {_threat(entry) for entry in privacy.values()}
+        return privacy
+    threats = {_threat(result) for result in privacy.results.values()}
     stronger = {"W", "G"} if "S" in threats else {"W"}
-    return {key: entry for key, entry in privacy.items() if _threat(entry) not in stronger}
+    kept = {key: result for key, result in privacy.results.items() if _threat(result) not in stronger}
+    return replace(privacy, results=kept)
 
 
-def _threat(entry: Any) -> str | None:
+def _threat(result: Result | None) -> str | None:
     """Threat model of an attack on membership; None of anything else."""
-    return entry.get("threat_model") if _counts(entry) else None
-
-
-def _counts(entry: Any) -> bool:
-    return isinstance(entry, Mapping) and entry.get("counts") is not False
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return result.threat_model if isinstance(result, MembershipResult) and result.counts else None

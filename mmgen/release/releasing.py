@@ -19,6 +19,7 @@ from mmgen.artifacts.models import load_model, model_digest
 from mmgen.data.writing.writer import sha256
 from mmgen.errors import UserError, first_few
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict, opens
+from mmgen.evaluation.privacy.record import AuditRecord
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.generative import GenerativeModel
@@ -96,7 +97,7 @@ def write_release(
     run, out = run.resolve(), Path(os.path.abspath(out))
     _refuse_occupied(out)
     found = _contents(run, what)
-    record = _read_audit(run / "audit" if audit is None else audit)
+    record = AuditRecord.read((run / "audit" if audit is None else audit) / _AUDIT)
     model = None if found.model is None else load_model(found.model)
     may_hold = _may_hold_real_data(model, found.data_sets)
     digests = _digests(model, found.data_sets)
@@ -109,7 +110,7 @@ def write_release(
     scrubber = Scrubber.of_this_machine()
     cleaned = [replace(verdict, line=scrubber.prose(verdict.line)) for verdict in verdicts]
     needed = None if opens(verdicts) else signed
-    section = privacy_section(cleaned, record.get("created"), needed)
+    section = privacy_section(cleaned, None if record is None else record.created, needed)
     # Who overrides an audit signs with the own name, which is no trace.
     about = scrubber.tree(shared_audit(record, cleaned, thresholds, digests)) | override_record(cleaned, needed)
     with _new_folder(out) as folder:
@@ -164,22 +165,6 @@ def _refuse_links(run: Path, path: Path) -> None:
         path = path.parent
 
 
-def _read_audit(folder: Path) -> dict[str, Any]:
-    """An audit, {} if there is none."""
-    path = folder / _AUDIT
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record.get("audited") is not True:
-            return {}
-        if not isinstance(record["privacy"], dict) or not isinstance(record["of"]["data_sets"], dict):
-            raise ValueError("sections 'privacy' and 'of' are missing")
-        return record
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} is no privacy audit ({error}); audit again.") from error
-
-
 def _digests(model: GenerativeModel | None, data_sets: Mapping[str, Path]) -> dict[str, Any]:
     return {
         "model": None if model is None else model_digest(model),
@@ -208,19 +193,19 @@ def _may_hold_real_data(model: GenerativeModel | None, data_sets: Mapping[str, P
     return [red(f"real data/{name}", f"{name}: {words}") for name, (_, copies) in made.items() if copies]
 
 
-def _compare(digests: Mapping[str, Any], record: Mapping[str, Any]) -> list[Verdict]:
+def _compare(digests: Mapping[str, Any], record: AuditRecord | None) -> list[Verdict]:
     """Red verdicts on what the audit did not look at; raises UserError for what has been changed since."""
-    if not record:
+    if record is None:
         return []
-    audited, missing = record["of"], []
-    if digests["model"] not in (None, audited.get("model")):
-        if audited.get("model"):
+    missing = []
+    if digests["model"] not in (None, record.model):
+        if record.model:
             raise UserError("The model was changed after the audit; audit it again.")
         missing.append("model")
     for name, digest in digests["data_sets"].items():
-        if digest not in audited["data_sets"].values():
+        if digest not in record.data_sets.values():
             # A data set that is given by itself is called otherwise in the release than in the audit.
-            if name in audited["data_sets"] or (name == "synthetic" and len(audited["data_sets"]) > 0):
+            if name in record.data_sets or (name == "synthetic" and len(record.data_sets) > 0):
                 raise UserError(f"The data set {name} was changed after the audit; audit it again.")
             missing.append(name)
     return [red(f"audit/{name}", f"{name}: not audited") for name in missing]

@@ -8,15 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict
-
-# What of an audit may be passed on: numbers. Pairs, for one, name rows of the training data.
-_ENTRY = (
-    "auc", "auc_ci", "tpr_at_1_fpr", "tpr_at_1_fpr_ci", "tpr_at_01_fpr", "accuracy", "chance", "threat_model",
-    "n_members", "n_non_members", "counts", "roc", "exact", "near", "of", "limit", "share_closer_to_training",
-    "share_closer_ci", "identifiability", "identifiability_of_others", "distance_to_training", "distance_to_others",
-    "share", "how", "patches", "compared", "features", "real_distance",
-)  # fmt: skip
-
+from mmgen.evaluation.privacy.record import AuditRecord
 
 # How the line of a card begins that says whether a generator lets real pixels through.
 PIXELS_LINE = "* real pixels"
@@ -78,14 +70,8 @@ def top_readme(model: bool, data_sets: Sequence[str], section: str) -> str:
 {listed}\n\n{section}"
 
 
-def without_records(privacy: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Section ``privacy`` of a report with nothing of single records in it, for what may be handed on."""
-    entries = {key: entry for key, entry in privacy.items() if isinstance(entry, Mapping)}
-    return {key: {name: entry[name] for name in _ENTRY if name in entry} for key, entry in entries.items()}
-
-
 def shared_audit(
-    record: Mapping[str, Any],
+    record: AuditRecord | None,
     verdicts: Sequence[Verdict],
     thresholds: Thresholds,
     digests: Mapping[str, Any],
@@ -93,14 +79,14 @@ def shared_audit(
     """``privacy.json`` of a release: the audit's numbers, what they were judged by, and nothing of single records.
 
     Args:
-        record: ``privacy.json`` of the audit, {} if there was none.
+        record: of the audit; None if there was none.
         digests: {"model", "data_sets"} of what is released.
     """
     return {
-        "audited": bool(record),
-        "created": record.get("created"),
+        "audited": record is not None,
+        "created": None if record is None else record.created,
         "of": dict(digests),
-        "privacy": without_records(record.get("privacy", {})),
+        "privacy": {} if record is None else record.privacy.shared(),
         "thresholds": asdict(thresholds),
         "verdicts": [asdict(verdict) for verdict in verdicts],
     }

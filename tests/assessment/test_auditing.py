@@ -23,8 +23,16 @@ from mmgen.artifacts.models import model_digest, save_model
 from mmgen.assessment import auditing
 from mmgen.data.phantoms import write_phantoms
 from mmgen.errors import UserError
-from mmgen.evaluation.privacy import audit as attacks
+from mmgen.evaluation.privacy.attacks import (
+    closest_features,
+    copies,
+    domias,
+    logan_black_box,
+    logan_white_box,
+    pass_through,
+)
 from mmgen.evaluation.privacy.gate import opens
+from mmgen.evaluation.privacy.results import MembershipResult
 from mmgen.models.attention_gan import Critic
 from mmgen.release.datasets import dataset_digest
 from mmgen.training.run import Checkpoints
@@ -75,8 +83,8 @@ def save_critic(phase: Path, seed: int) -> None:
     Checkpoints(phase / "checkpoints").save({"model": state}, 1)
 
 
-def threats(found: auditing.Audit) -> dict[str, str]:
-    return {key: entry["threat_model"] for key, entry in found.privacy.items() if key not in NOT_ATTACKS}
+def threats(found: auditing.AuditResult) -> dict[str, str]:
+    return {key: entry.threat_model for key, entry in found.privacy.results.items() if key not in NOT_ATTACKS}
 
 
 def written(out: Path) -> dict[str, Any]:
@@ -89,12 +97,12 @@ def written(out: Path) -> dict[str, Any]:
 def test_a_bare_folder_is_attacked_as_a_set(members: Path, others: Path, made: Path, tmp_path: Path) -> None:
     found = mmgen.audit(made, members, others, tmp_path, fast=True)
     assert threats(found) == dict.fromkeys(ON_DATA, "S")
-    assert {(entry["n_members"], entry["n_non_members"]) for key, entry in found.privacy.items() if "logan" in key} == {
-        (16, 16)
-    }
-    assert found.privacy["copies"]["of"] == 16 and found.privacy["copies"]["exact"] == 0
+    logan = [result for key, result in found.privacy.results.items() if "logan" in key]
+    assert {(result.n_members, result.n_non_members) for result in logan} == {(16, 16)}
+    assert found.privacy.results["copies"].of == 16 and found.privacy.results["copies"].exact == 0
     assert written(tmp_path)["of"] == {"modalities": ["image"], "model": None, "data_sets": {}}
-    assert written(tmp_path)["privacy"] == found.privacy and len(written(tmp_path)["verdicts"]) == len(found.verdicts)
+    assert written(tmp_path)["privacy"] == found.privacy.to_json()
+    assert len(written(tmp_path)["verdicts"]) == len(found.verdicts)
     assert found.opens == opens(found.verdicts)
     assert [figure.title for figure in found.media().figures] == ["Nearest pairs: image"]
 
@@ -104,8 +112,8 @@ def test_a_set_with_copies_of_its_members_is_caught(members: Path, others: Path,
     for label in LABELS:
         (leaking / label / "000.png").unlink()
     found = mmgen.audit(leaking, members, others, fast=True)
-    assert found.privacy["copies"]["exact"] == found.privacy["copies"]["of"] == 14
-    assert found.privacy["closest_record"]["auc"] > 0.9 and found.privacy["closest_record_features"]["auc"] > 0.9
+    assert found.privacy.results["copies"].exact == found.privacy.results["copies"].of == 14
+    assert all(found.privacy.results[key].auc > 0.9 for key in ("closest_record", "closest_record_features"))
     assert not found.opens
     red = {verdict.attack for verdict in found.verdicts if verdict.light == "red"}
     assert {"exact_copies", "closest_record", "share_closer_to_training"} <= red
@@ -114,7 +122,7 @@ def test_a_set_with_copies_of_its_members_is_caught(members: Path, others: Path,
 def test_a_data_set_is_audited_under_its_digest(run: Path, members: Path, others: Path, tmp_path: Path) -> None:
     folder = run / "synthetic" / "ipc3"
     found = mmgen.audit(folder, members, others, tmp_path, fast=True)
-    assert threats(found) == dict.fromkeys(ON_DATA, "S") and found.privacy["copies"]["of"] == 6
+    assert threats(found) == dict.fromkeys(ON_DATA, "S") and found.privacy.results["copies"].of == 6
     assert written(tmp_path)["of"] == {
         "modalities": ["image"],
         "model": None,
@@ -124,7 +132,7 @@ def test_a_data_set_is_audited_under_its_digest(run: Path, members: Path, others
 
 def test_a_generator_is_asked_for_samples(run: Path, members: Path, others: Path, tmp_path: Path) -> None:
     found, again = (mmgen.audit(run / "model", members, others, tmp_path, fast=True) for _ in range(2))
-    assert threats(found) == dict.fromkeys(ON_DATA, "G") and found.privacy["copies"]["of"] == DRAWN
+    assert threats(found) == dict.fromkeys(ON_DATA, "G") and found.privacy.results["copies"].of == DRAWN
     assert again.privacy == found.privacy
     assert written(tmp_path)["of"] == {
         "modalities": ["image"],
@@ -157,8 +165,8 @@ def test_the_critic_is_that_of_the_last_phase(
         asked.append(next(critic.parameters()).sum().item())
         return whole(critic, *sides)
 
-    whole = attacks.logan_white_box
-    monkeypatch.setattr(attacks, "logan_white_box", attack)
+    whole = logan_white_box.logan_white_box
+    monkeypatch.setattr(logan_white_box, "logan_white_box", attack)
     save_critic(copy / "phase1", seed=1)
     for number in range(3):
         if number == 1:
@@ -168,12 +176,12 @@ def test_the_critic_is_that_of_the_last_phase(
         mmgen.audit(copy, members, others, tmp_path / "out", fast=True)
     assert len(asked) == 3 and len(set(asked)) == 3
     shutil.rmtree(copy / "phase1")
-    assert "logan_white_box" not in mmgen.audit(copy, members, others, tmp_path / "out", fast=True).privacy
+    assert "logan_white_box" not in mmgen.audit(copy, members, others, tmp_path / "out", fast=True).privacy.results
 
 
 def test_a_folder_of_data_sets_is_all_of_them(run: Path, members: Path, others: Path, tmp_path: Path) -> None:
     found = mmgen.audit(run / "synthetic", members, others, tmp_path, fast=True)
-    assert found.privacy["copies"]["of"] == 10 and set(threats(found).values()) == {"S"}
+    assert found.privacy.results["copies"].of == 10 and set(threats(found).values()) == {"S"}
     assert set(written(tmp_path)["of"]["data_sets"]) == {"ipc2", "ipc3"}
 
 
@@ -186,12 +194,12 @@ def test_a_run_of_a_masked_autoencoder(tmp_path: Path) -> None:
     few = {"blind_baseline", "effort"}  # people, for a comparison without the model
     parts = {f"{attack}/{name}" for attack in (ON_DATA | NOT_ATTACKS) - few for name in ("image", "audio")}
     whole = {f"reconstruction/{name}" for name in ("image", "audio", "joint")}
-    assert {key for key in found.privacy if key.partition("/")[0] not in few} == parts | whole
-    expected = {key: "W" if "reconstruction" in key else "S" for key in found.privacy}
+    assert {key for key in found.privacy.results if key.partition("/")[0] not in few} == parts | whole
+    expected = {key: "W" if "reconstruction" in key else "S" for key in found.privacy.results}
     assert all(
-        entry.get("threat_model", expected[key]) in (expected[key], "none") for key, entry in found.privacy.items()
+        entry.threat_model in (expected[key], "none") for key, entry in found.privacy.of_type(MembershipResult).items()
     )
-    assert found.privacy["copies/image"]["of"] == DRAWN
+    assert found.privacy.results["copies/image"].of == DRAWN
     named = {"image": images, "audio": audio}
     assert mmgen.audit(run, named, named, tmp_path / "out", fast=True).privacy == found.privacy
 
@@ -204,10 +212,10 @@ def test_both_sides_may_come_from_one_table(members: Path, made: Path, tmp_path:
     table = write_csv(tmp_path / "data.csv", rows, ("path", "label", "split"))
     found = mmgen.audit(made, table, table, fast=True)
     train = {path for path, _, split in rows if split == "train"}
-    numbers = found.privacy["closest_record"]
-    assert numbers["n_non_members"] == 8 and numbers["n_members"] < len(train)  # some are the training's validation
+    numbers = found.privacy.results["closest_record"]
+    assert numbers.n_non_members == 8 and numbers.n_members < len(train)  # some are the training's validation
     swapped = mmgen.audit(made, table, table, fast=True, members_split="test", non_members_split="train")
-    assert swapped.privacy["closest_record"]["n_members"] == 8
+    assert swapped.privacy.results["closest_record"].n_members == 8
     with pytest.raises(UserError, match="have no 'odd' split"):
         mmgen.audit(made, table, table, fast=True, non_members_split="odd")
 
@@ -220,7 +228,7 @@ def test_equal_pictures_on_both_sides_are_counted(members: Path, others: Path, m
     with pytest.raises(UserError, match=r"^3 records of 'image' are among both .* --leave-out-shared\.$"):
         mmgen.audit(made, members, shared, fast=True)
     found = mmgen.audit(made, members, shared, fast=True, leave_out_shared=True)
-    assert found.privacy["closest_record"]["n_non_members"] == 16
+    assert found.privacy.results["closest_record"].n_non_members == 16
 
 
 def test_the_same_people_on_both_sides_are_counted(members: Path, others: Path, made: Path, tmp_path: Path) -> None:
@@ -232,7 +240,7 @@ def test_the_same_people_on_both_sides_are_counted(members: Path, others: Path, 
     with pytest.raises(UserError, match=r"^4 records of 2 people of 'image' are among both"):
         mmgen.audit(made, first, second, fast=True)
     found = mmgen.audit(made, first, second, fast=True, leave_out_shared=True)
-    assert found.privacy["closest_record"]["n_non_members"] == 12
+    assert found.privacy.results["closest_record"].n_non_members == 12
 
 
 def test_a_class_may_be_missing_on_any_side(members: Path, others: Path, made: Path, tmp_path: Path) -> None:
@@ -241,8 +249,8 @@ def test_a_class_may_be_missing_on_any_side(members: Path, others: Path, made: P
         shutil.copytree(side / LABELS[0], tmp_path / str(place) / LABELS[0])
         one = [tmp_path / str(place) if number == place else path for number, path in enumerate(sides)]
         found = mmgen.audit(one[2], one[0], one[1], fast=True)
-        counts = found.privacy["closest_record"]
-        assert (counts["n_members"], counts["n_non_members"], found.privacy["copies"]["of"]).count(8) == 1
+        counts = found.privacy.results["closest_record"]
+        assert (counts.n_members, counts.n_non_members, found.privacy.results["copies"].of).count(8) == 1
 
 
 # -- nothing twice
@@ -260,8 +268,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         return run
 
-    for name in ("closest_record", "domias_scores", "logan_black_box", "pass_through", "blind_scores"):
-        monkeypatch.setattr(attacks, name, counting(name, getattr(attacks, name)))
+    for module, name in (
+        (copies, "closest_record"),
+        (domias, "domias_scores"),
+        (logan_black_box, "logan_black_box"),
+        (pass_through, "pass_through"),
+        (closest_features, "nearest_both"),
+    ):
+        monkeypatch.setattr(module, name, counting(name, getattr(module, name)))
     return counted
 
 
@@ -272,12 +286,12 @@ def test_nothing_is_computed_twice(
     copy = shutil.copytree(members, tmp_path / "members")
     first = mmgen.audit(made, copy, others, tmp_path / "out", fast=True)
     done = calls.copy()
-    assert done["domias_scores"] == done["logan_black_box"] == 1 and done["closest_record"] == 2
+    assert done["domias_scores"] == done["logan_black_box"] == 1 and done["closest_record"] == 1
     for path in copy.rglob("*.png"):
         path.rename(path.with_name(f"renamed {path.name}"))  # what a file is called is no part of it
     again = mmgen.audit(made, copy, others, tmp_path / "out", fast=True)
     assert calls == done and again.privacy == first.privacy
-    assert "3 results were there from an earlier audit" in caplog.text
+    assert "6 results were there from an earlier audit" in caplog.text
     mmgen.audit(made, copy, others, fast=True)
     assert calls["logan_black_box"] == 2  # nothing is kept without a folder
 
@@ -306,7 +320,7 @@ def test_another_effort_or_seed_is_another_result(
     for options in ({"fast": True}, {"fast": True, "seed": 1}, {"fast": False}, {"fast": False, "seed": 1}):
         mmgen.audit(made, members, others, tmp_path, **options)
     assert calls["domias_scores"] == calls["logan_black_box"] == 2  # the same effort, whatever it is called
-    monkeypatch.setattr(auditing, "FULL", replace(SHORT, gan=replace(SHORT.gan, updates=5)))
+    monkeypatch.setattr(auditing, "FULL", replace(SHORT, updates=5))
     mmgen.audit(made, members, others, tmp_path)
     assert calls["domias_scores"] == 2 and calls["logan_black_box"] == 3
 

@@ -26,7 +26,7 @@ def test_a_second_call_measures_nothing(tmp_path: Path) -> None:
     first = Measured(tmp_path / "é ü").once("attack/image", {"seed": 0}, measure)
     again = Measured(tmp_path / "é ü")
     assert again.once("attack/image", {"seed": 0}, measure) == first == {"auc": [0.5, 0.25], "7": None}
-    assert len(calls) == 1 and again.found == 1
+    assert len(calls) == 1 and again.reused == 1
     for name, depends_on in (("attack/image", {"seed": 1}), ("attack/audio", {"seed": 0}), ("attack/image", {})):
         again.once(name, depends_on, measure)
     assert len(calls) == 4

@@ -11,18 +11,17 @@ import numpy as np
 from PIL import Image
 from tiny_medsynth import LABELS
 
-from mmgen.assessment import auditing, subject
-from mmgen.evaluation.privacy.audit import Effort
-from mmgen.evaluation.privacy.dcgan_attack import DCGANConfig
+from mmgen.assessment import auditing, target
+from mmgen.evaluation.privacy.attack import Effort
 
-SHORT = Effort(DCGANConfig(updates=4, width=4, side=16), draws=1, resamples=20)
+SHORT = Effort(updates=4, draws=1, resamples=20, gan={"width": 4, "side": 16})
 DRAWN = 20
 
 
 def use_short_attacks(patch: Any) -> None:
     """Make audits with ``fast`` shorter still, and their draws from generators few, by a pytest.MonkeyPatch."""
     patch.setattr(auditing, "FAST", SHORT)
-    patch.setattr(subject, "DRAWN", DRAWN)
+    patch.setattr(target, "DRAWN", DRAWN)
 
 
 def write_pictures(

@@ -12,8 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from mmgen.data.samples import Samples
-from mmgen.evaluation.privacy.audit import Effort
-from mmgen.evaluation.privacy.dcgan_attack import DCGANConfig
+from mmgen.evaluation.privacy.attack import Effort
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.modality import Modality
 from mmgen.training.batches import PairedBatches
@@ -27,7 +26,7 @@ BREATH = Modality("breath", (1, 6, 9), (3, 3), (-3.0,), (2.0,))  # 2 x 3 tokens
 MODALITIES = {modality.name: modality for modality in (IMAGE, AUDIO, BREATH)}
 LABELS = ("covid", "healthy")
 # Attacks that learn nothing, in a moment.
-QUICK_ATTACKS = Effort(DCGANConfig(side=8, updates=2, width=1), draws=1, resamples=50)
+QUICK_ATTACKS = Effort(updates=2, draws=1, resamples=50, gan={"side": 8, "width": 1})
 _PER_CLASS = {"image": (7, 5), "audio": (4, 9), "breath": (6, 3)}
 
 

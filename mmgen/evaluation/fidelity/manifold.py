@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from mmgen.errors import UserError
+from mmgen.evaluation.neighbours import Block, blocks
 
 NEIGHBOURS = 5
 
@@ -40,11 +39,12 @@ def manifold_measures(
     real_reach, synthetic_reach = _reach(real, k, chunk), _reach(synthetic, k, chunk)
     balls = np.zeros(len(synthetic), dtype=np.int64)
     recalled, covered = np.zeros(len(real), dtype=bool), np.zeros(len(real), dtype=bool)
-    for rows, columns, squares in _blocks(real, synthetic, chunk):
-        in_real = squares <= real_reach[rows, None]
-        balls[columns] += in_real.sum(axis=0)
-        covered[rows] |= in_real.any(axis=1)  # its nearest synthetic sample is in the ball where any is
-        recalled[rows] |= (squares <= synthetic_reach[columns]).any(axis=1)
+    for block in blocks(real, synthetic, chunk):
+        squares = _without_rounding(block)
+        in_real = squares <= real_reach[block.queries, None]
+        balls[block.references] += in_real.sum(axis=0)
+        covered[block.queries] |= in_real.any(axis=1)  # its nearest synthetic sample is in the ball where any is
+        recalled[block.queries] |= (squares <= synthetic_reach[block.references]).any(axis=1)
     return {
         "precision": float((balls > 0).mean()),
         "recall": float(recalled.mean()),
@@ -56,23 +56,15 @@ def manifold_measures(
 def _reach(x: np.ndarray, k: int, chunk: int) -> np.ndarray:
     """(N,) squared distance of every sample to the ``k``-th nearest other one."""
     nearest = np.full((len(x), k), np.inf)
-    for rows, columns, squares in _blocks(x, x, chunk):
-        if rows == columns:
-            np.fill_diagonal(squares, np.inf)
-        found = np.concatenate([nearest[rows], squares], axis=1)
-        nearest[rows] = np.partition(found, k - 1, axis=1)[:, :k]
+    for block in blocks(x, x, chunk):
+        _without_rounding(block)
+        both = np.concatenate([nearest[block.queries], block.squares_of_others], axis=1)
+        nearest[block.queries] = np.partition(both, k - 1, axis=1)[:, :k]
     return nearest.max(axis=1)
 
 
-def _blocks(a: np.ndarray, b: np.ndarray, chunk: int) -> Iterator[tuple[slice, slice, np.ndarray]]:
-    """Squared distances of ``a[rows]`` to ``b[columns]``, block by block: (rows, columns, (n, m))."""
-    norms_a, norms_b = (np.einsum("ij,ij->i", x, x) for x in (a, b))
-    for i in range(0, len(a), chunk):
-        rows = slice(i, i + chunk)
-        for j in range(0, len(b), chunk):
-            columns = slice(j, j + chunk)
-            sums = norms_a[rows, None] + norms_b[columns]
-            squares = sums - 2 * (a[rows] @ b[columns].T)
-            # Of copies only rounding is left, which must not decide whether they lie in a ball of no size.
-            squares[squares < 1e-13 * sums] = 0.0
-            yield rows, columns, squares
+def _without_rounding(block: Block) -> np.ndarray:
+    """Squared distances; of copies only rounding is left, which must not decide whether they lie in a ball of no
+    size."""
+    block.squares[block.squares < 1e-13 * block.lengths] = 0.0
+    return block.squares

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from mmgen.errors import UserError
-
-ThreatModel = Literal["W", "G", "S", "none"]
+from mmgen.evaluation.privacy.results import Curve, Interval, MembershipResult, ThreatModel
 
 # Resamples that are held at a time: 5,000 + 5,000 scores take some 15 MB.
 _CHUNK = 64
@@ -23,165 +21,126 @@ class Scores:
 
     Attributes:
         members: (N,) scores of training samples.
-        others: (M,) scores of real samples of the same distribution that were not trained on.
-        member_people: (N,) integers, the same for samples of one person; None: every sample is a person of its own.
-        other_people: (M,), the same for ``others``.
+        non_members: (M,) scores of real samples of the same distribution that were not trained on.
+        member_subjects: (N,) integers, the same for samples of one subject; None: every sample is a subject of its own.
+        non_member_subjects: (M,), the same for ``non_members``.
 
     Raises:
-        UserError: a side without scores, scores that are not finite, or another number of people than of scores.
+        UserError: a side without scores, scores that are not finite, or another number of subjects than of scores.
     """
 
     members: np.ndarray
-    others: np.ndarray
-    member_people: np.ndarray | None = None
-    other_people: np.ndarray | None = None
+    non_members: np.ndarray
+    member_subjects: np.ndarray | None = None
+    non_member_subjects: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for name, people_name in (("members", "member_people"), ("others", "other_people")):
-            values = np.asarray(getattr(self, name), dtype=np.float64)
+        for name, subjects_name in (("members", "member_subjects"), ("non_members", "non_member_subjects")):
+            values, said = np.asarray(getattr(self, name), dtype=np.float64), name.replace("_", "-")
             object.__setattr__(self, name, values)
-            people = getattr(self, people_name)
+            subjects = getattr(self, subjects_name)
             if values.ndim != 1 or not len(values):
-                raise UserError(f"An attack needs at least one score of {name}, got an array of shape {values.shape}.")
+                raise UserError(f"An attack needs at least one score of {said}, got an array of shape {values.shape}.")
             if wrong := int((~np.isfinite(values)).sum()):
-                raise UserError(f"{wrong} of {len(values)} scores of {name} are not finite; is the model's output NaN?")
-            if people is not None and np.shape(people) != values.shape:
+                raise UserError(f"{wrong} of {len(values)} scores of {said} are not finite; is the model's output NaN?")
+            if subjects is not None and np.shape(subjects) != values.shape:
                 raise UserError(
-                    f"There are {len(values)} scores of {name} but {np.shape(people)} entries of their people."
+                    f"There are {len(values)} scores of {said} but {np.shape(subjects)} entries of their subjects."
                 )
 
 
-def membership_entry(
+def membership_result(
     scores: Scores, threat_model: ThreatModel, seed: int = 0, counts: bool = True, resamples: int = 1000
-) -> dict[str, Any]:
-    """Report entry of one attack.
-
-    * ``auc``: chance that a member scores higher than another sample, ties count half: 0.5 is no leak, 1 a full one.
-      Below 0.5 nothing leaks to this attack.
-    * ``tpr_at_1_fpr``, ``tpr_at_01_fpr``: share of members that are found by the lowest threshold which at most 1 %
-      (0.1 %) of the others reach. Equal scores are on the same side, so an attack that says the same of all finds none.
-      With fewer than 100 (1000) others it is the share of members above all of them.
-    * ``auc_ci``, ``tpr_at_1_fpr_ci``: 95 % percentile intervals of the bootstrap. People are drawn with all their
-      samples, members and others separately. Where the two sides do not overlap at all, the interval is a point.
-    * ``accuracy``: share of members among the n top-scored, n their number (Hayes et al. 2019, LOGAN); ties are broken
-      at random by ``seed``. ``chance`` is what guessing gives.
-    * ``roc``: ``fpr`` and ``tpr`` from (0, 0) to (1, 1), at most 200 points, dense at small rates for a logarithmic
-      axis.
+) -> MembershipResult:
+    """The result of an attack that gave these scores.
 
     Args:
-        threat_model: what the attacker holds: "W" generator and critic, "G" queries, "S" the synthetic set alone.
+        threat_model: what the attacker holds.
+        seed: of the bootstrap and of ties.
         counts: False marks a protocol that measures something other than membership.
         resamples: of the bootstrap; 1000 of 5,000 + 5,000 scores take half a second.
     """
-    table = _Table.of(scores)
-    whole = table.counts(np.ones((1, len(scores.members))), np.ones((1, len(scores.others))))
-    draws = (table.counts(*weights) for weights in _resampled(scores, resamples, seed))
-    auc, tpr = np.concatenate([(drawn.auc, drawn.tpr_at(0.01)) for drawn in draws], axis=1)
-    fpr_curve, tpr_curve = _thinned(*(rates[0] for rates in whole.rates), len(scores.others))
-    total = len(scores.members) + len(scores.others)
-    return {
-        "auc": float(whole.auc[0]),
-        "auc_ci": _interval(auc),
-        "tpr_at_1_fpr": float(whole.tpr_at(0.01)[0]),
-        "tpr_at_1_fpr_ci": _interval(tpr),
-        "tpr_at_01_fpr": float(whole.tpr_at(0.001)[0]),
-        "accuracy": _top_share(scores, seed),
-        "chance": len(scores.members) / total,
-        "threat_model": threat_model,
-        "n_members": len(scores.members),
-        "n_non_members": len(scores.others),
-        "counts": counts,
-        "roc": {"fpr": fpr_curve.tolist(), "tpr": tpr_curve.tolist()},
-    }
+    members, non_members = scores.members, scores.non_members
+    different, places = np.unique(-np.concatenate([members, non_members]), return_inverse=True)
+    sides = places[len(members) :], places[: len(members)]
+
+    def curve(weights: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:
+        return [_reaching(*side, len(different)) for side in zip(sides, weights, strict=True)]
+
+    whole = curve((np.ones((1, len(non_members))), np.ones((1, len(members)))))
+    draws = (curve(weights) for weights in _resampled(scores, resamples, seed))
+    auc, tpr = np.concatenate([(_area(*drawn), _recall(*drawn, 0.01)) for drawn in draws], axis=1)
+    fpr_curve, tpr_curve = _thinned(*(counts[0] / counts[0, -1] for counts in whole), len(non_members))
+    return MembershipResult(
+        auc=float(_area(*whole)[0]),
+        auc_ci=_interval(auc),
+        tpr_at_1_fpr=float(_recall(*whole, 0.01)[0]),
+        tpr_at_1_fpr_ci=_interval(tpr),
+        tpr_at_01_fpr=float(_recall(*whole, 0.001)[0]),
+        accuracy=_top_share(scores, seed),
+        chance=len(members) / (len(members) + len(non_members)),
+        threat_model=threat_model,
+        n_members=len(members),
+        n_non_members=len(non_members),
+        counts=counts,
+        roc=Curve(tuple(fpr_curve.tolist()), tuple(tpr_curve.tolist())),
+    )
 
 
-class _Counts(NamedTuple):
-    """Others and members (R, T + 1) that reach each threshold, from above all scores down to the least, of R
-    weightings. Counts are whole, so that sums of them are exact."""
+def _reaching(places: np.ndarray, weights: np.ndarray, different: int) -> np.ndarray:
+    """(R, T + 1) samples of a side that reach each threshold, from above all T different scores down to the least.
 
-    others: np.ndarray
-    members: np.ndarray
-
-    @property
-    def auc(self) -> np.ndarray:
-        """(R,) by trapezoids: a tie is a slanted piece of the curve, hence counts half."""
-        twice = (np.diff(self.others, axis=1) * (self.members[:, 1:] + self.members[:, :-1])).sum(1)
-        return twice / (2 * self.others[:, -1] * self.members[:, -1])
-
-    @property
-    def rates(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rates of false and of true positives, (R, T + 1) each."""
-        return self.others / self.others[:, -1:], self.members / self.members[:, -1:]
-
-    def tpr_at(self, limit: float) -> np.ndarray:
-        """(R,) rate of true positives at the lowest threshold whose rate of false ones is at most ``limit``."""
-        false, true = self.rates
-        # Shares that should equal the limit may be a rounding error above it.
-        last = (false <= limit + 1e-12).sum(1) - 1
-        return np.take_along_axis(true, last[:, None], 1)[:, 0]
+    ``places`` (N,) are those of its scores, ``weights`` (R, N) of R draws. Counts are whole, so that sums are exact.
+    """
+    rows = np.arange(len(weights))[:, None] * different
+    sums = np.bincount((rows + places).ravel(), weights.ravel(), len(weights) * different)
+    return np.pad(sums.reshape(len(weights), different).cumsum(1), ((0, 0), (1, 0)))
 
 
-class _Table(NamedTuple):
-    """Scores sorted once for all weightings: places (N,), (M,) of each side's scores among the T different ones,
-    highest first."""
+def _area(false: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """(R,) by trapezoids: a tie is a slanted piece of the curve, hence counts half."""
+    return (np.diff(false, axis=1) * (true[:, 1:] + true[:, :-1])).sum(1) / (2 * false[:, -1] * true[:, -1])
 
-    members: np.ndarray
-    others: np.ndarray
-    different: int
 
-    @classmethod
-    def of(cls, scores: Scores) -> _Table:
-        different, places = np.unique(-np.concatenate([scores.members, scores.others]), return_inverse=True)
-        return cls(places[: len(scores.members)], places[len(scores.members) :], len(different))
-
-    def counts(self, member_weights: np.ndarray, other_weights: np.ndarray) -> _Counts:
-        """Counts under weights (R, N) and (R, M)."""
-        return _Counts(self._cumulative(self.others, other_weights), self._cumulative(self.members, member_weights))
-
-    def _cumulative(self, places: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        rows = np.arange(len(weights))[:, None] * self.different
-        sums = np.bincount((rows + places).ravel(), weights.ravel(), len(weights) * self.different)
-        return np.pad(sums.reshape(len(weights), self.different).cumsum(1), ((0, 0), (1, 0)))
+def _recall(false: np.ndarray, true: np.ndarray, limit: float) -> np.ndarray:
+    """(R,) rate of true positives at the lowest threshold whose rate of false ones is at most ``limit``."""
+    # Shares that should equal the limit may be a rounding error above it.
+    last = (false / false[:, -1:] <= limit + 1e-12).sum(1) - 1
+    return np.take_along_axis(true / true[:, -1:], last[:, None], 1)[:, 0]
 
 
 def _resampled(scores: Scores, resamples: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """How often each sample is drawn, (R, N) and (R, M), some resamples at a time."""
+    """How often each non-member and each member is drawn, (R, M) and (R, N), some resamples at a time: as often as its
+    subject, of which as many are drawn as there are, with replacement."""
     rng = np.random.default_rng(seed)
-    sides = [_codes(scores.members, scores.member_people), _codes(scores.others, scores.other_people)]
+    sides = [(scores.members, scores.member_subjects), (scores.non_members, scores.non_member_subjects)]
     for start in range(0, resamples, _CHUNK):
-        number = min(_CHUNK, resamples - start)
-        yield tuple(_drawn(rng, number, people)[:, people] for people in sides)
+        number, weights = min(_CHUNK, resamples - start), []
+        for values, subjects in sides:
+            codes = np.arange(len(values)) if subjects is None else np.unique(subjects, return_inverse=True)[1]
+            count = int(codes.max()) + 1
+            drawn = rng.integers(count, size=(number, count)) + np.arange(number)[:, None] * count
+            weights.append(np.bincount(drawn.ravel(), minlength=number * count).reshape(number, count)[:, codes])
+        yield weights[1], weights[0]
 
 
-def _codes(values: np.ndarray, people: np.ndarray | None) -> np.ndarray:
-    """(N,) number of each sample's person, 0 to the number of people - 1."""
-    return np.arange(len(values)) if people is None else np.unique(people, return_inverse=True)[1]
-
-
-def _drawn(rng: np.random.Generator, resamples: int, people: np.ndarray) -> np.ndarray:
-    """(R, P): how often each of P people is drawn when P are, with replacement."""
-    count = int(people.max()) + 1
-    drawn = rng.integers(count, size=(resamples, count)) + np.arange(resamples)[:, None] * count
-    return np.bincount(drawn.ravel(), minlength=resamples * count).reshape(resamples, count)
-
-
-def _interval(values: np.ndarray) -> list[float]:
-    return np.percentile(values, [2.5, 97.5]).tolist()
+def _interval(values: np.ndarray) -> Interval:
+    return tuple(np.percentile(values, [2.5, 97.5]).tolist())
 
 
 def _top_share(scores: Scores, seed: int) -> float:
-    values = np.concatenate([scores.members, scores.others])
+    values = np.concatenate([scores.members, scores.non_members])
     n = len(scores.members)
-    chance = np.random.default_rng(seed).permutation(len(values))
-    top = np.lexsort((chance, -values))[:n]
+    ties = np.random.default_rng(seed).permutation(len(values))
+    top = np.lexsort((ties, -values))[:n]
     return float((top < n).mean())
 
 
-def _thinned(fpr: np.ndarray, tpr: np.ndarray, others: int) -> tuple[np.ndarray, np.ndarray]:
+def _thinned(fpr: np.ndarray, tpr: np.ndarray, non_members: int) -> tuple[np.ndarray, np.ndarray]:
     """The ends, and for each false positive rate of a logarithmic and a linear grid the highest point within it."""
     if len(fpr) <= _ROC_POINTS:
         return fpr, tpr
-    grid = np.concatenate([[0.0], np.geomspace(1 / others, 1.0, 98), np.linspace(0.0, 1.0, 100)])
+    grid = np.concatenate([[0.0], np.geomspace(1 / non_members, 1.0, 98), np.linspace(0.0, 1.0, 100)])
     kept = np.searchsorted(fpr, grid + 1e-12, side="right") - 1
     kept = np.unique(np.concatenate([[0, len(fpr) - 1], kept]))
     return fpr[kept], tpr[kept]

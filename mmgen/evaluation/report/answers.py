@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mmgen.evaluation.privacy.gate import Verdict, attack_name, judge, worst
+from mmgen.evaluation.privacy.attacks import attack_name
+from mmgen.evaluation.privacy.gate import Verdict, judge, worst
+from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.report.fidelity import closeness, fidelity_sentences, measures_of
 from mmgen.evaluation.report.privacy import sentence
 from mmgen.evaluation.report.text import as_dict, is_number, mean, name_of
@@ -67,7 +69,7 @@ def faithful(report: dict) -> Answer:
 
 def leaks(report: dict) -> Answer:
     """Does it tell about the people in the training data? What the gate says, worst first."""
-    verdicts = judge(report["privacy"])
+    verdicts = judge(PrivacySection.from_json(report["privacy"]))
     starts = {"red": "Leaks were found by", "amber": "Too little is known after", "green": "Nothing was found by"}
     reasons: list[Reason] = []
     for light, most in MOST_SAID.items():

@@ -13,14 +13,15 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from mmgen.evaluation.privacy.gate import attack_name
+from mmgen.evaluation.privacy.attacks import LOGAN, attack_name
+from mmgen.evaluation.privacy.record import PrivacySection
+from mmgen.evaluation.privacy.results import MembershipResult
 from mmgen.evaluation.report.figures import (
     INK,
     REAL,
     STYLE,
     SYNTHETIC,
     colour_range,
-    finite,
     picture,
     plain,
     png_bytes,
@@ -37,13 +38,13 @@ HATCHES = ("", "//", "..", "xx")
 LEAST_RATE = 1e-3
 
 
-def roc_figure(privacy: Mapping[str, Any]) -> bytes:
+def roc_figure(privacy: PrivacySection) -> bytes:
     """ROC curves of all attacks, a row of two panels per modality: on linear and on logarithmic axes.
 
     Attacks that measure realism are thin and dotted. The diagonal is guessing.
 
     Args:
-        privacy: section "privacy"; of its entries those with ``"roc": {"fpr": [...], "tpr": [...]}`` are drawn.
+        privacy: the audit; of its results those with a curve are drawn.
 
     Raises:
         ValueError: there is no curve.
@@ -54,9 +55,9 @@ def roc_figure(privacy: Mapping[str, Any]) -> bytes:
     with matplotlib.rc_context(STYLE):
         figure = Drawing(figsize=(10.4, 3.7 * len(curves)), layout="constrained")
         grid = figure.subplots(len(curves), 2, squeeze=False)
-        for row, (modality, entries) in zip(grid, curves.items(), strict=True):
+        for row, (modality, results) in zip(grid, curves.items(), strict=True):
             for axes, scale in zip(row, ("linear", "log"), strict=True):
-                _draw_curves(axes, entries, scale)
+                _draw_curves(axes, results, scale)
             title = f"{name_of(modality)}: " if modality else ""
             row[0].set_title(plain(f"{title}linear axes"), loc="left")
             row[1].set_title(plain(f"{title}logarithmic axes, few false alarms"), loc="left")
@@ -64,28 +65,28 @@ def roc_figure(privacy: Mapping[str, Any]) -> bytes:
         return png_bytes(figure)
 
 
-def logan_bars(privacy_by_method: Mapping[str, Mapping[str, Any]]) -> bytes:
+def logan_bars(results_by_method: Mapping[str, Mapping[str, MembershipResult]]) -> bytes:
     """Accuracy of the LOGAN attacks, a bar per method, each with a line where guessing would be.
 
     Args:
-        privacy_by_method: readable name of a method -> its section "privacy".
+        results_by_method: readable name of a method -> results of its audit.
 
     Raises:
-        ValueError: no section has a LOGAN attack with an accuracy.
+        ValueError: no audit has a LOGAN attack with an accuracy.
     """
-    found = {method: _logan(privacy) for method, privacy in privacy_by_method.items()}
-    names = list(dict.fromkeys(key for entries in found.values() for key in entries))
+    drawn = {method: _logan(results) for method, results in results_by_method.items()}
+    names = list(dict.fromkeys(key for results in drawn.values() for key in results))
     if not names:
         raise ValueError("There is no LOGAN attack to draw.")
-    width = 0.8 / len(found)
+    width = 0.8 / len(drawn)
     with matplotlib.rc_context(STYLE):
         figure = Drawing(figsize=(min(max(1.7 * len(names) + 2.0, 5.6), 11.0), 3.6), layout="constrained")
         axes = figure.subplots()
-        for number, (method, entries) in enumerate(found.items()):
+        for number, (method, results) in enumerate(drawn.items()):
             for place, key in enumerate(names):
-                if key in entries:
-                    label = plain(method) if key == next(iter(entries)) else None
-                    _draw_bar(axes, place + (number - (len(found) - 1) / 2) * width, width, entries[key], number, label)
+                if key in results:
+                    label = plain(method) if key == next(iter(results)) else None
+                    _draw_bar(axes, place + (number - (len(drawn) - 1) / 2) * width, width, results[key], number, label)
         guess = Line2D([], [], color=INK, linestyle="--", linewidth=1.6, label="guessing")
         titles = [plain(textwrap.fill(attack_name(key), 17)) for key in names]
         axes.set(xticks=range(len(names)), xticklabels=titles, ylim=(0, 1.08), ylabel="accuracy")
@@ -136,10 +137,10 @@ def pair_grid(
 
 def privacy_figures(report: Mapping[str, Any]) -> list[Figure]:
     """Figures of section "privacy" that need ``report.json`` alone: ROC curves and LOGAN bars."""
-    privacy = as_dict(report.get("privacy"))
+    privacy = PrivacySection.from_json(as_dict(report.get("privacy")))
     figures = []
     if curves := _curves(privacy):
-        names = [attack_name(key) for entries in curves.values() for key in entries]
+        names = [attack_name(key) for results in curves.values() for key in results]
         figures.append(
             Figure(
                 "ROC curves of the attacks",
@@ -151,65 +152,62 @@ def privacy_figures(report: Mapping[str, Any]) -> list[Figure]:
                 section="privacy",
             )
         )
-    if accuracies := _logan(privacy):
+    if accuracies := _logan(attacks(privacy)):
         method = as_dict(report.get("condensation")).get("method")
         method = name_of(str(method)) if method else str(report.get("run") or "this run")
-        said = "; ".join(f"{attack_name(key)} {entry['accuracy']:.2f}" for key, entry in accuracies.items())
+        said = "; ".join(f"{attack_name(key)} {result.accuracy:.2f}" for key, result in accuracies.items())
         figures.append(
             Figure(
                 "Accuracy of the LOGAN attacks",
                 "Share of members among the records with the highest scores, beside what guessing gives.",
                 f"Bars of accuracy: {said}.",
-                logan_bars({method: privacy}),
+                logan_bars({method: accuracies}),
                 section="privacy",
             )
         )
     return figures
 
 
-def _curves(privacy: Mapping[str, Any]) -> dict[str, dict[str, dict]]:
-    """Modality -> attack -> entry, of those with a curve."""
-    curves: dict[str, dict[str, dict]] = {}
-    for key, entry in attacks(dict(privacy)).items():
-        roc = as_dict(entry.get("roc"))
-        fpr, tpr = roc.get("fpr") or [], roc.get("tpr") or []
-        if len(fpr) == len(tpr) > 1 and all(map(finite, [*fpr, *tpr])):
-            curves.setdefault(key.partition("/")[2], {})[key] = entry
+def _curves(privacy: PrivacySection) -> dict[str, dict[str, MembershipResult]]:
+    """Modality -> attack -> result, of those with a curve."""
+    curves: dict[str, dict[str, MembershipResult]] = {}
+    for key, result in attacks(privacy).items():
+        if result.roc is not None:
+            curves.setdefault(key.partition("/")[2], {})[key] = result
     return curves
 
 
-def _draw_curves(axes: Axes, entries: Mapping[str, dict], scale: str) -> None:
+def _draw_curves(axes: Axes, results: Mapping[str, MembershipResult], scale: str) -> None:
     least = LEAST_RATE if scale == "log" else 0.0
     guess = np.geomspace(LEAST_RATE, 1.0, 50)
     axes.plot(guess, guess, color=INK, linewidth=1.0, label="guessing (0.50)")
-    for place, (key, entry) in enumerate(entries.items()):
-        realism = entry.get("counts") is False
-        style = {"linestyle": ":", "linewidth": 1.2} if realism else {"linestyle": DASHES[place // 2 % 3]}
+    for place, (key, result) in enumerate(results.items()):
+        dash = {"linestyle": DASHES[place // 2 % 3]}
+        style = dash if result.counts else {"linestyle": ":", "linewidth": 1.2}
         name = attack_name(key.partition("/")[0]).replace(", as in the paper", ", realism")
-        label = f"{name} ({entry['auc']:.2f})" if finite(entry.get("auc")) else name
-        fpr, tpr = (np.maximum(np.asarray(entry["roc"][rate], float), least) for rate in ("fpr", "tpr"))
+        label = name if result.auc is None else f"{name} ({result.auc:.2f})"
+        fpr, tpr = (np.maximum(np.asarray(rates, float), least) for rates in (result.roc.fpr, result.roc.tpr))
         axes.plot(fpr, tpr, color=COLOURS[place % len(COLOURS)], label=plain(label), **style)
     axes.set(xscale=scale, yscale=scale, xlim=(least, 1.0), ylim=(least, 1.02))
     axes.set(xlabel="false alarms (FPR)", ylabel="members found (TPR)")
 
 
-def _logan(privacy: Mapping[str, Any]) -> dict[str, dict]:
-    return {
-        key: entry
-        for key, entry in attacks(dict(privacy)).items()
-        if key.startswith("logan") and finite(entry.get("accuracy"))
-    }
+def _logan(results: Mapping[str, MembershipResult]) -> dict[str, MembershipResult]:
+    """LOGAN attacks with an accuracy, those that measure membership first."""
+    logan = {key: result for key, result in results.items() if key.partition("/")[0] in LOGAN}
+    drawn = [(key, result) for key, result in logan.items() if result.accuracy is not None]
+    return dict(sorted(drawn, key=lambda item: not item[1].counts))
 
 
-def _draw_bar(axes: Axes, place: float, width: float, entry: dict, number: int, label: str | None) -> None:
+def _draw_bar(axes: Axes, place: float, width: float, result: MembershipResult, number: int, label: str | None) -> None:
     colour, hatch = COLOURS[(number + 1) % len(COLOURS)], HATCHES[number % len(HATCHES)]
-    accuracy = entry["accuracy"]
+    accuracy, guess = result.accuracy, result.chance
     axes.bar(place, accuracy, 0.9 * width, color=colour, hatch=hatch, edgecolor="white", label=label)
-    above = max(accuracy, entry["chance"]) if finite(entry.get("chance")) else accuracy
+    above = accuracy if guess is None else max(accuracy, guess)
     axes.text(place, above + 0.015, f"{accuracy:.2f}", ha="center", fontsize=8.5)
-    if finite(entry.get("chance")):
+    if guess is not None:
         ends = (place - width / 2, place + width / 2)
-        axes.plot(ends, [entry["chance"]] * 2, color=INK, linestyle="--", linewidth=1.6)
+        axes.plot(ends, [guess] * 2, color=INK, linestyle="--", linewidth=1.6)
 
 
 def _draw_record(axes: Axes, image: Image.Image, colour: str, line: str) -> None:

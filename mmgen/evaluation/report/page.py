@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.report import view
 from mmgen.evaluation.report.answers import answers
 from mmgen.evaluation.report.cards import data_uri
@@ -43,6 +44,7 @@ def page(report: dict[str, Any], figures: Sequence[Figure], cards: Sequence[Card
         lstrip_blocks=True,
     )
     shows_real = any(card.source == "real" for card in cards) or any(figure.shows_real for figure in figures)
+    privacy = PrivacySection.from_json(report["privacy"])
     return environment.get_template("page.html.j2").render(
         run=report["run"],
         created=report["created"],
@@ -55,8 +57,8 @@ def page(report: dict[str, Any], figures: Sequence[Figure], cards: Sequence[Card
         utility=utility_tables(report["utility"], report["data"]),
         labels=label_tables(report["utility"], report["data"]),
         fidelity=fidelity_tables(report["fidelity"], report["data"]),
-        privacy=privacy_tables(report["privacy"]),
-        findings=findings(report["privacy"]),
+        privacy=privacy_tables(privacy),
+        findings=findings(privacy),
         cost=view.cost_tables(report["cost"]),
         figures={
             section: [_shown(figure) for figure in figures if figure.section == section]

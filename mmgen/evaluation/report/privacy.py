@@ -1,18 +1,17 @@
-"""What the report page says about privacy: attacks, copies and pass-through, each with the gate's verdict."""
+"""The part of the report page about privacy: attacks, copies and pass-through, each with the gate's verdict."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from mmgen.evaluation.privacy.gate import ATTACKS, Verdict, attack_name, judge, noun
+from mmgen.evaluation.privacy.attacks import attack_name, noun
+from mmgen.evaluation.privacy.gate import Verdict, judge
+from mmgen.evaluation.privacy.record import PrivacySection
+from mmgen.evaluation.privacy.results import CopiesResult, Interval, MembershipResult, PassThroughResult
 from mmgen.evaluation.report.text import (
     NOTHING,
     Column,
     Mark,
     Table,
-    as_dict,
     interval,
-    is_number,
     number,
     percent,
     score,
@@ -40,27 +39,21 @@ REALISM_NOTE = (
 )
 
 
-def privacy_tables(privacy: dict) -> list[Table]:
+def privacy_tables(privacy: PrivacySection) -> list[Table]:
     """Attacks on membership, those that only measure realism below; then copies and pass-through by modality."""
     verdicts = {verdict.attack: verdict for verdict in judge(privacy)}
     return _attack_tables(privacy, verdicts) + _copy_tables(privacy, verdicts)
 
 
-def findings(privacy: dict) -> list[tuple[Mark, str]]:
-    """What the gate says of every check, in its words."""
-    return [(_mark(verdict), sentence(verdict.line)) for verdict in judge(privacy)] if privacy else []
+def findings(privacy: PrivacySection) -> list[tuple[Mark, str]]:
+    """What the gate says of every check, in its words; nothing where nothing was audited."""
+    audited = privacy.results or privacy.refused is not None
+    return [(_mark(verdict), sentence(verdict.line)) for verdict in judge(privacy)] if audited else []
 
 
-def attacks(privacy: dict) -> dict[str, dict]:
-    """The entries of attacks, those that measure membership first."""
-    known = {
-        key: entry
-        for key, entry in privacy.items()
-        if isinstance(entry, dict)
-        and ("auc" in entry or key.partition("/")[0] in ATTACKS)
-        and key.partition("/")[0] not in ("copies", "pass_through")
-    }
-    return dict(sorted(known.items(), key=lambda item: item[1].get("counts") is False))
+def attacks(privacy: PrivacySection) -> dict[str, MembershipResult]:
+    """The results of attacks, those that measure membership first."""
+    return dict(sorted(privacy.of_type(MembershipResult).items(), key=lambda item: not item[1].counts))
 
 
 def sentence(line: str) -> str:
@@ -68,97 +61,88 @@ def sentence(line: str) -> str:
     return f"{line[:1].upper()}{line[1:]}."
 
 
-def _attack_tables(privacy: dict, verdicts: dict[str, Verdict]) -> list[Table]:
-    entries = attacks(privacy)
-    if not entries:
+def _attack_tables(privacy: PrivacySection, verdicts: dict[str, Verdict]) -> list[Table]:
+    results = attacks(privacy)
+    if not results:
         return []
-    rows = [[_title(attack_name(key)), _mark(verdicts.get(key)), *_cells(entry)] for key, entry in entries.items()]
-    realism = [entry.get("counts") is False for entry in entries.values()]
+    rows = [[_title(attack_name(key)), _mark(verdicts.get(key)), *_cells(result)] for key, result in results.items()]
+    realism = [not result.counts for result in results.values()]
     groups = {}
     if any(realism):
         groups = {realism.index(True): "For comparison: does not measure membership"}
         groups |= {} if realism[0] else {0: "Tells members from others?"}
     names = ("AUC (95 % interval)", "TPR at 1 % FPR", "TPR at 0.1 % FPR", "Accuracy (chance)", "Members / others")
     columns = [Column(name, numeric=False) for name in ("Attack", "Verdict", "Attacker")] + [*map(Column, names)]
-    threats = {entry.get("threat_model") for entry in entries.values() if isinstance(entry.get("threat_model"), str)}
+    threats = {result.threat_model for result in results.values()}
     attackers = "; ".join(words for threat, words in ATTACKERS.items() if threat in threats)
     notes = [*([f"{attackers}."] if attackers else []), *NOTES, *([REALISM_NOTE] if any(realism) else [])]
     return [Table("Attacks on the training data", columns, rows, notes, groups)]
 
 
-def _cells(entry: dict[str, Any]) -> list[str]:
-    threat = entry.get("threat_model")
+def _cells(result: MembershipResult) -> list[str]:
     return [
-        number(threat) if isinstance(threat, str | None) else NOTHING,
-        _with_interval(entry.get("auc"), entry.get("auc_ci")),
-        _with_interval(entry.get("tpr_at_1_fpr"), entry.get("tpr_at_1_fpr_ci")),
-        score(entry.get("tpr_at_01_fpr")),
-        score(entry.get("accuracy")) + (f" ({score(entry['chance'])})" if is_number(entry.get("chance")) else ""),
-        f"{number(entry.get('n_members'))} / {number(entry.get('n_non_members'))}",
+        number(result.threat_model),
+        _with_interval(result.auc, result.auc_ci),
+        _with_interval(result.tpr_at_1_fpr, result.tpr_at_1_fpr_ci),
+        score(result.tpr_at_01_fpr),
+        score(result.accuracy) + ("" if result.chance is None else f" ({score(result.chance)})"),
+        f"{number(result.n_members)} / {number(result.n_non_members)}",
     ]
 
 
-def _with_interval(value: Any, ends: Any) -> str:
-    between = interval(ends, digits=2)
-    return score(value) + (f" ({between})" if between != NOTHING else "")
+def _with_interval(value: float | None, ends: Interval | None) -> str:
+    return score(value) + ("" if ends is None else f" ({interval(ends, digits=2)})")
 
 
-def _copy_tables(privacy: dict, verdicts: dict[str, Verdict]) -> list[Table]:
-    """By modality: what, its value, what it should be, and the verdict."""
-    suffixes = dict.fromkeys(
-        key.partition("/")[2]
-        for key, entry in privacy.items()
-        if key.partition("/")[0] in ("copies", "pass_through") and isinstance(entry, dict)
-    )
+def _copy_tables(privacy: PrivacySection, verdicts: dict[str, Verdict]) -> list[Table]:
+    """By modality: a measure, its value, what it should be, and the verdict."""
+    copies, passed = privacy.of_type(CopiesResult), privacy.of_type(PassThroughResult)
     columns = [Column("What", numeric=False), Column("Synthetic data"), Column("Reference"), Column("Verdict", False)]
     tables = []
-    for modality in suffixes:
-        end = f"/{modality}" if modality else ""
-        copies, passed = as_dict(privacy.get(f"copies{end}")), as_dict(privacy.get(f"pass_through{end}"))
-        rows = _copy_rows(copies, end, verdicts) if copies else []
-        notes = _copy_notes(copies, noun(end))
-        if passed:
-            rows.append(
-                ["Taken over as it is", percent(passed.get("share")), "0 %", _mark(verdicts.get(f"pass_through{end}"))]
-            )
-            patches = f", {number(passed['patches'])} patches compared" if is_number(passed.get("patches")) else ""
-            notes += [f"Taken over as it is: {passed['how']}{patches}."] if passed.get("how") else []
+    for end in dict.fromkeys(key[len(key.partition("/")[0]) :] for key in privacy.results if key in copies | passed):
+        rows, notes = [], []
+        if (copied := copies.get(f"copies{end}")) is not None:
+            rows, notes = _copy_rows(copied, end, verdicts), _copy_notes(copied, noun(end))
+        if (taken := passed.get(f"pass_through{end}")) is not None:
+            mark = _mark(verdicts.get(f"pass_through{end}"))
+            rows.append(["Taken over as it is", percent(taken.share), "0 %", mark])
+            patches = "" if taken.patches is None else f", {number(taken.patches)} patches compared"
+            notes += [f"Taken over as it is: {taken.how}{patches}."] if taken.how else []
         tables.append(Table(f"{_title(noun(end))}: copies of training {noun(end)}", columns, rows, notes))
     return tables
 
 
-def _copy_rows(entry: dict, end: str, verdicts: dict[str, Verdict]) -> list[list[str | Mark]]:
-    of = f" of {number(entry['of'])}" if is_number(entry.get("of")) else ""
-    ends = interval(entry.get("share_closer_ci"), 100, 0)
-    share = percent(entry.get("share_closer_to_training")) + (f" ({ends} %)" if ends != NOTHING else "")
-    identifiable = (entry.get("identifiability"), entry.get("identifiability_of_others"))
-    nearest = "Median distance to the nearest training record"
+def _copy_rows(copies: CopiesResult, end: str, verdicts: dict[str, Verdict]) -> list[list[str | Mark]]:
+    of = "" if copies.of is None else f" of {number(copies.of)}"
+    ends = "" if copies.share_closer_ci is None else f" ({interval(copies.share_closer_ci, 100, 0)} %)"
+    exact, near, closer = (
+        _mark(verdicts.get(f"{key}{end}")) for key in ("exact_copies", "near_copies", "share_closer_to_training")
+    )
+    to_training, real = number(copies.distance_to_training), number(copies.real_distance)
+    identifiable = map(percent, (copies.identifiability, copies.identifiability_of_others))
     return [
-        ["Exact copies", number(entry.get("exact")) + of, "0", _mark(verdicts.get(f"exact_copies{end}"))],
-        ["Near copies", number(entry.get("near")) + of, "0", _mark(verdicts.get(f"near_copies{end}"))],
+        ["Exact copies", number(copies.exact) + of, "0", exact],
+        ["Near copies", number(copies.near) + of, "0", near],
         [
             "Closer to a training than to a held-out record",
-            share,
+            percent(copies.share_closer_to_training) + ends,
             "50 %",
-            _mark(verdicts.get(f"share_closer_to_training{end}")),
+            closer,
         ],
-        ["Identifiable records", *map(percent, identifiable), NOTHING],
-        [nearest, number(entry.get("distance_to_training")), number(entry.get("real_distance")), NOTHING],
-        ["Median distance to the nearest held-out record", number(entry.get("distance_to_others")), NOTHING, NOTHING],
+        ["Identifiable records", *identifiable, NOTHING],
+        ["Median distance to the nearest training record", to_training, real, NOTHING],
+        ["Median distance to the nearest held-out record", number(copies.distance_to_others), NOTHING, NOTHING],
     ]
 
 
-def _copy_notes(entry: dict, things: str) -> list[str]:
-    if not entry:
-        return []
-    notes = [
+def _copy_notes(copies: CopiesResult, things: str) -> list[str]:
+    near = f"Near copies are closer than {number(copies.limit)} to a training record."
+    identifiable = (
         f"Identifiable: training {things} that a synthetic one is closer to than any other training record is; the "
         f"reference is the same share of held-out {things}. Reference of the distance: held-out {things} to training "
         f"{things}."
-    ]
-    if is_number(entry.get("limit")):
-        notes.insert(0, f"Near copies are closer than {number(entry['limit'])} to a training record.")
-    return notes
+    )
+    return [identifiable] if copies.limit is None else [near, identifiable]
 
 
 def _mark(verdict: Verdict | None) -> Mark:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mmgen.evaluation.privacy.gate import judge
+from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.report.text import (
     NOTHING,
     Column,
@@ -30,7 +31,7 @@ SPLITS = ("train", "val", "test", "all")
 def warnings(report: dict, shows_real: bool) -> list[str]:
     """Sentences about what must not happen with this result; ``shows_real``: the page holds real records."""
     sentences = []
-    verdicts = judge(report["privacy"])
+    verdicts = judge(PrivacySection.from_json(report["privacy"]))
     closed = [verdict for verdict in verdicts if not verdict.allowed]
     if all(verdict.attack == "audit" for verdict in verdicts):
         sentences.append("Privacy has not been audited: do not share the synthetic data or the model yet.")

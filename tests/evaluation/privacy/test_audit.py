@@ -17,8 +17,8 @@ from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.evaluation.fidelity.features import PIXELS, make_extractor
 from mmgen.evaluation.measured import Measured
-from mmgen.evaluation.privacy.audit import Audited, Effort, audit_section
-from mmgen.evaluation.privacy.dcgan_attack import DCGANConfig
+from mmgen.evaluation.privacy.attack import Effort, Evidence
+from mmgen.evaluation.privacy.audit import audit_section
 from mmgen.evaluation.privacy.gate import judge, opens
 from mmgen.evaluation.privacy.sides import Side
 from mmgen.models.attention_gan import Critic
@@ -27,7 +27,7 @@ from mmgen.models.modality import Modality
 
 FILMS = Modality("image", (1, 32, 32), (8, 8), (110.0,), (60.0,), value_range=(0.0, 255.0))
 # The attacker's GAN has tests of its own.
-QUICK = Effort(DCGANConfig(side=8, updates=4, width=2), resamples=400)
+QUICK = Effort(updates=4, resamples=400, gan={"side": 8, "width": 2})
 ATTACKS = {"closest_record", "closest_record_features", "domias", "logan_black_box"}
 
 
@@ -41,10 +41,10 @@ def samples(values: np.ndarray) -> Samples:
     return Samples(values, np.arange(len(values)) % 2, ("covid", "healthy"), np.arange(len(values)))
 
 
-def audited(synthetic: np.ndarray, members: np.ndarray, others: np.ndarray, **more: Any) -> Audited:
+def evidence(synthetic: np.ndarray, members: np.ndarray, others: np.ndarray, **more: Any) -> Evidence:
     sides = (Side({"image": samples(values)}) for values in (members, others))
     extractors = {"image": make_extractor(PIXELS, FILMS)}
-    return Audited({"image": FILMS}, {"image": samples(synthetic)}, *sides, extractors, **more)
+    return Evidence({"image": FILMS}, {"image": samples(synthetic)}, *sides, extractors, **more)
 
 
 def noised(images: np.ndarray) -> np.ndarray:
@@ -71,18 +71,18 @@ def test_generators_that_return_training_images_are_caught(
     films: np.ndarray, leak: Callable[[np.ndarray], np.ndarray], copies: str
 ) -> None:
     members, others = parts(films, 0, 120, 120)
-    section = audit_section(audited(leak(members), members, others), QUICK)
-    assert section["copies"][copies] == 120
-    assert section["closest_record"]["auc"] > 0.9
-    assert section["copies"]["share_closer_ci"][0] > 0.55
+    section = audit_section(evidence(leak(members), members, others), QUICK)
+    assert getattr(section.results["copies"], copies) == 120
+    assert section.results["closest_record"].auc > 0.9
+    assert section.results["copies"].share_closer_ci[0] > 0.55
     assert not opens(judge(section))
 
 
 def test_half_of_the_training_set_memorised_is_caught(films: np.ndarray) -> None:
     members, others, fresh = parts(films, 1, 120, 120, 60)
-    section = audit_section(audited(np.concatenate([members[:60], fresh]), members, others), QUICK)
-    assert section["copies"]["exact"] == 60
-    assert {pair["training"] for pair in section["copies"]["pairs"] if pair["kind"] == "exact"} == set(range(60))
+    section = audit_section(evidence(np.concatenate([members[:60], fresh]), members, others), QUICK)
+    assert section.results["copies"].exact == 60
+    assert {pair.training for pair in section.results["copies"].pairs if pair.kind == "exact"} == set(range(60))
     red = {verdict.attack for verdict in judge(section) if verdict.light == "red"}
     assert {"exact_copies", "closest_record", "domias", "pass_through"} <= red
 
@@ -90,8 +90,8 @@ def test_half_of_the_training_set_memorised_is_caught(films: np.ndarray) -> None
 def test_one_copy_in_a_hundred_is_listed_and_closes_the_gate(films: np.ndarray) -> None:
     members, others, synthetic = parts(films, 2, 150, 150, 200)
     synthetic[[17, 93]] = members[[4, 8]][..., ::-1]
-    section = audit_section(audited(synthetic, members, others), QUICK)
-    found = {(p["synthetic"], p["training"]) for p in section["copies"]["pairs"] if p["kind"] == "exact"}
+    section = audit_section(evidence(synthetic, members, others), QUICK)
+    found = {(p.synthetic, p.training) for p in section.results["copies"].pairs if p.kind == "exact"}
     assert found == {(17, 4), (93, 8)}
     verdicts = judge(section)
     assert [verdict.attack for verdict in verdicts if not verdict.allowed] == ["exact_copies"]
@@ -101,7 +101,7 @@ def test_one_copy_in_a_hundred_is_listed_and_closes_the_gate(films: np.ndarray) 
 def test_a_pasted_patch_is_passed_through_and_closes_the_gate(films: np.ndarray) -> None:
     members, others, synthetic = parts(films, 3, 150, 150, 100)
     synthetic[5, :, 8:16, 8:16] = members[70, :, 8:16, 8:16]
-    verdicts = judge(audit_section(audited(synthetic, members, others), QUICK))
+    verdicts = judge(audit_section(evidence(synthetic, members, others), QUICK))
     assert [verdict.attack for verdict in verdicts if not verdict.allowed] == ["pass_through"]
 
 
@@ -117,9 +117,9 @@ def test_an_overfitted_critic_is_caught(films: np.ndarray) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    section = audit_section(audited(synthetic, members, others, critic=critic.eval()), QUICK)
-    assert section["logan_white_box"]["auc"] > 0.9 and section["logan_white_box"]["threat_model"] == "W"
-    assert section["logan_white_box_paper"]["auc"] > 0.99 and not section["logan_white_box_paper"]["counts"]
+    section = audit_section(evidence(synthetic, members, others, critic=critic.eval()), QUICK)
+    assert section.results["logan_white_box"].auc > 0.9 and section.results["logan_white_box"].threat_model == "W"
+    assert section.results["logan_white_box_paper"].auc > 0.99 and not section.results["logan_white_box_paper"].counts
     assert [verdict.attack for verdict in judge(section) if not verdict.allowed] == ["logan_white_box"]
 
 
@@ -128,9 +128,9 @@ def contains_chance(films: np.ndarray, seeds: range, effort: Effort) -> dict[str
     held = dict.fromkeys([*ATTACKS, "share"], 0)
     for seed in seeds:
         members, others, synthetic = parts(films, seed, 200, 200, 200)
-        section = audit_section(audited(synthetic, members, others), effort, seed=seed)
-        intervals = {name: section[name]["auc_ci"] for name in ATTACKS}
-        intervals["share"] = section["copies"]["share_closer_ci"]
+        section = audit_section(evidence(synthetic, members, others), effort, seed=seed)
+        intervals = {name: section.results[name].auc_ci for name in ATTACKS}
+        intervals["share"] = section.results["copies"].share_closer_ci
         for name, (low, high) in intervals.items():
             held[name] += low <= 0.5 <= high
         assert opens(judge(section)), [v.line for v in judge(section) if not v.allowed]
@@ -144,21 +144,21 @@ def test_fresh_phantoms_open_the_gate(films: np.ndarray) -> None:
 
 @pytest.mark.slow
 def test_intervals_of_innocents_contain_chance_in_nine_of_ten_seeds(films: np.ndarray) -> None:
-    held = contains_chance(films, range(10, 20), Effort(DCGANConfig(side=16, updates=600)))
+    held = contains_chance(films, range(10, 20), Effort(updates=600, gan={"side": 16}))
     assert min(held.values()) >= 9, held
 
 
 def test_second_audits_compute_nothing(films: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    what = audited(*parts(films, 5, 60, 80, 80))
-    first = audit_section(what, QUICK, Measured(tmp_path))
-    monkeypatch.setattr("mmgen.evaluation.privacy.audit.closest_record", None)
-    monkeypatch.setattr("mmgen.evaluation.privacy.audit.logan_black_box", None)
+    given = evidence(*parts(films, 5, 60, 80, 80))
+    first = audit_section(given, QUICK, Measured(tmp_path))
+    monkeypatch.setattr("mmgen.evaluation.privacy.attacks.copies.closest_record", None)
+    monkeypatch.setattr("mmgen.evaluation.privacy.attacks.logan_black_box.logan_black_box", None)
     measured = Measured(tmp_path)
-    assert audit_section(what, QUICK, measured) == first and measured.found == 3
-    changed = what.synthetic["image"].values.copy()
+    assert audit_section(given, QUICK, measured) == first and measured.reused == 6
+    changed = given.synthetic["image"].values.copy()
     changed[3, 0, 4, 4] ^= 1
     with pytest.raises(TypeError):
-        audit_section(replace(what, synthetic={"image": samples(changed)}), QUICK, Measured(tmp_path))
+        audit_section(replace(given, synthetic={"image": samples(changed)}), QUICK, Measured(tmp_path))
 
 
 def test_several_modalities_are_told_apart(films: np.ndarray) -> None:
@@ -171,28 +171,28 @@ def test_several_modalities_are_told_apart(films: np.ndarray) -> None:
     modalities = {"image": FILMS, "audio": audio}
     extractors = {name: make_extractor(PIXELS, modality) for name, modality in modalities.items()}
     made = {"image": samples(synthetic), "audio": samples(sounds[2])}
-    section = audit_section(Audited(modalities, made, *sides, extractors), QUICK)
-    assert section["copies/image"]["exact"] == 0 and section["copies/audio"]["exact"] == 1
-    assert {key.partition("/")[2] for key in section if key != "effort"} == {"image", "audio"}
-    assert section["pass_through/audio"]["share"] == pytest.approx(1 / 40)
+    section = audit_section(Evidence(modalities, made, *sides, extractors), QUICK)
+    assert section.results["copies/image"].exact == 0 and section.results["copies/audio"].exact == 1
+    assert {key.partition("/")[2] for key in section.results} == {"image", "audio"}
+    assert section.results["pass_through/audio"].share == pytest.approx(1 / 40)
 
 
 def test_shared_records_are_refused_with_the_count(films: np.ndarray) -> None:
     members, others, synthetic = parts(films, 7, 60, 60, 40)
     others[:5] = members[10:15]
     with pytest.raises(UserError, match="5 records of 'image' are among both"):
-        audit_section(audited(synthetic, members, others), QUICK)
-    section = audit_section(audited(synthetic, members, others), QUICK, leave_out_shared=True)
-    assert section["closest_record"]["n_non_members"] == 55
+        audit_section(evidence(synthetic, members, others), QUICK)
+    section = audit_section(evidence(synthetic, members, others), QUICK, leave_out_shared=True)
+    assert section.results["closest_record"].n_non_members == 55
 
 
 def test_sides_that_differ_anyway_are_said_to(films: np.ndarray) -> None:
     """Planted: the held-out pictures come from a brighter machine; the synthetic ones are innocent."""
     members, others, synthetic = parts(films, 8, 150, 150, 150)
     brighter = (others.astype(int) + 12).clip(0, 255).astype(np.uint8)
-    section = audit_section(audited(synthetic, members, brighter), QUICK)
-    assert section["blind_baseline"]["auc"] > 0.8 and not section["blind_baseline"]["counts"]
+    section = audit_section(evidence(synthetic, members, brighter), QUICK)
+    assert section.results["blind_baseline"].auc > 0.8 and not section.results["blind_baseline"].counts
     blind = next(verdict for verdict in judge(section) if verdict.attack == "blind_baseline")
     assert blind.light == "amber" and blind.allowed and "differ anyway" in blind.line
-    alike = audit_section(audited(synthetic, members, others), QUICK)["blind_baseline"]
-    assert alike["auc_ci"][0] < 0.5 < alike["auc_ci"][1]
+    alike = audit_section(evidence(synthetic, members, others), QUICK).results["blind_baseline"]
+    assert alike.auc_ci[0] < 0.5 < alike.auc_ci[1]

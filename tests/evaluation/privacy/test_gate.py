@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from mmgen.errors import UserError
-from mmgen.evaluation.privacy.gate import Thresholds, Verdict, judge, opens
-from mmgen.evaluation.privacy.membership import Scores, membership_entry
+from mmgen.evaluation.privacy.gate import Thresholds, Verdict, opens
+from mmgen.evaluation.privacy.gate import judge as judge_section
+from mmgen.evaluation.privacy.membership import Scores, membership_result
+from mmgen.evaluation.privacy.record import PrivacySection
 
 
 def attack(auc: float, low: float, high: float, **more: Any) -> dict[str, Any]:
@@ -20,6 +22,10 @@ def attack(auc: float, low: float, high: float, **more: Any) -> dict[str, Any]:
 def copies(exact: int = 0, near: int = 0, share: float = 0.5, low: float = 0.44, high: float = 0.56) -> dict[str, Any]:
     closer = {"share_closer_to_training": share, "share_closer_ci": [low, high]}
     return {"exact": exact, "near": near, "of": 60} | closer
+
+
+def judge(privacy: dict[str, Any], thresholds: Thresholds | None = None) -> list[Verdict]:
+    return judge_section(PrivacySection.from_json(privacy), thresholds)
 
 
 def only(privacy: dict[str, Any], thresholds: Thresholds | None = None) -> Verdict:
@@ -67,7 +73,7 @@ def test_attacks_that_learn_nothing_seldom_close_the_gate() -> None:
     rng, closed = np.random.default_rng(0), 0
     for seed in range(60):
         scores = Scores(rng.normal(size=40), rng.normal(size=30))
-        closed += not opens(judge({"domias": membership_entry(scores, "S", seed, resamples=200)}))
+        closed += not opens(judge({"domias": membership_result(scores, "S", seed, resamples=200).to_json()}))
     assert closed <= 3
 
 

@@ -44,7 +44,7 @@ def test_what_is_shared_can_be_left_out(caplog: pytest.LogCaptureFixture) -> Non
     others.samples["image"].values[0] = members.samples["image"].values[0]
     with caplog.at_level(logging.WARNING):
         rest = apart(members, others, leave_out=True)
-    assert rest.samples["image"].rows.tolist() == [3] and rest.people["image"].tolist() == ["q"]
+    assert rest.samples["image"].rows.tolist() == [3] and rest.subjects["image"].tolist() == ["q"]
     assert "1 records and 3 records of 2 people" in caplog.text
     with pytest.raises(UserError, match="No non-member of 'image' is left"):
         apart(members, side(2, 3, ["p1", "p1"]), leave_out=True)

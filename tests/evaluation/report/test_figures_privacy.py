@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmgen.evaluation.report.figures_privacy import logan_bars, pair_grid, privacy_figures, roc_figure
+from mmgen.evaluation.privacy.record import PrivacySection
+from mmgen.evaluation.privacy.results import MembershipResult
+from mmgen.evaluation.report import figures_privacy as figures
+from mmgen.evaluation.report.figures_privacy import pair_grid, privacy_figures
 from mmgen.evaluation.report.figures_utility import generalisation_bars, utility_figures
 
 ROC = {"fpr": [0.0, 0.01, 0.2, 1.0], "tpr": [0.0, 0.05, 0.5, 1.0]}
@@ -22,6 +25,18 @@ def attack(**more: Any) -> dict[str, Any]:
 def pixels(png: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(png)) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def roc_figure(section: dict) -> bytes:
+    return figures.roc_figure(PrivacySection.from_json(section))
+
+
+def logan_bars(sections: dict[str, dict]) -> bytes:
+    results = {
+        method: {key: MembershipResult.from_json(entry) for key, entry in section.items()}
+        for method, section in sections.items()
+    }
+    return figures.logan_bars(results)
 
 
 def test_roc_figure_has_a_row_per_modality() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from mmgen.evaluation.report.privacy import findings, privacy_tables
-from mmgen.evaluation.report.text import NOTHING, Mark
+from mmgen.evaluation.privacy.record import PrivacySection
+from mmgen.evaluation.report import privacy as page
+from mmgen.evaluation.report.text import NOTHING, Mark, Table
 
 ATTACK = {
     "auc": 0.5,
@@ -17,6 +18,14 @@ ATTACK = {
     "n_members": 100,
     "n_non_members": 90,
 }
+
+
+def privacy_tables(section: dict) -> list[Table]:
+    return page.privacy_tables(PrivacySection.from_json(section))
+
+
+def findings(section: dict) -> list[tuple[Mark, str]]:
+    return page.findings(PrivacySection.from_json(section))
 
 
 def test_attacks_have_a_verdict_and_realism_stands_below() -> None:

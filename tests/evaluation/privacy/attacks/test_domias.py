@@ -7,9 +7,9 @@ import pytest
 
 from mmgen.data.phantoms import phantom_xray
 from mmgen.errors import UserError
-from mmgen.evaluation.privacy.copies import Records
-from mmgen.evaluation.privacy.domias import domias_scores
-from mmgen.evaluation.privacy.membership import Scores, membership_entry
+from mmgen.evaluation.privacy.attacks.domias import domias_scores
+from mmgen.evaluation.privacy.membership import Scores, membership_result
+from mmgen.evaluation.privacy.sides import Records
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def noisy(images: np.ndarray) -> np.ndarray:
 
 
 def area(scores: Scores) -> float:
-    return membership_entry(scores, "S", resamples=1)["auc"]
+    return membership_result(scores, "S", resamples=1).auc
 
 
 @pytest.mark.parametrize("references", [100, 20])
@@ -41,7 +41,7 @@ def test_copies_are_found_even_with_few_references(films: np.ndarray, change: ob
 def test_copies_of_half_the_members_are_found_as_such(films: np.ndarray) -> None:
     members = films[:100]
     scores = attack(members, films[100:200], films[:50], films[200:300])
-    assert scores.members[:50].min() > max(scores.members[50:].max(), scores.others.max())
+    assert scores.members[:50].min() > max(scores.members[50:].max(), scores.non_members.max())
 
 
 def test_fresh_samples_betray_nobody(films: np.ndarray) -> None:
@@ -50,7 +50,7 @@ def test_fresh_samples_betray_nobody(films: np.ndarray) -> None:
         members, others, synthetic, reference = films[np.random.default_rng(seed).permutation(320)].reshape(
             4, 80, *films.shape[1:]
         )
-        low, high = membership_entry(attack(members, others, synthetic, reference), "S", resamples=300)["auc_ci"]
+        low, high = membership_result(attack(members, others, synthetic, reference), "S", resamples=300).auc_ci
         held += low <= 0.5 <= high
     assert held >= 9
 
@@ -72,14 +72,14 @@ def test_units_and_constant_features_make_no_difference() -> None:
     changed = np.concatenate([sets * [1, 1000, 0.1, 5, 30] + 3, np.full((4, 40, 2), 7.0)], axis=2)
     second = attack(*changed)
     np.testing.assert_allclose(second.members, first.members, atol=1e-3)
-    np.testing.assert_allclose(second.others, first.others, atol=1e-3)
+    np.testing.assert_allclose(second.non_members, first.non_members, atol=1e-3)
 
 
 def test_people_go_with_the_scores() -> None:
     sets = np.random.default_rng(0).normal(size=(4, 6, 3))
     people = np.arange(6) // 2, np.arange(6) // 3
     scores = domias_scores(Records(sets[0], people[0]), Records(sets[1], people[1]), sets[2], sets[3])
-    assert scores.member_people is people[0] and scores.other_people is people[1]
+    assert scores.member_subjects is people[0] and scores.non_member_subjects is people[1]
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from mmgen.data.phantoms import phantom_xray
-from mmgen.evaluation.privacy.copies import Records
-from mmgen.evaluation.privacy.logan import critic_scores, logan_white_box
-from mmgen.evaluation.privacy.membership import membership_entry
+from mmgen.evaluation.privacy.attacks.logan_white_box import critic_scores, logan_white_box
+from mmgen.evaluation.privacy.membership import membership_result
+from mmgen.evaluation.privacy.sides import Records
 from mmgen.models.attention_gan import Critic
 
 
@@ -34,9 +34,9 @@ class Rote(nn.Module):
 def test_a_critic_that_remembers_its_images_gives_them_away(films: np.ndarray) -> None:
     members, others, synthetic = films[:80], films[80:160], films[160:]
     attacks = logan_white_box(Rote(members), Records(members), Records(others), synthetic)
-    entries = {name: membership_entry(scores, "W", resamples=100) for name, scores in attacks.items()}
-    assert entries["logan_white_box"]["auc"] > 0.95
-    assert entries["logan_white_box_paper"]["auc"] > 0.95
+    entries = {name: membership_result(scores, "W", resamples=100) for name, scores in attacks.items()}
+    assert entries["logan_white_box"].auc > 0.95
+    assert entries["logan_white_box_paper"].auc > 0.95
 
 
 def test_a_critic_that_never_saw_them_betrays_nobody(films: np.ndarray) -> None:
@@ -46,7 +46,7 @@ def test_a_critic_that_never_saw_them_betrays_nobody(films: np.ndarray) -> None:
         members, others, real = films[order].reshape(3, 80, *films.shape[1:])
         scores = logan_white_box(Rote(real), Records(members), Records(others))
         assert list(scores) == ["logan_white_box"]
-        low, high = membership_entry(scores["logan_white_box"], "W", resamples=300)["auc_ci"]
+        low, high = membership_result(scores["logan_white_box"], "W", resamples=300).auc_ci
         held += low <= 0.5 <= high
     assert held >= 9
 
@@ -69,18 +69,19 @@ def test_scores_do_not_depend_on_the_batch_and_the_mode_stays(films: np.ndarray)
     assert all(torch.equal(value, state[key]) for key, value in critic.state_dict().items())
 
 
-def test_a_function_gets_images_between_minus_one_and_one() -> None:
-    def brightness(x: Tensor) -> Tensor:
-        return x.mean((1, 2, 3))
+def test_a_critic_gets_images_between_minus_one_and_one() -> None:
+    class Brightness(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean((1, 2, 3))
 
     images = np.array([0, 255, 51], np.uint8).reshape(3, 1, 1, 1) * np.ones((1, 3, 4, 4), np.uint8)
-    np.testing.assert_allclose(critic_scores(brightness, images), [-1, 1, -0.6], atol=1e-6)
+    np.testing.assert_allclose(critic_scores(Brightness(), images), [-1, 1, -0.6], atol=1e-6)
 
 
 def test_people_go_with_the_scores(films: np.ndarray) -> None:
     people = np.arange(4) // 2
     critic = Critic(32, 1, 2, width=2)
     attacks = logan_white_box(critic, Records(films[:4], people), Records(films[4:8], people + 9), films[8:10])
-    assert attacks["logan_white_box"].other_people.tolist() == [9, 9, 10, 10]
-    assert attacks["logan_white_box_paper"].member_people is people
-    assert attacks["logan_white_box_paper"].other_people is None
+    assert attacks["logan_white_box"].non_member_subjects.tolist() == [9, 9, 10, 10]
+    assert attacks["logan_white_box_paper"].member_subjects is people
+    assert attacks["logan_white_box_paper"].non_member_subjects is None

@@ -50,19 +50,10 @@ def nearest(
         ValueError: samples of different shapes, or fewer references than ``count``.
     """
     _check(queries, references, count)
-    squares = np.full((queries.shape[0], count), np.inf)
-    rows = np.zeros((queries.shape[0], count), np.int64)
-    for block in _blocks(queries, references, chunk, mirrored):
-        best = np.concatenate([squares[block.queries], block.squares], 1)
-        numbers = np.broadcast_to(np.arange(block.references.start, block.references.stop), block.squares.shape)
-        numbers = np.concatenate([rows[block.queries], numbers], 1)
-        # A stable order keeps the earlier of two equally near references, whatever the chunks are.
-        order = best.argmin(1)[:, None] if count == 1 else best.argsort(1, kind="stable")[:, :count]
-        squares[block.queries] = np.take_along_axis(best, order, 1)
-        rows[block.queries] = np.take_along_axis(numbers, order, 1)
-    distances = _distances(queries, references, squares, rows, mirrored)
-    order = np.argsort(distances, axis=1, kind="stable")
-    return np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
+    search = _Search(queries, references, mirrored, count)
+    for block in blocks(queries, references, chunk, mirrored):
+        search.look(block.queries, block.references, block.squares)
+    return search.result()
 
 
 def nearest_both(
@@ -73,37 +64,21 @@ def nearest_both(
     Arguments and exactness as for :func:`nearest`; with a ``description`` there is a progress bar.
     """
     _check(first, second, 1)
-    found = [(np.full(side.shape[0], np.inf), np.zeros(side.shape[0], np.int64)) for side in (first, second)]
-    for block in _blocks(first, second, chunk, mirrored, description):
-        sides = ((block.queries, block.references, block.squares), (block.references, block.queries, block.squares.T))
-        for (squares, rows), (here, there, between) in zip(found, sides, strict=True):
-            best = between.argmin(1)
-            least = between[np.arange(len(best)), best]
-            nearer = least < squares[here]
-            squares[here] = np.where(nearer, least, squares[here])
-            rows[here] = np.where(nearer, best + there.start, rows[here])
-    pairs = ((first, second), (second, first))
-    return tuple(
-        Nearest(_distances(mine, other, squares[:, None], rows[:, None], mirrored)[:, 0], rows)
-        for (mine, other), (squares, rows) in zip(pairs, found, strict=True)
-    )
+    there, back = _Search(first, second, mirrored), _Search(second, first, mirrored)
+    for block in blocks(first, second, chunk, mirrored, description):
+        there.look(block.queries, block.references, block.squares)
+        back.look(block.references, block.queries, block.squares.T)
+    return there.first(), back.first()
 
 
 def nearest_other(records: Sliceable, chunk: int = CHUNK, mirrored: bool = False) -> Nearest:
     """The nearest other record of the same set, for every one; raises ValueError for fewer than two records."""
     if records.shape[0] < 2:
         raise ValueError("There must be at least two records for one to have a nearest other.")
-    squares, rows = np.full(records.shape[0], np.inf), np.zeros(records.shape[0], np.int64)
-    for block in _blocks(records, records, chunk, mirrored):
-        between = block.squares
-        own = np.arange(block.queries.start, block.queries.stop)
-        between[own[:, None] == np.arange(block.references.start, block.references.stop)] = np.inf
-        best = between.argmin(1)
-        least = between[np.arange(len(best)), best]
-        nearer = least < squares[block.queries]
-        squares[block.queries] = np.where(nearer, least, squares[block.queries])
-        rows[block.queries] = np.where(nearer, best + block.references.start, rows[block.queries])
-    return Nearest(_distances(records, records, squares[:, None], rows[:, None], mirrored)[:, 0], rows)
+    search = _Search(records, records, mirrored)
+    for block in blocks(records, records, chunk, mirrored):
+        search.look(block.queries, block.references, block.squares_of_others)
+    return search.first()
 
 
 def nearest_entry(synthetic: Sliceable, train: Sliceable, test: Sliceable) -> dict[str, Any]:
@@ -123,12 +98,57 @@ def nearest_entry(synthetic: Sliceable, train: Sliceable, test: Sliceable) -> di
 
 
 @dataclass(frozen=True)
-class _Block:
-    """Sums of squared differences (q, r), float64, between a slice of the queries and one of the references."""
+class Block:
+    """A slice of the queries beside one of the references.
+
+    Attributes:
+        lengths: (q, r) float64, sums of the squares of both samples; what rounding is measured by.
+        squares: (q, r) float64, sums of squared differences.
+    """
 
     queries: slice
     references: slice
+    lengths: np.ndarray
     squares: np.ndarray
+
+    @property
+    def squares_of_others(self) -> np.ndarray:
+        """``squares`` in a search of a set in itself, infinite from each sample to itself."""
+        if self.queries == self.references:
+            np.fill_diagonal(self.squares, np.inf)
+        return self.squares
+
+
+class _Search:
+    """The nearest references of every query among the blocks that were looked at, earlier rows before later ones."""
+
+    def __init__(self, queries: Sliceable, references: Sliceable, mirrored: bool, count: int = 1) -> None:
+        self.queries, self.references, self.mirrored, self.count = queries, references, mirrored, count
+        self.squares = np.full((queries.shape[0], count), np.inf)
+        self.rows = np.zeros((queries.shape[0], count), np.int64)
+
+    def look(self, queries: slice, references: slice, squares: np.ndarray) -> None:
+        """Add the squared differences (q, r) between two slices."""
+        rows = squares.argmin(1)[:, None] if self.count == 1 else np.arange(squares.shape[1])[None]
+        if self.count == 1:  # the block is not copied
+            squares = np.take_along_axis(squares, rows, 1)
+        best = np.concatenate([self.squares[queries], squares], 1)
+        rows = np.concatenate([self.rows[queries], np.broadcast_to(rows + references.start, squares.shape)], 1)
+        # A stable order keeps the earlier of two equally near references, whatever the chunks are.
+        order = best.argsort(1, kind="stable")[:, : self.count]
+        self.squares[queries] = np.take_along_axis(best, order, 1)
+        self.rows[queries] = np.take_along_axis(rows, order, 1)
+
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
+        """Distances (N, count) float32 and rows, nearest first."""
+        distances = _distances(self.queries, self.references, self.squares, self.rows, self.mirrored)
+        order = np.argsort(distances, axis=1, kind="stable")
+        return np.take_along_axis(distances, order, 1), np.take_along_axis(self.rows, order, 1)
+
+    def first(self) -> Nearest:
+        """The nearest alone."""
+        distances, rows = self.result()
+        return Nearest(distances[:, 0], rows[:, 0])
 
 
 def _check(queries: Sliceable, references: Sliceable, count: int) -> None:
@@ -138,11 +158,12 @@ def _check(queries: Sliceable, references: Sliceable, count: int) -> None:
         raise ValueError(f"There are {references.shape[0]} references, too few for {count} neighbours.")
 
 
-def _blocks(
-    queries: Sliceable, references: Sliceable, chunk: int, mirrored: bool, description: str = ""
-) -> Iterator[_Block]:
+def blocks(
+    queries: Sliceable, references: Sliceable, chunk: int = CHUNK, mirrored: bool = False, description: str = ""
+) -> Iterator[Block]:
+    """Every query beside every reference, ``chunk`` of either at a time; arguments as for :func:`nearest_both`."""
     whole = queries.dtype == references.dtype == np.uint8
-    prepare, multiply = (_bytes, _byte_products()) if whole else (_floats, _float_products)
+    prepare, multiply = (_bytes, _byte_products()) if whole else (_floats, lambda one, other: one @ other.T)
     starts = range(0, queries.shape[0], chunk)
     for start in progress_bar(starts, len(starts), description, quiet=not description):
         part = np.asarray(queries[start : start + chunk])
@@ -152,8 +173,9 @@ def _blocks(
             # Both variants have the same length; the larger product is the smaller distance.
             products = [multiply(variant, reference) for variant, _ in variants]
             product = products[0] if len(products) == 1 else np.maximum(*products)
-            squares = variants[0][1][:, None] + lengths - 2.0 * product
-            yield _Block(slice(start, start + len(part)), slice(other, other + len(reference)), squares)
+            lengths = variants[0][1][:, None] + lengths
+            places = slice(start, start + len(part)), slice(other, other + len(reference))
+            yield Block(*places, lengths, lengths - 2.0 * product)
 
 
 def _bytes(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -165,10 +187,6 @@ def _bytes(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _floats(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     flat = samples.reshape(len(samples), -1).astype(np.float64)
     return flat, np.einsum("nd,nd->n", flat, flat)
-
-
-def _float_products(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
-    return queries @ references.T
 
 
 Multiply = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -220,11 +238,8 @@ def _distances(
         return np.sqrt(squares / np.prod(queries.shape[1:])).astype(np.float32)
     distances = np.empty(rows.shape, np.float32)
     for place, row in np.ndenumerate(rows):
-        query, reference = queries[place[0] : place[0] + 1], references[row : row + 1]
+        query = queries[place[0] : place[0] + 1].astype(np.float64)
+        reference = references[row : row + 1].astype(np.float64)
         variants = [query, query[..., ::-1]] if mirrored else [query]
-        distances[place] = min(_distance(variant, reference) for variant in variants)
+        distances[place] = min(np.sqrt(np.mean((variant - reference) ** 2)) for variant in variants)
     return distances
-
-
-def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    return float(np.sqrt(np.mean((one.astype(np.float64) - other.astype(np.float64)) ** 2)))

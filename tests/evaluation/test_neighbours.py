@@ -7,8 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from mmgen.evaluation.privacy import neighbours
-from mmgen.evaluation.privacy.neighbours import nearest, nearest_both, nearest_entry, nearest_other
+from mmgen.evaluation import neighbours
+from mmgen.evaluation.neighbours import nearest, nearest_both, nearest_entry, nearest_other
 
 
 def images(count: int, seed: int, shape: tuple[int, ...] = (3, 24, 20)) -> np.ndarray:

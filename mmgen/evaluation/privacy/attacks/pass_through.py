@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
+from einops import rearrange
 
 from mmgen.data.samples import Sliceable
+from mmgen.evaluation.privacy.attack import Attack, Case, Kind
+from mmgen.evaluation.privacy.results import PassThroughResult
 from mmgen.models.modality import Modality
 
 _CHUNK = 32
@@ -18,7 +20,7 @@ _VARIED_SHARE = 0.25
 _GREY_LEVELS, _LOG_MEL = 2, 0.1
 
 
-def pass_through(modality: Modality, synthetic: Sliceable, real: Sliceable) -> dict[str, Any]:
+def pass_through(modality: Modality, synthetic: Sliceable, real: Sliceable) -> PassThroughResult:
     """Share of the patches of synthetic samples that are equal, value for value, to the patch at the same place of a
     real sample.
 
@@ -28,19 +30,16 @@ def pass_through(modality: Modality, synthetic: Sliceable, real: Sliceable) -> d
     Args:
         modality: its patches are compared.
         synthetic, real: (N, C, H, W) and (M, C, H, W) in raw units.
-
-    Returns:
-        {"share": 0..1, 0 is best; "patches": how many patches counted; "how"}.
     """
     keys = np.unique(np.concatenate(list(_hashes(modality, real))))
-    found = total = 0
+    taken = total = 0
     for hashes in _hashes(modality, synthetic):
         total += len(hashes)
         # Keys are sorted once; np.isin would sort them for every chunk.
         places = np.minimum(np.searchsorted(keys, hashes), max(len(keys) - 1, 0))
-        found += int((keys[places] == hashes).sum()) if len(keys) else 0
-    how = f"{modality.patch[0]} x {modality.patch[1]} patches equal to a training record's at the same place"
-    return {"share": found / total if total else 0.0, "patches": total, "how": how}
+        taken += int((keys[places] == hashes).sum()) if len(keys) else 0
+    compared = f"{modality.patch[0]} x {modality.patch[1]} patches equal to a training record's at the same place"
+    return PassThroughResult(taken / total if total else 0.0, total, compared)
 
 
 def _hashes(modality: Modality, samples: Sliceable) -> Iterator[np.ndarray]:
@@ -65,5 +64,14 @@ def _patches(modality: Modality, samples: np.ndarray) -> np.ndarray:
     """(B, C, H, W) -> (B, tokens, C * h * w) of the patches that lie wholly inside the sample."""
     h, w = modality.patch
     rows, columns = samples.shape[2] // h, samples.shape[3] // w
-    cut = samples[:, :, : rows * h, : columns * w].reshape(len(samples), samples.shape[1], rows, h, columns, w)
-    return cut.transpose(0, 2, 4, 1, 3, 5).reshape(len(samples), rows * columns, -1)
+    whole = samples[:, :, : rows * h, : columns * w]
+    return rearrange(whole, "b c (rows h) (columns w) -> b (rows columns) (c h w)", h=h, w=w)
+
+
+def run(case: Case) -> dict[str, PassThroughResult]:
+    """The share of real patches in the synthetic set."""
+    synthetic, members, _ = case.records
+    return {"pass_through": pass_through(case.evidence.modalities[case.name], synthetic.values, members.values)}
+
+
+ATTACK = Attack((Kind("pass_through", "pass through", "copying", PassThroughResult),), run)

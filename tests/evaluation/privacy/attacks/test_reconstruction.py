@@ -10,8 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.evaluation.privacy.membership import Scores, membership_entry
-from mmgen.evaluation.privacy.reconstruction import reconstruction_scores
+from mmgen.evaluation.privacy.attacks.reconstruction import reconstruction_scores
+from mmgen.evaluation.privacy.membership import Scores, membership_result
 from mmgen.models.cross_modal_mae import CrossModalMAE
 
 RATIO = 0.5
@@ -60,7 +60,7 @@ def test_an_untrained_model_is_not() -> None:
     model, held = tiny.make_model().eval(), 0
     for seed in range(10):
         scores = reconstruction_scores(model, tiny.make_samples(seed=seed), tiny.make_samples(seed=seed + 50), RATIO)
-        low, high = membership_entry(Scores(*scores["joint"]), "W", resamples=300)["auc_ci"]
+        low, high = membership_result(Scores(*scores["joint"]), "W", resamples=300).auc_ci
         held += low <= 0.5 <= high
     assert held >= 8  # of only 12 samples a side; the interval is a little too narrow for so few
 

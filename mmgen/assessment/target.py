@@ -1,11 +1,10 @@
-"""What is audited: a run, a model, or synthetic data of any origin, and the samples that an attacker has of it."""
+"""The target of an audit: a run, a model, or synthetic data of any origin, and the samples an attacker has of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -19,11 +18,11 @@ from mmgen.errors import UserError
 from mmgen.evaluation.privacy.sides import Side
 from mmgen.generation.pairs import generate_pairs
 from mmgen.models.attention_gan import Critic
-from mmgen.models.condensed import CondensedModel
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.generative import GenerativeModel
 from mmgen.models.medsynth import MedSynthGenerator
-from mmgen.models.stored import StoredImages, StoredLatents
+from mmgen.models.stored import StoredLatents
+from mmgen.names import IMAGE
 from mmgen.training.run import Checkpoints
 
 # Samples that are drawn from a generator for its audit, over all classes.
@@ -31,8 +30,8 @@ DRAWN = 1000
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is audited: a model, synthetic data sets, or both from one run.
+class Target:
+    """The target of an audit: a model, synthetic data sets, or both from one run.
 
     Attributes:
         model: None for synthetic data alone.
@@ -47,7 +46,7 @@ class Subject:
     settings: Mapping[str, Settings]
 
     @classmethod
-    def at(cls, path: str | Path, modalities: Sequence[str] = ()) -> Subject:
+    def at(cls, path: str | Path, modalities: Sequence[str] = ()) -> Target:
         """The model, run, data set or folder at a path; a hub id works for a model.
 
         Raises:
@@ -67,14 +66,14 @@ class Subject:
         if unknown := [name for name in modalities if name not in known]:
             raise UserError(f"{path} has the modalities {', '.join(known)}, not {', '.join(unknown)}.")
         settings = {name: known[name] for name in modalities or known}
-        return cls(model, critic_of(here, model), data_sets_of(here), settings)
+        return cls(model, _critic_of(here, model), data_sets_of(here), settings)
 
 
-def critic_of(run: Path, model: object) -> Critic | None:
+def _critic_of(run: Path, model: GenerativeModel) -> Critic | None:
     """The critic that a MedSynth generator was last trained against, from the run's checkpoints."""
-    for phase in ("phase2", "phase1"):
+    for phase in ("phase2", "phase1") if model.kind == MedSynthGenerator.kind else ():
         checkpoints = Checkpoints(run / phase / "checkpoints")
-        if isinstance(model, MedSynthGenerator) and checkpoints.last.is_file():
+        if checkpoints.last.is_file():
             saved = checkpoints.load()["model"]
             weights = {key.removeprefix("critic."): value for key, value in saved.items() if key.startswith("critic.")}
             channels, size, _ = model.shape
@@ -84,48 +83,40 @@ def critic_of(run: Path, model: object) -> Critic | None:
     return None
 
 
-def generator_of(model: GenerativeModel | None) -> CondensedModel | None:
-    """What of a condensed model makes any number of images without real ones, None if nothing does."""
-    if isinstance(model, StoredLatents):
-        return model.generator
-    able = isinstance(model, CondensedModel) and model.origin in ("class", "noise")
-    return model if able else None
-
-
-def threat_of(model: GenerativeModel | None) -> Literal["G", "S"]:
-    """What an attacker has who has the model: "G", something to query, or "S", a set of samples."""
-    return "G" if isinstance(model, CondensedModel) and not isinstance(model, StoredImages) else "S"
-
-
 def _is_hub_id(path: str | Path) -> bool:
     """Whether a path that is not there may be a model's name on a hub; :func:`load_model` decides."""
     return isinstance(path, str) and path.count("/") == 1 and not path.startswith((".", "/", "~"))
 
 
-def synthetic_samples(subject: Subject, members: Side, seed: int, reading: Reading | None = None) -> dict[str, Samples]:
-    """What an attacker can have: all stored data sets, and of a generator as many samples more as make 1,000.
+def synthetic_samples(target: Target, members: Side, seed: int, reading: Reading | None = None) -> dict[str, Samples]:
+    """All that an attacker can have: all stored data sets, and of a generator as many samples more as make 1,000.
 
     Of a model that stores a fixed set that set, if there is no data set of it, and samples of its generator if it has
     one: whoever has the file can draw from it.
+
+    Raises:
+        UserError: there is no data set, and the generator starts from real images.
     """
     renames, skip_bad = (reading.label_map, reading.skip_bad) if reading else ({}, False)
-    sets = [read_synthetic(path, subject.settings, renames, skip_bad) for path in subject.data_sets.values()]
-    stored = len(next(iter(sets[0].values()))) if sets else 0
-    model = subject.model
-    if isinstance(model, CondensedModel) and model.most_per_class is not None and not sets:
-        sets.append({"image": to_samples(model.sample(model.most_per_class))})
-    if (generator := generator_of(model)) is not None:
-        missing = DRAWN - sum(len(s["image"]) for s in sets)
-        per_class = max(-(-missing // len(generator.class_names)), 10)
-        # A seed of its own: stored sets begin with what the first seed gives.
-        sets.append({"image": to_samples(generator.sample(per_class, seed + 0x5EED))})
-    elif isinstance(model, CrossModalMAE) and not stored:
-        sets.append(_decoded(model, members, seed))
+    sets = [read_synthetic(path, target.settings, renames, skip_bad) for path in target.data_sets.values()]
+    model = target.model
+    if model is not None and model.kind == CrossModalMAE.kind:
+        stored = len(next(iter(sets[0].values()))) if sets else 0
+        sets += [] if stored else [_decoded(model, members, seed)]
+    elif model is not None:
+        if model.most_per_class is not None and not sets:
+            sets.append({IMAGE: to_samples(model.sample(model.most_per_class))})
+        generator = model.generator if model.kind == StoredLatents.kind else model
+        if generator.origin in ("class", "noise"):
+            missing = DRAWN - sum(len(one[IMAGE]) for one in sets)
+            per_class = max(-(-missing // len(generator.class_names)), 10)
+            # A seed of its own: stored sets begin with what the first seed gives.
+            sets.append({IMAGE: to_samples(generator.sample(per_class, seed + 0x5EED))})
     if not sets:
         raise UserError(
             "There is no synthetic data set to audit, and the generator starts from real images; generate one."
         )
-    return {name: joined([one[name] for one in sets]) for name in subject.settings}
+    return {name: joined([one[name] for one in sets]) for name in target.settings}
 
 
 def _decoded(model: CrossModalMAE, members: Side, seed: int) -> dict[str, Samples]:

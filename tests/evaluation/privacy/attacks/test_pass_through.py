@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmgen.evaluation.privacy.pass_through import pass_through
+from mmgen.evaluation.privacy.attacks.pass_through import pass_through
 from mmgen.models.modality import Modality
 
 IMAGE = Modality("image", (1, 16, 16), (4, 4), (128.0,), (50.0,))
@@ -18,13 +18,13 @@ def images(count: int, seed: int) -> np.ndarray:
 
 def test_share_of_pasted_patches_is_exact() -> None:
     real, made = images(50, 0), images(10, 1)
-    assert pass_through(IMAGE, made, real)["share"] == 0.0
+    assert pass_through(IMAGE, made, real).share == 0.0
     made[2, :, 4:8, 8:12] = real[17, :, 4:8, 8:12]
     made[3] = real[40]
     found = pass_through(IMAGE, made, real)
-    assert found["share"] == pytest.approx(17 / 160) and found["patches"] == 160
+    assert found.share == pytest.approx(17 / 160) and found.patches == 160
     made[4, :, 0:4, 0:4] = real[17, :, 4:8, 8:12]  # real pixels at another place
-    assert pass_through(IMAGE, made, real)["share"] == pytest.approx(17 / 160)
+    assert pass_through(IMAGE, made, real).share == pytest.approx(17 / 160)
 
 
 def test_flat_patches_do_not_count() -> None:
@@ -33,8 +33,8 @@ def test_flat_patches_do_not_count() -> None:
     made[0, 0, 0, 0] = real[0, 0, 0, 0] = 5
     made[1, 0, 3, :3] = real[3, 0, 3, :3] = 90  # dots on a black border are nobody's
     found = pass_through(IMAGE, made, real)
-    assert found["share"] == 0.0 and found["patches"] == 5 * 8
-    assert pass_through(IMAGE, made[2:, :, :8].repeat(2, 2), real)["patches"] == 0
+    assert found.share == 0.0 and found.patches == 5 * 8
+    assert pass_through(IMAGE, made[2:, :, :8].repeat(2, 2), real).patches == 0
 
 
 def test_log_mels_survive_normalisation_and_back() -> None:
@@ -44,4 +44,4 @@ def test_log_mels_survive_normalisation_and_back() -> None:
     # What pasting does to a visible patch: normalised and denormalised in float32.
     made[1, :, :5, 5:10] = ((real[7, :, :5, 5:10].astype(np.float32) + 6.3) / 2.7) * 2.7 - 6.3
     found = pass_through(SOUND, made, real)
-    assert found["share"] == pytest.approx(1 / 32) and found["patches"] == 32
+    assert found.share == pytest.approx(1 / 32) and found.patches == 32

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgen.data.progress import progress_bar
-from mmgen.data.samples import Samples, Sliceable
+from mmgen.data.samples import Sliceable
 from mmgen.errors import UserError
+from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.membership import Scores
+from mmgen.evaluation.privacy.sides import Records
 from mmgen.models.images import to_unit_range
 from mmgen.models.modality import Modality
 
@@ -25,7 +27,7 @@ _LOOKS = 20
 
 
 @dataclass(frozen=True)
-class DCGANConfig:
+class AttackerGANConfig:
     """The attacker's GAN.
 
     Attributes:
@@ -57,12 +59,10 @@ class DCGANConfig:
 
 def logan_black_box(
     modality: Modality,
-    synthetic: Samples,
-    members: Samples,
-    others: Samples,
-    config: DCGANConfig,
-    member_people: np.ndarray | None = None,
-    other_people: np.ndarray | None = None,
+    synthetic: Sliceable,
+    members: Records,
+    non_members: Records,
+    config: AttackerGANConfig,
     device: torch.device | str = "cpu",
 ) -> dict[str, Scores]:
     """Scores of the black-box attack (threat model "G" or "S"), by name of the attack.
@@ -76,22 +76,21 @@ def logan_black_box(
 
     Args:
         modality: of the samples; log-mels are normalised by it, images have a range of their own.
-        synthetic, members, others: samples of the same shape.
+        synthetic, members, non_members: samples of the same shape, (N, C, H, W).
         config: the attacker's GAN.
-        member_people, other_people: whose samples these are, see :class:`Scores`.
         device: where the GAN is trained.
 
     Raises:
         UserError: no synthetic samples, or a GAN that diverges.
     """
-    if not len(synthetic):
+    if not synthetic.shape[0]:
         raise UserError("The attacker's GAN has nothing to learn from: there are no synthetic samples.")
-    sides = {"synthetic": synthetic.values, "members": members.values, "others": others.values}
+    sides = {"synthetic": synthetic, "members": members.values, "non-members": non_members.values}
     ready = {name: _prepared(values, modality, config.side).to(device) for name, values in sides.items()}
     logits = _discriminator_logits(ready["synthetic"], ready, config)
     return {
-        "logan_black_box": Scores(logits["members"], logits["others"], member_people, other_people),
-        "logan_black_box_paper": Scores(logits["members"], logits["synthetic"], member_people),
+        "logan_black_box": Scores(logits["members"], logits["non-members"], members.subjects, non_members.subjects),
+        "logan_black_box_paper": Scores(logits["members"], logits["synthetic"], members.subjects),
     }
 
 
@@ -108,7 +107,7 @@ def _prepared(values: Sliceable, modality: Modality, side: int) -> Tensor:
     return torch.cat(parts)
 
 
-def _discriminator_logits(train: Tensor, asked: dict[str, Tensor], config: DCGANConfig) -> dict[str, np.ndarray]:
+def _discriminator_logits(train: Tensor, asked: dict[str, Tensor], config: AttackerGANConfig) -> dict[str, np.ndarray]:
     """Train a GAN on samples; the discriminator's logits {name: (N,)} for others, averaged over its last half.
 
     Where a discriminator stands at one moment is much chance: on 1,000 phantom films that were copied exactly the
@@ -117,15 +116,15 @@ def _discriminator_logits(train: Tensor, asked: dict[str, Tensor], config: DCGAN
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         discriminator = _discriminator(train.shape[1:], config.width).apply(_initialise).to(train.device)
-        generator = _generator(train.shape[1:], config.width, float(train.abs().max())).apply(_initialise)
-    generator = generator.to(train.device)
+        generator = _generator(train.shape[1:], config.width).apply(_initialise).to(train.device)
+    bound = float(train.abs().max())
     draws = torch.Generator().manual_seed(config.seed)
     judge, forge = (torch.optim.Adam(m.parameters(), config.lr, (0.5, 0.999)) for m in (discriminator, generator))
     totals = {name: torch.zeros(len(x), dtype=torch.float64, device=x.device) for name, x in asked.items()}
     every = -(-config.updates // (2 * _LOOKS))
     for update in progress_bar(range(1, config.updates + 1), config.updates, "attacker's GAN"):
         real = train[torch.randint(len(train), (config.batch_size,), generator=draws).to(train.device)]
-        fake = generator(torch.randn(config.batch_size, _LATENT, generator=draws).to(train.device))
+        fake = bound * generator(torch.randn(config.batch_size, _LATENT, generator=draws).to(train.device))
         loss = F.softplus(-discriminator(real)).mean() + F.softplus(discriminator(fake.detach())).mean()
         _step(judge, loss)
         discriminator.requires_grad_(False)
@@ -167,8 +166,8 @@ def _discriminator(shape: tuple[int, ...], width: int) -> nn.Module:
     )
 
 
-def _generator(shape: tuple[int, ...], width: int, bound: float) -> nn.Module:
-    """Noise (B, 64) -> (B, C, h, w) between -bound and bound."""
+def _generator(shape: tuple[int, ...], width: int) -> nn.Module:
+    """Noise (B, 64) -> (B, C, h, w) between -1 and 1."""
     channels, h, w = shape
     first = (4 * width, h // _MULTIPLE, w // _MULTIPLE)
     return nn.Sequential(
@@ -178,20 +177,32 @@ def _generator(shape: tuple[int, ...], width: int, bound: float) -> nn.Module:
         *(nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
         nn.ConvTranspose2d(width, channels, 4, 2, 1),
         nn.Tanh(),
-        _Scale(bound),
     )
-
-
-class _Scale(nn.Module):
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.factor * x
 
 
 def _initialise(module: nn.Module) -> None:
     """Small normal weights, as in DCGAN (Radford et al. 2016)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, std=0.02)
+
+
+def run(case: Case) -> dict[str, Scores]:
+    """The attack with a GAN of the attacker's own."""
+    synthetic, *sides = case.records
+    modality, device = case.evidence.modalities[case.name], case.evidence.device
+    return logan_black_box(modality, synthetic.values, *sides, _gan(case), device)
+
+
+def _gan(case: Case) -> AttackerGANConfig:
+    return AttackerGANConfig(updates=case.effort.updates, seed=case.seed, **case.effort.gan)
+
+
+ATTACK = Attack(
+    (
+        Kind("logan_black_box", "LOGAN, black box"),
+        Kind("logan_black_box_paper", "LOGAN, black box, as in the paper", "realism"),
+    ),
+    run,
+    settings=lambda case: {"gan": asdict(_gan(case))},
+    may_fail=True,
+)

@@ -10,6 +10,8 @@ import torch
 from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError, first_few
+from mmgen.evaluation.privacy.attack import Attack, Case, Kind
+from mmgen.evaluation.privacy.membership import Scores
 from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio, visible_count
 from mmgen.training.mae_validation import tuples_around
 
@@ -20,7 +22,7 @@ _SIDES = ("members", "others")
 def reconstruction_scores(
     model: CrossModalMAE,
     members: Mapping[str, Samples],
-    others: Mapping[str, Samples],
+    non_members: Mapping[str, Samples],
     mask_ratio: MaskRatio = 0.75,
     draws: int = 4,
     seed: int = 0,
@@ -33,14 +35,14 @@ def reconstruction_scores(
     from their own side, as in training.
 
     Returns:
-        {modality: (scores of members (N,), scores of others (M,))}, and where there are several modalities "joint": of
+        {modality: (scores of members (N,), of non-members (M,))}, and where there are several modalities "joint": of
         every sample of the first with its partners, minus the sum of the losses of all modalities, each standardised
         over both sides.
 
     Raises:
         UserError: nothing is masked, or a label of one modality that another modality of the same side lacks.
     """
-    sides = {"members": dict(members), "others": dict(others)}
+    sides = {"members": dict(members), "others": dict(non_members)}
     for name, ratio in model.ratios(mask_ratio).items():
         tokens = model.modalities[name].tokens
         if visible_count(tokens, ratio) == tokens:
@@ -72,7 +74,7 @@ def _losses(
     device = next(model.parameters()).device
     rows = tuples_around(samples, name, seed)
     masks = [model.noise(1, torch.Generator().manual_seed(seed * 1_000_003 + draw)) for draw in range(draws)]
-    found: dict[str, list[torch.Tensor]] = {key: [] for key in samples}
+    losses: dict[str, list[torch.Tensor]] = {key: [] for key in samples}
     for start in range(0, len(rows[name]), batch_size):
         index = {key: value[start : start + batch_size] for key, value in rows.items()}
         batch = {key: torch.from_numpy(samples[key].values[i]).to(device) for key, i in index.items()}
@@ -83,14 +85,14 @@ def _losses(
                 weight = masked * model.valid(key).mean(-1)
                 totals[key] = totals[key] + (loss * weight).sum(1) / weight.sum(1).clamp_min(1e-8)
         for key, total in totals.items():
-            found[key].append(total.double().cpu() / draws)
-    return {key: torch.cat(parts).numpy() for key, parts in found.items()}
+            losses[key].append(total.double().cpu() / draws)
+    return {key: torch.cat(parts).numpy() for key, parts in losses.items()}
 
 
-def _joint(members: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _joint(members: Mapping[str, np.ndarray], non_members: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     total = 0.0
     for name, of_members in members.items():
-        both = np.concatenate([of_members, others[name]])
+        both = np.concatenate([of_members, non_members[name]])
         # Losses that are all the same say nothing, and are not divided by zero.
         total = total - (both - both.mean()) / (both.std() or 1.0)
     count = len(next(iter(members.values())))
@@ -107,3 +109,27 @@ def _check_partners(samples: Mapping[str, Samples], side: str) -> None:
                     f"Among the {side}, '{other}' has samples labelled {names} and '{name}' has none, so that they "
                     "have no partners; leave out these labels, or attack each modality alone."
                 )
+
+
+def run(case: Case) -> dict[str, Scores]:
+    """The attack on every modality and, where there are several, on their tuples."""
+    evidence, sides = case.evidence, (case.evidence.members, case.evidence.non_members)
+    samples = [side.samples for side in sides]
+    scores = reconstruction_scores(evidence.model, *samples, evidence.mask_ratio, case.effort.draws, case.seed)
+    # Tuples are built around the first modality's records.
+    owners = {name: next(iter(scores)) if name == "joint" else name for name in scores}
+    return {
+        case.key("reconstruction", name): Scores(*pair, *(side.subjects.get(owners[name]) for side in sides))
+        for name, pair in scores.items()
+    }
+
+
+ATTACK = Attack(
+    (Kind("reconstruction", "reconstruction error"),),
+    run,
+    needs=("model",),
+    settings=lambda case: {"draws": case.effort.draws, "ratio": case.evidence.mask_ratio},
+    threat="W",
+    all_modalities=True,
+    may_fail=True,
+)

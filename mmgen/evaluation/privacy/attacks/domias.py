@@ -6,8 +6,9 @@ import numpy as np
 
 from mmgen.data.samples import Sliceable
 from mmgen.errors import UserError
-from mmgen.evaluation.privacy.copies import Records
+from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.membership import Scores
+from mmgen.evaluation.privacy.sides import Records
 
 # Directions whose variance is below this share of the greatest are rounding error, which whitening would blow up.
 _LEAST_VARIANCE = 1e-8
@@ -17,14 +18,14 @@ _LEAST_DISTANCE = 1e-6
 
 def domias_scores(
     members: Records,
-    others: Records,
+    non_members: Records,
     synthetic: np.ndarray,
     reference: np.ndarray,
     dimensions: int = 16,
     neighbours: int = 3,
     seed: int = 0,
 ) -> Scores:
-    """log p_synthetic(x) - log p_reference(x), up to scale and shift, of members and others (threat model "S").
+    """log p_synthetic(x) - log p_reference(x), up to scale and shift, of members and non-members (threat model "S").
 
     Samples are compared in the whitened principal components of synthetic and reference samples together. A density is
     that of the nearest neighbours, p(x) ~ 1 / (n r^d), with the geometric mean of the distances r to the first few. The
@@ -33,7 +34,7 @@ def domias_scores(
     reference films: AUC 1.00, with 60 of the copies 0.6. Adaptive kernels, whose width hides a single copy: 0.5.)
 
     Args:
-        members, others: features (N, F), or samples of any shape, which are flattened.
+        members, non_members: features (N, F), or samples of any shape, which are flattened.
         synthetic, reference: the same as arrays; the reference are real samples that are on neither side.
         dimensions: principal components; fewer where the data have fewer.
         neighbours: how many distances a density is taken from; fewer where there are fewer samples.
@@ -44,7 +45,8 @@ def domias_scores(
     """
     from scipy.spatial import cKDTree
 
-    sets = {"members": members.values, "others": others.values, "synthetic": synthetic, "reference": reference}
+    sides = {"members": members.values, "non-members": non_members.values}
+    sets = sides | {"synthetic": synthetic, "reference": reference}
     flat = {name: _checked(name, values) for name, values in sets.items()}
     embedded = _embedded(flat, dimensions, seed)
     count = min(neighbours, len(flat["synthetic"]), len(flat["reference"]))
@@ -57,7 +59,7 @@ def domias_scores(
         }
         return logs["reference"] - logs["synthetic"]
 
-    return Scores(ratio(embedded["members"]), ratio(embedded["others"]), members.people, others.people)
+    return Scores(ratio(embedded["members"]), ratio(embedded["non-members"]), members.subjects, non_members.subjects)
 
 
 def _checked(name: str, values: Sliceable) -> np.ndarray:
@@ -70,7 +72,7 @@ def _checked(name: str, values: Sliceable) -> np.ndarray:
 
 
 def _embedded(flat: dict[str, np.ndarray], dimensions: int, seed: int) -> dict[str, np.ndarray]:
-    """Whitened principal components of every set; fitted without members and others, as an attacker would."""
+    """Whitened principal components of every set; fitted without members and non-members, as an attacker would."""
     from sklearn.decomposition import PCA
 
     known = np.concatenate([flat["synthetic"], flat["reference"]])
@@ -80,3 +82,24 @@ def _embedded(flat: dict[str, np.ndarray], dimensions: int, seed: int) -> dict[s
     kept = pca.explained_variance_ > _LEAST_VARIANCE * pca.explained_variance_[0]
     scale = np.sqrt(pca.explained_variance_[kept])
     return {name: pca.transform(values)[:, kept] / scale for name, values in flat.items()}
+
+
+def run(case: Case) -> dict[str, Scores]:
+    """The attack on half of the non-members, with the other half for reference."""
+    synthetic, members, non_members = case.features
+    reference, tested = _halves(non_members, case.seed)
+    return {"domias": domias_scores(members, tested, synthetic.values, reference.values, seed=case.seed)}
+
+
+def _halves(records: Records, seed: int) -> tuple[Records, Records]:
+    """Two halves of records, with no subject in both; raises UserError for records of one subject."""
+    subjects = records.owners
+    every = np.unique(subjects)
+    if len(every) < 2:
+        raise UserError("All non-members are of one person, and a part of them must be set apart; add more people.")
+    chosen = np.random.default_rng(seed).permutation(every)[: len(every) // 2]
+    first = np.isin(subjects, chosen)
+    return tuple(Records(records.values[half], subjects[half]) for half in (first, ~first))
+
+
+ATTACK = Attack((Kind("domias", "DOMIAS"),), run, needs=("features",), may_fail=True)

@@ -2,50 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mmgen.data.samples import Sliceable
-from mmgen.evaluation.privacy.copies import Records
+from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.membership import Scores
+from mmgen.evaluation.privacy.sides import Records
 from mmgen.models.attention_gan import Critique
 from mmgen.models.images import to_unit_range
 
-Judge = Callable[[Tensor], Tensor | Critique]
-
 
 @torch.no_grad()
-def critic_scores(critic: Judge, values: Sliceable, batch_size: int = 256) -> np.ndarray:
+def critic_scores(critic: nn.Module, values: Sliceable, batch_size: int = 256) -> np.ndarray:
     """How real a critic finds samples: (N,) float64 scores before any squashing, higher is more real.
 
     Scores that a sigmoid has made 1 cannot be told apart; these can.
 
     Args:
-        critic: (B, C, H, W) in [-1, 1] -> (B,) or :class:`Critique`. A module is asked in evaluation mode, on its
-            device; a function on the CPU.
+        critic: (B, C, H, W) in [-1, 1] -> (B,) or :class:`Critique`; asked in evaluation mode, on its device.
         values: (N, C, H, W) uint8, or floats that the critic takes as they are.
     """
-    module = critic if isinstance(critic, nn.Module) else None
-    parameter = next(module.parameters(), None) if module is not None else None
-    device = torch.device("cpu") if parameter is None else parameter.device
-    training = module is not None and module.training
-    if module is not None:
-        module.eval()
+    device = next((tensor.device for tensor in critic.state_dict().values()), "cpu")
+    training = critic.training
+    critic.eval()
     scores = []
     for start in range(0, values.shape[0], batch_size):
         x = torch.from_numpy(np.ascontiguousarray(values[start : start + batch_size])).to(device)
         judged = critic(to_unit_range(x))
         scores.append(judged.score if isinstance(judged, Critique) else judged)
-    if training:
-        module.train()
+    critic.train(training)
     return torch.cat(scores).double().cpu().numpy() if scores else np.zeros(0)
 
 
 def logan_white_box(
-    critic: Judge, members: Records, others: Records, synthetic: Sliceable | None = None, batch_size: int = 256
+    critic: nn.Module, members: Records, non_members: Records, synthetic: Sliceable | None = None, batch_size: int = 256
 ) -> dict[str, Scores]:
     """Scores of the white-box attack (threat model "W"), by name of the attack.
 
@@ -53,9 +45,26 @@ def logan_white_box(
     ``synthetic`` set, is the protocol of the LOGAN and MedSynth papers, which take synthetic samples for non-members:
     it measures how real they look to the critic, not membership.
     """
-    of_members, of_others = (critic_scores(critic, side.values, batch_size) for side in (members, others))
-    attacks = {"logan_white_box": Scores(of_members, of_others, members.people, others.people)}
+    of_members, of_non_members = (critic_scores(critic, side.values, batch_size) for side in (members, non_members))
+    attacks = {"logan_white_box": Scores(of_members, of_non_members, members.subjects, non_members.subjects)}
     if synthetic is not None:
-        made = critic_scores(critic, synthetic, batch_size)
-        attacks["logan_white_box_paper"] = Scores(of_members, made, members.people)
+        of_synthetic = critic_scores(critic, synthetic, batch_size)
+        attacks["logan_white_box_paper"] = Scores(of_members, of_synthetic, members.subjects)
     return attacks
+
+
+def run(case: Case) -> dict[str, Scores]:
+    """The attack with the critic that the generator was trained against."""
+    synthetic, *sides = case.records
+    return logan_white_box(case.evidence.critic, *sides, synthetic.values)
+
+
+ATTACK = Attack(
+    (
+        Kind("logan_white_box", "LOGAN, white box"),
+        Kind("logan_white_box_paper", "LOGAN, white box, as in the paper", "realism"),
+    ),
+    run,
+    needs=("critic",),
+    threat="W",
+)

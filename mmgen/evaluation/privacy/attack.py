@@ -1,0 +1,171 @@
+"""An attack as the audit, the gate and the page see it: its keys and names, what it needs, and how it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+
+from mmgen.artifacts.models import model_digest
+from mmgen.data.samples import Samples
+from mmgen.evaluation.fidelity.features import Extractor
+from mmgen.evaluation.privacy.membership import Scores, membership_result
+from mmgen.evaluation.privacy.results import MembershipResult, Result, ThreatModel
+from mmgen.evaluation.privacy.sides import Records, Side
+from mmgen.models.attention_gan import Critic
+from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.modality import Modality
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much work the attacks may be.
+
+    Attributes:
+        updates: of the attacker's GAN in the black-box attack.
+        draws: masks that the error of a reconstruction is averaged over.
+        resamples: draws of the bootstrap.
+        gan: other settings of the attacker's GAN, by name.
+    """
+
+    updates: int = 4000
+    draws: int = 4
+    resamples: int = 1000
+    gan: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that attacks can use.
+
+    Attributes:
+        modalities: of the records.
+        synthetic: what the attacker has, by modality, without blank records (see :func:`varied`).
+        members: records that the model has learnt from, without blank ones.
+        non_members: records of the same kind that it has never seen.
+        extractors: by modality, the space in which the closest record is sought beside that of raw values.
+        threat: whether the attacker can ask the generator for samples (G) or has this set alone (S).
+        model: a masked autoencoder, for the attack on its reconstructions.
+        critic: of a GAN, for the white-box attack.
+        mask_ratio: of the reconstructions.
+        mirrored: modalities whose mirror images are the same picture.
+        device: where the attacker's GAN is trained; model and critic lie there too.
+    """
+
+    modalities: Mapping[str, Modality]
+    synthetic: Mapping[str, Samples]
+    members: Side
+    non_members: Side
+    extractors: Mapping[str, Extractor]
+    threat: ThreatModel = "S"
+    model: CrossModalMAE | None = None
+    critic: Critic | None = None
+    mask_ratio: float = 0.75
+    mirrored: tuple[str, ...] = ("image",)
+    device: torch.device | str = "cpu"
+
+
+@dataclass(frozen=True)
+class Case:
+    """The evidence of one modality, ``name``, or of all together: ""."""
+
+    evidence: Evidence
+    effort: Effort
+    seed: int
+    name: str = ""
+
+    @property
+    def records(self) -> tuple[Records, Records, Records]:
+        """Synthetic records, members and non-members, in raw values."""
+        sides = (Side(self.evidence.synthetic), self.evidence.members, self.evidence.non_members)
+        return tuple(side.records(self.name) for side in sides)
+
+    @cached_property
+    def features(self) -> tuple[Records, Records, Records]:
+        """The same in the feature space."""
+        extractor = self.evidence.extractors[self.name]
+        return tuple(Records(extractor(records.values), records.subjects) for records in self.records)
+
+    def key(self, kind: str, name: str) -> str:
+        """Key of an entry in section ``privacy``: with the modality where there are several."""
+        return f"{kind}/{name}" if len(self.evidence.modalities) > 1 else kind
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Entries of one key in section ``privacy``.
+
+    Attributes:
+        key: of the entry, without a modality.
+        name: for a reader.
+        measures: "membership"; "realism", how members differ from synthetic records; "difference", how both sides
+            differ without any model; or "copying".
+        result: type of the entry.
+    """
+
+    key: str
+    name: str
+    measures: Literal["membership", "realism", "difference", "copying"] = "membership"
+    result: type[Result] = MembershipResult
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack.
+
+    Attributes:
+        kinds: the entries that it makes; the first one's key is its name.
+        run: scores of members and non-members, or a finished result, by the key of their kind; from an attack on all
+            modalities by :meth:`Case.key`.
+        needs: what of the evidence it cannot do without; its result depends on the weights of these models.
+        settings: what else its result depends on, beside the records, the seed and the resamples.
+        threat: what the attacker holds; None: a generator or a set, as the evidence says.
+        all_modalities: run once, on all modalities together.
+        may_fail: a UserError is a result that is missing, and not the end of the audit.
+        version: raise it when the attack gives another result than before: earlier ones are then measured anew.
+    """
+
+    kinds: tuple[Kind, ...]
+    run: Callable[[Case], Mapping[str, Scores | Result]]
+    needs: tuple[Literal["features", "critic", "model"], ...] = ()
+    settings: Callable[[Case], Mapping[str, Any]] = lambda case: {}
+    threat: ThreatModel | None = None
+    all_modalities: bool = False
+    may_fail: bool = False
+    version: int = 1
+
+    def depends_on(self, case: Case) -> dict[str, Any]:
+        """All that its result depends on, but for the records: equal dependencies, equal results."""
+        evidence, needs = case.evidence, {*self.needs}
+        models = {"critic": evidence.critic if "critic" in needs else None}
+        # Features may be those of the model.
+        models["model"] = evidence.model if needs & {"model", "features"} else None
+        return {
+            "version": self.version,
+            "modality": asdict(evidence.modalities[case.name]) if case.name else None,
+            "features": evidence.extractors[case.name].name if "features" in needs else None,
+            "effort": (evidence.threat, case.seed, case.effort.resamples),
+            **{name: None if model is None else model_digest(model) for name, model in models.items()},
+            **self.settings(case),
+        }
+
+    def results(self, case: Case) -> dict[str, Result]:
+        """Run it; scores become :class:`MembershipResult`."""
+        counting = {kind.key: kind.measures == "membership" for kind in self.kinds}
+        threat, resamples = self.threat or case.evidence.threat, case.effort.resamples
+        return {
+            key: membership_result(value, threat, case.seed, counting[key.partition("/")[0]], resamples)
+            if isinstance(value, Scores)
+            else value
+            for key, value in self.run(case).items()
+        }
+
+    def failed(self, case: Case, reason: str) -> dict[str, MembershipResult]:
+        """Entries without a result."""
+        keys = [kind.key for kind in self.kinds if kind.measures == "membership"]
+        if self.all_modalities:
+            keys = [case.key(key, name) for key in keys for name in case.evidence.modalities]
+        return dict.fromkeys(keys, MembershipResult(threat_model=self.threat or case.evidence.threat, note=reason))

@@ -1,0 +1,235 @@
+"""What attacks return: typed results, written to and read from the entries of section ``privacy``.
+
+What a file holds may be damaged or written by hand. A value that is not what its field says is read as None, which the
+gate takes for a result that is missing and never for a good one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from numbers import Real
+from typing import Any, ClassVar, Literal, Self
+
+ThreatModel = Literal["G", "S", "W", "none"]
+"""What an attacker holds: "W" the model itself, "G" a generator to query, "S" the synthetic set, "none" neither."""
+Interval = tuple[float, float]
+Light = Literal["green", "amber", "red"]
+# What of an audit may be passed on: numbers. Pairs, for one, name rows of the training data.
+SHARED = (
+    "auc", "auc_ci", "tpr_at_1_fpr", "tpr_at_1_fpr_ci", "tpr_at_01_fpr", "accuracy", "chance", "threat_model",
+    "n_members", "n_non_members", "counts", "roc", "exact", "near", "of", "limit", "share_closer_to_training",
+    "share_closer_ci", "identifiability", "identifiability_of_others", "distance_to_training", "distance_to_others",
+    "share", "how", "patches", "compared", "features", "real_distance",
+)  # fmt: skip
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number and no truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    """Numbers of a list, none of anything else."""
+    listed = isinstance(value, Sequence) and not isinstance(value, str)
+    return tuple(value) if listed and all(map(is_number, value)) else ()
+
+
+def _curve(value: Any) -> Curve | None:
+    fpr, tpr = (_numbers(value.get(key) if isinstance(value, Mapping) else None) for key in ("fpr", "tpr"))
+    return Curve(fpr, tpr) if len(fpr) == len(tpr) > 1 else None
+
+
+def _pairs(value: Any) -> tuple[Pair, ...]:
+    pairs = []
+    for entry in value if isinstance(value, Sequence) else ():
+        *numbers, kind = (entry.get(part.name) if isinstance(entry, Mapping) else None for part in fields(Pair))
+        if all(map(is_number, numbers)) and kind in ("exact", "near", "nearest"):
+            pairs.append(Pair(*numbers, kind))
+    return tuple(pairs)
+
+
+# What makes the value of a field, by its annotation, of a JSON value.
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "float | None": lambda value: value if is_number(value) else None,
+    "int | None": lambda value: value if is_number(value) else None,
+    "str | None": lambda value: value if isinstance(value, str) else None,
+    "bool": lambda value: value is not False,
+    "bool | None": lambda value: value if isinstance(value, bool) else None,
+    "Interval | None": lambda value: numbers if len(numbers := _numbers(value)) == 2 else None,
+    "Curve | None": _curve,
+    "tuple[Pair, ...]": _pairs,
+}
+
+
+def _plain(value: Any) -> Any:
+    """A value in JSON's types."""
+    if is_dataclass(value):
+        return {part.name: _plain(getattr(value, part.name)) for part in fields(value)}
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+
+
+@dataclass(frozen=True)
+class Result:
+    """Base of all results: fields that are None are not known."""
+
+    always: ClassVar[tuple[str, ...]] = ()
+    """Fields that an entry has even where they are None."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of section ``privacy``."""
+        return {name: value for name, value in _plain(self).items() if value is not None or name in self.always}
+
+    def shared(self) -> dict[str, Any]:
+        """The entry without anything of single records."""
+        entry = self.to_json()
+        return {name: entry[name] for name in SHARED if name in entry}
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Self:
+        """The result that an entry holds; what is missing or of another type is None, other keys are left out."""
+        return cls(**{part.name: _READERS[part.type](entry.get(part.name)) for part in fields(cls)})
+
+
+@dataclass(frozen=True)
+class NoResult(Result):
+    """An entry that holds no numbers at all."""
+
+
+@dataclass(frozen=True)
+class EffortResult(Result):
+    """How hard the attacks tried: whether they were short, and for how many updates the attacker's GAN was trained."""
+
+    fast: bool | None = None
+    updates: int | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Rates of false and of true positives, from (0, 0) to (1, 1)."""
+
+    fpr: tuple[float, ...]
+    tpr: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class MembershipResult(Result):
+    """How well an attack tells training samples from others.
+
+    Attributes:
+        auc: chance that a member scores higher than another sample, ties count half: 0.5 is no leak, 1 a full one.
+            Below 0.5 nothing leaks to this attack. None: the attack was impossible, ``note`` says why.
+        tpr_at_1_fpr, tpr_at_01_fpr: share of members that are found by the lowest threshold which at most 1 % (0.1 %)
+            of the non-members reach. Equal scores are on the same side, so an attack that says the same of all finds
+            none. With fewer than 100 (1000) non-members it is the share of members above all of them.
+        auc_ci, tpr_at_1_fpr_ci: 95 % percentile intervals of the bootstrap. Subjects are drawn with all their samples,
+            members and non-members separately. Where the two sides do not overlap at all, the interval is a point.
+        accuracy: share of members among the n top-scored, n their number (Hayes et al. 2019, LOGAN); ties are broken
+            at random. ``chance`` is what guessing gives.
+        threat_model: what the attacker holds.
+        counts: False marks a protocol that measures something other than membership.
+        roc: at most 200 points, dense at small rates for a logarithmic axis.
+        features: name of the feature space that was attacked in.
+    """
+
+    always = ("auc",)
+
+    auc: float | None = None
+    auc_ci: Interval | None = None
+    tpr_at_1_fpr: float | None = None
+    tpr_at_1_fpr_ci: Interval | None = None
+    tpr_at_01_fpr: float | None = None
+    accuracy: float | None = None
+    chance: float | None = None
+    threat_model: str | None = None
+    n_members: int | None = None
+    n_non_members: int | None = None
+    counts: bool = True
+    roc: Curve | None = None
+    note: str | None = None
+    features: str | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A synthetic record and the training record nearest to it, by their rows."""
+
+    synthetic: int
+    training: int
+    distance: float
+    kind: Literal["exact", "near", "nearest"]
+
+
+@dataclass(frozen=True)
+class CopiesResult(Result):
+    """Copies of training records among synthetic ones, and on which side these lie.
+
+    Attributes:
+        exact, near, of: synthetic records that are the same as a training record, nearly the same (``limit``: half the
+            distance that 1 % of held-out records have to training records), and how many there are.
+        distance_to_training, distance_to_others: medians; ``real_distance``: of held-out to training.
+        pairs: synthetic rows beside training rows, the closest first, all copies and some more.
+        share_closer_to_training, share_closer_ci: share of synthetic records whose nearest real record is a training
+            record, of equally many (``compared``) from both sides: 0.5 is ideal; 95 % interval over subjects of both
+            sides.
+        identifiability: share of training records whose nearest synthetic record is closer than their nearest other
+            training record (0..1, lower is better); ``identifiability_of_others``: the same of held-out records. None
+            where one record a side is compared.
+    """
+
+    always = ("identifiability", "identifiability_of_others")
+
+    exact: int | None = None
+    near: int | None = None
+    of: int | None = None
+    limit: float | None = None
+    distance_to_training: float | None = None
+    distance_to_others: float | None = None
+    real_distance: float | None = None
+    pairs: tuple[Pair, ...] = ()
+    share_closer_to_training: float | None = None
+    share_closer_ci: Interval | None = None
+    identifiability: float | None = None
+    identifiability_of_others: float | None = None
+    compared: int | None = None
+
+
+@dataclass(frozen=True)
+class PassThroughResult(Result):
+    """Real patches in a synthetic set.
+
+    Attributes:
+        share: of the patches that are a training record's, 0..1, 0 is best.
+        patches: how many counted.
+        how: what was compared, in words.
+    """
+
+    share: float | None = None
+    patches: int | None = None
+    how: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement on one entry of an audit.
+
+    Attributes:
+        attack: key of the entry, such as "domias/image"; entry "copies/image" gives "exact_copies/image",
+            "near_copies/image" and "share_closer_to_training/image"; "audit" if the audit as a whole is missing.
+        light: "green": nothing found; "amber": allowed, but to be known; "red": too much leaks.
+        line: one line of plain words for a terminal or a page.
+        allowed: whether the gate stays open, false for red.
+        value: the number that was compared (of an attack that is judged red: the lower end of its interval); None if
+            there is none.
+        threshold: what it was compared with.
+        excess: how far ``value`` is above ``threshold``, 0 if it is not.
+    """
+
+    attack: str
+    light: Light
+    line: str
+    allowed: bool
+    value: float | None = None
+    threshold: float | None = None
+    excess: float = 0.0
