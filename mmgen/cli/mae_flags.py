@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mmgen.cli.data_flags import CachedDataFlags
-from mmgen.models.fusion import FusionQuery
+from mmgen.models.mae_layers import FusionQuery
 from mmgen.names import Precision
 from mmgen.presets import PresetName
 
