@@ -111,8 +111,8 @@ def measured(
     for name in config.classifiers:
         how = replace(learning, classifier=name)
         for which, scores in utility(model.modality, sets, test, how, accelerator, model.backbone).items():
-            row = {"classifier": name, "set": which, "n_train": scores["n_train"]}
-            yield row | {key: scores[key] for key in ("auc", "accuracy")}
+            row = {"classifier": name, "set": which, "n_train": scores.n_train}
+            yield row | {"auc": scores.auc.to_json(), "accuracy": scores.accuracy.to_json()}
 
 
 def sets_of(config: Variants, model: MedSynth) -> dict[str, list[Samples]]:

@@ -13,17 +13,15 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from mmgen.artifacts.models import model_digest, save_model, start_from_timm, write_card
 from mmgen.artifacts.provenance import Costs, config_to_dict, write_config
-from mmgen.assessment.auditing import audit_run
 from mmgen.assessment.inputs import data_sets_of
-from mmgen.assessment.mae import Evaluated, evaluate_mae
-from mmgen.assessment.reporting import with_media, write_whole
+from mmgen.assessment.mae import MAERun, evaluate_mae
+from mmgen.assessment.reporting import report_run
 from mmgen.assessment.subject import Subject
 from mmgen.cli.config import parse_config
 from mmgen.cli.data_flags import CachedDataFlags
@@ -33,6 +31,8 @@ from mmgen.data.prepare import PairedData, prepare
 from mmgen.data.settings import Settings
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.errors import UserError
+from mmgen.evaluation.fidelity.result import PATCH_ERROR
+from mmgen.evaluation.report.writing import to_json
 from mmgen.generation.pairs import make_plan, model_settings, write_dataset
 from mmgen.generation.writing import OutputOptions
 from mmgen.models.cross_modal_mae import CrossModalMAE
@@ -215,18 +215,14 @@ def main() -> None:
 
     settings = model_settings(model)
     with costs.phase("evaluate"):
-        what = Evaluated(model, single, data, read_dataset(folder, settings), settings, config.mask_ratio)
-        sections, media = evaluate_mae(what, config.sizes.utility, accelerator, history, config.seed)
-    ratios = {name: measures["masked_patch_error"]["ratio"] for name, measures in sections["fidelity"].items()}
+        run = MAERun(model, single, data, read_dataset(folder, settings), settings, config.mask_ratio, config.seed)
+        evaluated = evaluate_mae(run, config.sizes.utility, accelerator, history)
+    sections, _ = evaluated
+    ratios = {name: results[PATCH_ERROR].ratio for name, results in sections["fidelity"].items()}
     errors = {f"error on hidden patches, {name}": f"{ratio:.2f} of the mean patch's" for name, ratio in ratios.items()}
-    write_card(model, model_folder, data.training_counts(), errors, sections["utility"])
-    with costs.phase("audit"):
-        subject = Subject(model, None, data_sets_of(out), settings)
-        fast = config.fast or config.preset == "tiny"
-        sections["privacy"], pairs = audit_run(subject, data, out / "audit", fast, config.seed)
-    head = {"run": out.name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-    head["config"] = config_to_dict(config, whole_paths=False)
-    page = write_whole(out / "report", {**head, **sections, "cost": costs}, with_media(media, pairs))
+    write_card(model, model_folder, data.training_counts(), errors, to_json(sections["utility"]))
+    subject = Subject(model, None, data_sets_of(out), settings)
+    page = report_run(out, config, data, subject, evaluated, costs, config.fast or config.preset == "tiny")
     logger.info("Report    %s\nData set  %s\nModel     %s", page, folder, model_folder)
 
 

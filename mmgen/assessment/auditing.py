@@ -184,7 +184,10 @@ def audit_subject(
         synthetic,
         members,
         others,
-        {name: make_extractor(features, modality, device, encoder) for name, modality in modalities.items()},
+        {
+            name: make_extractor(features, modality, device, encoder and encoder.to_timm(name))
+            for name, modality in modalities.items()
+        },
         threat_of(model),
         encoder,
         None if subject.critic is None else subject.critic.to(device),

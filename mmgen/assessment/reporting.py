@@ -8,12 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mmgen.artifacts.provenance import Costs, config_to_dict
+from mmgen.assessment.auditing import audit_run
+from mmgen.assessment.subject import Subject
+from mmgen.data.prepare import PairedData
 from mmgen.errors import UserError
 from mmgen.evaluation.report.figures_privacy import privacy_figures
 from mmgen.evaluation.report.figures_utility import utility_figures
 from mmgen.evaluation.report.media import Figure, ReportMedia
-from mmgen.evaluation.report.reading import read_media, read_report
-from mmgen.evaluation.report.writing import write_report
+from mmgen.evaluation.report.reading import Report, read_media, read_report
+from mmgen.evaluation.report.writing import to_json, write_report
 
 # Where a run keeps its parts; what stands further on is newer.
 PARTS = ("report", "evaluation", "audit")
@@ -30,8 +34,40 @@ def add_to_report(folder: Path, sections: Mapping[str, Any], media: ReportMedia)
     earlier, shown = {}, ReportMedia()
     if (folder / "report.json").is_file():
         earlier, shown = read_report(folder), read_media(folder)
-    head = {"run": _name_of(folder), "created": datetime.now(UTC).isoformat(timespec="seconds")}
-    return write_whole(folder, together(earlier, {**head, **sections}), with_media(shown, media))
+    later = {**_head(_name_of(folder)), **to_json(sections)}
+    return write_whole(folder, together(earlier, later), with_media(shown, media))
+
+
+def report_run(
+    out: Path,
+    config: Any,
+    data: PairedData,
+    subject: Subject,
+    evaluated: tuple[Mapping[str, Any], ReportMedia],
+    costs: Costs,
+    fast: bool = False,
+) -> Path:
+    """Audit what a recipe made, and write the report of its run with all that was measured; the path of its page.
+
+    Args:
+        out: folder of the run.
+        config: the recipe's flags, a dataclass with ``seed``.
+        data: what was read.
+        subject: what is audited.
+        evaluated: report sections and media of the evaluation.
+        costs: of all phases; the audit's is added.
+        fast: short attacks.
+    """
+    sections, media = evaluated
+    with costs.phase("audit"):
+        privacy, pairs = audit_run(subject, data, out / "audit", fast, config.seed)
+    head = {**_head(out.name), "config": config_to_dict(config, whole_paths=False), "data": data.summary()}
+    report = {**head, **sections, "privacy": privacy, "cost": costs}
+    return write_whole(out / "report", report, with_media(media, pairs))
+
+
+def _head(name: str) -> dict[str, str]:
+    return {"run": name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
 def _name_of(folder: Path) -> str:
@@ -42,7 +78,9 @@ def _name_of(folder: Path) -> str:
 
 def write_whole(folder: Path, report: Mapping[str, Any], media: ReportMedia) -> Path:
     """Write a report with the figures that its numbers give; the path of its page."""
-    drawn = [*utility_figures(report), *privacy_figures(report)]
+    report = to_json(report)
+    content = Report.from_json(report)
+    drawn = [*utility_figures(content.utility, content.data), *privacy_figures(report)]
     return write_report(folder, report, with_media(media, ReportMedia(drawn)))
 
 

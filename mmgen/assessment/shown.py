@@ -14,9 +14,19 @@ from mmgen.data.samples import Samples, Sliceable
 from mmgen.data.settings import Settings
 from mmgen.evaluation.report.figures import histograms
 from mmgen.evaluation.report.figures_privacy import pair_grid
-from mmgen.evaluation.report.media import Figure, Sample
+from mmgen.evaluation.report.media import Figure, ReportMedia, Sample
 
 PAIRS = 12
+
+
+def compared_media(
+    real: Mapping[str, Samples], synthetic: Mapping[str, Samples], settings: Mapping[str, Settings]
+) -> ReportMedia:
+    """Distributions of the values of each modality, and samples of every label; see :func:`shown_samples`."""
+    return ReportMedia(
+        [value_figure(name, real[name], samples) for name, samples in synthetic.items()],
+        shown_samples(real, synthetic, settings),
+    )
 
 
 def shown_samples(
@@ -29,7 +39,7 @@ def shown_samples(
 
     Args:
         real, synthetic: by modality, with the same label names. Synthetic modalities of one data set are shown row by
-            row together, real ones are not of the same people anyway.
+            row together, real ones are not of the same subjects anyway.
         settings: how each modality relates to files.
     """
     names = next(iter(synthetic.values())).label_names

@@ -254,6 +254,11 @@ class CrossModalMAE(GenerativeModel):
         """Masking noise {name: (B, N)}, drawn on the CPU in a fixed order."""
         return {name: uniform_noise(batch, modality.tokens, generator) for name, modality in self.modalities.items()}
 
+    @property
+    def encoders(self) -> Mapping[str, Modality]:
+        """All modalities."""
+        return self.modalities
+
     def to_timm(self, name: str) -> VisionTransformer:
         """The encoder of one modality as a timm ``VisionTransformer`` without a classifier.
 

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal
 from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 
+from mmgen.models.modality import Modality
+
 Origin = Literal["class", "noise", "stored", "real"]
 Threat = Literal["G", "S"]
 
@@ -57,6 +59,11 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
     def threat(self) -> Threat:
         """What an attacker has who has the model: "G", a generator to query, or "S", a set of samples."""
         return "G"
+
+    @property
+    def encoders(self) -> Mapping[str, Modality]:
+        """Modalities that it has an encoder of, by name, see :meth:`CrossModalMAE.to_timm`; most models have none."""
+        return {}
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
         """Write ``config.json`` and ``model.safetensors``; arguments as in :class:`PyTorchModelHubMixin`."""

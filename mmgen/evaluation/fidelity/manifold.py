@@ -59,8 +59,8 @@ def _reach(x: np.ndarray, k: int, chunk: int) -> np.ndarray:
     for rows, columns, squares in _blocks(x, x, chunk):
         if rows == columns:
             np.fill_diagonal(squares, np.inf)
-        found = np.concatenate([nearest[rows], squares], axis=1)
-        nearest[rows] = np.partition(found, k - 1, axis=1)[:, :k]
+        candidates = np.concatenate([nearest[rows], squares], axis=1)
+        nearest[rows] = np.partition(candidates, k - 1, axis=1)[:, :k]
     return nearest.max(axis=1)
 
 

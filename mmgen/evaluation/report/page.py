@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from mmgen.evaluation.report import view
 from mmgen.evaluation.report.answers import answers
-from mmgen.evaluation.report.cards import data_uri
 from mmgen.evaluation.report.fidelity import fidelity_tables
-from mmgen.evaluation.report.media import PICTURE, SOURCES, Card, Figure
+from mmgen.evaluation.report.media import PICTURE, SOURCES, Card, Figure, data_uri
 from mmgen.evaluation.report.privacy import findings, privacy_tables
+from mmgen.evaluation.report.reading import Report
 from mmgen.evaluation.report.utility import label_tables, utility_tables
 
 # From this width on, a figure scrolls on a narrow screen instead of becoming too small to read.
@@ -30,8 +30,8 @@ class Shown(NamedTuple):
     wide: bool
 
 
-def page(report: dict[str, Any], figures: Sequence[Figure], cards: Sequence[Card]) -> str:
-    """HTML of a report with stable keys; the same input gives the same text."""
+def page(report: Report, figures: Sequence[Figure], cards: Sequence[Card]) -> str:
+    """HTML of a report; the same input gives the same text."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     # The templates' names end in .j2, so escaping is switched on here and not guessed from the name.
@@ -44,26 +44,26 @@ def page(report: dict[str, Any], figures: Sequence[Figure], cards: Sequence[Card
     )
     shows_real = any(card.source == "real" for card in cards) or any(figure.shows_real for figure in figures)
     return environment.get_template("page.html.j2").render(
-        run=report["run"],
-        created=report["created"],
-        created_text=_readable_time(report["created"]),
+        run=report.run,
+        created=report.created,
+        created_text=_readable_time(report.created),
         warnings=view.warnings(report, shows_real),
         answers=answers(report),
         remarks=view.remarks(report),
-        data=view.data_tables(report["data"]),
-        condensation=view.condensation_tables(report["condensation"]),
-        utility=utility_tables(report["utility"], report["data"]),
-        labels=label_tables(report["utility"], report["data"]),
-        fidelity=fidelity_tables(report["fidelity"], report["data"]),
-        privacy=privacy_tables(report["privacy"]),
-        findings=findings(report["privacy"]),
-        cost=view.cost_tables(report["cost"]),
+        data=view.data_tables(report.data),
+        condensation=view.condensation_tables(report.condensation),
+        utility=utility_tables(report.utility, report.data),
+        labels=label_tables(report.utility, report.data),
+        fidelity=fidelity_tables(report.fidelity, report.data),
+        privacy=privacy_tables(report.privacy),
+        findings=findings(report.privacy),
+        cost=view.cost_tables(report.cost),
         figures={
             section: [_shown(figure) for figure in figures if figure.section == section]
             for section in ("utility", "fidelity", "privacy", "figures")
         },
         samples=_grouped(cards),
-        config=json.dumps(report["config"], indent=2, ensure_ascii=False) if report["config"] else "",
+        config=json.dumps(report.config, indent=2, ensure_ascii=False) if report.config else "",
     )
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mmgen.data.writing.atomic import new_file
-from mmgen.evaluation.report.cards import draw_cards
-from mmgen.evaluation.report.media import Figure, ReportMedia
+from mmgen.evaluation.report.media import Figure, ReportMedia, draw_cards
 from mmgen.evaluation.report.page import page
+from mmgen.evaluation.report.reading import Report
 
 SECTIONS = ("config", "data", "condensation", "utility", "fidelity", "privacy", "cost")
 
@@ -36,7 +36,7 @@ def write_report(folder: Path, report: Mapping[str, Any], media: ReportMedia) ->
 
     Raises:
         ValueError: a sample's array has another type or shape than ``Sample`` says.
-        UserError: the disk is full.
+        UserError: results of another form, or the disk is full.
         OSError: the folder cannot be written.
     """
     folder = Path(folder)
@@ -53,7 +53,7 @@ def write_report(folder: Path, report: Mapping[str, Any], media: ReportMedia) ->
     }
     _write(folder / "media.json", _json_bytes(stored))
     index = folder / "index.html"
-    _write(index, page(clean, media.figures, cards).encode("utf-8", "replace"))
+    _write(index, page(Report.from_json(clean), media.figures, cards).encode("utf-8", "replace"))
     return index
 
 
@@ -61,8 +61,10 @@ def to_json(value: Any) -> Any:
     """``value`` in JSON's own types: dict with text keys, list, str, int, finite float, bool, None.
 
     Numbers that are not finite become None; arrays, tensors, sets and tuples become lists, dataclasses become dicts,
-    anything else (paths, dates, devices) its text.
+    what has a ``to_json`` what that gives, anything else (paths, dates, devices) its text.
     """
+    if hasattr(value, "to_json"):
+        value = value.to_json()
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     if hasattr(value, "tolist"):  # numpy arrays and scalars, torch tensors
