@@ -14,8 +14,7 @@ from mmgen.condensation.medsynth import MedSynth
 from mmgen.data.prepare import PairedData
 from mmgen.data.samples import Samples, people_in
 from mmgen.evaluation.fidelity.measure import measure_by_pixels
-from mmgen.evaluation.fidelity.result import COPY_DISTANCE, CopyDistance
-from mmgen.evaluation.json_fields import Fields
+from mmgen.evaluation.fidelity.result import COPY_DISTANCE, FidelityResult
 from mmgen.evaluation.privacy.neighbours import nearest, nearest_entry
 from mmgen.evaluation.report import figures_condensation as figures
 from mmgen.evaluation.report.media import Figure, ReportMedia, Sample
@@ -147,10 +146,10 @@ def measure_utility(
 
 
 def _recovered(scores: Mapping[str, UtilityScores], name: str) -> UtilityScores:
-    """With the recovery of a condensed set, beside the random subset of its size; None for other sets."""
+    """With the recovery of a condensed set, beside the random subset of its size; NaN of other sets."""
     kind, _, count = name.partition("@")
     if not count or kind == "random_subset":
-        return replace(scores[name], has_recovery=True)
+        return replace(scores[name], recovery=float("nan"))
     return with_recovery(scores, name, f"random_subset@{count}")
 
 
@@ -168,8 +167,7 @@ def fidelity_section(sets: CondensedSets, synthetic: Samples) -> dict[str, Any]:
     """Report section ``fidelity`` of a condensed set: closeness, variety, distance to the nearest training image."""
     nearest_of = nearest_entry(synthetic.values, sets.train.values, sets.test.values)
     closeness = measure_by_pixels(sets.modality, sets.test, synthetic, subjects=sets.test_subjects, seed=sets.seed)
-    copies = CopyDistance.from_json(Fields(nearest_of, COPY_DISTANCE))
-    return {sets.modality.name: {**closeness, COPY_DISTANCE: copies}}
+    return {sets.modality.name: {**closeness, COPY_DISTANCE: FidelityResult(**nearest_of)}}
 
 
 def sizes(

@@ -32,12 +32,12 @@ from mmgen.errors import UserError, first_few
 from mmgen.evaluation.fidelity.features import OWN, Extractor, make_extractor
 from mmgen.evaluation.fidelity.measure import measure_fidelity
 from mmgen.evaluation.fidelity.result import FidelityResult, results_from_json
-from mmgen.evaluation.json_fields import Fields
 from mmgen.evaluation.measured import Measured, fingerprint
 from mmgen.evaluation.privacy.sides import Side, unseen
 from mmgen.evaluation.report.media import ReportMedia
-from mmgen.evaluation.scores import UtilityScores, scores_from_json
+from mmgen.evaluation.scores import UtilityScores
 from mmgen.evaluation.training_sets import four_sets
+from mmgen.evaluation.typed_json import from_json
 from mmgen.evaluation.utility import UtilityConfig, has_labels, utility, utility_by_folds
 from mmgen.models.modality import Modality
 from mmgen.models.timm_bridge import load_vit
@@ -245,7 +245,7 @@ class _Compared:
             started = self.backbone_digest if classifier == "vit_lora" else None
             depends_on = self._content(seed) | {"config": asdict(config), "backbone": started}
             content = measured.once(name, depends_on, partial(self._scores, config, seed))
-            by_classifier[classifier] = scores_from_json(Fields(content, name))
+            by_classifier[classifier] = from_json(Mapping[str, UtilityScores], content, name)
         return by_classifier
 
     def _scores(self, config: UtilityConfig, seed: int) -> dict[str, Any]:
@@ -268,7 +268,7 @@ class _Compared:
 
         name = f"fidelity/{self.modality.name}"
         depends_on = self._content(seed) | {"features": self.extractor.name, "own": self.encoder_digest}
-        return results_from_json(Fields(measured.once(name, depends_on, measure), name))
+        return results_from_json(measured.once(name, depends_on, measure), name)
 
     def _content(self, seed: int) -> dict[str, Any]:
         """Everything that a result depends on beside its own settings."""

@@ -231,7 +231,7 @@ def test_recovery_stands_with_the_synthetic_set(
     assert entries["synthetic"].recovery == 0.0  # the same two samples, by the same seed
     assert all("recovery" not in entries[name].to_json() for name in ("real", "random_subset"))
     alone = utility(modality, {"real": few, "synthetic": few}, test, config, accelerator)["synthetic"]
-    assert not alone.has_recovery and "recovery" not in alone.to_json()
+    assert alone.recovery is None and "recovery" not in alone.to_json()
 
 
 @pytest.mark.usefixtures("linear")

@@ -38,10 +38,6 @@ class Comparison:
         counts = np.unique(self.real.labels, return_counts=True)[1].tolist()
         return min((count for count in counts if count > 1), default=0)
 
-    def class_mean(self, distance: Callable[[np.ndarray, np.ndarray], float]) -> float:
-        """:func:`class_mean` of a distance between features."""
-        return class_mean(distance, self.real_features, self.features, self.real.labels)
-
 
 def class_mean(
     distance: Callable[[np.ndarray, np.ndarray], float], a: np.ndarray, b: np.ndarray, labels: np.ndarray

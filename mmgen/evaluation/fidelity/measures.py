@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from mmgen.evaluation.fidelity.comparison import Comparison
+from mmgen.evaluation.fidelity.comparison import Comparison, class_mean
 from mmgen.evaluation.fidelity.frechet import bias_note, frechet_distance
 from mmgen.evaluation.fidelity.intensities import intensity_kl
 from mmgen.evaluation.fidelity.kernel import UNBIASED, kernel_distance
@@ -50,20 +51,22 @@ class FidelityMeasure:
 
 
 _SOUNDS = 64  # that are made audible
+_DISTANCE = (None, None)  # unbiased ones may come out just below 0
 
 
 def _kernel(c: Comparison) -> float:
     return kernel_distance(c.real_features, c.features, seed=c.seed)
 
 
+def _kernel_within_class(c: Comparison) -> float:
+    return class_mean(partial(kernel_distance, seed=c.seed), c.real_features, c.features, c.real.labels)
+
+
 def _manifold(c: Comparison) -> Mapping[str, float]:
     return manifold_measures(c.real_features, c.features)
 
 
-def _round_trip(c: Comparison) -> float:
-    return waveform_round_trip(c.samples.at_most(_SOUNDS, c.seed).values[:], c.settings)
-
-
+_in_space = partial(FidelityMeasure, of_features=True)
 _ALL = (
     FidelityMeasure(
         "kl_intensity",
@@ -93,51 +96,40 @@ _ALL = (
         (0.0, 1.0),
         within_class=True,
     ),
-    FidelityMeasure(
+    _in_space(
         "frechet",
         "Fréchet distance",
         "lower",
         lambda c: frechet_distance(c.real_features, c.features),
-        of_features=True,
         note=lambda c: bias_note(len(c.samples), c.features.shape[1], "kernel_distance"),
     ),
-    FidelityMeasure(
-        "kernel_distance",
-        "Kernel distance (KID)",
-        "lower",
-        _kernel,
-        (None, None),
-        of_features=True,
-        note=lambda _: UNBIASED,
-    ),
-    FidelityMeasure(
+    _in_space("kernel_distance", "Kernel distance (KID)", "lower", _kernel, _DISTANCE, note=lambda _: UNBIASED),
+    _in_space(
         "frechet_within_class",
         "Fréchet distance within classes",
         "lower",
-        lambda c: c.class_mean(frechet_distance),
-        of_features=True,
+        lambda c: class_mean(frechet_distance, c.real_features, c.features, c.real.labels),
         within_class=True,
         note=lambda c: bias_note(c.smallest_class, c.features.shape[1], "kernel_distance_within_class"),
     ),
-    FidelityMeasure(
+    _in_space(
         "kernel_distance_within_class",
         "Kernel distance (KID) within classes",
         "lower",
-        lambda c: c.class_mean(lambda a, b: kernel_distance(a, b, seed=c.seed)),
-        (None, None),
-        of_features=True,
+        _kernel_within_class,
+        _DISTANCE,
         within_class=True,
         note=lambda _: UNBIASED,
     ),
-    FidelityMeasure("precision", "Precision", "higher", _manifold, (0.0, 1.0), of_features=True),
-    FidelityMeasure("recall", "Recall", "higher", _manifold, (0.0, 1.0), of_features=True),
-    FidelityMeasure("density", "Density", "higher", _manifold, of_features=True),
-    FidelityMeasure("coverage", "Coverage", "higher", _manifold, (0.0, 1.0), of_features=True),
+    _in_space("precision", "Precision", "higher", _manifold, (0.0, 1.0)),
+    _in_space("recall", "Recall", "higher", _manifold, (0.0, 1.0)),
+    _in_space("density", "Density", "higher", _manifold),
+    _in_space("coverage", "Coverage", "higher", _manifold, (0.0, 1.0)),
     FidelityMeasure(
         "waveform_round_trip_db",
         "Round trip through sound (dB)",
         "lower",
-        _round_trip,
+        lambda c: waveform_round_trip(c.samples.at_most(_SOUNDS, c.seed).values[:], c.settings),
         of_sound=True,
         most_samples=_SOUNDS,
     ),

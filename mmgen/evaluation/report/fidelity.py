@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mmgen.evaluation.fidelity.measures import MEASURES
-from mmgen.evaluation.fidelity.result import PATCH_ERROR, Fidelity, FidelityResult
+from mmgen.evaluation.fidelity.result import PATCH_ERROR, Fidelity, FidelityResult, PatchError
 from mmgen.evaluation.report.text import NOTHING, Column, Mark, Table, name_of, number
 
 MARKS = {"near": Mark("green", "Near"), "far": Mark("amber", "Far"), None: NOTHING}
 DIRECTIONS = {"lower": "↓\u00a0lower", "higher": "↑\u00a0higher", None: NOTHING}
-Results = Mapping[str, FidelityResult]
+Results = Mapping[str, FidelityResult | PatchError]
 
 
 def title_of(measure: str) -> str:
@@ -85,7 +85,7 @@ def _notes(results: Results) -> list[str]:
 
 
 def _patch_error(results: Results) -> list[str]:
-    ratio = results[PATCH_ERROR].references.get("ratio") if PATCH_ERROR in results else None
+    ratio = results[PATCH_ERROR].ratio if PATCH_ERROR in results else None
     if ratio is None:
         return []
     if ratio < 1:
@@ -118,7 +118,7 @@ def _in_sentence(key: str) -> str:
     return title if title[:2].isupper() or title.startswith("Fréchet") else title[:1].lower() + title[1:]
 
 
-def _range(result: FidelityResult) -> str:
+def _range(result: FidelityResult | PatchError) -> str:
     if result.range is None:
         return NOTHING
     low, high = result.range

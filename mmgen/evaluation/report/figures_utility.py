@@ -97,7 +97,9 @@ def _aucs(by_classifier: Mapping[str, Scores]) -> dict[str, dict[str, Statistic]
     """Classifier -> stored training set -> AUC, of those that have one."""
     aucs = {
         classifier: {
-            key: result.auc for key, result in results.items() if key not in NOT_STORED and result.auc is not None
+            key: result.auc
+            for key, result in results.items()
+            if key not in NOT_STORED and result.auc is not None and finite(result.auc.mean)
         }
         for classifier, results in by_classifier.items()
     }

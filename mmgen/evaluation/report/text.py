@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mmgen.evaluation.json_fields import Fields, is_number
 from mmgen.evaluation.scores import Statistic
+from mmgen.evaluation.typed_json import from_json, is_number
 
 NOTHING = "\u2013"  # en dash
 NAMES = {
@@ -84,8 +84,10 @@ def number(value: Any) -> str:
 def score(value: Any) -> str:
     """A score in 0..1 with three decimals, ``mean ± std`` where there are several trainings; a dash for None."""
     if isinstance(value, dict):
-        value = Statistic.from_json(Fields(value, "the score"))
+        value = from_json(Statistic, value, "the score")
     if isinstance(value, Statistic):
+        if value.mean is None:
+            return NOTHING
         return f"{value.mean:.3f}" + (f" ± {value.std:.3f}" if value.std is not None and value.std > 0 else "")
     return f"{value:.3f}" if is_number(value) else NOTHING
 

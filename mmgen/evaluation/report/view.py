@@ -53,7 +53,7 @@ def warnings(report: Report, shows_real: bool) -> list[str]:
                 "so the scores are too good."
             )
     for modality, results in report.fidelity.items():
-        copies = results[COPY_DISTANCE].references.get("exact_copies", 0) if COPY_DISTANCE in results else 0
+        copies = results[COPY_DISTANCE].exact_copies or 0 if COPY_DISTANCE in results else 0
         if copies > 0:
             sentences.append(
                 f"{report.title(modality)}: copies of training samples are among the synthetic ones "

@@ -65,7 +65,7 @@ def test_damaged_files_are_named(folder: Path, content: bytes) -> None:
         ({"utility": {"image": 3}}, "the utility section, image is not an object but '3'; measure it again"),
         (
             {"fidelity": {"image": {"frechet": {"value": "big"}}}},
-            "'value' of the fidelity section, image, frechet",
+            "the fidelity section, image, frechet, value is not",
         ),
     ],
 )
