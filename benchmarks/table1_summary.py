@@ -45,8 +45,8 @@ def summarise(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> list[dict[st
     Returns:
         Of each {"classifier", "method", "ipc", "fresh", "seeds", "wanted_seeds"; "auc", "accuracy",
         "balanced_accuracy": see :class:`mmgen.evaluation.scores.Statistic`, None without rows; "n_train"; "ratio":
-        images of the set by those of the full one; "recovery": of the AUC, see :func:`mmgen.evaluation.scores.recovery`;
-        "fit_seconds"; "paper": {"auc", "accuracy"} or None}.
+        images of the set by those of the full one; "recovery": of the AUC, see
+        :func:`mmgen.evaluation.scores.recovery`; "fit_seconds"; "paper": {"auc", "accuracy"} or None}.
     """
     found: dict[tuple[str, Unit], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:

@@ -175,8 +175,8 @@ class _Compared:
         train, test, synthetic: with the label names of ``train``.
         train_subjects, test_subjects: (N,) whose sample each is, None if unknown.
         extractor: of features.
-        encoder_digest: of the masked autoencoder that is the extractor, None of another one.
-        backbone, backbone_digest: what "vit_lora" starts from; None without it.
+        encoder: model whose encoder the extractor is, None of another one.
+        backbone: what "vit_lora" starts from; None without it.
     """
 
     modality: Modality
@@ -187,9 +187,8 @@ class _Compared:
     train_subjects: np.ndarray | None
     test_subjects: np.ndarray | None
     extractor: Extractor
-    encoder_digest: str | None
+    encoder: Model | None
     backbone: VisionTransformer | None
-    backbone_digest: str | None
 
     @classmethod
     def of(
@@ -202,7 +201,7 @@ class _Compared:
         measures: Measures,
         encoder: Model | None,
     ) -> _Compared:
-        """Modality ``name`` of both sides; ``encoder`` is the model whose encoder the features are of."""
+        """Modality ``name`` of both sides."""
         like = train.samples[name]
         modality = modality_of(name, settings, like)
         if encoder is None:
@@ -221,9 +220,8 @@ class _Compared:
             train.people.get(name),
             test.people.get(name),
             extractor,
-            None if encoder is None else model_digest(encoder),
+            encoder,
             backbone,
-            None if backbone is None else model_digest(backbone),
         )
 
     def counts(self) -> dict[str, Any]:
@@ -242,7 +240,7 @@ class _Compared:
         for classifier in measures.classifiers if has_labels(self.train.label_names) else ():
             config = measures.utility.of_classifier(classifier, self.modality)
             name = f"utility/{classifier}/{self.modality.name}"
-            started = self.backbone_digest if classifier == "vit_lora" else None
+            started = model_digest(self.backbone) if classifier == "vit_lora" and self.backbone is not None else None
             depends_on = self._content(seed) | {"config": asdict(config), "backbone": started}
             content = measured.once(name, depends_on, partial(self._scores, config, seed))
             by_classifier[classifier] = from_json(Mapping[str, UtilityScores], content, name)
@@ -267,7 +265,8 @@ class _Compared:
             return {name: result.to_json() for name, result in results.items()}
 
         name = f"fidelity/{self.modality.name}"
-        depends_on = self._content(seed) | {"features": self.extractor.name, "own": self.encoder_digest}
+        own = None if self.encoder is None else model_digest(self.encoder)
+        depends_on = self._content(seed) | {"features": self.extractor.name, "own": own}
         return results_from_json(measured.once(name, depends_on, measure), name)
 
     def _content(self, seed: int) -> dict[str, Any]:

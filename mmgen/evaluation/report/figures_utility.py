@@ -95,14 +95,10 @@ def utility_figures(utility: Utility, data: Mapping[str, Any]) -> list[Figure]:
 
 def _aucs(by_classifier: Mapping[str, Scores]) -> dict[str, dict[str, Statistic]]:
     """Classifier -> stored training set -> AUC, of those that have one."""
-    aucs = {
-        classifier: {
-            key: result.auc
-            for key, result in results.items()
-            if key not in NOT_STORED and result.auc is not None and finite(result.auc.mean)
-        }
-        for classifier, results in by_classifier.items()
-    }
+    aucs = {}
+    for classifier, results in by_classifier.items():
+        stored = {key: result.auc for key, result in results.items() if key not in NOT_STORED}
+        aucs[classifier] = {key: auc for key, auc in stored.items() if auc is not None and finite(auc.mean)}
     return {classifier: entries for classifier, entries in aucs.items() if entries}
 
 
