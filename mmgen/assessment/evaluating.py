@@ -144,24 +144,21 @@ def evaluate(
         ['data', 'utility', 'fidelity']
     """
     reading, measures = reading or Reading(seed=seed), measures or Measures()
-    logger.info("Reading synthetic and real data")
     samples, settings = _read_sets(Path(synthetic), modalities, reading)
     paths = [parse_paths(given, list(settings), flag) for given, flag in ((real, "--real"), (test, "--test"))]
     train, held_out = reading.sides(*paths, settings, (real_split, test_split))
     held_out = unseen(train, held_out)
-    for name in settings:
-        _refuse_missing_labels(name, train.samples[name], held_out.samples[name], samples[name])
     measured = Measured(None if out is None else Path(out) / "measured")
     encoder = _encoder(measures.features)
     # All networks are had before anything is measured.
-    compared = [
-        _Compared.of(name, settings[name], train, held_out, samples[name], measures, encoder) for name in settings
-    ]
+    compared = {
+        name: _Compared.of(name, settings[name], train, held_out, samples[name], measures, encoder) for name in settings
+    }
     sections: dict[str, Any] = {"data": {}, "utility": {}, "fidelity": {}}
-    for one in compared:
-        sections["data"][one.modality.name] = one.counts()
-        sections["utility"][one.modality.name] = one.utility(measures, measured, seed)
-        sections["fidelity"][one.modality.name] = one.fidelity(measured, seed)
+    for name, one in compared.items():
+        sections["data"][name] = one.counts()
+        sections["utility"][name] = one.utility(measures, measured, seed)
+        sections["fidelity"][name] = one.fidelity(measured, seed)
     if measured.found:
         logger.info("%d results were there from an earlier evaluation of the same data.", measured.found)
     return Evaluation(sections, held_out, samples, settings, measured.found)
@@ -203,6 +200,7 @@ class _Compared:
     ) -> _Compared:
         """Modality ``name`` of both sides."""
         like = train.samples[name]
+        _refuse_missing_labels(name, like, test.samples[name], synthetic)
         modality = modality_of(name, settings, like)
         if encoder is None:
             extractor = make_extractor(measures.features, modality, best_device())
@@ -283,6 +281,7 @@ def _read_sets(
     path: Path, modalities: Sequence[str], reading: Reading
 ) -> tuple[dict[str, Samples], dict[str, Settings]]:
     """Samples of a synthetic set; of a run, of its largest."""
+    logger.info("Reading synthetic and real data")
     sets = [path]
     if path.is_dir() and not (path / DOCUMENT).is_file():
         sets = list(data_sets_of(path).values()) or [path]

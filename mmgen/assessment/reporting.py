@@ -118,7 +118,7 @@ def _merged(earlier: Any, later: Any, depth: int) -> Any:
 
 
 def with_media(earlier: ReportMedia, later: ReportMedia) -> ReportMedia:
-    """What two reports show as one, see :func:`add_to_report`."""
+    """Figures and samples of two reports as one, see :func:`add_to_report`."""
     titles = {figure.title: figure for figure in later.figures}
     figures: list[Figure] = [titles.pop(figure.title, figure) for figure in earlier.figures]
     newest = later if later.samples or later.cards else earlier

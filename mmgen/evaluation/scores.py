@@ -45,7 +45,7 @@ class Statistic:
 
 @dataclass(frozen=True)
 class Confusion:
-    """What test samples were taken for, summed over trainings: rows are true labels, columns predicted ones."""
+    """Classes that test samples were taken for, summed over trainings: rows are true labels, columns predicted ones."""
 
     labels: tuple[str, ...] = ()
     counts: tuple[tuple[int, ...], ...] = ()
@@ -57,7 +57,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class UtilityScores:
-    """What classifiers trained on one set reach on real test data; of scores, 0..1, higher is better.
+    """Scores that classifiers trained on one set reach on real test data; of scores, 0..1, higher is better.
 
     Attributes:
         auc: macro average over classes, each against all others.

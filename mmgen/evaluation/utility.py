@@ -83,7 +83,7 @@ def has_labels(label_names: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trained classifier said of the test samples.
+    """Predictions of a trained classifier for the test samples.
 
     Attributes:
         probabilities: (N, classes).

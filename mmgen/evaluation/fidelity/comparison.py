@@ -1,4 +1,4 @@
-"""What is compared: two disjoint real halves and synthetic samples, as many of every label in each."""
+"""The samples that are compared: two disjoint real halves and synthetic samples, as many of every label in each."""
 
 from __future__ import annotations
 

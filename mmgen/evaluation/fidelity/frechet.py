@@ -29,7 +29,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def bias_note(samples: int, dimensions: int, unbiased: str) -> str:
-    """What is to be known of a distance between so few samples that its bias is large; "" of enough."""
+    """Warning of a distance between so few samples that its bias is large; "" of enough."""
     if samples >= dimensions:
         return ""
     return f"Biased: {samples} samples in {dimensions} dimensions; prefer {unbiased}."

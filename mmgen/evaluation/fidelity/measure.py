@@ -98,7 +98,7 @@ def measure_by_pixels(
 
 
 def _computed(measure: FidelityMeasure, *comparisons: Comparison) -> list[Any] | str:
-    """What a measure gives for each comparison, or what it needs and lacks."""
+    """A measure's results for each comparison, or why there are none."""
     try:
         return [measure.compute(comparison) for comparison in comparisons]
     except UserError as error:

@@ -1,4 +1,4 @@
-"""What a fidelity measure gave, and its form in ``report.json``."""
+"""Results of fidelity measures, and their form in ``report.json``."""
 
 from __future__ import annotations
 

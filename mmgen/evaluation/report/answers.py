@@ -103,7 +103,7 @@ def _plain(sentences: Sequence[str]) -> list[Reason]:
 
 
 def _usefulness(results: Scores) -> Light | None:
-    """What one classifier says of the largest synthetic set; None without an AUC."""
+    """The light of one classifier for the largest synthetic set; None without an AUC."""
     synthetic, subset = compared_sets(results)
     auc, random, full = (mean_of(results, key) for key in (synthetic, subset, "real"))
     if auc is None:

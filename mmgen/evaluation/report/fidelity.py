@@ -1,4 +1,4 @@
-"""What the report page says about fidelity: every measure beside the same measure for real against real data."""
+"""Fidelity on the report page: every measure beside the same measure for real against real data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fidelity_tables(fidelity: Fidelity, data: dict) -> list[Table]:
 
 
 def fidelity_sentences(title: str, results: Results) -> list[str]:
-    """What the measures of one modality show, in words."""
+    """Sentences on the measures of one modality."""
     sentences = [f"{title}: {sentence}." for sentence in (*_patch_error(results), *_own_sentences(results))]
     listed = {key: result for key, result in results.items() if key != PATCH_ERROR and not _own_sentence(key)}
     far = [
@@ -74,7 +74,7 @@ def _columns_and_rows(results: Results) -> tuple[list[Column], list[list[str | M
 
 
 def _notes(results: Results) -> list[str]:
-    """What is to be known about values, measures with the same note together."""
+    """Remarks on values, measures with the same one together."""
     notes = [
         f"{', '.join(of)}: in the feature space {name}." for name, of in measures_with("features", results).items()
     ]

@@ -1,4 +1,4 @@
-"""What a report shows beside its numbers: figures, and samples drawn as data URIs."""
+"""Figures and samples that a report shows beside its numbers; samples are drawn as data URIs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Card:
 
 @dataclass(frozen=True)
 class ReportMedia:
-    """What the report shows beside its numbers.
+    """Figures and samples of a report.
 
     Attributes:
         figures: in the order of the page.

@@ -1,4 +1,4 @@
-"""What the report page says about utility: the table of scores, and sentences on synthetic against real data.
+"""Utility on the report page: the table of scores, and sentences on synthetic against real data.
 
 A key of the form ``set@n`` is a training set of n samples a class; ``synthetic@n`` is a condensed set.
 """
@@ -74,7 +74,7 @@ def label_tables(utility: Utility, data: dict) -> dict[str, list[Table]]:
 
 
 def utility_sentences(title: str, classifier: str, results: Scores, classes: int) -> list[str]:
-    """What one classifier shows: the largest condensed set where there is one, else the synthetic set.
+    """Sentences on one classifier: the largest condensed set where there is one, else the synthetic set.
 
     Args:
         title, classifier: readable names of modality and classifier.

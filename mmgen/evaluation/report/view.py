@@ -1,4 +1,4 @@
-"""What the report page says of data, condensed sets and cost.
+"""Data, condensed sets and cost on the report page.
 
 Nothing here knows HTML. Facts that are missing or have another form than expected are left out of the page, never
 guessed: they remain in ``report.json``.
@@ -63,7 +63,7 @@ def warnings(report: Report, shows_real: bool) -> list[str]:
 
 
 def remarks(report: Report) -> list[str]:
-    """What the three answers leave open: time, and labels that are left out."""
+    """Sentences on facts beside the three answers: time, and labels that are left out."""
     data, sentences = report.data, []
     seconds = [entry["seconds"] for entry in _dicts(report.cost) if is_number(entry.get("seconds"))]
     if seconds:
