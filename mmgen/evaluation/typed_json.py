@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -34,6 +34,9 @@ def from_json(kind: Any, value: Any, place: str) -> Any:
         if origin is Mapping:
             return {key: from_json(parts[1], item, f"{place}, {key}") for key, item in value.items()}
         hints = get_type_hints(kind)
+        needed = (field.name for field in fields(kind) if field.default is field.default_factory is MISSING)
+        if missing := [name for name in needed if name not in value]:
+            raise _wrong(place, f"an object with '{missing[0]}'", value)
         known = {field.name: value[field.name] for field in fields(kind) if field.name in value}
         return kind(**{key: from_json(hints[key], item, f"{place}, {key}") for key, item in known.items()})
     if origin is tuple:
