@@ -35,6 +35,7 @@ from mmgen.evaluation.report.figures_utility import utility_figures
 from mmgen.evaluation.report.privacy import attacks
 from mmgen.evaluation.report.text import NOTHING, as_dict, interval, mean, name_of, number, score
 from mmgen.evaluation.report.utility import set_names
+from mmgen.evaluation.scores import utility_from_json
 
 logger = logging.getLogger("mmgen")
 
@@ -207,7 +208,7 @@ def generalisation(runs: Sequence[Run]) -> Shown:
                 shown.rows += utility_rows(run, modality, classifier, sets)
                 names = [run.modality(modality)] * several + [name_of(classifier)]
                 groups["\n".join(names)] = of_one_size(run, sets) if run.compares_methods else sets
-        for figure in utility_figures({"utility": {run.name: groups}}):
+        for figure in utility_figures(utility_from_json({run.name: groups}), {}):
             shown.drawings[run.name] = figure.png
         shown.note(run, len(shown.rows) > rows, "no utility")
     return shown

@@ -108,10 +108,10 @@ def measured(
     learning = replace(SCALES[config.budget].utility, balance="sampling", seeds=config.seeds)
     learning = replace(learning, augmentation={IMAGE: config.augmentation or "none"})
     for name in config.classifiers:
-        settings = replace(learning, classifier=name)
-        for which, scores in utility(model.modality, sets, test, settings, accelerator, model.backbone).items():
-            row = {"classifier": name, "set": which, "n_train": scores["n_train"]}
-            yield row | {key: scores[key] for key in ("auc", "accuracy")}
+        how = replace(learning, classifier=name)
+        for which, scores in utility(model.modality, sets, test, how, accelerator, model.backbone).items():
+            row = {"classifier": name, "set": which, "n_train": scores.n_train}
+            yield row | {"auc": scores.auc.to_json(), "accuracy": scores.accuracy.to_json()}
 
 
 def sets_of(config: Variants, model: MedSynth) -> dict[str, list[Samples]]:

@@ -50,8 +50,8 @@ from mmgen.data.writing.atomic import new_file
 from mmgen.data.writing.unfinished import alone_in
 from mmgen.errors import UserError
 from mmgen.evaluation.report.text import duration, name_of, score
-from mmgen.evaluation.training_sets import random_subset
-from mmgen.evaluation.utility import UtilityConfig, reduced, train_and_test
+from mmgen.evaluation.training_sets import random_subset, reduced
+from mmgen.evaluation.utility import UtilityConfig, train_and_test
 from mmgen.names import IMAGE, BudgetName, ClassifierName
 from mmgen.presets import SCALES, fitted_to, image_settings
 from mmgen.training.engine import make_accelerator

@@ -12,7 +12,7 @@ from table1_rows import FULL, NAMES, RANDOM, Book, Job, Unit, Wanted, job_of, re
 
 from mmgen.errors import UserError
 from mmgen.evaluation.report.text import NOTHING, duration, is_number, name_of, percent, score
-from mmgen.evaluation.utility import recovery, spread
+from mmgen.evaluation.scores import Statistic, recovery
 from mmgen.names import IMAGE
 
 SCORES = ("auc", "accuracy", "balanced_accuracy")
@@ -44,9 +44,9 @@ def summarise(rows: Iterable[Mapping[str, Any]], wanted: Wanted) -> list[dict[st
 
     Returns:
         Of each {"classifier", "method", "ipc", "fresh", "seeds", "wanted_seeds"; "auc", "accuracy",
-        "balanced_accuracy": see :func:`mmgen.evaluation.utility.spread`, None without rows; "n_train"; "ratio": images
-        of the set by those of the full one; "recovery": of the AUC, see :func:`mmgen.evaluation.utility.recovery`;
-        "fit_seconds"; "paper": {"auc", "accuracy"} or None}.
+        "balanced_accuracy": see :class:`mmgen.evaluation.scores.Statistic`, None without rows; "n_train"; "ratio":
+        images of the set by those of the full one; "recovery": of the AUC, see
+        :func:`mmgen.evaluation.scores.recovery`; "fit_seconds"; "paper": {"auc", "accuracy"} or None}.
     """
     found: dict[tuple[str, Unit], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -67,7 +67,7 @@ def _entry(found: Found, classifier: str, unit: Unit, wanted_seeds: int) -> dict
         **unit._asdict(),
         "seeds": len(rows),
         "wanted_seeds": wanted_seeds,
-        **{name: spread([row[name] for row in rows]) if rows else None for name in SCORES},
+        **{name: Statistic.of([row[name] for row in rows]).to_json() if rows else None for name in SCORES},
         "n_train": first.get("n_train"),
         "ratio": first.get("condensation_ratio"),
         "recovery": _recovery(found, classifier, unit),
@@ -92,7 +92,7 @@ def _recovery(found: Found, classifier: str, unit: Unit) -> float | None:
     three = [found.get((classifier, of), []) for of in (Unit(FULL), Unit(RANDOM, unit.ipc), unit)]
     if not all(three):
         return None
-    return recovery(*(spread([row["auc"] for row in rows])["mean"] for rows in three))
+    return recovery(*(Statistic.of([row["auc"] for row in rows]).mean for rows in three))
 
 
 def report_sections(folder: Path) -> dict[str, Any]:

@@ -10,20 +10,17 @@ Without flags: phantom skin lesions, a small generator, a few minutes on two CPU
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from mmgen.artifacts.cards import size_lines, subjects_in_training, training_bytes
 from mmgen.artifacts.models import save_generator
 from mmgen.artifacts.provenance import Costs, begin_run, config_to_dict
 from mmgen.assessment import condensed
-from mmgen.assessment.auditing import audit_run
 from mmgen.assessment.condensed import CondensedSets
 from mmgen.assessment.inputs import data_sets_of
-from mmgen.assessment.reporting import with_media, write_whole
+from mmgen.assessment.reporting import report_run
 from mmgen.assessment.target import Target
 from mmgen.cli.condensation_flags import CondensationFlags
 from mmgen.cli.config import parse_config, refuse_below_one
@@ -33,20 +30,18 @@ from mmgen.condensation.methods import make_condenser, settings_of
 from mmgen.data.loading import PairedData, prepare
 from mmgen.data.phantoms import write_phantom_images
 from mmgen.data.sources import reading_of
-from mmgen.evaluation.report.media import ReportMedia
+from mmgen.evaluation.report.writing import to_json
 from mmgen.generation.plan import plan_of_fit
 from mmgen.generation.writing import OutputOptions, write_dataset
 from mmgen.names import IMAGE, ClassifierName
 from mmgen.presets import SCALES, fitted_to, image_settings
 from mmgen.training.engine import end_process_group, make_accelerator
-from mmgen.training.run import Run, read_metrics
+from mmgen.training.run import Run
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 logger = logging.getLogger("mmgen")
-
-PHASES = ("phase1", "phase2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,70 +68,6 @@ class Recipe(CondensationFlags):
     def images_per_class(self) -> tuple[int, ...]:
         """Sizes of the condensed sets, ascending."""
         return tuple(sorted(set(self.ipc or SCALES[self.preset].images_per_class)))
-
-
-def evaluate(
-    config: Recipe, data: PairedData, model: MedSynth, accelerator: Accelerator, generator_bytes: int
-) -> tuple[dict[str, Any], ReportMedia]:
-    """Sections and media of the report."""
-    scale = SCALES[config.preset]
-    # All training images: a ratio is one of all of them, and a copy may be of any.
-    test = data.splits["test"][IMAGE].at_most()
-    sets = CondensedSets(
-        data.splits["train"][IMAGE],
-        test,
-        model.modality,
-        model.sample,
-        config.images_per_class,
-        model.sample_phase1,
-        model.backbone,
-        config.seed,
-        test.subject_numbers(),
-    )
-    how = replace(scale.utility, augmentation={IMAGE: config.augmentation or "none"})
-    how = how if config.utility_seeds is None else replace(how, seeds=config.utility_seeds)
-    made = model.sample(sets.largest, config.seed)
-    history = phase_history(config.out)
-    size = condensed.sizes(
-        sets,
-        "medsynth",
-        config.input_prior,
-        training_bytes(data),
-        generator_bytes,
-        sum(p.numel() for p in model.generator.parameters()),
-    )
-    attention = [row["mean_attention"] for row in history if row.get("mean_attention") is not None]
-    sections = {
-        "data": data.summary(),
-        "condensation": size | {"mean_attention": attention[-1] if attention else None},
-        "utility": condensed.measure_utility(sets, how, config.classifiers, accelerator),
-        "fidelity": condensed.fidelity_section(sets, made),
-    }
-    media = ReportMedia(condensed.condensed_figures(sets, made, history), condensed.condensed_samples(sets, made))
-    return sections, media
-
-
-def phase_history(out: Path) -> list[dict[str, Any]]:
-    """Rows of both phases' logs."""
-    return [
-        {**row, "phase": number}
-        for number, phase in enumerate(PHASES, 1)
-        for row in read_metrics(out / phase / "metrics.jsonl")
-    ]
-
-
-def results(sections: dict[str, Any], images_per_class: Sequence[int]) -> dict[str, str]:
-    """Short lines for the model card."""
-    lines = {}
-    for classifier, scores in sections["utility"].get(IMAGE, {}).items():
-        for count in images_per_class:
-            synthetic, random, real = (
-                scores[name]["auc"]["mean"] for name in (f"synthetic@{count}", f"random_subset@{count}", "real")
-            )
-            lines[f"macro AUC on real test images, {classifier}, {count} images a class"] = (
-                f"{synthetic:.3f} condensed, {random:.3f} random real, {real:.3f} all real"
-            )
-    return lines
 
 
 def carry_out(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
@@ -185,21 +116,28 @@ def carry_out(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
 def judge(config: Recipe, data: PairedData, model: MedSynth, accelerator: Accelerator, costs: Costs) -> Path:
     """Measure, audit, and write what was found into the report and the generator's folder; the path of the page."""
     out, model_folder = config.out, config.out / "model"
+    settings = replace(SCALES[config.preset].utility, augmentation={IMAGE: config.augmentation or "none"})
+    settings = settings if config.utility_seeds is None else replace(settings, seeds=config.utility_seeds)
     with costs.phase("evaluate"):
-        generator_bytes = (model_folder / "model.safetensors").stat().st_size
-        sections, media = evaluate(config, data, model, accelerator, generator_bytes)
+        sets = CondensedSets.of(model, data, config.images_per_class, config.seed)
+        file_sizes = training_bytes(data), (model_folder / "model.safetensors").stat().st_size
+        parameters = sum(p.numel() for p in model.generator.parameters())
+        facts = condensed.sizes(sets, "medsynth", config.input_prior, *file_sizes, parameters)
+        history = condensed.phase_history(out)
+        evaluated = condensed.evaluate_condensed(sets, settings, config.classifiers, accelerator, facts, history)
+    utility = evaluated[0]["utility"]
+    measures = {
+        f"macro AUC on real test images, {classifier}, {count} images a class": (
+            f"{synthetic:.3f} condensed, {random:.3f} random real, {real:.3f} all real"
+        )
+        for classifier, count, synthetic, random, real in condensed.compared_aucs(utility, config.images_per_class)
+    }
     sizes = size_lines(data, len(data.label_names), config.images_per_class)
-    measures = results(sections, config.images_per_class)
     counts, subjects = data.training_counts(), subjects_in_training(data)
-    save_generator(model.generator, model_folder, counts, subjects, sizes, measures, sections["utility"])
-    with costs.phase("audit"):
-        form, critic = image_settings(config.preset, config.image_size, config.channels), model.gan.critic.cpu().eval()
-        target = Target(model.generator, critic, data_sets_of(out), {IMAGE: form})
-        fast = config.fast or config.preset == "quick"
-        sections["privacy"], pairs = audit_run(target, data, out / "audit", fast, config.seed)
-    head = {"run": out.name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-    head["config"] = config_to_dict(config, whole_paths=False)
-    return write_whole(out / "report", {**head, **sections, "cost": costs}, with_media(media, pairs))
+    save_generator(model.generator, model_folder, counts, subjects, sizes, measures, to_json(utility))
+    form = image_settings(config.preset, config.image_size, config.channels)
+    target = Target(model.generator, model.gan.critic.cpu().eval(), data_sets_of(out), {IMAGE: form})
+    return report_run(out, config, data, target, evaluated, costs, config.fast or config.preset == "quick")
 
 
 def main() -> None:

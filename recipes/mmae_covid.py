@@ -12,15 +12,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from statistics import median
 
 from mmgen.artifacts.models import model_settings, save_model, start_from_timm, write_card
 from mmgen.artifacts.provenance import Costs, begin_run, config_to_dict
-from mmgen.assessment.auditing import audit_run
 from mmgen.assessment.inputs import data_sets_of
-from mmgen.assessment.mae import Evaluated, evaluate_mae
-from mmgen.assessment.reporting import with_media, write_whole
+from mmgen.assessment.mae import MAERun, evaluate_mae
+from mmgen.assessment.reporting import report_run
 from mmgen.assessment.target import Target
 from mmgen.cli.config import parse_config, refuse_below_one
 from mmgen.cli.mae_flags import MAEFlags
@@ -31,6 +29,8 @@ from mmgen.data.settings import Settings
 from mmgen.data.sources import reading_of
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.errors import UserError
+from mmgen.evaluation.fidelity.result import PATCH_ERROR
+from mmgen.evaluation.report.writing import to_json
 from mmgen.generation.plan import make_plan
 from mmgen.generation.writing import OutputOptions, write_dataset
 from mmgen.models.cross_modal_mae import CrossModalMAE
@@ -118,18 +118,15 @@ def main() -> None:
 
     settings = model_settings(model)
     with costs.phase("evaluate"):
-        what = Evaluated(model, single, data, read_dataset(folder, settings), settings, config.mask_ratio)
-        sections, media = evaluate_mae(what, sizes.utility, run.accelerator, history, config.seed)
-    ratios = {name: measures["masked_patch_error"]["ratio"] for name, measures in sections["fidelity"].items()}
+        synthetic = read_dataset(folder, settings)
+        subject = MAERun(model, single, data, synthetic, settings, config.mask_ratio, config.seed)
+        evaluated = evaluate_mae(subject, sizes.utility, run.accelerator, history)
+    sections, _ = evaluated
+    ratios = {name: results[PATCH_ERROR].ratio for name, results in sections["fidelity"].items()}
     errors = {f"error on hidden patches, {name}": f"{ratio:.2f} of the mean patch's" for name, ratio in ratios.items()}
-    write_card(model, model_folder, data.training_counts(), errors, sections["utility"])
-    with costs.phase("audit"):
-        target = Target(model, None, data_sets_of(out), settings)
-        fast = config.fast or config.preset == "tiny"
-        sections["privacy"], pairs = audit_run(target, data, out / "audit", fast, config.seed)
-    head = {"run": out.name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-    head["config"] = config_to_dict(config, whole_paths=False)
-    page = write_whole(out / "report", {**head, **sections, "cost": costs}, with_media(media, pairs))
+    write_card(model, model_folder, data.training_counts(), errors, to_json(sections["utility"]))
+    target = Target(model, None, data_sets_of(out), settings)
+    page = report_run(out, config, data, target, evaluated, costs, config.fast or config.preset == "tiny")
     logger.info("Report    %s\nData set  %s\nModel     %s", page, folder, model_folder)
 
 

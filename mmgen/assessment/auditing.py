@@ -175,7 +175,10 @@ def audit_target(
         synthetic,
         members,
         non_members,
-        {name: make_extractor(features, modality, device, encoder) for name, modality in modalities.items()},
+        {
+            name: make_extractor(features, modality, device, encoder and encoder.to_timm(name))
+            for name, modality in modalities.items()
+        },
         "S" if model is None else model.threat,
         encoder,
         None if critic is None else critic.to(device),

@@ -4,31 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from timm.models.vision_transformer import VisionTransformer
 
+from mmgen.condensation.medsynth import MedSynth
+from mmgen.data.loading import PairedData
 from mmgen.data.samples import Samples
-from mmgen.evaluation.fidelity.closeness import closeness
+from mmgen.evaluation.fidelity.measure import measure_by_pixels
+from mmgen.evaluation.fidelity.result import COPY_DISTANCE, FidelityResult
 from mmgen.evaluation.neighbours import nearest, nearest_entry
 from mmgen.evaluation.report import figures_condensation as figures
-from mmgen.evaluation.report.media import Figure, Sample
+from mmgen.evaluation.report.media import Figure, ReportMedia, Sample
+from mmgen.evaluation.scores import Utility, UtilityScores, with_recovery
 from mmgen.evaluation.training_sets import random_subset
-from mmgen.evaluation.utility import UtilityConfig, recovery, utility
+from mmgen.evaluation.utility import UtilityConfig, utility
 from mmgen.models.modality import Modality
-from mmgen.names import ClassifierName
+from mmgen.names import IMAGE, ClassifierName
+from mmgen.training.run import read_metrics
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+PHASES = ("phase1", "phase2")
 # (images per class, seed) -> condensed set
 Draw = Callable[[int, int], Samples]
 
 
 @dataclass(frozen=True)
 class CondensedSets:
-    """What is evaluated.
+    """Real images, and the condensed sets that a generator gives.
 
     Attributes:
         train, test: real images.
@@ -38,7 +45,7 @@ class CondensedSets:
         images_per_class: sizes of the sets that are measured, ascending.
         backbone: what "vit_lora" starts from.
         seed: seed of the first draw, the one that is stored.
-        test_people: (N,) whose image each of ``test`` is; None: every file is another person's.
+        test_subjects: (N,) whose image each of ``test`` is; None: every file is another subject's.
     """
 
     train: Samples
@@ -49,7 +56,24 @@ class CondensedSets:
     draw_phase1: Draw | None = None
     backbone: VisionTransformer | None = None
     seed: int = 0
-    test_people: np.ndarray | None = None
+    test_subjects: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, model: MedSynth, data: PairedData, images_per_class: Sequence[int], seed: int) -> CondensedSets:
+        """Of a fitted model and its data. All training images count: a ratio is one of all of them, and a copy may be
+        of any."""
+        test = data.splits["test"][IMAGE].at_most()
+        return cls(
+            data.splits["train"][IMAGE],
+            test,
+            model.modality,
+            model.sample,
+            images_per_class,
+            model.sample_phase1,
+            model.backbone,
+            seed,
+            test.subject_numbers(),
+        )
 
     @property
     def largest(self) -> int:
@@ -57,8 +81,42 @@ class CondensedSets:
         return max(self.images_per_class)
 
 
+def evaluate_condensed(
+    sets: CondensedSets,
+    config: UtilityConfig,
+    classifiers: Sequence[ClassifierName],
+    accelerator: Accelerator,
+    sizes: Mapping[str, Any],
+    history: list[dict[str, Any]],
+) -> tuple[dict[str, Any], ReportMedia]:
+    """Report sections ``condensation``, ``utility`` and ``fidelity``, and the media beside them.
+
+    Args:
+        sizes: see :func:`sizes`.
+        history: rows of the training, see :func:`phase_history`.
+    """
+    synthetic = sets.draw(sets.largest, sets.seed)
+    attention = [row["mean_attention"] for row in history if row.get("mean_attention") is not None]
+    sections = {
+        "condensation": dict(sizes) | {"mean_attention": attention[-1] if attention else None},
+        "utility": measure_utility(sets, config, classifiers, accelerator),
+        "fidelity": fidelity_section(sets, synthetic),
+    }
+    media = ReportMedia(condensed_figures(sets, synthetic, history), condensed_samples(sets, synthetic))
+    return sections, media
+
+
+def phase_history(run: Path) -> list[dict[str, Any]]:
+    """Rows of the logs of both phases of a run."""
+    return [
+        {**row, "phase": number}
+        for number, phase in enumerate(PHASES, 1)
+        for row in read_metrics(run / phase / "metrics.jsonl")
+    ]
+
+
 def measure_utility(
-    what: CondensedSets,
+    sets: CondensedSets,
     config: UtilityConfig,
     classifiers: Sequence[ClassifierName],
     accelerator: Accelerator,
@@ -69,50 +127,54 @@ def measure_utility(
     Subsets and condensed sets are drawn anew for every seed. "synthetic_fresh" has as many samples as the real set, or
     as one training looks at. The ViT, whose cost is that of its own input size, gets images of full size.
     """
-    seeds = range(what.seed, what.seed + config.seeds)
-    sets: dict[str, Samples | list[Samples]] = {"real": what.train}
-    for count in what.images_per_class:
-        sets[f"random_subset@{count}"] = [random_subset(what.train, count, seed) for seed in seeds]
-        sets[f"synthetic@{count}"] = [what.draw(count, seed) for seed in seeds]
-    if what.draw_phase1 is not None:
-        sets[f"synthetic_phase1@{what.largest}"] = [what.draw_phase1(what.largest, seed) for seed in seeds]
-    fresh = min(len(what.train), config.updates * config.batch_size) // len(what.train.label_names)
-    if fresh > what.largest:
-        sets["synthetic_fresh"] = what.draw(fresh, what.seed)
-    measured = {}
+    seeds = range(sets.seed, sets.seed + config.seeds)
+    training: dict[str, Samples | list[Samples]] = {"real": sets.train}
+    for count in sets.images_per_class:
+        training[f"random_subset@{count}"] = [random_subset(sets.train, count, seed) for seed in seeds]
+        training[f"synthetic@{count}"] = [sets.draw(count, seed) for seed in seeds]
+    if sets.draw_phase1 is not None:
+        training[f"synthetic_phase1@{sets.largest}"] = [sets.draw_phase1(sets.largest, seed) for seed in seeds]
+    fresh = min(len(sets.train), config.updates * config.batch_size) // len(sets.train.label_names)
+    if fresh > sets.largest:
+        training["synthetic_fresh"] = sets.draw(fresh, sets.seed)
+    by_classifier = {}
     for classifier in classifiers:
-        own_size = max(what.modality.shape[1:]) if classifier == "vit_lora" else config.max_side
-        how = replace(config, classifier=classifier, max_side=max(own_size, 32))
-        scores = utility(what.modality, sets, what.test, how, accelerator, what.backbone)
-        for name, entry in scores.items():
-            entry["recovery"] = _recovery(scores, name)
-        measured[classifier] = scores
-    return {what.modality.name: measured}
+        settings = config.of_classifier(classifier, sets.modality)
+        scores = utility(sets.modality, training, sets.test, settings, accelerator, sets.backbone)
+        by_classifier[classifier] = {name: _recovered(scores, name) for name in scores}
+    return {sets.modality.name: by_classifier}
 
 
-def _recovery(scores: Mapping[str, Mapping[str, Any]], name: str) -> float | None:
-    """Recovery of a condensed set, beside the random subset of its size; None for other sets."""
+def _recovered(scores: Mapping[str, UtilityScores], name: str) -> UtilityScores:
+    """With the recovery of a condensed set, beside the random subset of its size; NaN of other sets."""
     kind, _, count = name.partition("@")
     if not count or kind == "random_subset":
-        return None
-    return recovery(*(scores[key]["auc"]["mean"] for key in ("real", f"random_subset@{count}", name)))
+        return replace(scores[name], recovery=float("nan"))
+    return with_recovery(scores, name, f"random_subset@{count}")
 
 
-def fidelity_section(what: CondensedSets, made: Samples) -> dict[str, Any]:
+def compared_aucs(utility: Utility, images_per_class: Sequence[int]) -> list[tuple[str, int, float, float, float]]:
+    """(classifier, images a class, AUC of the condensed set, of a random real subset, of all real images)."""
+    return [
+        (classifier, n, *(scores[key].auc.mean for key in (f"synthetic@{n}", f"random_subset@{n}", "real")))
+        for by_classifier in utility.values()
+        for classifier, scores in by_classifier.items()
+        for n in images_per_class
+    ]
+
+
+def fidelity_section(sets: CondensedSets, synthetic: Samples) -> dict[str, Any]:
     """Report section ``fidelity`` of a condensed set: closeness, variety, distance to the nearest training image."""
-    return {
-        what.modality.name: {
-            **closeness(what.modality, what.test, made, people=what.test_people, seed=what.seed),
-            "nearest_training_distance": nearest_entry(made.values, what.train.values, what.test.values),
-        }
-    }
+    nearest_of = nearest_entry(synthetic.values, sets.train.values, sets.test.values)
+    closeness = measure_by_pixels(sets.modality, sets.test, synthetic, subjects=sets.test_subjects, seed=sets.seed)
+    return {sets.modality.name: {**closeness, COPY_DISTANCE: FidelityResult(**nearest_of)}}
 
 
 def sizes(
-    what: CondensedSets, method: str, input_prior: str, data_bytes: int, generator_bytes: int, parameters: int
+    sets: CondensedSets, method: str, input_prior: str, data_bytes: int, generator_bytes: int, parameters: int
 ) -> dict[str, Any]:
     """Report section ``condensation``: what became smaller, and by how much."""
-    classes, real = len(what.train.label_names), len(what.train)
+    classes, real = len(sets.train.label_names), len(sets.train)
     return {
         "method": method,
         "input_prior": input_prior,
@@ -121,24 +183,23 @@ def sizes(
         "generator_bytes": generator_bytes,
         "parameters": parameters,
         "ipc": {
-            str(count): {"images": count * classes, "ratio": count * classes / real} for count in what.images_per_class
+            str(count): {"images": count * classes, "ratio": count * classes / real} for count in sets.images_per_class
         },
     }
 
 
-def condensed_figures(what: CondensedSets, made: Samples, history: list[dict[str, Any]]) -> list[Figure]:
+def condensed_figures(sets: CondensedSets, synthetic: Samples, history: list[dict[str, Any]]) -> list[Figure]:
     """Pictures of every class, samples beside their nearest training images, and how the training went."""
-    by_class = {
-        name: made.values[np.flatnonzero(made.labels == label)[:8]] for label, name in enumerate(made.label_names)
-    }
+    names, labels = synthetic.label_names, synthetic.labels
+    by_class = {name: synthetic.values[np.flatnonzero(labels == c)[:8]] for c, name in enumerate(names)}
     shown = [
         Figure(
             "Synthetic images by class",
             "The first images of the condensed set. Each row should look like its class.",
-            f"Grid of synthetic images, a row for each of {', '.join(made.label_names)}.",
+            f"Grid of synthetic images, a row for each of {', '.join(names)}.",
             figures.class_grid(by_class),
         ),
-        _neighbours(what, made),
+        _neighbours(sets, synthetic),
     ]
     if history:
         shown.append(
@@ -153,13 +214,15 @@ def condensed_figures(what: CondensedSets, made: Samples, history: list[dict[str
     return shown
 
 
-def _neighbours(what: CondensedSets, made: Samples, per_class: int = 2, count: int = 3) -> Figure:
-    rows = np.concatenate([np.flatnonzero(made.labels == c)[:per_class] for c in range(len(made.label_names))])
-    queries = made.values[rows]
-    distances, found = nearest(queries, what.train.values, min(count, len(what.train)))
-    cells = [[query, *what.train.values[near]] for query, near in zip(queries, found, strict=True)]
-    names = [made.label_names[label] for label in made.labels[rows]]
-    titles = ["synthetic", *(f"training, {i + 1}." for i in range(found.shape[1]))]
+def _neighbours(sets: CondensedSets, synthetic: Samples, per_class: int = 2, count: int = 3) -> Figure:
+    rows = np.concatenate(
+        [np.flatnonzero(synthetic.labels == c)[:per_class] for c in range(len(synthetic.label_names))]
+    )
+    queries = synthetic.values[rows]
+    distances, neighbours = nearest(queries, sets.train.values, min(count, len(sets.train)))
+    cells = [[query, *sets.train.values[near]] for query, near in zip(queries, neighbours, strict=True)]
+    names = [synthetic.label_names[label] for label in synthetic.labels[rows]]
+    titles = ["synthetic", *(f"training, {i + 1}." for i in range(neighbours.shape[1]))]
     return Figure(
         "Nearest training images",
         "Synthetic images beside the real training images nearest to them, with the distance in grey levels. A pair "
@@ -170,11 +233,11 @@ def _neighbours(what: CondensedSets, made: Samples, per_class: int = 2, count: i
     )
 
 
-def condensed_samples(what: CondensedSets, made: Samples, per_class: int = 4) -> list[Sample]:
+def condensed_samples(sets: CondensedSets, synthetic: Samples, per_class: int = 4) -> list[Sample]:
     """Real test images and synthetic ones of every class, for the report."""
     return [
         Sample(name, source, image)
-        for source, samples in (("real", what.test), ("synthetic", made))
+        for source, samples in (("real", sets.test), ("synthetic", synthetic))
         for label, name in enumerate(samples.label_names)
         for image in samples.values[np.flatnonzero(samples.labels == label)[:per_class]]
     ]

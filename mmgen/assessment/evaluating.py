@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from timm.models.vision_transformer import VisionTransformer
 
-from mmgen.artifacts.models import load_model, model_digest
+from mmgen.artifacts.models import Model, load_model, model_digest
 from mmgen.assessment.inputs import (
     DOCUMENT,
     Paths,
@@ -22,7 +23,7 @@ from mmgen.assessment.inputs import (
     read_synthetic,
     synthetic_settings,
 )
-from mmgen.assessment.shown import shown_samples, value_figure
+from mmgen.assessment.shown import compared_media
 from mmgen.data.labels import align_labels
 from mmgen.data.manifest import label_key
 from mmgen.data.samples import Samples
@@ -31,13 +32,14 @@ from mmgen.data.sources import Reading
 from mmgen.errors import UserError, first_few
 from mmgen.evaluation.fidelity.features import OWN, Extractor, make_extractor
 from mmgen.evaluation.fidelity.measure import measure_fidelity
-from mmgen.evaluation.folds import utility_by_folds
+from mmgen.evaluation.fidelity.result import FidelityResult, results_from_json
 from mmgen.evaluation.measured import Measured, fingerprint
 from mmgen.evaluation.privacy.sides import Side, unseen
 from mmgen.evaluation.report.media import ReportMedia
+from mmgen.evaluation.scores import UtilityScores
 from mmgen.evaluation.training_sets import four_sets
-from mmgen.evaluation.utility import UtilityConfig, utility
-from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.evaluation.typed_json import from_json
+from mmgen.evaluation.utility import UtilityConfig, has_labels, utility, utility_by_folds
 from mmgen.models.modality import Modality
 from mmgen.models.timm_bridge import load_vit
 from mmgen.names import ClassifierName
@@ -51,7 +53,7 @@ SHORT = 20
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured, and with what.
+    """The measures, and the networks that they need.
 
     Attributes:
         features: feature space of the fidelity measures, see :func:`make_extractor`; or a folder of a masked
@@ -75,16 +77,17 @@ class Measures:
 
     def shortened(self) -> Measures:
         """With one short training of the first classifier alone."""
-        how = replace(self.utility, updates=min(self.utility.updates, SHORT), seeds=1)
-        return replace(self, classifiers=self.classifiers[:1], utility=how)
+        short = replace(self.utility, updates=min(self.utility.updates, SHORT), seeds=1)
+        return replace(self, classifiers=self.classifiers[:1], utility=short)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """Results of an evaluation.
 
     Attributes:
-        sections: ``data``, ``utility`` and ``fidelity`` of a report.
+        sections: ``data``, ``utility`` (:data:`mmgen.evaluation.scores.Utility`) and ``fidelity``
+            (:data:`mmgen.evaluation.fidelity.result.Fidelity`) of a report.
         test, synthetic, settings: what was compared, and how its files became arrays.
         reused: how many results were there from an earlier evaluation.
     """
@@ -97,11 +100,8 @@ class Evaluation:
 
     def media(self) -> ReportMedia:
         """Real and synthetic samples of every label, and distributions of values."""
-        like = {name: align_labels(samples, self.test.samples[name]) for name, samples in self.synthetic.items()}
-        return ReportMedia(
-            [value_figure(name, self.test.samples[name], made) for name, made in like.items()],
-            shown_samples(self.test.samples, like, self.settings),
-        )
+        aligned = {name: align_labels(samples, self.test.samples[name]) for name, samples in self.synthetic.items()}
+        return compared_media(self.test.samples, aligned, self.settings)
 
 
 def evaluate(
@@ -129,6 +129,9 @@ def evaluate(
         test: real data to test on; of data with splits ``test_split``.
         out: folder for what is kept of the results.
         modalities: which ones, all if empty.
+        measures: features, classifiers and their training.
+        seed: of everything; also that of the training, where it held out part of the data for validation.
+        reading: how the real data are read.
 
     Raises:
         UserError: what is missing or does not fit, in one sentence.
@@ -142,161 +145,158 @@ def evaluate(
         ['data', 'utility', 'fidelity']
     """
     reading, measures = reading or Reading(seed=seed), measures or Measures()
-    logger.info("Reading synthetic and real data")
-    made, settings = _read_sets(Path(synthetic), modalities, reading)
-    names = list(settings)
-    paths = [parse_paths(given, names, flag) for given, flag in ((real, "--real"), (test, "--test"))]
+    samples, settings = _read_sets(Path(synthetic), modalities, reading)
+    paths = [parse_paths(given, list(settings), flag) for given, flag in ((real, "--real"), (test, "--test"))]
     train, held_out = read_sides(*paths, settings, (real_split, test_split), reading)
     held_out = unseen(train, held_out)
     measured = Measured(None if out is None else Path(out) / "measured")
-    sections: dict[str, Any] = {"data": {}, "utility": {}, "fidelity": {}}
-    for name in names:
-        _refuse_missing_labels(name, train.samples[name], held_out.samples[name], made[name])
-    own = _encoder(measures.features)
-    spaces = {
-        name: _Space.of(modality_of(name, how, train.samples[name]), measures, own) for name, how in settings.items()
+    encoder = _encoder(measures.features)
+    # All networks are had before anything is measured.
+    compared = {
+        name: _Compared.of(name, settings[name], train, held_out, samples[name], measures, encoder) for name in settings
     }
-    for name, how in settings.items():
-        what = _Compared(spaces[name], how, train, held_out, made[name], measures, measured, seed)
-        sections["data"][name] = what.counts()
-        sections["utility"][name] = what.utility()
-        sections["fidelity"][name] = what.fidelity()
+    sections: dict[str, Any] = {"data": {}, "utility": {}, "fidelity": {}}
+    for name, one in compared.items():
+        sections["data"][name] = one.counts()
+        sections["utility"][name] = one.utility(measures, measured, seed)
+        sections["fidelity"][name] = one.fidelity(measured, seed)
     if measured.reused:
         logger.info("%d results were there from an earlier evaluation of the same data.", measured.reused)
-    return Evaluation(sections, held_out, made, settings, measured.reused)
-
-
-@dataclass(frozen=True)
-class _Space:
-    """A modality and the networks that it is looked at with; all of them are had before anything is measured.
-
-    Attributes:
-        extractor: of features.
-        own: digest of the masked autoencoder that is the extractor, None of another one.
-        backbone: what "vit_lora" starts from, with the digest of its weights; None without it.
-    """
-
-    modality: Modality
-    extractor: Extractor
-    own: str | None
-    backbone: VisionTransformer | None
-    backbone_digest: str | None
-
-    @classmethod
-    def of(cls, modality: Modality, measures: Measures, own: CrossModalMAE | None) -> _Space:
-        if own is not None:
-            _refuse_other(own, modality, measures.features)
-        extractor = make_extractor(OWN if own else measures.features, modality, best_device(), own)
-        adapts = "vit_lora" in measures.classifiers and measures.backbone is not None
-        backbone = _backbone(measures.backbone, modality) if adapts else None
-        digests = (None if network is None else model_digest(network) for network in (own, backbone))
-        return cls(modality, extractor, next(digests), backbone, next(digests))
+    return Evaluation(sections, held_out, samples, settings, measured.reused)
 
 
 @dataclass(frozen=True)
 class _Compared:
-    """One modality of the synthetic set and both parts of the real data."""
+    """One modality of the synthetic set and both parts of the real data, with the networks that look at it.
 
-    space: _Space
+    Attributes:
+        train, test, synthetic: with the label names of ``train``.
+        train_subjects, test_subjects: (N,) whose sample each is, None if unknown.
+        extractor: of features.
+        encoder: model whose encoder the extractor is, None of another one.
+        backbone: what "vit_lora" starts from; None without it.
+    """
+
+    modality: Modality
     settings: Settings
-    train: Side
-    test: Side
-    made: Samples
-    measures: Measures
-    measured: Measured
-    seed: int
+    train: Samples
+    test: Samples
+    synthetic: Samples
+    train_subjects: np.ndarray | None
+    test_subjects: np.ndarray | None
+    extractor: Extractor
+    encoder: Model | None
+    backbone: VisionTransformer | None
 
-    @property
-    def modality(self) -> Modality:
-        """Of all the samples."""
-        return self.space.modality
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        settings: Settings,
+        train: Side,
+        test: Side,
+        synthetic: Samples,
+        measures: Measures,
+        encoder: Model | None,
+    ) -> _Compared:
+        """Modality ``name`` of both sides."""
+        like = train.samples[name]
+        _refuse_missing_labels(name, like, test.samples[name], synthetic)
+        modality = modality_of(name, settings, like)
+        if encoder is None:
+            extractor = make_extractor(measures.features, modality, best_device())
+        else:
+            _refuse_other(encoder, modality, measures.features)
+            extractor = make_extractor(OWN, encoder.encoders[name], best_device(), encoder.to_timm(name))
+        adapts = "vit_lora" in measures.classifiers and measures.backbone is not None
+        backbone = _backbone(measures.backbone, modality) if adapts else None
+        return cls(
+            modality,
+            settings,
+            like,
+            align_labels(test.samples[name], like),
+            align_labels(synthetic, like),
+            train.people.get(name),
+            test.people.get(name),
+            extractor,
+            encoder,
+            backbone,
+        )
 
     def counts(self) -> dict[str, Any]:
         """Samples by label."""
-        parts = {"train": self._real(self.train), "test": self._real(self.test), "synthetic": self._synthetic()}
-        names = self._real(self.train).label_names
+        parts = {"train": self.train, "test": self.test, "synthetic": self.synthetic}
         return {
             "counts": {
                 label: {part: int((samples.labels == index).sum()) for part, samples in parts.items()}
-                for index, label in enumerate(names)
+                for index, label in enumerate(self.train.label_names)
             }
         }
 
-    def utility(self) -> dict[str, Any]:
+    def utility(self, measures: Measures, measured: Measured, seed: int) -> dict[str, dict[str, UtilityScores]]:
         """Scores of each classifier for each training set."""
-        found, real = {}, self._real(self.train)
-        if len(real.label_names) < 2:
-            logger.warning("There is one label only: utility for classification cannot be measured.")
-            return {}
-        for classifier in self.measures.classifiers:
-            # The ViT's cost is that of its own input size.
-            side = max(self.modality.shape[1:]) if classifier == "vit_lora" else self.measures.utility.max_side
-            how = replace(self.measures.utility, classifier=classifier, max_side=max(side, 32))
-            started = self.space.backbone_digest if classifier == "vit_lora" else None
-            found[classifier] = self.measured.once(
-                f"utility/{classifier}/{self.modality.name}",
-                self._content() | {"how": asdict(how), "backbone": started},
-                lambda how=how: self._scores(how),
-            )
-        return found
+        by_classifier = {}
+        for classifier in measures.classifiers if has_labels(self.train.label_names) else ():
+            config = measures.utility.of_classifier(classifier, self.modality)
+            name = f"utility/{classifier}/{self.modality.name}"
+            started = model_digest(self.backbone) if classifier == "vit_lora" and self.backbone is not None else None
+            depends_on = self._content(seed) | {"config": asdict(config), "backbone": started}
+            content = measured.once(name, depends_on, partial(self._scores, config, seed))
+            by_classifier[classifier] = from_json(Mapping[str, UtilityScores], content, name)
+        return by_classifier
 
-    def _scores(self, how: UtilityConfig) -> dict[str, Any]:
-        real, made, backbone = self._real(self.train), self._synthetic(), self.space.backbone
+    def _scores(self, config: UtilityConfig, seed: int) -> dict[str, Any]:
         accelerator = make_accelerator()
-        if how.folds:
-            people = self.train.subjects.get(self.modality.name)
-            return utility_by_folds(self.modality, real, made, people, how, accelerator, backbone)
-        sets = four_sets(real, made, how, self.seed)
-        return utility(self.modality, sets, self._real(self.test), how, accelerator, backbone)
+        if config.folds:
+            sides = self.train, self.synthetic, self.train_subjects
+            scores = utility_by_folds(self.modality, *sides, config, accelerator, self.backbone)
+        else:
+            sets = four_sets(self.train, self.synthetic, config.max_side, config.seeds, seed)
+            scores = utility(self.modality, sets, self.test, config, accelerator, self.backbone)
+        return {name: entry.to_json() for name, entry in scores.items()}
 
-    def fidelity(self) -> dict[str, Any]:
+    def fidelity(self, measured: Measured, seed: int) -> dict[str, FidelityResult]:
         """Measures of closeness and variety, against the test samples."""
-        extractor = self.space.extractor
 
-        def run() -> dict[str, Any]:
-            people = self.test.subjects.get(self.modality.name)
-            test = self._real(self.test)
-            made = self._synthetic()
-            return measure_fidelity(self.modality, test, made, extractor, self.settings, people, self.seed)
+        def measure() -> dict[str, Any]:
+            sides = self.modality, self.test, self.synthetic, self.extractor
+            results = measure_fidelity(*sides, self.settings, self.test_subjects, seed)
+            return {name: result.to_json() for name, result in results.items()}
 
-        depends_on = self._content() | {"features": extractor.name, "own": self.space.own}
-        return self.measured.once(f"fidelity/{self.modality.name}", depends_on, run)
+        name = f"fidelity/{self.modality.name}"
+        own = None if self.encoder is None else model_digest(self.encoder)
+        depends_on = self._content(seed) | {"features": self.extractor.name, "own": own}
+        return results_from_json(measured.once(name, depends_on, measure), name)
 
-    def _real(self, side: Side) -> Samples:
-        samples = side.samples[self.modality.name]
-        like = self.train.samples[self.modality.name]
-        return samples if samples is like else align_labels(samples, like)
-
-    def _synthetic(self) -> Samples:
-        return align_labels(self.made, self.train.samples[self.modality.name])
-
-    def _content(self) -> dict[str, Any]:
-        name = self.modality.name
-        sides = {
-            side: fingerprint(data.samples[name], data.subjects.get(name))
-            for side, data in (("train", self.train), ("test", self.test))
+    def _content(self, seed: int) -> dict[str, Any]:
+        """Everything that a result depends on beside its own settings."""
+        return {
+            "train": fingerprint(self.train, self.train_subjects),
+            "test": fingerprint(self.test, self.test_subjects),
+            "synthetic": fingerprint(self.synthetic),
+            "seed": seed,
         }
-        return sides | {"synthetic": fingerprint(self.made), "seed": self.seed}
 
 
 def _read_sets(
     path: Path, modalities: Sequence[str], reading: Reading
 ) -> tuple[dict[str, Samples], dict[str, Settings]]:
     """Samples of a synthetic set; of a run, of its largest."""
+    logger.info("Reading synthetic and real data")
     sets = [path]
     if path.is_dir() and not (path / DOCUMENT).is_file():
         sets = list(data_sets_of(path).values()) or [path]
     settings = synthetic_settings(sets[0], modalities)
-    read = [read_synthetic(folder, settings, reading.label_map, reading.skip_bad) for folder in sets]
-    largest = max(read, key=lambda found: len(next(iter(found.values()))))
+    read = [read_synthetic(folder, settings, reading.how.label_map, reading.how.skip_bad) for folder in sets]
+    largest = max(read, key=lambda samples: len(next(iter(samples.values()))))
     if empty := [name for name, samples in largest.items() if not len(samples)]:
         raise UserError(f"{path} holds no samples of {first_few(empty)}; nothing can be measured.")
     return largest, settings
 
 
-def _refuse_missing_labels(name: str, train: Samples, test: Samples, made: Samples) -> None:
+def _refuse_missing_labels(name: str, train: Samples, test: Samples, synthetic: Samples) -> None:
     """Raise UserError for a label that not every side has samples of."""
-    sides = {"--real data": train, "--test data": test, "synthetic set": made}
+    sides = {"--real data": train, "--test data": test, "synthetic set": synthetic}
     held = {
         side: {label_key(samples.label_names[label]): samples.label_names[label] for label in np.unique(samples.labels)}
         for side, samples in sides.items()
@@ -310,30 +310,30 @@ def _refuse_missing_labels(name: str, train: Samples, test: Samples, made: Sampl
             )
 
 
-def _encoder(features: str) -> CrossModalMAE | None:
-    """The masked autoencoder in a folder, if that is what the features are."""
+def _encoder(features: str) -> Model | None:
+    """The model in a folder whose encoder is meant, if that is what the features are."""
     path = Path(features)
     if not any((path / name / "config.json").is_file() for name in (".", "model")):
         return None
     model = load_model(path)
-    if not isinstance(model, CrossModalMAE):
+    if not model.encoders:
         raise UserError(f"{features} is no masked autoencoder and has no encoder; name other --features.")
     return model
 
 
 def _backbone(spec: str, modality: Modality) -> VisionTransformer:
     """The ViT that a timm name, NAME@FILE or a folder of a masked autoencoder stands for."""
-    own = _encoder(spec)
-    if own is not None:
-        _refuse_other(own, modality, spec)
-        return own.to_timm(modality.name)
+    model = _encoder(spec)
+    if model is not None:
+        _refuse_other(model, modality, spec)
+        return model.to_timm(modality.name)
     name, _, file = spec.partition("@")
     return load_vit(name, Path(file) if file else None)
 
 
-def _refuse_other(own: CrossModalMAE, modality: Modality, folder: str) -> None:
-    """Raise UserError for a masked autoencoder of other samples."""
-    shape = own.modalities[modality.name].shape if modality.name in own.modalities else None
+def _refuse_other(model: Model, modality: Modality, folder: str) -> None:
+    """Raise UserError for a model that encodes other samples."""
+    shape = model.encoders[modality.name].shape if modality.name in model.encoders else None
     if shape != modality.shape:
         raise UserError(
             f"The encoder in {folder} has {'no' if shape is None else f'{shape}'} '{modality.name}', and the synthetic "

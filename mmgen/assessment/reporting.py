@@ -8,12 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mmgen.artifacts.provenance import Costs, config_to_dict
+from mmgen.assessment.auditing import audit_run
+from mmgen.assessment.target import Target
+from mmgen.data.loading import PairedData
 from mmgen.errors import UserError
 from mmgen.evaluation.report.figures_privacy import privacy_figures
 from mmgen.evaluation.report.figures_utility import utility_figures
 from mmgen.evaluation.report.media import Figure, ReportMedia
-from mmgen.evaluation.report.reading import read_media, read_report
-from mmgen.evaluation.report.writing import write_report
+from mmgen.evaluation.report.reading import Report, read_media, read_report
+from mmgen.evaluation.report.writing import to_json, write_report
 
 # Where a run keeps its parts; what stands further on is newer.
 PARTS = ("report", "evaluation", "audit")
@@ -30,8 +34,40 @@ def add_to_report(folder: Path, sections: Mapping[str, Any], media: ReportMedia)
     earlier, shown = {}, ReportMedia()
     if (folder / "report.json").is_file():
         earlier, shown = read_report(folder), read_media(folder)
-    head = {"run": _name_of(folder), "created": datetime.now(UTC).isoformat(timespec="seconds")}
-    return write_whole(folder, together(earlier, {**head, **sections}), with_media(shown, media))
+    later = {**_head(_name_of(folder)), **to_json(sections)}
+    return write_whole(folder, together(earlier, later), with_media(shown, media))
+
+
+def report_run(
+    out: Path,
+    config: Any,
+    data: PairedData,
+    target: Target,
+    evaluated: tuple[Mapping[str, Any], ReportMedia],
+    costs: Costs,
+    fast: bool = False,
+) -> Path:
+    """Audit what a recipe made, and write the report of its run with all that was measured; the path of its page.
+
+    Args:
+        out: folder of the run.
+        config: the recipe's flags, a dataclass with ``seed``.
+        data: what was read.
+        target: what is audited.
+        evaluated: report sections and media of the evaluation.
+        costs: of all phases; the audit's is added.
+        fast: short attacks.
+    """
+    sections, media = evaluated
+    with costs.phase("audit"):
+        privacy, pairs = audit_run(target, data, out / "audit", fast, config.seed)
+    head = {**_head(out.name), "config": config_to_dict(config, whole_paths=False), "data": data.summary()}
+    report = {**head, **sections, "privacy": privacy, "cost": costs}
+    return write_whole(out / "report", report, with_media(media, pairs))
+
+
+def _head(name: str) -> dict[str, str]:
+    return {"run": name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
 def _name_of(folder: Path) -> str:
@@ -42,7 +78,9 @@ def _name_of(folder: Path) -> str:
 
 def write_whole(folder: Path, report: Mapping[str, Any], media: ReportMedia) -> Path:
     """Write a report with the figures that its numbers give; the path of its page."""
-    drawn = [*utility_figures(report), *privacy_figures(report)]
+    report = to_json(report)
+    content = Report.from_json(report)
+    drawn = [*utility_figures(content.utility, content.data), *privacy_figures(content.privacy)]
     return write_report(folder, report, with_media(media, ReportMedia(drawn)))
 
 
@@ -80,7 +118,7 @@ def _merged(earlier: Any, later: Any, depth: int) -> Any:
 
 
 def with_media(earlier: ReportMedia, later: ReportMedia) -> ReportMedia:
-    """What two reports show as one, see :func:`add_to_report`."""
+    """Figures and samples of two reports as one, see :func:`add_to_report`."""
     titles = {figure.title: figure for figure in later.figures}
     figures: list[Figure] = [titles.pop(figure.title, figure) for figure in earlier.figures]
     newest = later if later.samples or later.cards else earlier

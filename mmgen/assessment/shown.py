@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,9 +15,19 @@ from mmgen.data.settings import Settings
 from mmgen.evaluation.privacy.results import CopiesResult
 from mmgen.evaluation.report.figures import histograms
 from mmgen.evaluation.report.figures_privacy import pair_grid
-from mmgen.evaluation.report.media import Figure, Sample
+from mmgen.evaluation.report.media import Figure, ReportMedia, Sample
 
 PAIRS = 12
+
+
+def compared_media(
+    real: Mapping[str, Samples], synthetic: Mapping[str, Samples], settings: Mapping[str, Settings]
+) -> ReportMedia:
+    """Distributions of the values of each modality, and samples of every label; see :func:`shown_samples`."""
+    return ReportMedia(
+        [value_figure(name, real[name], samples) for name, samples in synthetic.items()],
+        shown_samples(real, synthetic, settings),
+    )
 
 
 def shown_samples(
@@ -29,44 +40,31 @@ def shown_samples(
 
     Args:
         real, synthetic: by modality, with the same label names. Synthetic modalities of one data set are shown row by
-            row together, real ones are not of the same people anyway.
+            row together, real ones are not of the same subjects anyway.
         settings: how each modality relates to files.
     """
-    names = next(iter(synthetic.values())).label_names
-    return [
-        sample
-        for source, sets in (("real", real), ("synthetic", synthetic))
-        for label, label_name in enumerate(names)
-        for sample in _of_label(source, label, label_name, sets, settings, per_label)
-    ]
-
-
-def _of_label(
-    source: str,
-    label: int,
-    label_name: str,
-    sets: Mapping[str, Samples],
-    settings: Mapping[str, Settings],
-    count: int,
-) -> list[Sample]:
-    members = {name: np.flatnonzero(samples.labels == label) for name, samples in sets.items()}
-    count = min(count, *map(len, members.values()))
-    chosen = {
-        name: sets[name].values[rows[np.linspace(0, len(rows) - 1, count).astype(int)]]
-        for name, rows in members.items()
-        if count
-    }
-    return [_sample(source, label_name, {n: v[i] for n, v in chosen.items()}, settings) for i in range(count)]
+    names, shown = next(iter(synthetic.values())).label_names, []
+    for source, sets in (("real", real), ("synthetic", synthetic)):
+        for label, label_name in enumerate(names):
+            members = {name: np.flatnonzero(samples.labels == label) for name, samples in sets.items()}
+            count = min(per_label, *map(len, members.values()))
+            for place in range(count):
+                rows = {name: of[np.linspace(0, len(of) - 1, count).astype(int)[place]] for name, of in members.items()}
+                values = {name: sets[name].values[row : row + 1][0] for name, row in rows.items()}
+                shown.append(_sample(source, label_name, values, settings))
+    return shown
 
 
 def _sample(source: str, label: str, values: Mapping[str, np.ndarray], settings: Mapping[str, Settings]) -> Sample:
-    image = next((values[name] for name, s in settings.items() if not isinstance(s, AudioSettings)), None)
-    sound = next(((values[name], s) for name, s in settings.items() if isinstance(s, AudioSettings)), None)
-    if sound is None:
-        return Sample(label, source, image, None, None)
-    log_mel = sound[0][0].astype(np.float32)
-    waveform = mel_to_waveform(torch.from_numpy(log_mel), sound[1]).numpy()
-    return Sample(label, source, image, log_mel, waveform, sound[1].sample_rate)
+    sample = Sample(label, source)
+    for name, of_modality in reversed(list(settings.items())):  # the first of each kind is shown
+        if isinstance(of_modality, AudioSettings):
+            log_mel = values[name][0].astype(np.float32)
+            waveform = mel_to_waveform(torch.from_numpy(log_mel), of_modality).numpy()
+            sample = replace(sample, log_mel=log_mel, waveform=waveform, sample_rate=of_modality.sample_rate)
+        else:
+            sample = replace(sample, image=values[name])
+    return sample
 
 
 def value_figure(name: str, real: Samples, synthetic: Samples) -> Figure:

@@ -67,7 +67,7 @@ def evaluate(options: Evaluate) -> None:
     measures = replace(measures, utility=replace(measures.utility, **given))
     costs = Costs(best_device())
     with costs.phase("evaluate"):
-        found = evaluating.evaluate(
+        result = evaluating.evaluate(
             options.synthetic,
             options.real,
             options.test,
@@ -80,7 +80,7 @@ def evaluate(options: Evaluate) -> None:
             test_split=options.test_split,
         )
     # What an earlier call measured has its cost recorded already.
-    cost = {} if found.reused else {"cost": costs}
-    page = add_to_report(options.out, dict(found.sections) | cost, found.media())
-    logger.info("%s\n\n%s\n", utility_table(found.sections["utility"]), fidelity_table(found.sections["fidelity"]))
+    cost = {} if result.reused else {"cost": costs}
+    page = add_to_report(options.out, dict(result.sections) | cost, result.media())
+    logger.info("%s\n\n%s\n", utility_table(result.sections["utility"]), fidelity_table(result.sections["fidelity"]))
     logger.info("Report    %s", page)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
+from mmgen.evaluation.fidelity.result import Fidelity
 from mmgen.evaluation.privacy.gate import Verdict, opens
+from mmgen.evaluation.report.fidelity import measures_with, title_of
 from mmgen.evaluation.report.text import name_of, number, score
+from mmgen.evaluation.scores import Utility
 
 _MARKS = {"green": "ok   ", "amber": "note ", "red": "LEAK "}
 
@@ -21,36 +23,36 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def utility_table(utility: Mapping[str, Any]) -> str:
+def utility_table(utility: Utility) -> str:
     """AUC and balanced accuracy of every modality, classifier and training set."""
     rows = [
         (
             f"{modality}, {name_of(classifier)}, {name_of(trained_on).lower()}",
-            *(score(entry.get(key)) for key in ("auc", "balanced_accuracy")),
+            score(scores.auc),
+            score(scores.balanced_accuracy),
         )
         for modality, classifiers in utility.items()
         for classifier, sets in classifiers.items()
-        for trained_on, entry in sets.items()
+        for trained_on, scores in sets.items()
     ]
     return table(("trained on", "AUC", "balanced accuracy"), rows) if rows else "Utility was not measured."
 
 
-def fidelity_table(fidelity: Mapping[str, Any]) -> str:
+def fidelity_table(fidelity: Fidelity) -> str:
     """Every measure beside the same for real data, and what is to be known about them."""
     rows = [
-        (
-            f"{modality}: {name_of(key)}",
-            number(m["value"]),
-            number(m.get("real_vs_real")),
-            m.get("better") or "",
-        )
-        for modality, measures in fidelity.items()
-        for key, m in measures.items()
-        if "value" in m
+        (f"{modality}: {title_of(key)}", number(result.value), number(result.real_vs_real), result.better or "")
+        for modality, results in fidelity.items()
+        for key, result in results.items()
     ]
     if not rows:
         return "Fidelity was not measured."
-    return "\n".join([table(("measure", "value", "real against real", "better"), rows), *_notes(fidelity)])
+    notes = [
+        f"{modality}: {', '.join(titles)}: {note}"
+        for modality, results in fidelity.items()
+        for note, titles in measures_with("note", results).items()
+    ]
+    return "\n".join([table(("measure", "value", "real against real", "better"), rows), *notes])
 
 
 def verdict_lines(verdicts: Sequence[Verdict]) -> str:
@@ -62,13 +64,3 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> str:
     else:
         end = "The audit found nothing that forbids a release; read what it notes."
     return "\n".join([*(f"{_MARKS[verdict.light]} {verdict.line}" for verdict in verdicts), end])
-
-
-def _notes(fidelity: Mapping[str, Any]) -> list[str]:
-    """A line for every note, with the measures that it is about."""
-    about: dict[tuple[str, str], list[str]] = {}
-    for modality, measures in fidelity.items():
-        for key, measure in measures.items():
-            if note := measure.get("note"):
-                about.setdefault((modality, note), []).append(name_of(key))
-    return [f"{modality}: {', '.join(names)}: {note}" for (modality, note), names in about.items()]

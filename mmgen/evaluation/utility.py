@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError, first_few
+from mmgen.evaluation.scores import Confusion, Statistic, UtilityScores, with_recovery
+from mmgen.evaluation.training_sets import as_draws, fold_of, four_sets, hold_out, reduced
 from mmgen.models.classifiers import build_classifier
 from mmgen.models.modality import Modality
 from mmgen.names import AugmentationName, ClassifierName
@@ -23,8 +26,7 @@ from mmgen.training.run import Run
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-# Fewer of a label than this are no basis to choose weights by.
-LEAST_HELD_OUT = 4
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class UtilityConfig:
         augmentation: strategy by modality; without augmentation where a modality is not named.
         validation_share: share of each training set that is held out, to keep the best weights instead of the last; of
             sets that are too small nothing is. 0: never.
-        folds: parts that :func:`mmgen.evaluation.folds.utility_by_folds` cuts the real data into, at least 2; 0 where
+        folds: parts that :func:`utility_by_folds` cuts the real data into, at least 2; 0 where
             there is a fixed test set, which :func:`utility` takes.
     """
 
@@ -67,10 +69,22 @@ class UtilityConfig:
         if self.folds < 0 or self.folds == 1:
             raise UserError(f"folds is 0 (a fixed test set) or at least 2, got {self.folds}.")
 
+    def of_classifier(self, classifier: ClassifierName, modality: Modality) -> UtilityConfig:
+        """The same of another classifier; the ViT, whose cost is that of its own input size, gets whole samples."""
+        side = max(modality.shape[1:]) if classifier == "vit_lora" else self.max_side
+        return replace(self, classifier=classifier, max_side=max(side, 32))
+
+
+def has_labels(label_names: Sequence[str]) -> bool:
+    """Whether there are labels to tell apart; says so where there are none."""
+    if len(label_names) < 2:
+        logger.warning("There is one label only: utility for classification cannot be measured.")
+    return len(label_names) > 1
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trained classifier said of the test samples.
+    """Predictions of a trained classifier for the test samples.
 
     Attributes:
         probabilities: (N, classes).
@@ -165,48 +179,70 @@ def utility(
     config: UtilityConfig,
     accelerator: Accelerator,
     backbone: VisionTransformer | None = None,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, UtilityScores]:
     """Scores of a classifier for each training set on a fixed test set, mean and deviation over seeds.
+
+    The interval holds the chance of training and not that of the test samples. "synthetic" has its recovery beside
+    "real" and "random_subset".
 
     Args:
         training_sets: by name; a set that is drawn at random may come as one draw a seed, so that the deviation holds
             the chance of the draw too. :func:`mmgen.evaluation.training_sets.four_sets` makes the usual ones.
         backbone: what "vit_lora" starts from, see :func:`build_classifier`.
-
-    Returns:
-        {training set: {"accuracy": {"mean", "std", "ci95"}, "balanced_accuracy": ..., "auc": ..., "recall": {label:
-        {"mean", "std"}}, "confusion": {"labels", "counts"}, "seeds", "n_train", "n_test", "updates", "max_side"}}.
-        Scores are 0..1, higher is better. ``ci95`` is Student's interval for the mean over seeds, absent with one seed;
-        it holds the chance of training and not that of the test samples. Rows of ``counts`` are true labels, columns
-        predicted ones, summed over seeds. "synthetic" has "recovery" beside "real" and "random_subset".
     """
     draws = as_draws(training_sets, config.max_side)
     test = reduced(test, config.max_side)
-    found = measure_all(modality, draws, test, config, accelerator, backbone, f"{config.classifier} on {modality.name}")
-    entries = {
-        name: {
-            **summary([[tested] for tested in runs], test.label_names),
-            "seeds": config.seeds,
-            "n_train": len(draws[name][0]),
-            "n_test": len(test),
-            "updates": config.updates,
-            "max_side": min(config.max_side, max(modality.shape[1:])),
-        }
-        for name, runs in found.items()
-    }
-    add_recovery(entries)
-    return entries
+    title = f"{config.classifier} on {modality.name}"
+    outcomes = _train_all(modality, draws, test, config, accelerator, backbone, title)
+    runs = {name: [[outcome] for outcome in of_seeds] for name, of_seeds in outcomes.items()}
+    sizes = {name: len(drawn[0]) for name, drawn in draws.items()}
+    return _scores(runs, test, sizes, modality, config)
 
 
-def as_draws(training_sets: Mapping[str, Samples | Sequence[Samples]], max_side: int) -> dict[str, list[Samples]]:
-    """Every training set as a list of its draws, reduced to ``max_side``."""
-    return {
-        name: [reduced(drawn, max_side) for drawn in ([sets] if isinstance(sets, Samples) else sets)]
-        for name, sets in training_sets.items()
-    }
+def utility_by_folds(
+    modality: Modality,
+    real: Samples,
+    synthetic: Samples,
+    subjects: np.ndarray | None,
+    config: UtilityConfig,
+    accelerator: Accelerator,
+    backbone: VisionTransformer | None = None,
+) -> dict[str, UtilityScores]:
+    """The four training sets, each tested on every one of ``config.folds`` parts of the real data.
+
+    For each part, "real" and "random_subset" are taken from the other parts; "synthetic" is the whole synthetic set.
+    **The synthetic rows are optimistic** unless the generator was trained on other people: it has seen the other parts
+    and the tested one too. A fixed test set that no model has seen is the better measure and the usual one.
+
+    Args:
+        subjects: (N,) whose sample each real one is, see :func:`mmgen.data.samples.people_in`; None: every file is of
+            a subject of its own. A subject is in one part only.
+
+    Returns:
+        As :func:`utility`, with ``folds``. Mean, deviation and interval are over folds, of each of which the mean of
+        ``config.seeds`` trainings counts; folds share training data, so the interval is rather too short. ``n_test``
+        is the number of all real samples, each of which is tested once a seed.
+
+    Raises:
+        UserError: fewer than two folds, a label of fewer subjects than folds, or see :func:`four_sets`.
+    """
+    real, synthetic = reduced(real, config.max_side), reduced(synthetic, config.max_side)
+    part = fold_of(real, subjects, config.folds)
+    runs: defaultdict[str, list[list[Outcome]]] = defaultdict(list)
+    sizes: defaultdict[str, list[int]] = defaultdict(list)
+    for fold in range(config.folds):
+        sets = four_sets(real.select(part != fold), synthetic, config.max_side, config.seeds)
+        draws = as_draws(sets, config.max_side)
+        title = f"{config.classifier} on {modality.name}, part {fold + 1} of {config.folds}"
+        outcomes = _train_all(modality, draws, real.select(part == fold), config, accelerator, backbone, title)
+        for name, of_seeds in outcomes.items():
+            runs[name].append(of_seeds)
+            sizes[name].append(len(draws[name][0]))
+    means = {name: round(float(np.mean(of_folds))) for name, of_folds in sizes.items()}
+    return _scores(runs, real, means, modality, config)
 
 
-def measure_all(
+def _train_all(
     modality: Modality,
     draws: Mapping[str, Sequence[Samples]],
     test: Samples,
@@ -217,15 +253,40 @@ def measure_all(
 ) -> dict[str, list[Outcome]]:
     """Train on each set, once a seed, and test: {training set: [one of each seed]}."""
     jobs = [(name, seed) for name in draws for seed in range(config.seeds)]
-    found: dict[str, list[Outcome]] = {name: [] for name in draws}
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in draws}
     for name, seed in progress_bar(jobs, total=len(jobs), description=description):
         train = draws[name][seed % len(draws[name])]
-        found[name].append(train_and_predict(modality, train, test, config, accelerator, seed, backbone))
-    return found
+        outcomes[name].append(train_and_predict(modality, train, test, config, accelerator, seed, backbone))
+    return outcomes
 
 
-def summary(runs: Sequence[Sequence[Outcome]], label_names: Sequence[str]) -> dict[str, Any]:
-    """Scores, recalls and confusion of one training set; see :func:`utility`.
+def _scores(
+    runs: Mapping[str, Sequence[Sequence[Outcome]]],
+    tested: Samples,
+    n_train: Mapping[str, int],
+    modality: Modality,
+    config: UtilityConfig,
+) -> dict[str, UtilityScores]:
+    """Scores of every training set, with what they were measured on."""
+    scores = {
+        name: replace(
+            summary(of_set, tested.label_names),
+            folds=config.folds or None,
+            seeds=config.seeds,
+            n_train=n_train[name],
+            n_test=len(tested),
+            updates=config.updates,
+            max_side=min(config.max_side, max(modality.shape[1:])),
+        )
+        for name, of_set in runs.items()
+    }
+    if {"real", "random_subset", "synthetic"} <= scores.keys():
+        scores["synthetic"] = with_recovery(scores, "synthetic", "random_subset")
+    return scores
+
+
+def summary(runs: Sequence[Sequence[Outcome]], label_names: Sequence[str]) -> UtilityScores:
+    """Scores, recalls and confusion of one training set.
 
     Args:
         runs: what mean and deviation are taken over; of each the mean of its own trainings counts.
@@ -234,78 +295,11 @@ def summary(runs: Sequence[Sequence[Outcome]], label_names: Sequence[str]) -> di
     confusions = [[tested.confusion for tested in run] for run in runs]
     # (runs, labels): a recall is the diagonal's share of its row, and every label is among the test samples.
     recalls = np.array([np.mean([c.diagonal() / c.sum(1) for c in run], axis=0) for run in confusions])
-    entry: dict[str, Any] = {
-        key: spread([float(np.mean([row[key] for row in run])) for run in scores]) for key in scores[0][0]
-    }
-    entry["recall"] = {
-        name: {"mean": float(of_label.mean()), "std": _deviation(of_label)}
-        for name, of_label in zip(label_names, recalls.T, strict=True)
-    }
     counts = np.sum([confusion for run in confusions for confusion in run], axis=0)
-    entry["confusion"] = {"labels": list(label_names), "counts": counts.tolist()}
-    return entry
-
-
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, standard deviation (n - 1) and, of two values or more, Student's 95 % interval for the mean of scores 0..1,
-    mean ± t(0.975, n - 1) std / sqrt(n), cut off at 0 and 1."""
-    from scipy.stats import t
-
-    mean, std = float(np.mean(values)), _deviation(values)
-    if len(values) < 2:
-        return {"mean": mean, "std": std}
-    half = float(t.ppf(0.975, len(values) - 1)) * std / len(values) ** 0.5
-    return {"mean": mean, "std": std, "ci95": [max(mean - half, 0.0), min(mean + half, 1.0)]}
-
-
-def recovery(real: float, random: float, score: float) -> float | None:
-    """Share of the way from a random real subset to all real data that a synthetic set of the subset's size goes.
-
-    (score - random) / (real - random) of AUCs: 1 is as good as all real data, 0 as the subset, less is worse. None
-    where all real data are not better than the subset by more than 0.01: the share says nothing then.
-    """
-    room = real - random
-    return (score - random) / room if room > 0.01 else None
-
-
-def add_recovery(entries: Mapping[str, dict[str, Any]]) -> None:
-    """Store :func:`recovery` in the entry "synthetic" where "real" and "random_subset" stand beside it."""
-    if {"real", "random_subset", "synthetic"} <= entries.keys():
-        real, random, score = (entries[name]["auc"]["mean"] for name in ("real", "random_subset", "synthetic"))
-        entries["synthetic"]["recovery"] = recovery(real, random, score)
-
-
-def reduced(samples: Samples, max_side: int) -> Samples:
-    """Samples of which no side is longer than ``max_side``, in their own dtype; the same object if none is."""
-    factor = max_side / max(samples.values.shape[2:])
-    if factor >= 1:
-        return samples
-    parts = []
-    for start in range(0, len(samples), 256):
-        x = torch.from_numpy(samples.values[start : start + 256])
-        small = F.interpolate(
-            x.float(), scale_factor=factor, mode="bilinear", antialias=True, recompute_scale_factor=True
-        )
-        # Averages of bytes are bytes; float16 needs no rounding.
-        parts.append((small if x.is_floating_point() else small.round()).to(x.dtype))
-    return replace(samples, values=torch.cat(parts).numpy())
-
-
-def hold_out(samples: Samples, share: float, seed: int) -> tuple[Samples, Samples | None]:
-    """Training and validation part: ``share`` of every label's files, with all their segments.
-
-    The second is None, and the first everything, where a label would give fewer than :data:`LEAST_HELD_OUT` files.
-    """
-    rng, taken = np.random.default_rng(seed), []
-    for label in np.unique(samples.labels):
-        files = np.unique(samples.rows[samples.labels == label])
-        count = round(share * len(files))
-        if count < LEAST_HELD_OUT:
-            return samples, None
-        taken.append(rng.choice(files, count, replace=False))
-    held = np.isin(samples.rows, np.concatenate(taken))
-    return samples.select(~held), samples.select(held)
-
-
-def _deviation(values: Sequence[float] | np.ndarray) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return UtilityScores(
+        **{key: Statistic.of([float(np.mean([row[key] for row in run])) for run in scores]) for key in scores[0][0]},
+        recall={
+            name: Statistic.of(of_label, interval=False) for name, of_label in zip(label_names, recalls.T, strict=True)
+        },
+        confusion=Confusion(tuple(label_names), tuple(map(tuple, counts.tolist()))),
+    )

@@ -311,6 +311,11 @@ class CrossModalMAE(GenerativeModel):
             name: torch.rand(batch, modality.tokens, generator=generator) for name, modality in self.modalities.items()
         }
 
+    @property
+    def encoders(self) -> Mapping[str, Modality]:
+        """All modalities."""
+        return self.modalities
+
     def to_timm(self, name: str) -> VisionTransformer:
         """The encoder of one modality as a timm ``VisionTransformer`` without a classifier.
 

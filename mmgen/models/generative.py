@@ -12,6 +12,8 @@ import numpy as np
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
+from mmgen.models.modality import Modality
+
 Origin = Literal["class", "noise", "stored", "real"]
 Threat = Literal["G", "S"]
 MaskRatio = float | Mapping[str, float]
@@ -90,6 +92,11 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
 
         Every item is a function of the weights, its index, step and inputs, and the seed, whatever else is asked for.
         """
+
+    @property
+    def encoders(self) -> Mapping[str, Modality]:
+        """Modalities that it has an encoder of, by name, see :meth:`CrossModalMAE.to_timm`; most models have none."""
+        return {}
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
         """Write ``config.json`` and ``model.safetensors``; arguments as in :class:`PyTorchModelHubMixin`."""

@@ -8,9 +8,10 @@ import pytest
 from accelerate import Accelerator
 
 from mmgen.assessment import condensed
-from mmgen.assessment.condensed import CondensedSets, fidelity_section, measure_utility, sizes
+from mmgen.assessment.condensed import CondensedSets, compared_aucs, fidelity_section, measure_utility, sizes
 from mmgen.data.samples import Samples
 from mmgen.evaluation.report.writing import ReportMedia, write_report
+from mmgen.evaluation.scores import Statistic, UtilityScores
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.modality import Modality
 
@@ -41,9 +42,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any], int
     calls = []
     aucs = {"real": 0.9, "random_subset": 0.6, "synthetic": 0.75, "synthetic_phase1": 0.5, "synthetic_fresh": 0.8}
 
-    def utility(modality: Any, training: dict, test: Any, config: UtilityConfig, *rest: Any) -> dict[str, Any]:
+    def utility(
+        modality: Any, training: dict, test: Any, config: UtilityConfig, *rest: Any
+    ) -> dict[str, UtilityScores]:
         calls.append((config.classifier, training, config.max_side))
-        return {name: {"auc": {"mean": aucs[name.partition("@")[0]], "std": 0.0}} for name in training}
+        return {name: UtilityScores(auc=Statistic(aucs[name.partition("@")[0]], 0.0)) for name in training}
 
     monkeypatch.setattr(condensed, "utility", utility)
     return calls
@@ -69,9 +72,9 @@ def test_recovery_is_the_share_of_the_way_from_random_to_all(seen: list, acceler
     scores = measure_utility(sets(draw_phase1=drawn), UtilityConfig(seeds=1), ["convnet"], accelerator)["image"][
         "convnet"
     ]
-    assert scores["synthetic@5"]["recovery"] == pytest.approx(0.5)
-    assert scores["synthetic_phase1@5"]["recovery"] == pytest.approx(-1 / 3)
-    assert all(scores[name]["recovery"] is None for name in ("real", "random_subset@5", "synthetic_fresh"))
+    assert scores["synthetic@5"].recovery == pytest.approx(0.5)
+    assert scores["synthetic_phase1@5"].recovery == pytest.approx(-1 / 3)
+    assert all(np.isnan(scores[name].recovery) for name in ("real", "random_subset@5", "synthetic_fresh"))
 
 
 def test_the_vit_gets_whole_images_and_the_others_small_ones(seen: list, accelerator: Accelerator) -> None:
@@ -93,18 +96,23 @@ def test_a_real_classifier_tells_good_sets_from_mislabelled_ones(accelerator: Ac
     good = measure_utility(sets(), config, ["convnet"], accelerator)["image"]["convnet"]
     what = CondensedSets(images((20, 12, 4)), images((6, 6, 6), 1), MODALITY, swapped, (5,))
     bad = measure_utility(what, config, ["convnet"], accelerator)["image"]["convnet"]
-    assert good["synthetic@5"]["auc"]["mean"] > 0.9 > 0.6 > bad["synthetic@5"]["auc"]["mean"]
+    assert good["synthetic@5"].auc.mean > 0.9 > 0.6 > bad["synthetic@5"].auc.mean
 
 
 def test_copies_are_counted_and_distances_compared() -> None:
     what = sets()
     copies = what.train.select([0, 1, 20, 21, 32])
     nearest = fidelity_section(what, copies)["image"]["nearest_training_distance"]
-    assert nearest["value"] == 0 and nearest["exact_copies"] == 5 and nearest["real_vs_real"] > 1
+    assert nearest.value == 0 and nearest.exact_copies == 5 and nearest.real_vs_real > 1
     fresh = fidelity_section(what, drawn(5, 0))["image"]
-    assert fresh["nearest_training_distance"]["exact_copies"] == 0
-    assert fresh["nearest_training_distance"]["value"] == pytest.approx(nearest["real_vs_real"], rel=0.1)
-    assert fresh["kl_intensity"]["better"] == "lower" and fresh["sample_variance"]["value"] > 0
+    assert fresh["nearest_training_distance"].exact_copies == 0
+    assert fresh["nearest_training_distance"].value == pytest.approx(nearest.real_vs_real, rel=0.1)
+    assert fresh["kl_intensity"].better == "lower" and fresh["sample_variance"].value > 0
+
+
+def test_a_card_gets_the_aucs_that_are_compared(seen: list, accelerator: Accelerator) -> None:
+    section = measure_utility(sets(), UtilityConfig(seeds=1), ["convnet"], accelerator)
+    assert compared_aucs(section, [5, 2]) == [("convnet", 5, 0.75, 0.6, 0.9), ("convnet", 2, 0.75, 0.6, 0.9)]
 
 
 def test_sizes_are_ratios_of_the_training_images() -> None:

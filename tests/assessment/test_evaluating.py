@@ -25,7 +25,9 @@ from mmgen.assessment import evaluating
 from mmgen.assessment.evaluating import Measures
 from mmgen.data.sources import Reading
 from mmgen.errors import UserError
-from mmgen.evaluation.fidelity.measure import MEASURES
+from mmgen.evaluation.fidelity.measures import MEASURES
+from mmgen.evaluation.fidelity.result import FidelityResult
+from mmgen.evaluation.scores import UtilityScores
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.generation.pairs import read_sources
 from mmgen.generation.plan import make_plan
@@ -99,19 +101,19 @@ def test_it_is_importable_from_the_top() -> None:
 
 
 def test_a_bare_folder_is_set_beside_its_references(real: Path, test_data: Path, made: Path) -> None:
-    found = mmgen.evaluate(made, real, test_data, measures=SHORT)
+    result = mmgen.evaluate(made, real, test_data, measures=SHORT)
     counts = {label: {"train": 8, "test": 8, "synthetic": 5} for label in LABELS}
-    assert found.sections["data"] == {"image": {"counts": counts}}
-    scores = found.sections["utility"]["image"]["convnet"]
+    assert result.sections["data"] == {"image": {"counts": counts}}
+    scores = result.sections["utility"]["image"]["convnet"]
     assert set(scores) == SETS
-    assert [scores[name]["n_train"] for name in ("real", "synthetic", "real+synthetic", "random_subset")] == [
+    assert [scores[name].n_train for name in ("real", "synthetic", "real+synthetic", "random_subset")] == [
         16, 10, 26, 10,
     ]  # fmt: skip
-    fidelity = found.sections["fidelity"]["image"]
+    fidelity = result.sections["fidelity"]["image"]
     assert set(fidelity) == set(MEASURES) - {"waveform_round_trip_db"}
-    assert {fidelity[name]["features"] for name in OF_FEATURES} == {"pixels"}
-    assert fidelity["frechet"]["note"].startswith("Biased: 8 samples in 144 dimensions; prefer")
-    media = found.media()
+    assert {fidelity[name].features for name in OF_FEATURES} == {"pixels"}
+    assert fidelity["frechet"].note.startswith("Biased: 8 samples in 144 dimensions; prefer")
+    media = result.media()
     assert [figure.title for figure in media.figures] == ["Intensities: image"]
     assert {(sample.source, sample.label) for sample in media.samples} == {
         (source, label) for source in ("real", "synthetic") for label in LABELS
@@ -126,7 +128,7 @@ def test_copies_of_real_data_are_closer_than_noise(real: Path, test_data: Path, 
         for folder in (like, noise)
     )
     for name in ("frechet_within_class", "kernel_distance_within_class"):
-        assert near[name]["value"] < 0.5 * far[name]["value"]
+        assert near[name].value < 0.5 * far[name].value
 
 
 def test_of_a_run_the_largest_set_is_taken(real: Path, test_data: Path, tmp_path: Path) -> None:
@@ -134,29 +136,29 @@ def test_of_a_run_the_largest_set_is_taken(real: Path, test_data: Path, tmp_path
     for count in (5, 2):
         write_condensed(small_generator(channels=1), count, 0, tmp_path / "run" / "synthetic" / f"ipc{count}")
     for path, count in (("run", 5), ("run/synthetic", 5), ("run/synthetic/ipc2", 2)):
-        found = mmgen.evaluate(tmp_path / path, real, test_data, measures=CLOSENESS)
-        assert {row["synthetic"] for row in found.sections["data"]["image"]["counts"].values()} == {count}
+        result = mmgen.evaluate(tmp_path / path, real, test_data, measures=CLOSENESS)
+        assert {row["synthetic"] for row in result.sections["data"]["image"]["counts"].values()} == {count}
     with pytest.raises(UserError, match="holds a model and no synthetic data set"):
         mmgen.evaluate(tmp_path / "run" / "model", real, test_data, measures=CLOSENESS)
 
 
 def test_images_and_sounds_with_an_encoder_of_its_own(both: Path, phantom_files: dict[str, Path]) -> None:
     measures = Measures(str(both), ("vit_lora",), str(both / "model"), UTILITY)
-    found = mmgen.evaluate(both, phantom_files, phantom_files, measures=measures)
+    result = mmgen.evaluate(both, phantom_files, phantom_files, measures=measures)
     for part in ("data", "utility", "fidelity"):
-        assert list(found.sections[part]) == ["image", "audio"]
-    assert "waveform_round_trip_db" in found.sections["fidelity"]["audio"]
-    for fidelity in found.sections["fidelity"].values():
-        assert {fidelity[name]["features"] for name in OF_FEATURES} == {"own"}
-    assert set(found.sections["utility"]["audio"]["vit_lora"]) == SETS
-    samples = found.media().samples
+        assert list(result.sections[part]) == ["image", "audio"]
+    assert "waveform_round_trip_db" in result.sections["fidelity"]["audio"]
+    for fidelity in result.sections["fidelity"].values():
+        assert {fidelity[name].features for name in OF_FEATURES} == {"own"}
+    assert set(result.sections["utility"]["audio"]["vit_lora"]) == SETS
+    samples = result.media().samples
     assert all(sample.image is not None and sample.waveform is not None for sample in samples)
 
 
 def test_one_modality_of_two(both: Path, phantom_files: dict[str, Path]) -> None:
     for name in ("image", "audio"):
-        found = mmgen.evaluate(both, phantom_files[name], phantom_files[name], modalities=[name], measures=CLOSENESS)
-        assert list(found.sections["fidelity"]) == [name] and found.sections["utility"] == {name: {}}
+        result = mmgen.evaluate(both, phantom_files[name], phantom_files[name], modalities=[name], measures=CLOSENESS)
+        assert list(result.sections["fidelity"]) == [name] and result.sections["utility"] == {name: {}}
     with pytest.raises(UserError, match="--real needs a path for image and audio"):
         mmgen.evaluate(both, phantom_files["image"], phantom_files, measures=CLOSENESS)
 
@@ -174,28 +176,28 @@ def test_features_of_a_timm_network_from_a_file(
             save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "net.safetensors")
         measures = replace(CLOSENESS, features=f"test_resnet@{tmp_path / 'net.safetensors'}")
         for _ in range(2):
-            found = mmgen.evaluate(made, real, test_data, tmp_path / "out", measures=measures)
+            result = mmgen.evaluate(made, real, test_data, tmp_path / "out", measures=measures)
         assert calls["measure_fidelity"] == seed + 1  # other weights in the same file are other features
-        names.append(found.sections["fidelity"]["image"]["precision"]["features"])
+        names.append(result.sections["fidelity"]["image"]["precision"].features)
     assert names[0] != names[1] and all(name.startswith("test_resnet@") for name in names)
 
 
 def test_folds_instead_of_a_test_set(real: Path, test_data: Path, made: Path, calls: Counter[str]) -> None:
     measures = replace(SHORT, utility=replace(UTILITY, folds=2))
     scores = mmgen.evaluate(made, real, test_data, measures=measures).sections["utility"]["image"]["convnet"]
-    assert {(entry["folds"], entry["n_test"]) for entry in scores.values()} == {(2, 16)}
+    assert {(entry.folds, entry.n_test) for entry in scores.values()} == {(2, 16)}
     assert calls["utility_by_folds"] == 1 and calls["utility"] == 0
 
 
 def test_labels_in_another_order_case_or_under_another_name(real: Path, test_data: Path, tmp_path: Path) -> None:
     names = (LABELS[1].upper(), LABELS[0].upper())
     made = small_pictures(tmp_path / "made", 5, seed=3, labels=names[::-1])
-    found = mmgen.evaluate(made, real, test_data, measures=SHORT)
-    assert found.sections["fidelity"] == _fidelity(real, test_data, small_pictures(tmp_path / "same", 5, seed=3))
+    result = mmgen.evaluate(made, real, test_data, measures=SHORT)
+    assert result.sections["fidelity"] == _fidelity(real, test_data, small_pictures(tmp_path / "same", 5, seed=3))
     other = small_pictures(tmp_path / "other", 5, seed=3, labels=("A healthy one", LABELS[1]))
     reading = Reading({"a healthy one": LABELS[0]})
     renamed = mmgen.evaluate(other, real, test_data, measures=CLOSENESS, reading=reading)
-    assert renamed.sections["fidelity"] == found.sections["fidelity"]
+    assert renamed.sections["fidelity"] == result.sections["fidelity"]
     assert list(renamed.sections["data"]["image"]["counts"]) == list(LABELS)
     left_out = Reading({LABELS[0]: "", "a healthy one": ""})
     alone = mmgen.evaluate(other, real, test_data, measures=SHORT, reading=left_out)
@@ -211,8 +213,8 @@ def test_both_real_parts_may_come_from_one_table(real: Path, made: Path, tmp_pat
     table = write_csv(tmp_path / "data.csv", rows, ("path", "label", "split"))
     count = mmgen.evaluate(made, table, table, measures=CLOSENESS).sections["data"]["image"]["counts"][LABELS[0]]
     assert count == {"train": 2, "test": 4, "synthetic": 5}
-    found = mmgen.evaluate(made, table, table, measures=CLOSENESS, real_split="test", test_split="val")
-    assert found.sections["data"]["image"]["counts"][LABELS[0]] == {"train": 4, "test": 2, "synthetic": 5}
+    result = mmgen.evaluate(made, table, table, measures=CLOSENESS, real_split="test", test_split="val")
+    assert result.sections["data"]["image"]["counts"][LABELS[0]] == {"train": 4, "test": 2, "synthetic": 5}
 
 
 def test_a_short_evaluation_trains_the_first_classifier_briefly() -> None:
@@ -235,8 +237,12 @@ def test_nothing_is_computed_twice_and_a_changed_file_anew(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     calls: Counter[str] = Counter()
-    for name in ("utility", "measure_fidelity"):
-        monkeypatch.setattr(evaluating, name, lambda *_, name=name: calls.update([name]) or {"number": calls[name]})
+
+    def count(name: str, result: Callable[[int], Any]) -> None:
+        monkeypatch.setattr(evaluating, name, lambda *_: calls.update([name]) or {"number": result(calls[name])})
+
+    count("utility", lambda number: UtilityScores(seeds=number))
+    count("measure_fidelity", lambda number: FidelityResult(float(number)))
     caplog.set_level("INFO")
     copies = [shutil.copytree(path, tmp_path / path.name) for path in (made, real, test_data)]
     first = mmgen.evaluate(*copies, tmp_path / "out", measures=SHORT)
@@ -260,9 +266,9 @@ def test_one_class_alone_is_measured_but_for_utility(
     sides = [
         shutil.copytree(path / LABELS[0], tmp_path / path.name / LABELS[0]).parent for path in (made, real, test_data)
     ]
-    found = mmgen.evaluate(*sides, measures=SHORT)
-    assert found.sections["utility"] == {"image": {}}
-    assert found.sections["fidelity"]["image"]["frechet"]["value"] is not None
+    result = mmgen.evaluate(*sides, measures=SHORT)
+    assert result.sections["utility"] == {"image": {}}
+    assert result.sections["fidelity"]["image"]["frechet"].value is not None
     assert "There is one label only: utility for classification cannot be measured." in caplog.messages
 
 
@@ -314,8 +320,8 @@ def test_mistakes_are_a_sentence_before_anything_is_measured(
 
 
 def test_a_backbone_that_nobody_adapts_is_not_looked_for(real: Path, test_data: Path, made: Path) -> None:
-    found = mmgen.evaluate(made, real, test_data, measures=replace(SHORT, backbone="not/there"))
-    assert list(found.sections["utility"]["image"]) == ["convnet"]
+    result = mmgen.evaluate(made, real, test_data, measures=replace(SHORT, backbone="not/there"))
+    assert list(result.sections["utility"]["image"]) == ["convnet"]
 
 
 def test_vit_lora_needs_a_backbone() -> None:

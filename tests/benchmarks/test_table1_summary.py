@@ -231,8 +231,8 @@ def test_the_chart_shows_sets_of_one_size(summary: Any, tmp_path: Path, monkeypa
 
     drawn: list[dict[str, list[str]]] = []
 
-    def draw(report: dict[str, Any]) -> list[Any]:
-        drawn.append({name: list(sets) for groups in report["utility"].values() for name, sets in groups.items()})
+    def draw(utility: dict[str, Any], data: dict[str, Any]) -> list[Any]:
+        drawn.append({name: list(sets) for groups in utility.values() for name, sets in groups.items()})
         return []
 
     monkeypatch.setattr(figures, "utility_figures", draw)

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from mmgen.cli.tables import fidelity_table, table, utility_table, verdict_lines
+from mmgen.evaluation.fidelity.result import FidelityResult
 from mmgen.evaluation.privacy.gate import Light, Verdict
+from mmgen.evaluation.scores import Statistic, UtilityScores
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
@@ -14,15 +16,14 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
 
 @pytest.mark.parametrize(("std", "cell"), [(0.0, "0.810"), (0.02, "0.810 ± 0.020")])
 def test_a_single_training_has_no_deviation(std: float, cell: str) -> None:
-    entry = {"auc": {"mean": 0.81, "std": std}, "balanced_accuracy": {"mean": 0.7, "std": 0.0}}
+    entry = UtilityScores(auc=Statistic(0.81, std), balanced_accuracy=Statistic(0.7, 0.0))
     line = utility_table({"image": {"resnet18": {"random_subset": entry}}}).splitlines()[1]
     assert line.split() == f"image, ResNet-18, random real subset {cell} 0.700".split()
 
 
 def test_measures_keep_their_names_and_notes() -> None:
-    def measure(value: float | None, note: str | None = None) -> dict[str, object]:
-        found = {"value": value, "real_vs_real": value, "better": "lower"}
-        return found | ({"note": note} if note else {})
+    def measure(value: float | None, note: str | None = None) -> FidelityResult:
+        return FidelityResult(value, value, "lower", note=note)
 
     biased = {"frechet": measure(2.5, "Biased."), "kl_intensity": measure(None, "Biased.")}
     lines = fidelity_table({"image": biased | {"ms_ssim": measure(1.0)}}).splitlines()

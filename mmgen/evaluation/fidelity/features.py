@@ -18,8 +18,6 @@ from mmgen.data.decoding import DecodedArray
 from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.evaluation.fidelity.units import unit_range
-from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.modality import Modality
 from mmgen.models.timm_bridge import fit_vit, load_vit, pretrained, read_weights
 
@@ -31,6 +29,8 @@ _PIXEL_SIDE = 16
 # above, the features hardly change and the time does.
 _SMALLEST, _LARGEST = 64, 224
 _SHOWN_FROM = 8  # batches; fewer are done before a bar is read
+# Deviations to either side of the mean that 0..1 spans where a modality has no range of its own.
+DEVIATIONS = 3.0
 
 
 @dataclass(frozen=True)
@@ -85,19 +85,19 @@ def make_extractor(
     spec: str,
     modality: Modality,
     device: torch.device | str = "cpu",
-    own: CrossModalMAE | VisionTransformer | None = None,
+    own: VisionTransformer | None = None,
 ) -> Extractor:
     """The feature space that ``spec`` names.
 
     * ``pixels``: the samples themselves, normalised, averaged down to a longer side of at most 16. Needs no network.
-    * ``own``: mean of the patch tokens of ``own``, the encoder of a masked autoencoder or a ViT that takes the
-      modality's normalised samples, such as the backbone of MedSynth.
+    * ``own``: mean of the patch tokens of ``own``, a ViT that takes the modality's normalised samples, such as the
+      encoder of a masked autoencoder or the backbone of MedSynth.
     * ``NAME``: a timm model with the hub's weights.
     * ``NAME@FILE``: a timm model with the weights of a file, .safetensors, or .pt, .pth or .bin read with
       ``weights_only``; a classifier in them is ignored. The first 8 digits of the file's SHA-256 are part of the
       recorded name.
 
-    What a timm network gets is scaled to 0..1 (see :func:`~mmgen.evaluation.fidelity.units.unit_range`), grey repeated
+    What a timm network gets is scaled to 0..1 (see :func:`unit_range`), grey repeated
     to three channels, resized (bilinear, antialiased) to a square and normalised by the network's own mean and
     deviation. The square has the samples' longer side, at least 64 and at most 224 or the network's default; networks
     of a fixed size get that size, plain ViTs at most 224.
@@ -139,15 +139,12 @@ def _pixels(modality: Modality, device: torch.device) -> Extractor:
     return Extractor(PIXELS, modality.shape[0] * height * width, modality, embed, device)
 
 
-def _own(modality: Modality, device: torch.device, own: CrossModalMAE | VisionTransformer | None) -> Extractor:
+def _own(modality: Modality, device: torch.device, own: VisionTransformer | None) -> Extractor:
     if own is None:
         raise UserError(f"There is no own encoder here; choose {PIXELS!r} features, or name a timm model.")
-    if isinstance(own, CrossModalMAE):
-        vit, modality = own.to_timm(modality.name), own.modalities[modality.name]
-    else:
-        vit = copy.deepcopy(own)
-        if tuple(vit.patch_embed.img_size) != modality.padded or vit.patch_embed.proj.in_channels != modality.shape[0]:
-            fit_vit(vit, modality.shape)
+    vit = copy.deepcopy(own)
+    if tuple(vit.patch_embed.img_size) != modality.padded or vit.patch_embed.proj.in_channels != modality.shape[0]:
+        fit_vit(vit, modality.shape)
     vit = vit.eval().to(device)
     height, width = vit.patch_embed.img_size
     padding = (0, width - modality.shape[2], 0, height - modality.shape[1])
@@ -211,14 +208,26 @@ def _from_file(name: str, file: Path) -> nn.Module:
     heads = tuple(f"{head}." for head in ([classifier] if isinstance(classifier, str) else classifier))
     weights = {key: value for key, value in read_weights(file).items() if not key.startswith(heads)}
     # How many batches were counted changes no feature, and converted weights often lack it.
-    expected, found = (
+    expected, given = (
         {key: getattr(value, "shape", None) for key, value in state.items() if not key.endswith("num_batches_tracked")}
         for state in (network.state_dict(), weights)
     )
-    if expected != found:
-        wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    if expected != given:
+        wrong = sorted(key for key in expected.keys() | given.keys() if expected.get(key) != given.get(key))
         raise UserError(
             f"The weights {file} are not those of {name}, {wrong[:3]} do not fit; name the model that they belong to."
         )
     network.load_state_dict(weights, strict=False)
     return network
+
+
+def unit_range(modality: Modality, x: Tensor) -> Tensor:
+    """Raw units -> 0..1, (B, C, H, W) of any dtype -> float32.
+
+    A modality with a ``value_range`` (images, 0..255) is scaled by it. One without (log-mels) is normalised, and three
+    deviations to either side of the mean span 0..1; what lies beyond is clamped.
+    """
+    if modality.value_range is not None:
+        low, high = modality.value_range
+        return (x.float() - low) / (high - low)
+    return (modality.normalise(x) / (2 * DEVIATIONS) + 0.5).clamp(0.0, 1.0)

@@ -28,6 +28,13 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(max(distance, 0.0))
 
 
+def bias_note(samples: int, dimensions: int, unbiased: str) -> str:
+    """Warning of a distance between so few samples that its bias is large; "" of enough."""
+    if samples >= dimensions:
+        return ""
+    return f"Biased: {samples} samples in {dimensions} dimensions; prefer {unbiased}."
+
+
 def moments(features: np.ndarray, chunk: int = 1024) -> tuple[np.ndarray, np.ndarray]:
     """Mean (F,) and unbiased covariance (F, F) of features (N, F), in float64, a ``chunk`` of rows at a time.
 

@@ -6,6 +6,8 @@ import numpy as np
 
 from mmgen.errors import UserError
 
+UNBIASED = "Unbiased: about 0 for equal distributions, at times just below."
+
 
 def kernel_distance(a: np.ndarray, b: np.ndarray, subsets: int = 50, size: int = 1000, seed: int = 0) -> float:
     """KID: squared maximum mean discrepancy under k(x, y) = (x . y / F + 1)^3 (Binkowski et al. 2018, section 4).

@@ -1,69 +1,26 @@
-"""Section ``fidelity`` of one modality: every measure of this package, each beside real against real."""
+"""Section ``fidelity`` of one modality: every measure of the list, each beside real against real."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from mmgen.data.audio_settings import AudioSettings
+from mmgen.data.labels import align_labels
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
 from mmgen.errors import UserError, first_few
-from mmgen.evaluation.fidelity.features import Extractor
-from mmgen.evaluation.fidelity.frechet import frechet_distance
-from mmgen.evaluation.fidelity.intensities import intensity_kl
-from mmgen.evaluation.fidelity.kernel import kernel_distance
-from mmgen.evaluation.fidelity.manifold import manifold_measures
-from mmgen.evaluation.fidelity.matching import matched_rows
-from mmgen.evaluation.fidelity.sound import waveform_round_trip
-from mmgen.evaluation.fidelity.structure import ms_ssim_within_class
-from mmgen.evaluation.fidelity.variance import patch_variance, sample_variance
+from mmgen.evaluation.fidelity.comparison import Comparison, matched_rows
+from mmgen.evaluation.fidelity.features import PIXELS, Extractor, make_extractor
+from mmgen.evaluation.fidelity.measures import MEASURES, FidelityMeasure
+from mmgen.evaluation.fidelity.result import FidelityResult
 from mmgen.models.modality import Modality
 
-
-class Kind(NamedTuple):
-    """How a measure is read: better direction (None: best is the real value), greatest value, feature space or not.
-
-    The least value is 0, but for kernel distances, which are unbiased.
-    """
-
-    better: str | None
-    most: float | None = None
-    of_features: bool = False
-
-
-MEASURES = {
-    "kl_intensity": Kind("lower"),
-    "sample_variance": Kind("higher"),
-    "patch_variance": Kind(None),
-    "ms_ssim": Kind("lower", 1.0),
-    "frechet": Kind("lower", None, True),
-    "kernel_distance": Kind("lower", None, True),
-    "frechet_within_class": Kind("lower", None, True),
-    "kernel_distance_within_class": Kind("lower", None, True),
-    "precision": Kind("higher", 1.0, True),
-    "recall": Kind("higher", 1.0, True),
-    "density": Kind("higher", None, True),
-    "coverage": Kind("higher", 1.0, True),
-    "waveform_round_trip_db": Kind("lower"),
-}
-"""Measures by name, as reports hold them."""
-
-_SOUNDS = 64  # that are made audible
-
-
-class _Side(NamedTuple):
-    """One side of a comparison: samples, and their features (N, F)."""
-
-    samples: Samples
-    features: np.ndarray
-
-
-# A side -> value of each of the measures that are computed together.
-_Measure = Callable[[_Side], Sequence[float]]
+logger = logging.getLogger(__name__)
 
 
 def measure_fidelity(
@@ -72,15 +29,16 @@ def measure_fidelity(
     synthetic: Samples,
     extractor: Extractor,
     settings: Settings | None = None,
-    people: np.ndarray | None = None,
+    subjects: np.ndarray | None = None,
     seed: int = 0,
-) -> dict[str, dict[str, Any]]:
-    """How near synthetic samples are to real ones and how diverse: {name in :data:`MEASURES`: entry}.
+) -> dict[str, FidelityResult]:
+    """How near synthetic samples are to real ones and how diverse, by name in :data:`MEASURES`.
 
     ``value`` compares a real half with synthetic samples, or is of the synthetic samples alone (the variances, MS-SSIM,
     the round trip). ``real_vs_real`` compares that half with the other real half, or is of this other half: it is what
     a perfect set would reach. All three have the same number of samples of every label, see
-    :func:`~mmgen.evaluation.fidelity.matching.matched_rows`.
+    :func:`~mmgen.evaluation.fidelity.comparison.matched_rows`. A measure that needs more or larger samples has None for
+    both, and a note.
 
     Measures over all samples cannot see that labels are wrong. Those ``within_class`` do: they are means over classes
     of the distance between real and synthetic samples of one class.
@@ -89,121 +47,95 @@ def measure_fidelity(
         real: real samples, best ones that nothing was trained on.
         extractor: feature space of the distances and of precision, recall, density and coverage.
         settings: of the modality; :class:`AudioSettings` add ``waveform_round_trip_db``.
-        people: (N,) whose real sample each is, see :meth:`.Samples.subject_numbers`. None: files are split.
+        subjects: (N,) whose real sample each is, see :meth:`.Samples.subject_numbers`. None: files are split.
         seed: of every random choice.
 
-    Returns:
-        Entries {"value", "real_vs_real", "better": "lower", "higher" or None (best is the real value), "range": [low or
-        None, high or None], "samples": of each side, "features": for measures in a feature space, "note": what to know
-        about this value, if anything}. A measure that needs more or larger samples has None for both, and a note.
-
     Raises:
-        UserError: an empty set, other shapes or label names, a label that one side lacks, real samples of one person
+        UserError: an empty set, other shapes or label names, a label that one side lacks, real samples of one subject
             (or file) only, or values or features that are NaN or infinite.
     """
     _check(modality, real, synthetic)
-    rows = matched_rows(real, synthetic, people, seed)
+    rows = matched_rows(real, synthetic, subjects, seed)
     if not len(rows[0]):
         raise UserError(
             f"The real samples of {modality.name!r} cannot be split in two, as every label is that of a single "
-            f"{'file' if people is None else 'person'}; compare with more."
+            f"{'file' if subjects is None else 'person'}; compare with more."
         )
     parts = [source.select(chosen) for source, chosen in zip((real, real, synthetic), rows, strict=True)]
     for part, origin in zip(parts, ("real", "real", "synthetic"), strict=True):
         _check_finite(modality, origin, part)
-    half, other, made = (_Side(part, extractor(part)) for part in parts)
-
-    measures = _measures(modality, half, settings, seed)
-    found = {
-        name: entry for names, measure in measures.items() for name, entry in _entries(names, measure, made, other)
-    }
-    for name, entry in found.items():
-        entry["samples"] = min(len(made.samples), _SOUNDS if name == "waveform_round_trip_db" else len(made.samples))
-        if MEASURES[name].of_features:
-            entry["features"] = extractor.name
-    _add_notes(found, real, half, "files" if people is None else "people")
-    return {name: found[name] for name in MEASURES if name in found}
-
-
-def class_mean(
-    distance: Callable[[np.ndarray, np.ndarray], float], a: np.ndarray, b: np.ndarray, labels: np.ndarray
-) -> float:
-    """Mean over classes of a distance between features (N, F) and (N, F) of equal labels (N,), classes weighing the
-    same; those with a single sample a side are left out. Raises UserError if that leaves none."""
-    classes = [label for label, count in zip(*np.unique(labels, return_counts=True), strict=True) if count > 1]
-    if not classes:
-        raise UserError("Distances within a class need a class with at least 2 samples on either side.")
-    return float(np.mean([distance(a[labels == label], b[labels == label]) for label in classes]))
+    half, second_half, matched = parts
+    features = [extractor(part) for part in parts]
+    of_synthetic = Comparison(modality, half, matched, features[0], features[2], settings, seed)
+    of_real = replace(of_synthetic, samples=second_half, features=features[1])
+    measures = [m for m in MEASURES.values() if not m.of_sound or isinstance(settings, AudioSettings)]
+    notes = _left_out(real, half, "files" if subjects is None else "people")
+    computed: dict[Any, list[Any] | str] = {}
+    results = {}
+    for measure in measures:
+        if measure.compute not in computed:
+            computed[measure.compute] = _computed(measure, of_synthetic, of_real)
+        results[measure.name] = _result(measure, computed[measure.compute], of_synthetic, notes, extractor.name)
+    return results
 
 
-def _measures(modality: Modality, half: _Side, settings: Settings | None, seed: int) -> dict[tuple[str, ...], _Measure]:
-    """Measures by the names of what they give; where two sets are compared, the first is the real ``half``."""
-    kernel, labels = partial(kernel_distance, seed=seed), half.samples.labels
-    measures: dict[tuple[str, ...], _Measure] = {
-        ("kl_intensity",): lambda side: [intensity_kl(half.samples.values, side.samples.values)],
-        ("sample_variance",): lambda side: [sample_variance(modality, side.samples.values)],
-        ("patch_variance",): lambda side: [patch_variance(modality, side.samples.values)],
-        ("ms_ssim",): lambda side: [ms_ssim_within_class(modality, side.samples, seed=seed)],
-        ("frechet",): lambda side: [frechet_distance(half.features, side.features)],
-        ("kernel_distance",): lambda side: [kernel(half.features, side.features)],
-        ("frechet_within_class",): lambda side: [class_mean(frechet_distance, half.features, side.features, labels)],
-        ("kernel_distance_within_class",): lambda side: [class_mean(kernel, half.features, side.features, labels)],
-        ("precision", "recall", "density", "coverage"): lambda side: [
-            *manifold_measures(half.features, side.features).values()
-        ],
-    }
-    if isinstance(settings, AudioSettings):
-        measures["waveform_round_trip_db",] = lambda side: [
-            waveform_round_trip(side.samples.at_most(_SOUNDS, seed).values[:], settings)
-        ]
-    return measures
-
-
-def _entries(names: tuple[str, ...], measure: _Measure, made: _Side, other: _Side) -> list[tuple[str, dict[str, Any]]]:
-    """(name, entry) of measures that are computed together; what they need and lack becomes a note."""
+def measure_by_pixels(
+    modality: Modality,
+    real: Samples,
+    synthetic: Samples,
+    settings: Settings | None = None,
+    subjects: np.ndarray | None = None,
+    seed: int = 0,
+) -> dict[str, FidelityResult]:
+    """:func:`measure_fidelity` by pixels at the end of a run, where too few real samples are a reason to measure
+    nothing and not to fail: {}, with a warning."""
     try:
-        values, references, notes = measure(made), measure(other), {}
+        aligned = align_labels(synthetic, real)
+        return measure_fidelity(modality, real, aligned, make_extractor(PIXELS, modality), settings, subjects, seed)
     except UserError as error:
-        values = references = [None] * len(names)
-        notes = {"note": str(error)}
-    return [
-        (
-            name,
-            {
-                "value": value,
-                "real_vs_real": reference,
-                "better": MEASURES[name].better,
-                # An unbiased distance may come out just below 0.
-                "range": [None if name.startswith("kernel") else 0.0, MEASURES[name].most],
-                **notes,
-            },
-        )
-        for name, value, reference in zip(names, values, references, strict=True)
-    ]
+        logger.warning("Closeness of '%s' is not measured: %s", modality.name, error)
+        return {}
 
 
-def _add_notes(entries: dict[str, dict[str, Any]], real: Samples, half: _Side, kinds: str) -> None:
-    """What a reader must know, in place: labels left out, biased distances, unbiased ones below 0."""
-    labels, counts = np.unique(half.samples.labels, return_counts=True)
-    smallest = min((count for count in counts.tolist() if count > 1), default=0)
-    dimensions = half.features.shape[1]
-    notes: dict[str, list[str]] = {name: [] for name in entries}
-    for name, count in (("frechet", len(half.samples)), ("frechet_within_class", smallest)):
-        if count < dimensions:
-            unbiased = name.replace("frechet", "kernel_distance")
-            notes[name].append(f"Biased: {count} samples in {dimensions} dimensions; prefer {unbiased}.")
-    for name in ("kernel_distance", "kernel_distance_within_class"):
-        notes[name].append("Unbiased: about 0 for equal distributions, at times just below.")
-    if single := [real.label_names[label] for label in labels[counts == 1]]:
-        for name in ("ms_ssim", "frechet_within_class", "kernel_distance_within_class"):
-            notes[name].append(f"Without {first_few(single)}, with one sample on each side.")
-    if absent := [real.label_names[label] for label in np.setdiff1d(real.labels, labels)]:
-        for about in notes.values():
-            about.append(f"Without {first_few(absent)}, whose real samples are not of two {kinds}.")
-    for name, about in notes.items():
-        if about:
-            # A measure that could not be had says why, and no more.
-            entries[name].setdefault("note", " ".join(about))
+def _computed(measure: FidelityMeasure, *comparisons: Comparison) -> list[Any] | str:
+    """A measure's results for each comparison, or why there are none."""
+    try:
+        return [measure.compute(comparison) for comparison in comparisons]
+    except UserError as error:
+        return str(error)
+
+
+def _result(
+    measure: FidelityMeasure,
+    computed: list[Any] | str,
+    comparison: Comparison,
+    left_out: Mapping[bool, Sequence[str]],
+    features: str,
+) -> FidelityResult:
+    """One measure's part of what was computed, with what a reader must know of it."""
+    samples = len(comparison.samples)
+    note, values = computed, [None, None]
+    if not isinstance(computed, str):
+        note = " ".join(filter(None, [measure.note(comparison), *left_out[measure.within_class]]))
+        values = [value[measure.name] if isinstance(value, Mapping) else value for value in computed]
+    return FidelityResult(
+        *values,
+        measure.better,
+        measure.range,
+        samples if measure.most_samples is None else min(samples, measure.most_samples),
+        features if measure.of_features else None,
+        note or None,
+    )
+
+
+def _left_out(real: Samples, half: Samples, kinds: str) -> dict[bool, list[str]]:
+    """Notes on labels that are left out: of all measures (False), and of those within a class (True)."""
+    labels, counts = np.unique(half.labels, return_counts=True)
+    single = [real.label_names[label] for label in labels[counts == 1]]
+    absent = [real.label_names[label] for label in np.setdiff1d(real.labels, labels)]
+    lone = [f"Without {first_few(single)}, with one sample on each side."] if single else []
+    missing = [f"Without {first_few(absent)}, whose real samples are not of two {kinds}."] if absent else []
+    return {False: missing, True: lone + missing}
 
 
 def _check(modality: Modality, real: Samples, synthetic: Samples) -> None:
@@ -221,8 +153,8 @@ def _check(modality: Modality, real: Samples, synthetic: Samples) -> None:
         raise UserError(
             f"Real labels {real.label_names} and synthetic labels {synthetic.label_names} differ; rename them."
         )
-    for origin, samples, others in (("real", real, synthetic), ("synthetic", synthetic, real)):
-        if absent := [real.label_names[label] for label in np.setdiff1d(others.labels, samples.labels)]:
+    for origin, samples, opposite in (("real", real, synthetic), ("synthetic", synthetic, real)):
+        if absent := [real.label_names[label] for label in np.setdiff1d(opposite.labels, samples.labels)]:
             raise UserError(
                 f"There are no {origin} samples of {first_few(absent)} in {modality.name!r}; add some, or leave the "
                 "label out of both sets."

@@ -7,7 +7,7 @@ import torch
 
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.evaluation.fidelity.units import unit_range
+from mmgen.evaluation.fidelity.features import unit_range
 from mmgen.models.modality import Modality
 
 PAIRS = 256
@@ -24,7 +24,7 @@ def ms_ssim_within_class(modality: Modality, samples: Samples, pairs: int = PAIR
 
     0..1; lower is more diverse, 1 means that every class is one sample over and over (Odena et al. 2017, section 4.2).
     Pairs are of different files where a class has several. Values are scaled to 0..1 first (see
-    :func:`~mmgen.evaluation.fidelity.units.unit_range`). The full five scales need sides of 176; on smaller samples as
+    :func:`unit_range`). The full five scales need sides of 176; on smaller samples as
     many as the window of 11 fits in are used, with the finest scales' weights divided by their sum, so that values of
     different sizes cannot be compared.
 
@@ -78,11 +78,11 @@ def _similarities(
     """(P,) similarity of each pair."""
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as similarity
 
-    found = []
+    values = []
     for start in range(0, len(first), _BATCH):
         one, other = (
             unit_range(modality, torch.from_numpy(samples.values[rows[start : start + _BATCH]]))
             for rows in (first, second)
         )
-        found.append(similarity(one, other, data_range=1.0, betas=weights, reduction="none").double().numpy())
-    return np.concatenate([np.atleast_1d(part) for part in found])
+        values.append(similarity(one, other, data_range=1.0, betas=weights, reduction="none").double().numpy())
+    return np.concatenate([np.atleast_1d(part) for part in values])

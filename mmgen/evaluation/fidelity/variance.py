@@ -70,7 +70,7 @@ def variance_curve(
     chosen = np.random.default_rng(seed).permutation(len(rows[first]))[:limit]
     curves: dict[str, list[float]] = {name: [] for name in model.modalities}
     for ratio in ratios:
-        made: dict[str, list[np.ndarray]] = {name: [] for name in model.modalities}
+        synthetic: dict[str, list[np.ndarray]] = {name: [] for name in model.modalities}
         for start in range(0, len(chosen), batch_size):
             part = chosen[start : start + batch_size]
             batch = {
@@ -78,7 +78,7 @@ def variance_curve(
             }
             noise = model.noise(len(part), torch.Generator().manual_seed(seed * 1_000_003 + start))
             for name, values in model.reconstruct(batch, ratio, noise).items():
-                made[name].append(values.cpu().numpy())
-        for name, parts in made.items():
+                synthetic[name].append(values.cpu().numpy())
+        for name, parts in synthetic.items():
             curves[name].append(sample_variance(model.modalities[name], np.concatenate(parts)))
     return curves

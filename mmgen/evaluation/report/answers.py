@@ -9,11 +9,11 @@ from typing import Literal
 
 from mmgen.evaluation.privacy.attacks import attack_name
 from mmgen.evaluation.privacy.gate import Verdict, judge, worst
-from mmgen.evaluation.privacy.record import PrivacySection
-from mmgen.evaluation.report.fidelity import closeness, fidelity_sentences, measures_of
+from mmgen.evaluation.report.fidelity import fidelity_sentences
 from mmgen.evaluation.report.privacy import sentence
-from mmgen.evaluation.report.text import as_dict, is_number, mean, name_of
-from mmgen.evaluation.report.utility import CHANCE_AUC, LOSS, compared_sets, utility_sentences
+from mmgen.evaluation.report.reading import Report
+from mmgen.evaluation.report.text import name_of
+from mmgen.evaluation.report.utility import CHANCE_AUC, LOSS, Scores, compared_sets, mean_of, utility_sentences
 
 Light = Literal["green", "amber", "red", "none"]
 # More checks of one light than these are only named, so that the answer stays short.
@@ -40,43 +40,42 @@ class Answer:
     reasons: list[Reason] = field(default_factory=list)
 
 
-def answers(report: dict) -> list[Answer]:
-    """The three answers, from the content of ``report.json``."""
+def answers(report: Report) -> list[Answer]:
+    """The three answers."""
     return [useful(report), faithful(report), leaks(report)]
 
 
-def useful(report: dict) -> Answer:
+def useful(report: Report) -> Answer:
     """Is the synthetic data good for training? Yes where it comes near all real data, or beats as many real samples."""
-    question, lights, reasons = "Is it useful?", [], []
-    for modality, classifiers in report["utility"].items():
-        title = name_of(modality, report["data"])
-        classes = len(as_dict(as_dict(report["data"].get(modality)).get("counts")))
-        for classifier, results in as_dict(classifiers).items():
-            reasons += utility_sentences(title, name_of(classifier), as_dict(results), classes)
-            lights.append(_usefulness(as_dict(results)))
-    return _answer(question, [light for light in lights if light], reasons, "Utility was not measured.")
+    lights, reasons = [], []
+    for modality, classifiers in report.utility.items():
+        for classifier, results in classifiers.items():
+            names = report.title(modality), name_of(classifier)
+            reasons += utility_sentences(*names, results, report.classes(modality))
+            lights.append(_usefulness(results))
+    return _answer("Is it useful?", [light for light in lights if light], reasons, "Utility was not measured.")
 
 
-def faithful(report: dict) -> Answer:
+def faithful(report: Report) -> Answer:
     """Does it look like the real data? Yes where every measure is near that of real against real, no where none is."""
-    question, lights, reasons = "Is it faithful?", [], []
-    for modality, metrics in report["fidelity"].items():
-        found = {closeness(entry) for _, entry in measures_of(as_dict(metrics))} - {None}
-        lights += ["amber" if len(found) > 1 else "green" if found == {"near"} else "red"] if found else []
-        reasons += fidelity_sentences(name_of(modality, report["data"]), as_dict(metrics))
-    return _answer(question, lights, reasons, "Fidelity was not measured.")
+    lights, reasons = [], []
+    for modality, results in report.fidelity.items():
+        verdicts = {result.closeness for result in results.values()} - {None}
+        lights += ["amber" if len(verdicts) > 1 else "green" if verdicts == {"near"} else "red"] if verdicts else []
+        reasons += fidelity_sentences(report.title(modality), results)
+    return _answer("Is it faithful?", lights, reasons, "Fidelity was not measured.")
 
 
-def leaks(report: dict) -> Answer:
+def leaks(report: Report) -> Answer:
     """Does it tell about the people in the training data? What the gate says, worst first."""
-    verdicts = judge(PrivacySection.from_json(report["privacy"]))
+    verdicts = judge(report.privacy)
     starts = {"red": "Leaks were found by", "amber": "Too little is known after", "green": "Nothing was found by"}
     reasons: list[Reason] = []
     for light, most in MOST_SAID.items():
-        found = sorted((verdict for verdict in verdicts if verdict.light == light), key=_weight, reverse=True)
-        said = found if len(found) <= most else found[: max(most - 1, 0)]
+        of_light = sorted((verdict for verdict in verdicts if verdict.light == light), key=_weight, reverse=True)
+        said = of_light if len(of_light) <= most else of_light[: max(most - 1, 0)]
         reasons += [Reason(sentence(verdict.line), light) for verdict in said]
-        if named := found[len(said) :]:
+        if named := of_light[len(said) :]:
             more = "more " if said else ""
             checks = f"{len(named)} {more}of {len(verdicts)} check{'s' * (len(verdicts) > 1)}"
             names = "; ".join(attack_name(verdict.attack) for verdict in named)
@@ -104,17 +103,16 @@ def _plain(sentences: Sequence[str]) -> list[Reason]:
     return [Reason(text) for text in sentences]
 
 
-def _usefulness(results: dict) -> Light | None:
-    """What one classifier says of the largest synthetic set; None without an AUC."""
+def _usefulness(results: Scores) -> Light | None:
+    """The light of one classifier for the largest synthetic set; None without an AUC."""
     synthetic, subset = compared_sets(results)
-    auc, random, full = (mean(as_dict(results.get(key)).get("auc")) for key in (synthetic, subset, "real"))
+    auc, random, full = (mean_of(results, key) for key in (synthetic, subset, "real"))
     if auc is None:
         return None
     if full is not None and full <= CHANCE_AUC:
         return "amber"
     if auc <= CHANCE_AUC or (random is not None and auc < random - LOSS):
         return "red"
-    entry = as_dict(results[synthetic])
-    repeats = max((entry[key] for key in ("seeds", "folds") if is_number(entry.get(key))), default=1)
+    repeats = max(results[synthetic].seeds or 1, results[synthetic].folds or 1)
     good = (full is not None and auc >= full - LOSS) or (random is not None and auc >= random + LOSS)
     return "green" if good and repeats >= LEAST_REPEATS else "amber"

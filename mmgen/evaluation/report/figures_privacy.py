@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -135,9 +134,8 @@ def pair_grid(
         return png_bytes(figure)
 
 
-def privacy_figures(report: Mapping[str, Any]) -> list[Figure]:
+def privacy_figures(privacy: PrivacySection) -> list[Figure]:
     """Figures of section "privacy" that need ``report.json`` alone: ROC curves and LOGAN bars."""
-    privacy = PrivacySection.from_json(as_dict(report.get("privacy")))
     figures = []
     if curves := _curves(privacy):
         names = [attack_name(key) for results in curves.values() for key in results]

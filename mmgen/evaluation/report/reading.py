@@ -3,20 +3,67 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmgen.errors import UserError
+from mmgen.evaluation.fidelity.result import Fidelity, fidelity_from_json
+from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.report.media import PICTURE, SOUND, SOURCES, Card, Figure, ReportMedia
+from mmgen.evaluation.report.text import as_dict, name_of
+from mmgen.evaluation.scores import Utility, utility_from_json
+
+
+@dataclass(frozen=True)
+class Report:
+    """Content of ``report.json``: results of measures as such, facts as they were written."""
+
+    run: Any
+    created: Any
+    config: Any
+    data: dict
+    condensation: dict
+    utility: Utility
+    fidelity: Fidelity
+    privacy: PrivacySection
+    cost: dict
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Report:
+        """Sections may be missing; raises UserError for results of another form."""
+        facts = {key: as_dict(content.get(key)) for key in ("data", "condensation", "cost")}
+        return cls(
+            **{key: content.get(key) for key in ("run", "created", "config")},
+            **facts,
+            utility=utility_from_json(content.get("utility") or {}),
+            fidelity=fidelity_from_json(content.get("fidelity") or {}),
+            privacy=PrivacySection.from_json(as_dict(content.get("privacy"))),
+        )
+
+    def title(self, modality: str) -> str:
+        """Readable name of a modality."""
+        return name_of(modality, self.data)
+
+    def classes(self, modality: str) -> int:
+        """Number of labels, 0 if unknown."""
+        return len(as_dict(as_dict(self.data.get(modality)).get("counts")))
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """The content of ``report.json`` in a report's folder.
+    """The content of ``report.json`` in a report's folder, of the form that :class:`Report` takes.
 
     Raises:
         UserError: there is none, or it is damaged.
     """
-    return _read_json(Path(folder) / "report.json")
+    path = Path(folder) / "report.json"
+    content = _read_json(path)
+    try:
+        Report.from_json(content)
+    except UserError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    return content
 
 
 def read_media(folder: Path) -> ReportMedia:

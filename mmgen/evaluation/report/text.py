@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mmgen.evaluation.scores import Statistic
+from mmgen.evaluation.typed_json import from_json, is_number
+
 NOTHING = "\u2013"  # en dash
 NAMES = {
     "image": "Images",
@@ -21,15 +24,6 @@ NAMES = {
     "random_subset": "Random real subset",
     "synthetic_fresh": "Fresh synthetic samples",
     "medsynth": "MedSynth",
-    "kl_intensity": "KL divergence of intensities",
-    "sample_variance": "Variance over samples (diversity)",
-    "patch_variance": "Variance within patches (sharpness)",
-    "ms_ssim": "Similarity within classes (MS-SSIM)",
-    "frechet": "Fréchet distance",
-    "frechet_within_class": "Fréchet distance within classes",
-    "kernel_distance": "Kernel distance (KID)",
-    "kernel_distance_within_class": "Kernel distance (KID) within classes",
-    "waveform_round_trip_db": "Round trip through sound (dB)",
     "masked_patch_error": "Error on hidden patches",
     "nearest_training_distance": "Distance to the nearest training image",
     "exact_copies": "Exact copies of training images",
@@ -76,10 +70,7 @@ def name_of(key: str, data: dict | None = None) -> str:
 
 
 def number(value: Any) -> str:
-    """A value as short text: three significant digits, ``mean ± std`` for ``{"mean", "std"}``, a dash for None."""
-    if isinstance(value, dict):
-        spread = value.get("std")
-        return number(value.get("mean")) + (f" ± {number(spread)}" if spread is not None else "")
+    """A value as short text: three significant digits, a dash for None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return NOTHING if value is None else str(value)
     if isinstance(value, int) or abs(value) >= 1000:
@@ -91,10 +82,13 @@ def number(value: Any) -> str:
 
 
 def score(value: Any) -> str:
-    """A score in 0..1 with three decimals, ``mean ± std`` where there are several seeds."""
+    """A score in 0..1 with three decimals, ``mean ± std`` where there are several trainings; a dash for None."""
     if isinstance(value, dict):
-        middle, std = mean(value), value.get("std")
-        return NOTHING if middle is None else f"{middle:.3f}" + (f" ± {std:.3f}" if is_number(std) and std > 0 else "")
+        value = from_json(Statistic, value, "the score")
+    if isinstance(value, Statistic):
+        if value.mean is None:
+            return NOTHING
+        return f"{value.mean:.3f}" + (f" ± {value.std:.3f}" if value.std is not None and value.std > 0 else "")
     return f"{value:.3f}" if is_number(value) else NOTHING
 
 
@@ -132,13 +126,8 @@ def duration(seconds: Any) -> str:
 
 def mean(value: Any) -> float | None:
     """The mean of ``{"mean", "std"}``; None for anything else."""
-    found = as_dict(value).get("mean")
-    return found if is_number(found) else None
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a number and neither a truth value nor missing."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    middle = as_dict(value).get("mean")
+    return middle if is_number(middle) else None
 
 
 def as_dict(value: Any) -> dict:

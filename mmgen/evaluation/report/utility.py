@@ -1,11 +1,11 @@
-"""What the report page says about utility: the table of scores, and sentences on synthetic against real data.
+"""Utility on the report page: the table of scores, and sentences on synthetic against real data.
 
 A key of the form ``set@n`` is a training set of n samples a class; ``synthetic@n`` is a condensed set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from mmgen.evaluation.report.text import (
     NOTHING,
@@ -13,102 +13,103 @@ from mmgen.evaluation.report.text import (
     Table,
     as_dict,
     interval,
-    is_number,
-    mean,
     name_of,
     number,
     percent,
     score,
 )
+from mmgen.evaluation.scores import Utility, UtilityScores
 
+Scores = Mapping[str, UtilityScores]
 SCORES = ("auc", "balanced_accuracy", "accuracy")
 # Below this AUC a classifier has learned nothing; and a difference in AUC of less than the second is not called a loss.
 CHANCE_AUC, LOSS = 0.52, 0.03
 
 
-def utility_tables(utility: dict, data: dict) -> list[Table]:
+def utility_tables(utility: Utility, data: dict) -> list[Table]:
     """Per modality: scores on real test data, a group of rows per classifier, a row per training set."""
     tables = []
     for modality, classifiers in utility.items():
-        groups = {
-            name_of(classifier): [(name, as_dict(by_set[key])) for key, name in set_names(as_dict(by_set)).items()]
-            for classifier, by_set in as_dict(classifiers).items()
-        }
-        results = [result for rows in groups.values() for _, result in rows]
-        found = dict.fromkeys(key for result in results for key, value in result.items() if mean(value) is not None)
-        scores = [s for s in SCORES if s in found] + [s for s in found if s not in SCORES]
+        groups = {name_of(key): _named(by_set) for key, by_set in classifiers.items()}
+        results = [result for sets in groups.values() for _, result in sets]
+        scores = [key for key in SCORES if any(getattr(result, key) is not None for result in results)]
         if not scores:
             continue
-        recovered = any(is_number(result.get("recovery")) for result in results)
+        recovered = any(result.recovery is not None for result in results)
         ends = any(_interval(result) != NOTHING for result in results)
-        repeated = "Folds × seeds" if any(result.get("folds") for result in results) else "Seeds"
         columns = [Column("Trained on", numeric=False)]
         for key in scores:
             columns += [Column(name_of(key))] + [Column("95 % interval")] * (ends and key == "auc")
         columns += [Column("Recovery")] * recovered
-        columns += [Column("Training samples"), Column(repeated)]
+        columns += [Column("Training samples"), Column("Folds × seeds" if any(r.folds for r in results) else "Seeds")]
         rows, headings = [], {}
         for classifier, sets in groups.items():
             headings |= {len(rows): classifier} if sets else {}
             for title, result in sets:
                 row = [title]
                 for key in scores:
-                    row += [score(result.get(key))] + [_interval(result)] * (ends and key == "auc")
-                row += [percent(result.get("recovery"))] * recovered
-                rows.append([*row, number(result.get("n_train")), _repeats(result)])
+                    row += [score(getattr(result, key))] + [_interval(result)] * (ends and key == "auc")
+                row += [percent(result.recovery)] * recovered
+                rows.append([*row, number(result.n_train), _repeats(result)])
         notes = _notes(scores, len(as_dict(as_dict(data.get(modality)).get("counts"))), recovered)
         tables.append(Table(f"{name_of(modality, data)}: scores on real test data", columns, rows, notes, headings))
     return tables
 
 
-def label_tables(utility: dict, data: dict) -> dict[str, list[Table]]:
+def label_tables(utility: Utility, data: dict) -> dict[str, list[Table]]:
     """Modality -> recall of every label, and what test samples were taken for, a table per classifier and set."""
-    found = {}
+    by_modality = {}
     for modality, classifiers in utility.items():
         entries = [
-            (name_of(classifier), set_name, as_dict(by_set[key]))
-            for classifier, by_set in as_dict(classifiers).items()
-            for key, set_name in set_names(as_dict(by_set)).items()
+            (name_of(classifier), title, result)
+            for classifier, by_set in classifiers.items()
+            for title, result in _named(by_set)
         ]
-        tables = [_recall_table(entries), *(_confusion_table(*entry) for entry in entries)]
-        if tables := [table for table in tables if table is not None]:
-            found[name_of(modality, data)] = tables
-    return found
+        tables = [_confusion_table(classifier, title, r) for classifier, title, r in entries if r.confusion is not None]
+        if any(result.recall for *_, result in entries):
+            tables.insert(0, _recall_table(entries))
+        if tables:
+            by_modality[name_of(modality, data)] = tables
+    return by_modality
 
 
-def utility_sentences(title: str, classifier: str, results: dict, classes: int) -> list[str]:
-    """What one classifier shows: the largest condensed set where there is one, else the synthetic set.
+def utility_sentences(title: str, classifier: str, results: Scores, classes: int) -> list[str]:
+    """Sentences on one classifier: the largest condensed set where there is one, else the synthetic set.
 
     Args:
         title, classifier: readable names of modality and classifier.
         results: training set -> scores.
         classes: number of labels, 0 if unknown.
     """
-    condensed = _largest_condensed(results)
-    if condensed:
+    if condensed := _largest_condensed(results):
         return _condensed_sentences(title, classifier, results, condensed)
     return _synthetic_sentences(title, classifier, results, classes)
 
 
-def compared_sets(results: dict) -> tuple[str, str]:
+def compared_sets(results: Scores) -> tuple[str, str]:
     """Keys of the synthetic set that is spoken of, the largest condensed one where there is one, and of as many random
     real samples."""
     size = _largest_condensed(results)
     return (f"synthetic@{size}", f"random_subset@{size}") if size else ("synthetic", "random_subset")
 
 
-def _largest_condensed(results: dict) -> int:
+def mean_of(results: Scores, key: str, name: str = "auc") -> float | None:
+    """Mean of a score of a training set, if it was measured."""
+    statistic = getattr(results[key], name) if key in results else None
+    return None if statistic is None else statistic.mean
+
+
+def _largest_condensed(results: Scores) -> int:
     """Samples a class of the largest condensed set with an AUC, 0 if there is none."""
     sizes = [_per_class(key) for key in results if key.partition("@")[0] == "synthetic"]
-    measured = [n for n in sizes if n and mean(as_dict(results.get(f"synthetic@{n}")).get("auc")) is not None]
-    return max(measured, default=0)
+    return max((n for n in sizes if n and mean_of(results, f"synthetic@{n}") is not None), default=0)
 
 
-def _condensed_sentences(title: str, classifier: str, results: dict, per_class: int) -> list[str]:
-    condensed = as_dict(results[f"synthetic@{per_class}"])
-    auc, subset, full = _aucs(results, f"synthetic@{per_class}", f"random_subset@{per_class}")
+def _condensed_sentences(title: str, classifier: str, results: Scores, per_class: int) -> list[str]:
+    condensed, subset = f"synthetic@{per_class}", f"random_subset@{per_class}"
+    auc, random, full = (mean_of(results, key) for key in (condensed, subset, "real"))
     start = f"{title}: {_a(classifier)} trained on {per_class} condensed samples a class"
-    sentences = [_against_references(start, auc, subset, full) + _seeds(condensed) + "."]
+    sentences = [_against_references(start, auc, random, full) + _seeds(results[condensed]) + "."]
     if full is not None and full <= CHANCE_AUC:
         sentences.append(
             f"{title}: trained on all real data, this {classifier} is hardly better than guessing (AUC {full:.2f}), so "
@@ -122,21 +123,19 @@ def _condensed_sentences(title: str, classifier: str, results: dict, per_class: 
     return sentences
 
 
-def _synthetic_sentences(title: str, classifier: str, results: dict, classes: int) -> list[str]:
-    synthetic, real = as_dict(results.get("synthetic")), as_dict(results.get("real"))
-    accuracy, reference = mean(synthetic.get("accuracy")), mean(real.get("accuracy"))
-    auc, subset, full = _aucs(results, "synthetic", "random_subset")
+def _synthetic_sentences(title: str, classifier: str, results: Scores, classes: int) -> list[str]:
+    accuracy, balanced = (mean_of(results, "synthetic", name) for name in ("accuracy", "balanced_accuracy"))
+    real_accuracy, real_balanced = (mean_of(results, "real", name) for name in ("accuracy", "balanced_accuracy"))
+    auc, random, full = (mean_of(results, key) for key in ("synthetic", "random_subset", "real"))
     start = f"{title}: {_a(classifier)} trained on synthetic data"
-    if auc is not None and subset is not None:
-        both = mean(as_dict(results.get("real+synthetic")).get("auc"))
-        sentences = [_against_references(start, auc, subset, full, both) + _seeds(synthetic) + "."]
+    if auc is not None and random is not None:
+        text = _against_references(start, auc, random, full, mean_of(results, "real+synthetic"))
     elif accuracy is not None:
         text = f"{start} reaches {accuracy:.2f} accuracy on real test data"
-        text += f", {reference:.2f} when trained on real data" if reference is not None else ""
-        sentences = [text + _seeds(synthetic) + "."]
+        text += f", {real_accuracy:.2f} when trained on real data" if real_accuracy is not None else ""
     else:
         return []
-    balanced, real_balanced = mean(synthetic.get("balanced_accuracy")), mean(real.get("balanced_accuracy"))
+    sentences = [text + _seeds(results["synthetic"]) + "."]
     if real_balanced is not None and classes > 1 and real_balanced <= 1 / classes + 0.05:
         sentences.append(
             f"{title}: trained on real data, this {classifier} is hardly better than guessing (balanced accuracy "
@@ -148,12 +147,6 @@ def _synthetic_sentences(title: str, classifier: str, results: dict, classes: in
             f"chance {1 / classes:.2f}): the synthetic data does not teach the labels."
         )
     return sentences
-
-
-def _aucs(results: dict, synthetic: str, subset: str) -> tuple[float | None, float | None, float | None]:
-    """AUC of a synthetic set, of as many random real samples, and of all real data."""
-    auc, random, full = (mean(as_dict(results.get(key)).get("auc")) for key in (synthetic, subset, "real"))
-    return auc, random, full
 
 
 def _against_references(
@@ -168,43 +161,34 @@ def _against_references(
     return "; ".join([text, *references])
 
 
-def _recall_table(entries: list[tuple[str, str, dict]]) -> Table | None:
-    recalls = [(classifier, name, as_dict(entry.get("recall"))) for classifier, name, entry in entries]
-    labels = list(dict.fromkeys(label for _, _, recall in recalls for label in recall))
-    if not labels:
-        return None
-    rows, groups, last = [], {}, None
-    for classifier, name, recall in recalls:
-        groups |= {len(rows): classifier} if classifier != last else {}
-        last = classifier
-        rows.append([name, *(score(recall.get(label)) for label in labels)])
+def _recall_table(entries: list[tuple[str, str, UtilityScores]]) -> Table:
+    labels = list(dict.fromkeys(label for *_, result in entries for label in result.recall))
+    rows, groups = [], {}
+    for classifier, title, result in entries:
+        groups |= {} if classifier in groups.values() else {len(rows): classifier}
+        rows.append([title, *(score(result.recall.get(label)) for label in labels)])
     columns = [Column("Trained on", numeric=False), *map(Column, labels)]
     return Table("Recall: share of the test samples of each label that are recognised", columns, rows, groups=groups)
 
 
-def _confusion_table(classifier: str, name: str, entry: dict) -> Table | None:
-    confusion = as_dict(entry.get("confusion"))
-    labels, counts = confusion.get("labels"), confusion.get("counts")
-    square = isinstance(labels, list) and isinstance(counts, list) and len(counts) == len(labels)
-    if not square or any(not isinstance(row, list) or len(row) != len(labels) for row in counts):
-        return None
+def _confusion_table(classifier: str, title: str, result: UtilityScores) -> Table:
+    labels = result.confusion.labels
     columns = [Column("True label", numeric=False), *(Column(f"Taken for {label}") for label in labels)]
-    rows = [[str(label), *map(number, row)] for label, row in zip(labels, counts, strict=True)]
-    repeats = _repeats(entry)
+    rows = [[label, *map(number, row)] for label, row in zip(labels, result.confusion.counts, strict=True)]
+    repeats = _repeats(result)
     summed = f", summed over {repeats} trainings" if repeats not in (NOTHING, "1") else ""
-    return Table(f"{classifier} trained on “{name}”: number of test samples{summed}", columns, rows)
+    return Table(f"{classifier} trained on “{title}”: number of test samples{summed}", columns, rows)
 
 
-def _interval(result: dict) -> str:
-    return interval(as_dict(result.get("auc")).get("ci95"))
+def _interval(result: UtilityScores) -> str:
+    return NOTHING if result.auc is None else interval(result.auc.ci95)
 
 
-def _repeats(result: dict) -> str:
+def _repeats(result: UtilityScores) -> str:
     """How often a classifier was trained: seeds, or folds times seeds."""
-    folds, seeds = result.get("folds"), result.get("seeds")
-    if not folds:
-        return number(seeds)
-    return f"{number(folds)} × {number(seeds)}" if is_number(seeds) else number(folds)
+    if not result.folds:
+        return number(result.seeds)
+    return number(result.folds) + ("" if result.seeds is None else f" × {number(result.seeds)}")
 
 
 def condensed_name(per_class: int | str) -> str:
@@ -218,6 +202,11 @@ def set_names(keys: Iterable[str]) -> dict[str, str]:
     if "real" in names and any(_per_class(key) for key in names):
         names["real"] = "All real"
     return names
+
+
+def _named(results: Scores) -> list[tuple[str, UtilityScores]]:
+    """Readable names of training sets, and their scores."""
+    return [(title, results[key]) for key, title in set_names(results).items()]
 
 
 def _set_name(key: str) -> str:
@@ -253,11 +242,10 @@ def _notes(scores: list[str], classes: int, recovered: bool) -> list[str]:
     return notes
 
 
-def _seeds(result: dict) -> str:
-    folds, seeds = result.get("folds"), result.get("seeds")
-    if is_number(folds) and folds > 1:
-        return f" (mean of {folds} folds)"
-    if not is_number(seeds):
+def _seeds(result: UtilityScores) -> str:
+    if result.folds is not None and result.folds > 1:
+        return f" (mean of {result.folds} folds)"
+    if (seeds := result.seeds) is None:
         return ""
     return f" (mean of {seeds} seeds)" if seeds >= 3 else f" ({seeds} seed{'s' * (seeds != 1)}: a rough figure)"
 

@@ -1,7 +1,7 @@
-"""What the report page says of data, condensed sets and cost, computed from the content of ``report.json``.
+"""Data, condensed sets and cost on the report page.
 
-Input is the cleaned report (plain JSON values, see ``writing.py``); nothing here knows HTML. Parts that are missing
-or have another form than expected are left out of the page, never guessed: they remain in ``report.json``.
+Nothing here knows HTML. Facts that are missing or have another form than expected are left out of the page, never
+guessed: they remain in ``report.json``.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from mmgen.evaluation.fidelity.result import COPY_DISTANCE
 from mmgen.evaluation.privacy.gate import judge
-from mmgen.evaluation.privacy.record import PrivacySection
+from mmgen.evaluation.report.reading import Report
 from mmgen.evaluation.report.text import (
     NOTHING,
     Column,
@@ -28,10 +29,10 @@ from mmgen.evaluation.report.utility import condensed_name
 SPLITS = ("train", "val", "test", "all")
 
 
-def warnings(report: dict, shows_real: bool) -> list[str]:
+def warnings(report: Report, shows_real: bool) -> list[str]:
     """Sentences about what must not happen with this result; ``shows_real``: the page holds real records."""
     sentences = []
-    verdicts = judge(PrivacySection.from_json(report["privacy"]))
+    verdicts = judge(report.privacy)
     closed = [verdict for verdict in verdicts if not verdict.allowed]
     if all(verdict.attack == "audit" for verdict in verdicts):
         sentences.append("Privacy has not been audited: do not share the synthetic data or the model yet.")
@@ -44,29 +45,29 @@ def warnings(report: dict, shows_real: bool) -> list[str]:
         sentences.append(
             "This page shows records of the real data (marked “Real”, “original” or “training”): do not pass it on."
         )
-    for modality, facts in report["data"].items():
+    for modality, facts in report.data.items():
         if shared := as_dict(facts).get("shared_subjects"):
             count = len(shared) if isinstance(shared, list) else shared
             sentences.append(
-                f"{name_of(modality, report['data'])}: {number(count)} subjects are in more than one part of the data, "
+                f"{report.title(modality)}: {number(count)} subjects are in more than one part of the data, "
                 "so the scores are too good."
             )
-    for modality, metrics in report["fidelity"].items():
-        copies = as_dict(as_dict(metrics).get("nearest_training_distance")).get("exact_copies")
-        if is_number(copies) and copies > 0:
+    for modality, results in report.fidelity.items():
+        copies = results[COPY_DISTANCE].exact_copies or 0 if COPY_DISTANCE in results else 0
+        if copies > 0:
             sentences.append(
-                f"{name_of(modality, report['data'])}: copies of training samples are among the synthetic ones "
+                f"{report.title(modality)}: copies of training samples are among the synthetic ones "
                 f"({number(copies)} found): they must not be shared."
             )
     return sentences
 
 
-def remarks(report: dict) -> list[str]:
-    """What the three answers leave open: time, and labels that are left out."""
-    data, sentences = report["data"], []
-    seconds = [entry["seconds"] for entry in _dicts(report["cost"]) if is_number(entry.get("seconds"))]
+def remarks(report: Report) -> list[str]:
+    """Sentences on facts beside the three answers: time, and labels that are left out."""
+    data, sentences = report.data, []
+    seconds = [entry["seconds"] for entry in _dicts(report.cost) if is_number(entry.get("seconds"))]
     if seconds:
-        devices = sorted({str(entry["device"]) for entry in _dicts(report["cost"]) if entry.get("device")})
+        devices = sorted({str(entry["device"]) for entry in _dicts(report.cost) if entry.get("device")})
         place = f" on {', '.join(devices)}" if devices else ""
         sentences.append(f"The measured phases took {duration(sum(seconds))}{place}.")
     for modality, facts in data.items():
@@ -84,8 +85,8 @@ def data_tables(data: dict) -> list[Table]:
         counts = {label: as_dict(row) for label, row in as_dict(as_dict(facts).get("counts")).items()}
         if not counts:
             continue
-        found = list(dict.fromkeys(split for row in counts.values() for split in row))
-        splits = [s for s in SPLITS if s in found] + [s for s in found if s not in SPLITS]
+        held = list(dict.fromkeys(split for row in counts.values() for split in row))
+        splits = [s for s in SPLITS if s in held] + [s for s in held if s not in SPLITS]
         table = [[label, *(row.get(s) or 0 for s in splits)] for label, row in counts.items()]
         table.append(["Total", *(sum(column) for column in list(zip(*table, strict=True))[1:])])
         notes = []

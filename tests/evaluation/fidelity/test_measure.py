@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +12,14 @@ from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.phantoms import phantom_xray
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
+from mmgen.evaluation.fidelity.comparison import matched_rows
 from mmgen.evaluation.fidelity.features import Extractor, make_extractor
 from mmgen.evaluation.fidelity.frechet import frechet_distance
 from mmgen.evaluation.fidelity.intensities import intensity_kl
 from mmgen.evaluation.fidelity.manifold import manifold_measures
-from mmgen.evaluation.fidelity.matching import matched_rows
-from mmgen.evaluation.fidelity.measure import MEASURES, class_mean, measure_fidelity
+from mmgen.evaluation.fidelity.measure import measure_fidelity
+from mmgen.evaluation.fidelity.measures import MEASURES
+from mmgen.evaluation.fidelity.result import FidelityResult
 from mmgen.evaluation.fidelity.variance import sample_variance
 from mmgen.models.modality import Modality
 
@@ -59,43 +60,45 @@ def fresh(bodies: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def of_fresh(modality: Modality, real: Samples, fresh: np.ndarray, pixels: Extractor) -> dict[str, dict[str, Any]]:
+def of_fresh(modality: Modality, real: Samples, fresh: np.ndarray, pixels: Extractor) -> dict[str, FidelityResult]:
     return measure_fidelity(modality, real, as_samples(fresh), pixels)
 
 
-def test_entries_have_what_reports_need(of_fresh: dict[str, dict[str, Any]]) -> None:
+def test_entries_have_what_reports_need(of_fresh: dict[str, FidelityResult]) -> None:
     assert list(of_fresh) == [name for name in MEASURES if name != "waveform_round_trip_db"]
     for name, entry in of_fresh.items():
-        low, high = entry["range"]
-        assert isinstance(entry["value"], float) and isinstance(entry["real_vs_real"], float), name
-        if "kernel" not in name:  # unbiased
-            assert low <= entry["value"] <= (np.inf if high is None else high), name
-        assert entry["better"] in ("lower", "higher", None) and entry["samples"] == 120
-        assert entry.get("features") == ("pixels" if MEASURES[name].of_features else None)
-    assert {name for name, entry in of_fresh.items() if "Biased" in entry.get("note", "")} == {
+        low, high = entry.range
+        assert isinstance(entry.value, float) and isinstance(entry.real_vs_real, float), name
+        assert (-np.inf if low is None else low) <= entry.value <= (np.inf if high is None else high), name
+        assert (low is None) == ("kernel" in name)  # unbiased
+        assert entry.better in ("lower", "higher", None) and entry.samples == 120
+        assert entry.features == ("pixels" if MEASURES[name].of_features else None)
+    assert {name for name, entry in of_fresh.items() if "Biased" in (entry.note or "")} == {
         "frechet",  # 120 samples in 256 dimensions
         "frechet_within_class",
     }
 
 
-def test_real_as_synthetic_is_as_good_as_real(of_fresh: dict[str, dict[str, Any]]) -> None:
+def test_real_as_synthetic_is_as_good_as_real(of_fresh: dict[str, FidelityResult]) -> None:
     for name, entry in of_fresh.items():
         slack = {"kl_intensity": 0.02, "kernel_distance": 0.03, "kernel_distance_within_class": 0.03}.get(
-            name, 0.15 * entry["real_vs_real"]
+            name, 0.15 * entry.real_vs_real
         )
-        assert entry["value"] == pytest.approx(entry["real_vs_real"], abs=slack), name
-    assert abs(of_fresh["kernel_distance"]["value"]) < 0.03 and of_fresh["kl_intensity"]["value"] < 0.02
+        assert entry.value == pytest.approx(entry.real_vs_real, abs=slack), name
+    assert abs(of_fresh["kernel_distance"].value) < 0.03 and of_fresh["kl_intensity"].value < 0.02
 
 
 def test_distances_are_from_one_real_half_to_the_other_and_to_the_synthetic(
-    modality: Modality, real: Samples, fresh: np.ndarray, pixels: Extractor, of_fresh: dict[str, dict[str, Any]]
+    modality: Modality, real: Samples, fresh: np.ndarray, pixels: Extractor, of_fresh: dict[str, FidelityResult]
 ) -> None:
     half, other, made = matched_rows(real, as_samples(fresh))
     for key, samples in (("value", fresh[made]), ("real_vs_real", real.values[other])):
-        assert of_fresh["kl_intensity"][key] == intensity_kl(real.values[half], samples)  # in this direction
-        assert of_fresh["frechet"][key] == frechet_distance(pixels(real.values[half]), pixels(samples))
-        assert of_fresh["recall"][key] == manifold_measures(pixels(real.values[half]), pixels(samples))["recall"]
-        assert of_fresh["sample_variance"][key] == sample_variance(modality, samples)
+        assert getattr(of_fresh["kl_intensity"], key) == intensity_kl(real.values[half], samples)  # in this direction
+        assert getattr(of_fresh["frechet"], key) == frechet_distance(pixels(real.values[half]), pixels(samples))
+        assert (
+            getattr(of_fresh["recall"], key) == manifold_measures(pixels(real.values[half]), pixels(samples))["recall"]
+        )
+        assert getattr(of_fresh["sample_variance"], key) == sample_variance(modality, samples)
 
 
 def damaged(fresh: np.ndarray, kind: str) -> list[Samples]:
@@ -130,41 +133,41 @@ def test_faults_are_seen_and_more_of_them_more(
     real: Samples,
     fresh: np.ndarray,
     pixels: Extractor,
-    of_fresh: dict[str, dict[str, Any]],
+    of_fresh: dict[str, FidelityResult],
 ) -> None:
     found = [of_fresh] + [measure_fidelity(modality, real, made, pixels) for made in damaged(fresh, kind)]
     for names, sign in ((grows, 1), (falls, -1)):
         for name in names.split():
-            values = [sign * entries[name]["value"] for entries in found]
+            values = [sign * entries[name].value for entries in found]
             assert all(a <= b for a, b in pairwise(values)) and values[0] < values[-1], (name, values)
             # It is not the real reference that moves.
-            assert found[-1][name]["real_vs_real"] == pytest.approx(found[0][name]["real_vs_real"], rel=0.2, abs=0.02)
+            assert found[-1][name].real_vs_real == pytest.approx(found[0][name].real_vs_real, rel=0.2, abs=0.02)
 
 
 def test_measures_over_all_classes_cannot_see_flipped_labels(
-    modality: Modality, real: Samples, fresh: np.ndarray, pixels: Extractor, of_fresh: dict[str, dict[str, Any]]
+    modality: Modality, real: Samples, fresh: np.ndarray, pixels: Extractor, of_fresh: dict[str, FidelityResult]
 ) -> None:
     swapped = measure_fidelity(modality, real, as_samples(fresh, 1 - np.arange(len(fresh)) % 2), pixels)
     for name in ("kl_intensity", "frechet", "kernel_distance"):
-        assert swapped[name]["value"] == pytest.approx(of_fresh[name]["value"], rel=1e-6)
+        assert swapped[name].value == pytest.approx(of_fresh[name].value, rel=1e-6)
     wrong, right = (entries["kernel_distance_within_class"] for entries in (swapped, of_fresh))
-    assert wrong["value"] > right["value"] + 3 * abs(right["real_vs_real"])
+    assert wrong.value > right.value + 3 * abs(right.real_vs_real)
 
 
 def test_a_small_set_is_compared_with_as_few_real_samples(
     modality: Modality, real: Samples, fresh: np.ndarray, pixels: Extractor
 ) -> None:
     found = measure_fidelity(modality, real, as_samples(fresh[:20]), pixels)
-    assert {entry["samples"] for entry in found.values()} == {20}
-    assert "20 samples in 256 dimensions; prefer kernel_distance." in found["frechet"]["note"]
-    assert "10 samples in 256" in found["frechet_within_class"]["note"]
+    assert {entry.samples for entry in found.values()} == {20}
+    assert "20 samples in 256 dimensions; prefer kernel_distance." in found["frechet"].note
+    assert "10 samples in 256" in found["frechet_within_class"].note
 
 
 def test_too_few_samples_leave_measures_out(
     modality: Modality, real: Samples, fresh: np.ndarray, pixels: Extractor
 ) -> None:
     found = measure_fidelity(modality, real, as_samples(fresh[:2]), pixels)  # one of each class
-    left_out = {name for name, entry in found.items() if entry["value"] is None}
+    left_out = {name for name, entry in found.items() if entry.value is None}
     assert left_out == {
         "ms_ssim",
         "frechet_within_class",
@@ -175,9 +178,9 @@ def test_too_few_samples_leave_measures_out(
         "coverage",
     }
     for name in left_out:
-        assert found[name]["real_vs_real"] is None and "at least" in found[name]["note"]
-    assert "at least 6 samples" in found["recall"]["note"]
-    assert found["frechet"]["value"] > 0
+        assert found[name].real_vs_real is None and "at least" in found[name].note
+    assert "at least 6 samples" in found["recall"].note
+    assert found["frechet"].value > 0
 
 
 def test_people_are_not_in_both_halves(modality: Modality, fresh: np.ndarray, pixels: Extractor) -> None:
@@ -188,16 +191,16 @@ def test_people_are_not_in_both_halves(modality: Modality, fresh: np.ndarray, pi
     labels = people % 2
     real, made = as_samples(values, labels), as_samples(fresh)
     by_file = measure_fidelity(modality, real, made, pixels)
-    by_person = measure_fidelity(modality, real, made, pixels, people=people)
-    assert by_file["kernel_distance"]["real_vs_real"] < 0.1 < by_person["kernel_distance"]["real_vs_real"]
-    assert by_file["coverage"]["real_vs_real"] > 0.8 > by_person["coverage"]["real_vs_real"]
+    by_person = measure_fidelity(modality, real, made, pixels, subjects=people)
+    assert by_file["kernel_distance"].real_vs_real < 0.1 < by_person["kernel_distance"].real_vs_real
+    assert by_file["coverage"].real_vs_real > 0.8 > by_person["coverage"].real_vs_real
 
 
 def test_a_label_of_one_person_is_noted(modality: Modality, fresh: np.ndarray, pixels: Extractor) -> None:
     people = np.where(np.arange(60) % 2, 0, np.arange(60))  # whoever is healthy is the same
-    found = measure_fidelity(modality, as_samples(fresh[:60]), as_samples(fresh[60:]), pixels, people=people)
-    assert all("Without healthy, whose real samples are not of two people." in e["note"] for e in found.values())
-    assert found["frechet"]["samples"] == 15
+    found = measure_fidelity(modality, as_samples(fresh[:60]), as_samples(fresh[60:]), pixels, subjects=people)
+    assert all("Without healthy, whose real samples are not of two people." in e.note for e in found.values())
+    assert found["frechet"].samples == 15
 
 
 def test_the_seed_decides(modality: Modality, real: Samples, fresh: np.ndarray, pixels: Extractor) -> None:
@@ -213,19 +216,7 @@ def test_sounds_are_also_heard(coughs: np.ndarray) -> None:
     found = measure_fidelity(modality, sounds, sounds, make_extractor("pixels", modality), settings)
     assert list(found) == list(MEASURES)
     trip = found["waveform_round_trip_db"]
-    assert 0 < trip["value"] < 3 and 0 < trip["real_vs_real"] < 3 and trip["samples"] == 8
-
-
-def test_class_mean_by_hand() -> None:
-    labels = np.array([0, 1, 1, 2, 2, 2])
-    a = np.arange(6.0)[:, None]
-
-    def distance(x: np.ndarray, y: np.ndarray) -> float:
-        return float((y - x).sum())
-
-    assert class_mean(distance, a, a + np.array([[9], [1], [1], [2], [2], [2]]), labels) == pytest.approx((2 + 6) / 2)
-    with pytest.raises(UserError, match="a class with at least 2 samples"):
-        class_mean(distance, a[:3], a[:3], np.arange(3))
+    assert 0 < trip.value < 3 and 0 < trip.real_vs_real < 3 and trip.samples == 8
 
 
 # -- what may be wrong

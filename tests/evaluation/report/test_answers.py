@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from mmgen.evaluation.report.answers import faithful, leaks, useful
+from mmgen.evaluation.report.reading import Report
 
 
-def report(**sections: Any) -> dict[str, Any]:
-    return {section: {} for section in ("data", "utility", "fidelity", "privacy", "cost")} | sections
+def report(**sections: Any) -> Report:
+    return Report.from_json(sections)
 
 
 def sets(auc: float, random: float = 0.7, full: float = 0.85, seeds: int = 3) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Figures of privacy and utility: files that open, with what they must and must not show."""
+"""Figures of privacy: files that open, with what they must and must not show."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.privacy.results import MembershipResult
 from mmgen.evaluation.report import figures_privacy as figures
 from mmgen.evaluation.report.figures_privacy import pair_grid, privacy_figures
-from mmgen.evaluation.report.figures_utility import generalisation_bars, utility_figures
 
 ROC = {"fpr": [0.0, 0.01, 0.2, 1.0], "tpr": [0.0, 0.05, 0.5, 1.0]}
 
@@ -88,16 +87,3 @@ def test_pairs_of_pictures_and_of_spectrograms() -> None:
         pair_grid([], [], [])
     with pytest.raises(ValueError, match="as many"):
         pair_grid(images, images[:2], [""] * 4)
-
-
-def test_generalisation_bars_are_of_stored_sets() -> None:
-    sets = {"real": {"auc": {"mean": 0.8, "std": None}}, "synthetic": {"auc": {"mean": 0.7, "ci95": [0.6, 0.8]}}}
-    fresh = sets | {"synthetic_fresh": {"auc": {"mean": 0.9}}, "odd": {"auc": 0.3}, "none": None}
-    np.testing.assert_array_equal(
-        pixels(generalisation_bars({"convnet": fresh})), pixels(generalisation_bars({"convnet": sets}))
-    )
-    with pytest.raises(ValueError, match="no AUC"):
-        generalisation_bars({"convnet": {"synthetic_fresh": {"auc": {"mean": 0.9}}}})
-    (figure,) = utility_figures({"utility": {"image": {"convnet": fresh}, "audio": {}}})
-    assert figure.alt == "Bars of AUC. ConvNet: Real 0.80, Synthetic 0.70." and figure.section == "utility"
-    assert utility_figures({}) == []

@@ -59,6 +59,22 @@ def test_damaged_files_are_named(folder: Path, content: bytes) -> None:
         read_report(folder)
 
 
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"utility": {"image": 3}}, "the utility section, image is not an object but '3'; measure it again"),
+        (
+            {"fidelity": {"image": {"frechet": {"value": "big"}}}},
+            "the fidelity section, image, frechet, value is not",
+        ),
+    ],
+)
+def test_results_of_another_form_are_named(folder: Path, section: dict, message: str) -> None:
+    (folder / "report.json").write_text(json.dumps(section))
+    with pytest.raises(UserError, match=rf"report.json is damaged: {message}"):
+        read_report(folder)
+
+
 @pytest.mark.parametrize(("key", "value"), [("picture", "https://example.org/x.png"), ("source", "fake"), ("sound", 3)])
 def test_samples_that_the_page_must_not_show_are_refused(folder: Path, key: str, value: object) -> None:
     media = json.loads((folder / "media.json").read_text())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mmgen.evaluation.report.text import NOTHING, byte_size, duration, number, percent
+from mmgen.evaluation.report.text import NOTHING, byte_size, duration, number, percent, score
+from mmgen.evaluation.scores import Statistic
 
 
 @pytest.mark.parametrize(
@@ -18,12 +19,25 @@ from mmgen.evaluation.report.text import NOTHING, byte_size, duration, number, p
         (1234.5, "1,234"),
         (0.25, "0.25"),
         (-0.00012, "-1.2 \u00d7 10⁻⁴"),
-        ({"mean": 0.5, "std": 0.1}, "0.5 ± 0.1"),
-        ({"mean": None}, NOTHING),
     ],
 )
 def test_numbers_as_text(value: object, text: str) -> None:
     assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, NOTHING),
+        (0.5, "0.500"),
+        (Statistic(0.5, 0.1), "0.500 ± 0.100"),
+        (Statistic(0.5, 0.0), "0.500"),
+        ({"mean": 0.5, "std": 0.1}, "0.500 ± 0.100"),
+        ({"mean": None}, NOTHING),
+    ],
+)
+def test_scores_as_text(value: object, text: str) -> None:
+    assert score(value) == text
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from mmgen.evaluation.report.text import NOTHING
 from mmgen.evaluation.report.utility import label_tables, utility_sentences, utility_tables
+from mmgen.evaluation.scores import Confusion, Statistic, UtilityScores
 
 COUNTS = {"image": {"counts": {"a": {"train": 9}, "b": {"train": 9}, "c": {"train": 9}, "d": {"train": 9}}}}
 
 
-def scores(auc: float, n_train: int = 350, **more: float | None) -> dict:
-    spread = {key: {"mean": auc, "std": 0.01} for key in ("accuracy", "balanced_accuracy", "auc")}
-    return spread | {"seeds": 3, "n_train": n_train} | more
+def scores(auc: float, n_train: int = 350, **more: Any) -> UtilityScores:
+    three = [Statistic(auc, 0.01)] * 3
+    return replace(UtilityScores(*three, seeds=3, n_train=n_train), **more)
 
 
-def condensed(auc: float, subset: float = 0.74, full: float = 0.83) -> dict:
+def condensed(auc: float, subset: float = 0.74, full: float = 0.83) -> dict[str, UtilityScores]:
     return {
         "real": scores(full, 845),
         "random_subset@10": scores(0.6, 70),
@@ -29,7 +33,7 @@ def condensed(auc: float, subset: float = 0.74, full: float = 0.83) -> dict:
 
 @pytest.mark.parametrize(("seeds", "words"), [(1, "(1 seed: a rough figure)"), (3, "(mean of 3 seeds)")])
 def test_few_seeds_are_named(seeds: int, words: str) -> None:
-    results = {"synthetic": {"accuracy": {"mean": 0.7}, "seeds": seeds}}
+    results = {"synthetic": UtilityScores(Statistic(0.7), seeds=seeds)}
     assert utility_sentences("Images", "ConvNet", results, 2) == [
         f"Images: a ConvNet trained on synthetic data reaches 0.70 accuracy on real test data {words}."
     ]
@@ -67,7 +71,7 @@ def test_a_condensed_set_at_chance_is_said_to_teach_nothing() -> None:
 
 def test_table_has_a_group_per_classifier_and_auc_first() -> None:
     sets = condensed(0.69)
-    sets["synthetic@50"]["recovery"] = -0.56
+    sets["synthetic@50"] = scores(0.69, recovery=-0.56)
     (table,) = utility_tables({"image": {"convnet": sets, "resnet18": condensed(0.7)}}, COUNTS)
     names = ["Trained on", "AUC", "Balanced accuracy", "Accuracy", "Recovery", "Training samples", "Seeds"]
     assert [column.name for column in table.columns] == names
@@ -89,7 +93,7 @@ def test_table_has_a_group_per_classifier_and_auc_first() -> None:
 
 
 def test_table_without_condensed_sets_keeps_its_names() -> None:
-    sets = {"real": scores(0.8) | {"recovery": None}, "synthetic": scores(0.7)}
+    sets = {"real": scores(0.8, recovery=None), "synthetic": scores(0.7)}
     (table,) = utility_tables({"image": {"resnet18": sets, "convnet": {}}}, {})
     assert [row[0] for row in table.rows] == ["Real", "Synthetic"] and table.groups == {0: "ResNet-18"}
     assert "Recovery" not in [column.name for column in table.columns]
@@ -98,7 +102,7 @@ def test_table_without_condensed_sets_keeps_its_names() -> None:
 
 @pytest.mark.parametrize("key", ["synthetic@", "synthetic@x", "synthetic@-1", "synthetic@0", "synthetic@²", "a@b@c"])
 def test_odd_names_of_sets_break_nothing(key: str) -> None:
-    results = {key: scores(0.7), "synthetic@010": None}
+    results = {key: scores(0.7), "synthetic@010": UtilityScores()}
     assert utility_sentences("Images", "ConvNet", results, 2) == []
     (table,) = utility_tables({"image": {"convnet": results}}, {})
     assert len(table.rows) == 2
@@ -113,7 +117,7 @@ def test_synthetic_set_is_compared_by_auc_where_there_is_a_subset() -> None:
 
 
 def test_intervals_and_folds_have_columns() -> None:
-    synthetic = scores(0.7) | {"auc": {"mean": 0.7, "std": 0.02, "ci95": [0.65, 0.75]}, "folds": 5}
+    synthetic = replace(scores(0.7, folds=5), auc=Statistic(0.7, 0.02, (0.65, 0.75)))
     (table,) = utility_tables({"image": {"convnet": {"real": scores(0.8), "synthetic": synthetic}}}, {})
     names = [column.name for column in table.columns]
     assert names[1:3] == ["AUC", "95 % interval"] and names[-1] == "Folds × seeds"
@@ -124,10 +128,9 @@ def test_intervals_and_folds_have_columns() -> None:
 
 
 def test_recall_and_confusion_have_a_table_each() -> None:
-    confusion = {"labels": ["covid", "healthy"], "counts": [[7, 3], [1, 1009]]}
-    synthetic = scores(0.7) | {"recall": {"covid": {"mean": 0.7, "std": 0.1}}, "confusion": confusion}
-    damaged = scores(0.7) | {"confusion": {"labels": ["covid"], "counts": [[1, 2]]}}
-    tables = label_tables({"image": {"convnet": {"real": damaged, "synthetic": synthetic}}, "audio": {}}, {})
+    confusion = Confusion(("covid", "healthy"), ((7, 3), (1, 1009)))
+    synthetic = scores(0.7, recall={"covid": Statistic(0.7, 0.1)}, confusion=confusion)
+    tables = label_tables({"image": {"convnet": {"real": scores(0.7), "synthetic": synthetic}}, "audio": {}}, {})
     (recall, counts) = tables.pop("Images")
     assert not tables
     assert recall.rows == [["Real", NOTHING], ["Synthetic", "0.700 ± 0.100"]] and recall.groups == {0: "ConvNet"}

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmgen.evaluation.report import view as report_view
+from mmgen.evaluation.report.reading import Report
 from mmgen.evaluation.report.text import NOTHING
+
+
+def warnings(**sections: Any) -> list[str]:
+    return report_view.warnings(Report.from_json(sections), shows_real=False)
 
 
 def test_data_table_has_totals_in_split_order() -> None:
@@ -55,7 +62,7 @@ def test_copies_of_training_images_are_warned_of() -> None:
         entry = {"value": 30.0, "real_vs_real": 28.0, "better": None, "exact_copies": copies}
         fidelity = {"image": {"nearest_training_distance": entry}}
         privacy = {"pass_through": {"share": 0.0}}
-        return report_view.warnings({"privacy": privacy, "data": {}, "fidelity": fidelity}, shows_real=False)
+        return warnings(privacy=privacy, fidelity=fidelity)
 
     assert warned(0) == []
     assert warned(2) == [
@@ -65,7 +72,11 @@ def test_copies_of_training_images_are_warned_of() -> None:
 
 def test_a_closed_gate_is_warned_of() -> None:
     leak = {"pass_through/image": {"share": 0.1}, "pass_through/audio": {"share": 0.0}}
-    (sentence,) = report_view.warnings({"privacy": leak, "data": {}, "fidelity": {}}, shows_real=False)
+    (sentence,) = report_view.warnings(
+        Report.from_json({"privacy": leak, "data": {}, "fidelity": {}}), shows_real=False
+    )
     assert sentence.startswith("The privacy audit found too much (1 of 2 checks)")
-    (sentence,) = report_view.warnings({"privacy": {"refused": "x"}, "data": {}, "fidelity": {}}, shows_real=False)
+    (sentence,) = report_view.warnings(
+        Report.from_json({"privacy": {"refused": "x"}, "data": {}, "fidelity": {}}), shows_real=False
+    )
     assert "has not been audited" in sentence

@@ -81,7 +81,7 @@ def example() -> dict:
             "image": {
                 "kl_intensity": {"value": 0.42, "real_vs_real": 5e-4, "better": "lower"},
                 "masked_patch_error": {"value": 0.3, "baseline": 0.9, "ratio": 1 / 3, "better": "lower"},
-                "variance": {"cross-modal": {"value": 0.4, "real_vs_real": 0.8, "better": "higher"}, "ratios": [0.5]},
+                "sample_variance": {"value": 0.4, "real_vs_real": 0.8, "better": "higher"},
             },
             "audio": {"masked_patch_error": {"value": 1.0, "baseline": 0.9, "ratio": 1.11, "better": "lower"}},
         },
@@ -237,7 +237,7 @@ def test_hostile_names_are_only_text(tmp_path: Path) -> None:
         "config": {HOSTILE: HOSTILE},
         "data": {HOSTILE: {"counts": {HOSTILE: {HOSTILE: 3}}, "left_out_labels": [HOSTILE]}},
         "utility": {HOSTILE: {HOSTILE: {HOSTILE: scores(0.5), "synthetic": scores(0.5)}}},
-        "fidelity": {HOSTILE: {HOSTILE: {"value": 1, "better": HOSTILE}}},
+        "fidelity": {HOSTILE: {HOSTILE: {"value": 1, "features": HOSTILE, "note": HOSTILE}}},
         "privacy": {
             HOSTILE: {"auc": 0.6, "threat_model": HOSTILE},
             f"copies/{HOSTILE}": {"exact": 1},

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mmgen.data.samples import Samples
-from mmgen.evaluation.fidelity.matching import matched_rows
+from mmgen.errors import UserError
+from mmgen.evaluation.fidelity.comparison import class_mean, matched_rows
 
 NAMES = ("a", "b", "rare")
 
@@ -35,7 +36,7 @@ def test_the_seed_chooses_the_halves() -> None:
 def test_nobody_and_no_file_is_in_both_halves(by_person: bool) -> None:
     rng = np.random.default_rng(0)
     group = rng.integers(0, 40, 300)
-    # Files have one label each, people several.
+    # Files have one label each, subjects several.
     labels = rng.integers(0, 2, 300) if by_person else group % 2
     real = labelled(labels) if by_person else labelled(labels, rows=group)
     for seed in range(5):
@@ -46,17 +47,17 @@ def test_nobody_and_no_file_is_in_both_halves(by_person: bool) -> None:
 
 def test_a_label_of_one_person_is_left_out() -> None:
     real = labelled([0, 0, 0, 0, 2, 2])
-    people = np.array([1, 2, 3, 4, 9, 9])
-    first, second, made = matched_rows(real, labelled([0, 0, 2, 2]), people)
+    subjects = np.array([1, 2, 3, 4, 9, 9])
+    first, second, made = matched_rows(real, labelled([0, 0, 2, 2]), subjects)
     assert set(real.labels[first]) == set(real.labels[second]) == {0} and len(made) == 2
 
 
-def test_the_rarest_label_is_split_before_its_people_are_taken() -> None:
-    # Two people have the rare label and the common one; everybody else only the common one.
+def test_the_rarest_label_is_split_before_its_subjects_are_taken() -> None:
+    # Two subjects have the rare label and the common one; everybody else only the common one.
     real = labelled([0] * 12 + [2, 2])
-    people = np.array([*range(12), 3, 7])
+    subjects = np.array([*range(12), 3, 7])
     for seed in range(10):
-        first, second, _ = matched_rows(real, labelled([0] * 9 + [2] * 9), people, seed)
+        first, second, _ = matched_rows(real, labelled([0] * 9 + [2] * 9), subjects, seed)
         assert {*real.labels[first]} == {*real.labels[second]} == {0, 2}
 
 
@@ -65,3 +66,15 @@ def test_large_sets_are_cut_and_rare_labels_stay() -> None:
     first, second, made = matched_rows(real, real, limit=100)
     assert len(first) == len(second) == len(made) <= 101
     assert np.bincount(real.labels[made]).tolist() == [79, 19, 1]
+
+
+def test_class_mean_by_hand() -> None:
+    labels = np.array([0, 1, 1, 2, 2, 2])
+    a = np.arange(6.0)[:, None]
+
+    def distance(x: np.ndarray, y: np.ndarray) -> float:
+        return float((y - x).sum())
+
+    assert class_mean(distance, a, a + np.array([[9], [1], [1], [2], [2], [2]]), labels) == pytest.approx((2 + 6) / 2)
+    with pytest.raises(UserError, match="a class with at least 2 samples"):
+        class_mean(distance, a[:3], a[:3], np.arange(3))
