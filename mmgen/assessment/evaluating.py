@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from timm.models.vision_transformer import VisionTransformer
 
-from mmgen.artifacts.models import Model, load_model, model_digest
+from mmgen.artifacts.models import load_model, model_digest
 from mmgen.assessment.inputs import (
     DOCUMENT,
     Paths,
@@ -40,6 +40,7 @@ from mmgen.evaluation.scores import UtilityScores
 from mmgen.evaluation.training_sets import four_sets
 from mmgen.evaluation.typed_json import from_json
 from mmgen.evaluation.utility import UtilityConfig, has_labels, utility, utility_by_folds
+from mmgen.models.generative import GenerativeModel
 from mmgen.models.modality import Modality
 from mmgen.models.timm_bridge import load_vit
 from mmgen.names import ClassifierName
@@ -331,7 +332,7 @@ def _backbone(spec: str, modality: Modality) -> VisionTransformer:
     return load_vit(name, Path(file) if file else None)
 
 
-def _refuse_other(model: Model, modality: Modality, folder: str) -> None:
+def _refuse_other(model: GenerativeModel, modality: Modality, folder: str) -> None:
     """Raise UserError for a model that encodes other samples."""
     shape = model.encoders[modality.name].shape if modality.name in model.encoders else None
     if shape != modality.shape:

@@ -80,7 +80,7 @@ def write_whole(folder: Path, report: Mapping[str, Any], media: ReportMedia) -> 
     """Write a report with the figures that its numbers give; the path of its page."""
     report = to_json(report)
     content = Report.from_json(report)
-    drawn = [*utility_figures(content.utility, content.data), *privacy_figures(content.privacy)]
+    drawn = [*utility_figures(content.utility, content.data), *privacy_figures(content)]
     return write_report(folder, report, with_media(media, ReportMedia(drawn)))
 
 

@@ -29,7 +29,8 @@ from mmgen.evaluation.report.figures import (
 from mmgen.evaluation.report.figures_condensation import frame
 from mmgen.evaluation.report.media import Figure
 from mmgen.evaluation.report.privacy import attacks
-from mmgen.evaluation.report.text import as_dict, name_of
+from mmgen.evaluation.report.reading import Report
+from mmgen.evaluation.report.text import name_of
 
 COLOURS = ("#1f5f8b", "#b45309", "#4d7c0f", "#7e22ce", "#be123c", "#0f766e", "#6b7280", "#854d0e")
 DASHES = ("-", "--", "-.", ":")
@@ -134,9 +135,9 @@ def pair_grid(
         return png_bytes(figure)
 
 
-def privacy_figures(privacy: PrivacySection) -> list[Figure]:
+def privacy_figures(report: Report) -> list[Figure]:
     """Figures of section "privacy" that need ``report.json`` alone: ROC curves and LOGAN bars."""
-    figures = []
+    figures, privacy = [], report.privacy
     if curves := _curves(privacy):
         names = [attack_name(key) for results in curves.values() for key in results]
         figures.append(
@@ -151,8 +152,8 @@ def privacy_figures(privacy: PrivacySection) -> list[Figure]:
             )
         )
     if accuracies := _logan(attacks(privacy)):
-        method = as_dict(report.get("condensation")).get("method")
-        method = name_of(str(method)) if method else str(report.get("run") or "this run")
+        method = report.condensation.get("method")
+        method = name_of(str(method)) if method else str(report.run or "this run")
         said = "; ".join(f"{attack_name(key)} {result.accuracy:.2f}" for key, result in accuracies.items())
         figures.append(
             Figure(
