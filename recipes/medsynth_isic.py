@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mmgen.artifacts.cards import size_lines, subjects_in_training, training_bytes
-from mmgen.artifacts.models import save_generator
+from mmgen.artifacts.card_facts import CardFacts, Scores
+from mmgen.artifacts.models import save_model
 from mmgen.artifacts.provenance import Costs, config_to_dict, refuse_other_data, write_config
 from mmgen.assessment import condensed
 from mmgen.assessment.auditing import audit_run
@@ -85,9 +85,9 @@ def check(config: Recipe) -> None:
 
 
 def evaluate(
-    config: Recipe, data: PairedData, model: MedSynth, accelerator: Accelerator, generator_bytes: int
+    config: Recipe, data: PairedData, model: MedSynth, accelerator: Accelerator, file_sizes: tuple[int, int]
 ) -> tuple[dict[str, Any], ReportMedia]:
-    """Sections and media of the report."""
+    """Sections and media of the report; sizes are those of the training images and of the generator, in bytes."""
     # All training images: a ratio is one of all of them, and a copy may be of any.
     test = data.splits["test"][IMAGE].at_most()
     sets = CondensedSets(
@@ -109,8 +109,7 @@ def evaluate(
         sets,
         "medsynth",
         config.input_prior,
-        training_bytes(data),
-        generator_bytes,
+        *file_sizes,
         sum(p.numel() for p in model.generator.parameters()),
     )
     attention = [row["mean_attention"] for row in history if row.get("mean_attention") is not None]
@@ -133,18 +132,18 @@ def phase_history(out: Path) -> list[dict[str, Any]]:
     ]
 
 
-def results(sections: dict[str, Any], images_per_class: Sequence[int]) -> dict[str, str]:
-    """Short lines for the model card."""
-    lines = {}
-    for classifier, scores in sections["utility"].get(IMAGE, {}).items():
-        for count in images_per_class:
-            synthetic, random, real = (
-                scores[name]["auc"]["mean"] for name in (f"synthetic@{count}", f"random_subset@{count}", "real")
-            )
-            lines[f"macro AUC on real test images, {classifier}, {count} images a class"] = (
-                f"{synthetic:.3f} condensed, {random:.3f} random real, {real:.3f} all real"
-            )
-    return lines
+def scores_of(sections: dict[str, Any], images_per_class: Sequence[int]) -> tuple[Scores, ...]:
+    """What the model card says of utility."""
+    utility = sections["utility"].get(IMAGE, {})
+    return tuple(
+        Scores(
+            classifier,
+            count,
+            *(results[name]["auc"]["mean"] for name in (f"synthetic@{count}", f"random_subset@{count}", "real")),
+        )
+        for classifier, results in utility.items()
+        for count in images_per_class
+    )
 
 
 def run(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
@@ -174,7 +173,7 @@ def run(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
 
     fit(model, costs)
     if accelerator.is_main_process:
-        save_generator(model.generator, model_folder, data.training_counts(), subjects_in_training(data))
+        save_model(model.generator, model_folder, CardFacts.of(data, config.images_per_class))
     with costs.phase("generate"):
         for count in config.images_per_class:
             folder, how = out / "synthetic" / f"ipc{count}", OutputOptions(overwrite=True)
@@ -200,13 +199,13 @@ def fit(model: MedSynth, costs: Costs) -> None:
 def judge(config: Recipe, data: PairedData, model: MedSynth, accelerator: Accelerator, costs: Costs) -> Path:
     """Measure, audit, and write what was found into the report and the generator's folder; the path of the page."""
     out, model_folder = config.out, config.out / "model"
+    facts = CardFacts.of(data, config.images_per_class)
     with costs.phase("evaluate"):
         generator_bytes = (model_folder / "model.safetensors").stat().st_size
-        sections, media = evaluate(config, data, model, accelerator, generator_bytes)
-    sizes = size_lines(data, len(data.label_names), config.images_per_class)
-    measures = results(sections, config.images_per_class)
-    counts, subjects = data.training_counts(), subjects_in_training(data)
-    save_generator(model.generator, model_folder, counts, subjects, sizes, measures, sections["utility"])
+        sizes = (facts.training_bytes, generator_bytes)
+        sections, media = evaluate(config, data, model, accelerator, sizes)
+    facts = replace(facts, scores=scores_of(sections, config.images_per_class))
+    save_model(model.generator, model_folder, facts, sections["utility"])
     with costs.phase("audit"):
         critic = model.gan.critic.cpu().eval()
         subject = Subject(model.generator, critic, data_sets_of(out), {IMAGE: config.images})

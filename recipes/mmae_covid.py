@@ -18,7 +18,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
-from mmgen.artifacts.models import model_digest, save_model, start_from_timm, write_card
+from mmgen.artifacts.card_facts import CardFacts
+from mmgen.artifacts.models import model_digest, save_model, start_from_timm
 from mmgen.artifacts.provenance import Costs, config_to_dict, write_config
 from mmgen.assessment.auditing import audit_run
 from mmgen.assessment.inputs import data_sets_of
@@ -193,7 +194,7 @@ def main() -> None:
         model = train(config, data, list(data.manifests), accelerator, out)
     history = read_metrics(out / "metrics.jsonl")
     if accelerator.is_main_process:
-        save_model(model, model_folder, data.training_counts())
+        save_model(model, model_folder, CardFacts(data.training_counts()))
         if history:
             costs["train"]["samples_per_s"] = median(row["samples_per_s"] for row in history)
 
@@ -217,9 +218,9 @@ def main() -> None:
     with costs.phase("evaluate"):
         what = Evaluated(model, single, data, read_dataset(folder, settings), settings, config.mask_ratio)
         sections, media = evaluate_mae(what, config.sizes.utility, accelerator, history, config.seed)
-    ratios = {name: measures["masked_patch_error"]["ratio"] for name, measures in sections["fidelity"].items()}
-    errors = {f"error on hidden patches, {name}": f"{ratio:.2f} of the mean patch's" for name, ratio in ratios.items()}
-    write_card(model, model_folder, data.training_counts(), errors, sections["utility"])
+    errors = {name: measures["masked_patch_error"]["ratio"] for name, measures in sections["fidelity"].items()}
+    facts = CardFacts(data.training_counts(), hidden_patch_errors=errors)
+    save_model(model, model_folder, facts, sections["utility"])
     with costs.phase("audit"):
         subject = Subject(model, None, data_sets_of(out), settings)
         fast = config.fast or config.preset == "tiny"

@@ -90,7 +90,7 @@ def package_versions() -> dict[str, str]:
 
 def git_revision() -> str | None:
     """Revision of the source checkout, with ``+`` when it has changes; None outside one."""
-    here = Path(__file__).resolve().parents[1]
+    here = Path(__file__).resolve().parents[2]
     try:
         options = {"cwd": here, "capture_output": True, "text": True, "timeout": 10, "check": True}
         top = subprocess.run(["git", "rev-parse", "--show-toplevel"], **options).stdout.strip()

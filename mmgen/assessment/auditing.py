@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mmgen.artifacts.card_facts import CardFacts
+from mmgen.artifacts.cards import pixels_line, write_card
 from mmgen.artifacts.models import model_digest
 from mmgen.assessment.inputs import (
     DOCUMENT,
@@ -33,7 +35,7 @@ from mmgen.evaluation.privacy.sides import Side, varied
 from mmgen.evaluation.report.media import ReportMedia
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.release.datasets import dataset_digest
-from mmgen.release.texts import privacy_section, with_section, without_records
+from mmgen.release.texts import privacy_section, without_records
 from mmgen.training.engine import best_device
 
 logger = logging.getLogger(__name__)
@@ -139,12 +141,13 @@ def audit_run(
     except UserError as error:
         logger.warning("Not audited: %s", error)
         return {"refused": str(error)}, ReportMedia()
-    card = folder.parent / "model" / "README.md"
-    if card.is_file():
-        # What may be handed on: numbers, nothing of single records.
-        write_privacy(card.with_name(PRIVACY), subject, without_records(found.privacy), found.verdicts)
-        said = privacy_section(found.verdicts, datetime.now(UTC).isoformat(), None)
-        card.write_text(with_section(card.read_text(encoding="utf-8"), said), encoding="utf-8")
+    model_folder = folder.parent / "model"
+    if subject.model is not None and (model_folder / "README.md").is_file():
+        # As it may be shared: numbers, nothing of single records.
+        shared = without_records(found.privacy, list(subject.settings))
+        write_privacy(model_folder / PRIVACY, subject, shared, found.verdicts)
+        section = privacy_section(found.verdicts, datetime.now(UTC).isoformat(), pixels=pixels_line(subject.model))
+        write_card(subject.model, model_folder, CardFacts.read(model_folder), section)
     for verdict in found.verdicts:
         logger.info("%s", verdict.line)
     return dict(found.privacy), found.media()

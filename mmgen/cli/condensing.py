@@ -5,17 +5,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from mmgen.cli.condensation_flags import CondensationFlags
 from mmgen.errors import UserError
 from mmgen.names import MethodName, Selection
-
-if TYPE_CHECKING:
-    from mmgen.data.prepare import PairedData
-    from mmgen.models.condensed import CondensedModel
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +60,8 @@ class Condense(CondensationFlags):
 
 def condense(options: Condense) -> None:
     """Run ``mmgen condense``."""
+    from mmgen.artifacts.card_facts import CardFacts
+    from mmgen.artifacts.models import save_model
     from mmgen.artifacts.provenance import config_to_dict, refuse_other_data, write_config
     from mmgen.condensation.condenser import set_stages_aside
     from mmgen.condensation.methods import METHODS
@@ -97,15 +95,7 @@ def condense(options: Condense) -> None:
     model = condenser.fit().model
     refuse_too_few(model, count)
     if accelerator.is_main_process:
-        _save_model(model, run / "model", data, count)
+        save_model(model, run / "model", CardFacts.of(data, [count]))
     folder = write_set_of(condenser, count, options.seed, options.out, how)
     part_ways()
     logger.info("Model          %s\nCondensed set  %s", run / "model", folder)
-
-
-def _save_model(model: CondensedModel, folder: Path, data: PairedData, images_per_class: int) -> None:
-    from mmgen.artifacts.cards import size_lines, subjects_in_training
-    from mmgen.artifacts.models import save_generator
-
-    sizes = size_lines(data, len(model.class_names), [images_per_class])
-    save_generator(model, folder, data.training_counts(), subjects_in_training(data), sizes)

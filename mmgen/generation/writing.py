@@ -15,9 +15,9 @@ import torch
 from mmgen.data.settings import Settings
 from mmgen.data.threads import cut
 from mmgen.data.writing.atomic import is_temporary
-from mmgen.data.writing.shard_writer import ShardWriter
+from mmgen.data.writing.layout import DatasetFormat
 from mmgen.data.writing.unfinished import INCOMPLETE, alone_in, prepare_folder
-from mmgen.data.writing.writer import DatasetFormat, FolderWriter, SyntheticSample
+from mmgen.data.writing.writer import FolderWriter, ShardWriter, SyntheticSample
 from mmgen.errors import UserError
 
 logger = logging.getLogger(__name__)

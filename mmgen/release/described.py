@@ -1,14 +1,23 @@
-"""What a synthetic data set may say of itself and of its samples: allow-lists of keys."""
+"""What a synthetic data set may say of itself and of its samples: allow-lists of keys and of texts."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import ImageSettings
+from mmgen.data.writing.layout import DOCUMENT, TABLE, is_inside, read_document, safe_names
+from mmgen.data.writing.unfinished import INCOMPLETE
+from mmgen.errors import UserError, first_few
+from mmgen.models.generative import Origin
+from mmgen.names import MethodName
+from mmgen.release.content import SAMPLE_SUFFIXES
 
 _HEAD = frozenset(
     (
@@ -16,21 +25,29 @@ _HEAD = frozenset(
         "chosen_from", "copies_real_data", "input_prior", "seed",
     )
 )  # fmt: skip
-_GENERATOR = frozenset(("library", "method", "model"))
 _SETTINGS = frozenset(("kind", *(field.name for kind in (ImageSettings, AudioSettings) for field in fields(kind))))
-_WORDS = frozenset(("format", "licence", "input_prior"))
-_TEXTS = frozenset(("label", "model"))
 _FLAGS = frozenset(("copies_real_data", "may_hold_real_pixels"))
 # What was chosen at random can be chosen again from them: which real sample each synthetic one was made from.
 _DRAWS = frozenset(("seed", "index"))
+# Texts of a description other than labels and names of modalities, of which every one is known.
+_KNOWN: Mapping[str, re.Pattern[str]] = {
+    "library": re.compile(r"mmgen \d+(\.\d+)*((a|b|rc|\.dev|\.post)\d+)?"),
+    "model": re.compile("[0-9a-f]{12}"),
+    "method": re.compile("|".join(get_args(MethodName))),
+    "input_prior": re.compile("|".join(get_args(Origin))),
+    "format": re.compile("folder|webdataset"),
+    "licence": re.compile(
+        r"CC0-1\.0|CC-BY(-NC)?(-SA|-ND)?-[34]\.0|ODbL-1\.0|ODC-By-1\.0|PDDL-1\.0|MIT|Apache-2\.0|BSD-3-Clause"
+    ),
+}
 
 
 class Described:
-    """Which keys of ``dataset.json``, columns of ``metadata.csv`` and keys of samples in shards are kept.
+    """What of ``dataset.json``, of columns of ``metadata.csv`` and of keys of samples in shards is shared.
 
-    Kept are: label, names of files, the model's name, mask ratios, numbers of segments and whether real data are
-    copied; seed and index only of what is drawn from a class prior or from noise. Of samples that were made from real
-    ones both say which. Names of modalities are those of the section "preprocessing".
+    That is: labels, names of files as this library gives them, digests of models, mask ratios, numbers of segments and
+    whether real data are copied; seed and index only of what is drawn from a class prior or from noise. Of samples that
+    were made from real ones both say which. Names of modalities are those of the section "preprocessing".
 
     Args:
         about: ``dataset.json``.
@@ -40,53 +57,106 @@ class Described:
         self.about = about
         self.modalities = tuple(about["preprocessing"])
 
+    @classmethod
+    def of(cls, folder: Path) -> Described:
+        """What a finished data set says of itself.
+
+        Raises:
+            UserError: the folder is none, or its description names files outside of it.
+        """
+        if os.path.lexists(folder / INCOMPLETE):
+            raise UserError(f"{folder} is not finished; run the command that makes it again, and it goes on.")
+        try:
+            document = read_document(folder)
+            if not document.counts or not dict(document.about["preprocessing"]):
+                raise ValueError("it describes no synthetic data set")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UserError(
+                f"{folder} is no finished synthetic data set ({DOCUMENT}: {error}); give the folder of one."
+            ) from error
+        if outside := [name for name in document.checksums if not is_inside(name)]:
+            raise UserError(f"{folder / DOCUMENT} names {first_few(outside)}, which is outside of it; do not trust it.")
+        return cls(document.about)
+
+    @property
+    def method(self) -> str:
+        """The method that made it, "" if it does not say."""
+        return self._generator.get("method", "")
+
+    @property
+    def copies_real_data(self) -> bool:
+        """Whether it says that it may hold real data."""
+        return self.about.get("copies_real_data") is True
+
     @property
     def from_real_samples(self) -> bool:
         """Whether samples may have been made from real ones: not if all came from a class prior or from noise."""
         return self.about.get("input_prior") not in ("class", "noise") or "mask_ratio" in self.about
 
-    def keeps(self, key: str | None) -> bool:
-        """Whether a column of the table, or a key of a sample in a shard, is kept."""
-        return key in self._kept
+    @property
+    def samples(self) -> list[str]:
+        """Listed files that hold samples: shards, or files of a known kind."""
+        suffixes = {".tar"} if self.about["format"] == "webdataset" else SAMPLE_SUFFIXES
+        return [name for name in self.about["checksums"] if "/" in name and os.path.splitext(name)[1] in suffixes]
 
-    def names(self, column: str | None) -> bool:
-        """Whether a column of the table tells label or files, which stay as they are."""
-        return column == "label" or column in self._files
+    @property
+    def tables(self) -> list[str]:
+        """The table of files in folders; samples in shards have their own."""
+        return [TABLE] if self.about["format"] == "folder" else []
 
-    def cell(self, column: str, text: str) -> str:
-        """A cell of the table without what does not belong in its column."""
-        return text if column in _TEXTS or column in self._files or _is_plain(text) else ""
+    @cached_property
+    def files(self) -> frozenset[str]:
+        """Columns of the table that name files."""
+        return frozenset(f"{name}{end}" for name in self.modalities for end in ("_file_name", "_spectrogram"))
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """Columns of the table, and keys of a sample in a shard, that are shared."""
+        numbers = {f"{name}{end}" for name in self.modalities for end in ("_mask_ratio", "_segments")}
+        own = self.files | {"label", "model"} | _FLAGS | numbers
+        return own if self.from_real_samples else own | _DRAWS
+
+    @cached_property
+    def _folders(self) -> frozenset[str]:
+        """Folders of samples' files or of shards, as this library calls them."""
+        if self.about["format"] == "webdataset":
+            return frozenset(("shards",))
+        kinds = ["images", "spectrograms", *self.modalities, *(f"{name}_spectrograms" for name in self.modalities)]
+        return frozenset(f"{kind}/{label}" for kind in kinds for label in safe_names(list(self.about["counts"])))
+
+    def is_named_by_us(self, name: str) -> bool:
+        """Whether a sample's file, or a shard, is a number in a folder of ours, so that its name says nothing else."""
+        folder, _, last = name.rpartition("/")
+        return folder in self._folders and is_number(last)
 
     def value(self, key: str, value: Any) -> Any:
-        """The same of a sample in a shard."""
-        texts = isinstance(value, str) and (key in _TEXTS or key in self._files)
-        return value if texts or _is_scalar(value) else None
+        """A cell of the table, or a value of a sample in a shard, or nothing if it does not belong there."""
+        if isinstance(value, str):
+            own = key == "label" or key in self.files or (key != "model" and _is_plain(value))
+            return value if own or _is_known(key, value) else ""
+        return value if _is_scalar(value) else None
 
     def head(self) -> dict[str, Any]:
         """``dataset.json`` without checksums."""
         dropped = _DRAWS if self.from_real_samples else frozenset()
-        kept = {key: value for key, value in self.about.items() if key in _HEAD - dropped}
-        return {key: self._section(key, value) for key, value in kept.items()}
+        return {
+            key: self._section(key, value) for key, value in self.about.items() if key in _HEAD and key not in dropped
+        }
 
     def _section(self, key: str, value: Any) -> Any:
         if key == "preprocessing":
             return {name: _settings(settings) for name, settings in value.items()}
         if key == "generator":
-            return {name: text for name, text in dict(value).items() if name in _GENERATOR and isinstance(text, str)}
+            return self._generator
         if key == "mask_ratio":
             return {name: ratio for name, ratio in dict(value).items() if name in self.modalities and _is_scalar(ratio)}
-        if key == "counts" or (key in _WORDS and isinstance(value, str)):
-            return value
-        return value if _is_scalar(value) else None
+        return value if key == "counts" or _is_scalar(value) or _is_known(key, value) else None
 
-    @cached_property
-    def _files(self) -> frozenset[str]:
-        return frozenset(f"{name}{end}" for name in self.modalities for end in ("_file_name", "_spectrogram"))
-
-    @cached_property
-    def _kept(self) -> frozenset[str]:
-        numbers = {f"{name}{end}" for name in self.modalities for end in ("_mask_ratio", "_segments")}
-        return self._files | _TEXTS | _FLAGS | numbers | (frozenset() if self.from_real_samples else _DRAWS)
+    @property
+    def _generator(self) -> dict[str, str]:
+        generator = self.about.get("generator")
+        parts = generator.items() if isinstance(generator, Mapping) else ()
+        return {key: text for key, text in parts if key in ("library", "method", "model") and _is_known(key, text)}
 
 
 def _settings(values: Any) -> dict[str, Any]:
@@ -95,16 +165,19 @@ def _settings(values: Any) -> dict[str, Any]:
     return {key: value for key, value in known.items() if _is_scalar(value) or value in ("image", "audio")}
 
 
+def _is_known(key: str, value: Any) -> bool:
+    return isinstance(value, str) and key in _KNOWN and (value == "" or _KNOWN[key].fullmatch(value) is not None)
+
+
 def _is_scalar(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float)
 
 
 def _is_plain(text: str) -> bool:
     """Whether a cell is empty, a truth value or a number."""
-    if text in ("", "True", "False"):
-        return True
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return text in ("", "True", "False") or re.fullmatch(r"-?\d+(\.\d+)?(e[-+]?\d+)?", text) is not None
+
+
+def is_number(name: str) -> bool:
+    """Whether a file's or member's name is a number with an ending."""
+    return re.fullmatch(r"\d{6,}(\.\w+)+", name) is not None

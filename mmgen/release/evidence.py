@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
-from mmgen.evaluation.privacy.gate import ATTACKS, Thresholds, Verdict, judge
+from mmgen.evaluation.privacy.gate import ATTACKS, BLIND, Thresholds, Verdict, judge
 
+KINDS = frozenset((*ATTACKS, BLIND, "copies", "pass_through", "effort"))
+"""Entries of a section ``privacy``, before the modality in their names."""
+# Texts in it: threat models, feature spaces of this library, how pass-through is measured.
+_TEXTS = re.compile(r"[WGS]|none|pixels|own|\d+ x \d+ patches equal to a training record's at the same place")
 _NONE = "which is no evidence that nothing leaks"
 
 
@@ -41,6 +47,44 @@ def judged(
     if with_model and not {_threat(entry) for entry in privacy.values()} & {"W", "G"}:
         verdicts.append(red("attacks", f"generator: not attacked, {_NONE}"))
     return verdicts
+
+
+def presentable(record: Mapping[str, Any], modalities: Collection[str]) -> dict[str, Any]:
+    """An audit whose verdicts may stand on cards: entries on other modalities and texts that are not known are left
+    out."""
+    privacy = {key: entry for key, entry in record.get("privacy", {}).items() if is_known(key, modalities)}
+    for key, entry in privacy.items():
+        if isinstance(entry, Mapping) and not is_known_text(str(entry.get("how"))):
+            privacy[key] = {name: value for name, value in entry.items() if name != "how"}
+    if "refused" in record.get("privacy", {}):
+        privacy["refused"] = "no audit was possible"
+    return {**record, "created": _time(record.get("created")), "privacy": privacy} if record else {}
+
+
+def is_known(key: str, modalities: Collection[str]) -> bool:
+    """Whether an entry of a section ``privacy`` is of a known kind and on one of these modalities or on tuples."""
+    kind, slash, modality = key.partition("/")
+    return kind in KINDS and (not slash or modality in (*modalities, "joint"))
+
+
+def is_known_text(text: str) -> bool:
+    """Whether a text of an audit is one that this library writes, such as the name of a network for features."""
+    import timm
+
+    if _TEXTS.fullmatch(text):
+        return True
+    name, at, digest = text.partition("@")
+    architecture, dot, _ = name.partition(".")
+    known = timm.is_model(architecture) and (not dot or name in timm.list_pretrained(f"{architecture}.*"))
+    return known and (not at or re.fullmatch("[0-9a-f]{8}", digest) is not None)
+
+
+def _time(text: Any) -> str | None:
+    """An ISO time, None of anything else."""
+    try:
+        return datetime.fromisoformat(text).isoformat()
+    except (TypeError, ValueError):
+        return None
 
 
 def red(attack: str, line: str) -> Verdict:

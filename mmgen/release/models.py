@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmgen.artifacts.models import Model, model_config, preview
+from mmgen.artifacts.card_facts import FACTS, CardFacts
+from mmgen.artifacts.cards import write_card
+from mmgen.artifacts.models import Model, preview
 from mmgen.data.settings import settings_from_dict
 from mmgen.errors import UserError
-from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.release.content import copy_tensors
-from mmgen.release.scrubbing import Scrubber
-from mmgen.release.texts import with_section
 
 _NAME = re.compile(r"[a-z0-9_+@.]+")
 _MEASURES = frozenset(
@@ -27,37 +26,39 @@ _MEASURES = frozenset(
 _STATISTICS = frozenset(("mean", "std", "ci95"))
 
 
-def copy_model(model: Model, source: Path, target: Path, scrubber: Scrubber, section: str) -> None:
+def copy_model(model: Model, source: Path, target: Path, privacy: str) -> None:
     """Write the files that a receiver of a model loads and reads to a new folder.
 
-    The weights are copied without notes. Configuration and preview are of the model itself, whatever lies in the
-    folder; of ``utility.json`` see :func:`shared_utility`; the card is scrubbed.
+    The weights are copied without notes. Configuration, preview and card are made from the model itself, whatever lies
+    in the folder; what the card says of data and results comes from ``card.json``, of which only numbers and known
+    names are read (:class:`mmgen.artifacts.card_facts.CardFacts`); of ``utility.json`` see :func:`shared_utility`.
 
     Args:
         model: what was loaded from ``source``.
-        section: of the card, on privacy.
+        privacy: section of the card, Markdown.
 
     Raises:
         UserError: a file is a link or damaged.
     """
-    names = getattr(model, "class_names", ()), getattr(model, "labels", ()), getattr(model, "modalities", ())
-    for some in names:
-        scrubber = scrubber.keeping(some)
-    for name in ("model.safetensors", "config.json", "README.md", "utility.json", "preview.png"):
+    for name in ("model.safetensors", "config.json", FACTS, "utility.json"):
         if (source / name).is_symlink():
             raise UserError(f"{source / name} is a link, which is not followed; put the file itself there.")
     target.mkdir(parents=True)
+    utility = source / "utility.json"
     try:
         copy_tensors(source / "model.safetensors", target / "model.safetensors")
-        _write_json(target / "config.json", _known_config(model))
-        utility = _text(source / "utility.json")
-        if utility and (shared := shared_utility(json.loads(utility))):
+        for settings in model.preprocessing.values():  # which the model itself does not look at
+            settings_from_dict(settings)
+        _write_json(target / "config.json", {"kind": model.kind, **model.config})
+        if utility.is_file() and (shared := shared_utility(json.loads(utility.read_text(encoding="utf-8")))):
             _write_json(target / "utility.json", shared)
-        card = scrubber.prose(_text(source / "README.md"))
+        write_card(model, target, CardFacts.read(source), privacy)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"A file of the model {source} is damaged ({error}); save the model again.") from error
-    _draw_preview(model, target / "preview.png")
-    (target / "README.md").write_text(with_section(card, section), encoding="utf-8")
+    if not (model.needs_real_data or model.may_hold_real_pixels):
+        from PIL import Image
+
+        Image.fromarray(preview(model)).save(target / "preview.png")
 
 
 def shared_utility(document: Any) -> dict[str, Any]:
@@ -94,26 +95,6 @@ def _are_numbers(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _known_config(model: Model) -> dict[str, Any]:
-    """The configuration, of which the part that the model itself does not look at is looked at here."""
-    if isinstance(model, CrossModalMAE):
-        for settings in model.preprocessing.values():
-            settings_from_dict(settings)
-    return {"kind": model.kind, **model_config(model)}
-
-
-def _draw_preview(model: Model, path: Path) -> None:
-    """Synthetic images; none of what only makes such from real ones."""
-    from PIL import Image
-
-    if not isinstance(model, CrossModalMAE) and not model.may_hold_real_pixels:
-        Image.fromarray(preview(model)).save(path)
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _write_json(path: Path, value: Any) -> None:

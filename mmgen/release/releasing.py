@@ -1,4 +1,4 @@
-"""The shareable folder: what was audited and may be passed on, copied by allow-list, without traces."""
+"""The shareable folder: what was audited and may be passed on, copied and written anew by allow-lists."""
 
 from __future__ import annotations
 
@@ -6,32 +6,31 @@ import errno
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from mmgen.artifacts.cards import pixels_line
 from mmgen.artifacts.models import Model, load_model, model_digest
-from mmgen.data.writing.writer import sha256
+from mmgen.data.writing.layout import DOCUMENT, sha256
 from mmgen.errors import UserError, first_few
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict, opens
-from mmgen.models.condensed import CondensedModel
-from mmgen.models.cross_modal_mae import CrossModalMAE
-from mmgen.models.stored_images import StoredImages
-from mmgen.names import IMAGE
-from mmgen.release.datasets import dataset_digest, dataset_modalities, dataset_origin, scrub_dataset
-from mmgen.release.evidence import judged, red
+from mmgen.release.datasets import copy_dataset, dataset_digest
+from mmgen.release.described import Described
+from mmgen.release.evidence import KINDS, judged, presentable, red
 from mmgen.release.models import copy_model
-from mmgen.release.scrubbing import Scrubber
 from mmgen.release.texts import Override, override_record, privacy_section, shared_audit, top_readme
 
 logger = logging.getLogger(__name__)
 
-What = Literal["all", "model", "data"]
+Parts = Literal["all", "model", "data"]
 _AUDIT = "privacy.json"
 
 
@@ -41,7 +40,7 @@ class ReleaseRefused(UserError):  # noqa: N818  # what happened, not what is wro
 
 @dataclass(frozen=True)
 class _Contents:
-    """What there is to release: the model's folder, and data sets by the name they get in the release."""
+    """The model's folder, and data sets by the name they get in the release."""
 
     model: Path | None
     data_sets: Mapping[str, Path]
@@ -52,16 +51,17 @@ def write_release(
     out: Path,
     thresholds: Thresholds | None = None,
     override: tuple[str, str] | None = None,
-    what: What = "all",
+    parts: Parts = "all",
     audit: Path | None = None,
 ) -> list[Verdict]:
     """Copy a run's generator and data sets to a new folder if its privacy audit allows it.
 
     The verdict is formed anew from the audit's numbers. What is copied must be what was audited, by digest. Released
     are the model (weights, configuration, card, preview and utility, :func:`mmgen.release.models.copy_model`); the data
-    sets (:func:`mmgen.release.datasets.scrub_dataset`); the audit without anything on single records; a README and
+    sets (:func:`mmgen.release.datasets.copy_dataset`); the audit without anything on single records; a README and
     checksums. Nothing else is, whatever lies in the folders: no critic, checkpoint, log, configuration or report. Files
-    that were left out of data sets are logged.
+    that were left out of data sets are logged. Cards and READMEs are written anew from numbers and known names; the
+    only free text in a release is that of ``override``.
 
     The folder appears when everything is in it. For data alone what an attacker can do who has nothing else counts
     (threat model S, or G if the audit has none of S; copies, pass-through); a generator needs attacks on it too.
@@ -71,7 +71,7 @@ def write_release(
         out: new or empty folder.
         thresholds: what the audit may show at most.
         override: (name, reason): release although the audit does not allow it; both are written on the card.
-        what: only the model or only the data.
+        parts: only the model or only the data.
         audit: folder of ``privacy.json``; ``run/audit`` if absent.
 
     Returns:
@@ -86,33 +86,34 @@ def write_release(
     signed = _signed(override)
     run, out = run.resolve(), Path(os.path.abspath(out))
     _refuse_occupied(out)
-    found = _contents(run, what)
+    contents = _contents(run, parts)
     record = _read_audit(run / "audit" if audit is None else audit)
-    model = None if found.model is None else load_model(found.model)
-    may_hold = _may_hold_real_data(model, found.data_sets)
-    digests = _digests(model, found.data_sets)
+    model = None if contents.model is None else load_model(contents.model)
+    described = {name: Described.of(path) for name, path in contents.data_sets.items()}
+    may_hold = _may_hold_real_data(model, described)
+    digests = _digests(model, contents.data_sets)
     unknown = _compare(digests, record)
-    modalities = _modalities(model, found.data_sets)
-    makes_more = model is not None and not isinstance(model, StoredImages)
+    modalities = _modalities(model, described)
+    # A fixed set of samples is audited as data are; of whatever makes more, the attacks on it count too.
+    makes_more = model is not None and (model.needs_real_data or model.threat == "G")
     verdicts = [*judged(record, thresholds, makes_more, modalities), *may_hold, *unknown]
     if not opens(verdicts) and signed is None:
         raise ReleaseRefused(_refusal(run, verdicts))
-    scrubber = Scrubber.of_this_machine()
-    cleaned = [replace(verdict, line=scrubber.prose(verdict.line)) for verdict in verdicts]
     needed = None if opens(verdicts) else signed
-    section = privacy_section(cleaned, record.get("created"), needed)
-    # Who overrides an audit signs with the own name, which is no trace.
-    about = scrubber.tree(shared_audit(record, cleaned, thresholds, digests)) | override_record(cleaned, needed)
+    record = presentable(record, modalities)
+    said = [*judged(record, thresholds, makes_more, modalities), *may_hold, *unknown]
+    section = partial(privacy_section, said, record.get("created"), needed)
+    about = shared_audit(record, said, thresholds, digests, modalities) | override_record(said, needed)
     with _new_folder(out) as folder:
-        if found.model is not None and model is not None:
-            copy_model(model, found.model, folder / "model", scrubber, section)
+        if contents.model is not None and model is not None:
+            copy_model(model, contents.model, folder / "model", section(pixels_line(model)))
             _write_json(folder / "model" / _AUDIT, about)
-        for name, source in found.data_sets.items():
-            left_out = scrub_dataset(source, folder / name, scrubber, f"\n{section}")
+        for name, source in contents.data_sets.items():
+            left_out = copy_dataset(source, folder / name, f"\n{section()}")
             if left_out:
                 logger.warning("Not released of %s: %s.", name, first_few(left_out))
         _write_json(folder / _AUDIT, about)
-        readme = top_readme(found.model is not None, list(found.data_sets), section)
+        readme = top_readme(model is not None, list(contents.data_sets), section())
         (folder / "README.md").write_text(readme, encoding="utf-8")
         _refuse_changed(folder, digests)
         _write_checksums(folder)
@@ -128,24 +129,29 @@ def _signed(override: tuple[str, str] | None) -> Override | None:
     return Override(name, because, datetime.now(UTC).date().isoformat())
 
 
-def _contents(run: Path, what: What) -> _Contents:
-    if (run / "dataset.json").is_file():
+def _contents(run: Path, parts: Parts) -> _Contents:
+    if (run / DOCUMENT).is_file():
         model, data_sets = None, {"synthetic": run}
     elif (run / "model.safetensors").is_file():
         model, data_sets = run, {}
     else:
         folder = run / "synthetic"
         inside = sorted(folder.iterdir()) if folder.is_dir() else []
-        several = {f"synthetic/{path.name}": path for path in inside if (path / "dataset.json").is_file()}
+        several = {_name(path, number): path for number, path in enumerate(inside) if (path / DOCUMENT).is_file()}
         model = run / "model" if (run / "model" / "model.safetensors").is_file() else None
-        data_sets = {"synthetic": folder} if (folder / "dataset.json").is_file() else several
-    chosen = _Contents(model if what != "data" else None, data_sets if what != "model" else {})
+        data_sets = {"synthetic": folder} if (folder / DOCUMENT).is_file() else several
+    chosen = _Contents(model if parts != "data" else None, data_sets if parts != "model" else {})
     if chosen.model is None and not chosen.data_sets:
         wanted = {"all": "neither a model nor a finished data set", "model": "no model", "data": "no finished data set"}
-        raise UserError(f"There is {wanted[what]} in {run}; give the folder of a run, a model or a data set.")
+        raise UserError(f"There is {wanted[parts]} in {run}; give the folder of a run, a model or a data set.")
     for path in filter(None, (chosen.model, *chosen.data_sets.values())):
         _refuse_links(run, path)
     return chosen
+
+
+def _name(data_set: Path, number: int) -> str:
+    """A recipe's own name for a data set, or a number for one that somebody else chose."""
+    return f"synthetic/{data_set.name if re.fullmatch('ipc[0-9]+', data_set.name) else number}"
 
 
 def _refuse_links(run: Path, path: Path) -> None:
@@ -164,6 +170,8 @@ def _read_audit(folder: Path) -> dict[str, Any]:
             return {}
         if not isinstance(record["privacy"], dict) or not isinstance(record["of"]["data_sets"], dict):
             raise ValueError("sections 'privacy' and 'of' are missing")
+        if unknown := [key for key in record["privacy"] if key.partition("/")[0] not in (*KINDS, "refused")]:
+            raise ValueError(f"it has entries {first_few(unknown)}, which this version does not know")
         return record
     except FileNotFoundError:
         return {}
@@ -178,25 +186,29 @@ def _digests(model: Model | None, data_sets: Mapping[str, Path]) -> dict[str, An
     }
 
 
-def _modalities(model: Model | None, data_sets: Mapping[str, Path]) -> list[str]:
+def _modalities(model: Model | None, described: Mapping[str, Described]) -> list[str]:
     """Names of all that is released, each once."""
-    own = [] if model is None else list(model.modalities) if isinstance(model, CrossModalMAE) else [IMAGE]
-    return list(dict.fromkeys([*own, *(name for path in data_sets.values() for name in dataset_modalities(path))]))
+    own = (
+        []
+        if model is None
+        else [*model.preprocessing, *(entry["name"] for entry in model.config.get("modalities", ()))]
+    )
+    return list(dict.fromkeys([*own, *(name for about in described.values() for name in about.modalities)]))
 
 
-def _may_hold_real_data(model: Model | None, data_sets: Mapping[str, Path]) -> list[Verdict]:
+def _may_hold_real_data(model: Model | None, described: Mapping[str, Described]) -> list[Verdict]:
     """Red verdicts on what says of itself that it may hold real data; the audit may have seen other members.
 
     Raises:
         UserError: a subset of the real images, which no audit and no override releases.
     """
-    made = {name: dataset_origin(path) for name, path in data_sets.items()}
-    if isinstance(model, CondensedModel):
-        made["model"] = model.method, model.may_hold_real_pixels
-    if subsets := [name for name, (method, _) in made.items() if method == "subset"]:
+    origins = {name: (about.method, about.copies_real_data) for name, about in described.items()}
+    if model is not None:
+        origins["model"] = model.config.get("method", ""), model.may_hold_real_pixels
+    if subsets := [name for name, (method, _) in origins.items() if method == "subset"]:
         raise UserError(f"{first_few(subsets)} is a subset of the real images, which is never released.")
     words = "made of real data, pixels of which it may hold"
-    return [red(f"real data/{name}", f"{name}: {words}") for name, (_, copies) in made.items() if copies]
+    return [red(f"real data/{name}", f"{name}: {words}") for name, (_, copies) in origins.items() if copies]
 
 
 def _compare(digests: Mapping[str, Any], record: Mapping[str, Any]) -> list[Verdict]:

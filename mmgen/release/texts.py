@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict
+from mmgen.release.evidence import is_known, is_known_text
 
 # What of an audit may be passed on: numbers. Pairs, for one, name rows of the training data.
 _ENTRY = (
@@ -16,10 +16,6 @@ _ENTRY = (
     "share_closer_ci", "identifiability", "identifiability_of_others", "distance_to_training", "distance_to_others",
     "share", "how", "patches", "compared", "features", "real_distance",
 )  # fmt: skip
-
-
-# How the line of a card begins that says whether a generator lets real pixels through.
-PIXELS_LINE = "* real pixels"
 
 
 @dataclass(frozen=True)
@@ -31,13 +27,16 @@ class Override:
     date: str
 
 
-def privacy_section(verdicts: Sequence[Verdict], audited: str | None, override: Override | None) -> str:
+def privacy_section(
+    verdicts: Sequence[Verdict], audited: str | None, override: Override | None = None, pixels: str = ""
+) -> str:
     """Markdown for cards: what the audit found, and that it was overridden, if it was.
 
     Args:
         audited: ISO time of the audit; None if there was none.
+        pixels: a further line, of what lets real pixels through (:func:`mmgen.artifacts.cards.pixels_line`).
     """
-    lines = "\n".join(f"* {verdict.light}: {verdict.line}" for verdict in verdicts)
+    lines = "\n".join([*(f"* {verdict.light}: {verdict.line}" for verdict in verdicts), *filter(None, [pixels])])
     when = f"Audited on {audited[:10]}." if audited else "Not audited."
     text = f"## Privacy\n\n{when}\n\n{lines}\n\nAn audit finds leaks; it cannot prove that there are none.\n"
     if override is None:
@@ -47,18 +46,6 @@ def privacy_section(verdicts: Sequence[Verdict], audited: str | None, override: 
         f"{text}\n## Released against the audit\n\nReleased by {override.name} on {override.date}, although the audit "
         f"did not allow it, because: {override.because}\n\n{failed}\n"
     )
-
-
-def with_section(card: str, section: str) -> str:
-    """A model card whose section on privacy is ``section``; what it says of stored real pixels is kept."""
-    head, mark, old = card.partition("## Privacy\n")
-    if not mark:
-        return f"{card.rstrip()}\n\n{section}".lstrip()
-    old, *rest = re.split(r"^(?=## )", old, maxsplit=1, flags=re.MULTILINE)
-    kept = [line for line in old.splitlines() if line.startswith(PIXELS_LINE) and "not audited" not in line]
-    lines = "\n".join(kept)
-    joined = section.replace("\n\nAn audit finds", f"\n{lines}\n\nAn audit finds", 1) if kept else section
-    return "\n".join([f"{head}{joined}", *rest])
 
 
 def top_readme(model: bool, data_sets: Sequence[str], section: str) -> str:
@@ -78,10 +65,23 @@ def top_readme(model: bool, data_sets: Sequence[str], section: str) -> str:
 {listed}\n\n{section}"
 
 
-def without_records(privacy: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Section ``privacy`` of a report with nothing of single records in it, for what may be handed on."""
-    entries = {key: entry for key, entry in privacy.items() if isinstance(entry, Mapping)}
-    return {key: {name: entry[name] for name in _ENTRY if name in entry} for key, entry in entries.items()}
+def without_records(privacy: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Section ``privacy`` of a report as it may be shared: numbers on these modalities, nothing of single records, and
+    no text that is not known."""
+    return {
+        key: {name: entry[name] for name in _ENTRY if name in entry and _is_shared(entry[name])}
+        for key, entry in privacy.items()
+        if isinstance(entry, Mapping) and is_known(key, modalities)
+    }
+
+
+def _is_shared(value: Any) -> bool:
+    """Whether a value is a number, nothing but numbers, or a known text."""
+    if isinstance(value, Mapping):
+        return value.keys() <= {"fpr", "tpr"} and all(map(_is_shared, value.values()))
+    if isinstance(value, list):
+        return not any(isinstance(item, str) for item in value) and all(map(_is_shared, value))
+    return is_known_text(value) if isinstance(value, str) else True
 
 
 def shared_audit(
@@ -89,6 +89,7 @@ def shared_audit(
     verdicts: Sequence[Verdict],
     thresholds: Thresholds,
     digests: Mapping[str, Any],
+    modalities: Sequence[str],
 ) -> dict[str, Any]:
     """``privacy.json`` of a release: the audit's numbers, what they were judged by, and nothing of single records.
 
@@ -100,7 +101,7 @@ def shared_audit(
         "audited": bool(record),
         "created": record.get("created"),
         "of": dict(digests),
-        "privacy": without_records(record.get("privacy", {})),
+        "privacy": without_records(record.get("privacy", {}), modalities),
         "thresholds": asdict(thresholds),
         "verdicts": [asdict(verdict) for verdict in verdicts],
     }

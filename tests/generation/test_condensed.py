@@ -18,7 +18,7 @@ from PIL import Image
 from small import digests
 from tiny_medsynth import LABELS, TINY, small_generator, use_tiny
 
-from mmgen.artifacts.models import load_model, model_digest, save_generator
+from mmgen.artifacts.models import load_model, model_digest, save_model
 from mmgen.cli.condensation_flags import CondensationFlags
 from mmgen.condensation.condenser import Length
 from mmgen.condensation.representatives import representatives
@@ -415,6 +415,6 @@ def test_numbers_that_make_no_set_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_real_form_is_not_written_without_images(tmp_path: Path) -> None:
-    save_generator(small_generator(real=True), tmp_path / "model", {})
+    save_model(small_generator(real=True), tmp_path / "model")
     with pytest.raises(UserError, match="starts from real images"):
         write_condensed(load_model(tmp_path / "model"), 1, 0, tmp_path / "set")  # type: ignore[arg-type]

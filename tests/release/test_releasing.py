@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from small import SETTINGS, digests, noise_samples, small_model
 from tiny_medsynth import LABELS, small_generator
 
-from mmgen.artifacts.models import load_model, model_digest, save_generator, save_model
+from mmgen.artifacts.card_facts import CardFacts
+from mmgen.artifacts.models import load_model, model_digest, save_model
 from mmgen.data.images import ImageSettings
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.verify import verify_dataset
@@ -64,7 +65,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "mein Lauf"
     generator = small_generator()
     (run / "model").mkdir(parents=True)
-    save_generator(generator, run / "model", {"image": {LABELS[0]: 6, LABELS[1]: 8}}, 14, utility=UTILITY)
+    save_model(generator, run / "model", CardFacts({"image": {LABELS[0]: 6, LABELS[1]: 8}}, 14), utility=UTILITY)
     for count, form in ((2, "folder"), (3, "webdataset")):
         write_condensed(generator, count, 0, run / f"synthetic/ipc{count}", OutputOptions(form))  # type: ignore[arg-type]
     for name in ("critic/critic.safetensors", "checkpoints/last.pt", "report/report.json", "report/figures/real.png",
@@ -212,8 +213,8 @@ def test_thresholds_are_the_callers(run: Path, tmp_path: Path) -> None:
 def test_attacks_on_the_generator_do_not_count_for_data_alone(run: Path, tmp_path: Path, attack: str) -> None:
     audit(run, changed(attack, auc=0.9, auc_ci=[0.85, 0.95]))
     with pytest.raises(ReleaseRefused):
-        write_release(run, tmp_path / "model", what="model")
-    verdicts = write_release(run, tmp_path / "data", what="data")
+        write_release(run, tmp_path / "model", parts="model")
+    verdicts = write_release(run, tmp_path / "data", parts="data")
     assert attack not in {verdict.attack for verdict in verdicts}
     assert not (tmp_path / "data" / "model").exists() and (tmp_path / "data" / "synthetic").is_dir()
     assert "LOGAN" not in (tmp_path / "data" / "README.md").read_text(encoding="utf-8")
@@ -221,12 +222,12 @@ def test_attacks_on_the_generator_do_not_count_for_data_alone(run: Path, tmp_pat
 
 def test_without_an_attack_on_the_data_that_on_the_generator_counts_for_them(run: Path, tmp_path: Path) -> None:
     audit(run, {key: entry for key, entry in PRIVACY.items() if key != "domias"})
-    verdicts = write_release(run, tmp_path / "out", what="data")
+    verdicts = write_release(run, tmp_path / "out", parts="data")
     assert [verdict.attack for verdict in verdicts if "logan" in verdict.attack] == ["logan_black_box"]
     loud = changed("logan_black_box", auc=0.9, auc_ci=[0.85, 0.95])
     audit(run, {key: entry for key, entry in loud.items() if key != "domias"})
     with pytest.raises(ReleaseRefused, match="logan_black_box"):
-        write_release(run, tmp_path / "other", what="data")
+        write_release(run, tmp_path / "other", parts="data")
 
 
 def test_realism_is_no_evidence(run: Path, tmp_path: Path) -> None:
@@ -236,7 +237,7 @@ def test_realism_is_no_evidence(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_alone(run: Path, tmp_path: Path) -> None:
-    write_release(run, tmp_path / "out", what="model")
+    write_release(run, tmp_path / "out", parts="model")
     assert not (tmp_path / "out" / "synthetic").exists() and load_model(tmp_path / "out")
     write_release(run / "model", tmp_path / "bare", audit=run / "audit")
     assert digests(tmp_path / "bare" / "model") == digests(tmp_path / "out" / "model")
@@ -262,7 +263,7 @@ def test_what_is_not_audited_is_refused(run: Path, tmp_path: Path, record: Any) 
 
 
 @pytest.mark.parametrize(
-    ("missing", "what", "words"),
+    ("missing", "parts", "words"),
     [
         (("copies",), "all", "image: copies not counted"),
         (("logan_white_box", "logan_black_box"), "all", "generator: not attacked"),
@@ -271,10 +272,10 @@ def test_what_is_not_audited_is_refused(run: Path, tmp_path: Path, record: Any) 
         (("pass_through",), "data", "image: pass-through not measured"),
     ],
 )
-def test_half_an_audit_is_no_evidence(run: Path, tmp_path: Path, missing: Any, what: Any, words: str) -> None:
+def test_half_an_audit_is_no_evidence(run: Path, tmp_path: Path, missing: Any, parts: Any, words: str) -> None:
     audit(run, {key: entry for key, entry in PRIVACY.items() if key not in missing})
     with pytest.raises(ReleaseRefused, match=words):
-        write_release(run, tmp_path / "out", what=what)
+        write_release(run, tmp_path / "out", parts=parts)
 
 
 def test_what_the_audit_did_not_see_is_refused(run: Path, tmp_path: Path) -> None:
@@ -286,7 +287,7 @@ def test_what_the_audit_did_not_see_is_refused(run: Path, tmp_path: Path) -> Non
     record["of"]["model"] = None
     (run / "audit" / "privacy.json").write_text(json.dumps(record))
     with pytest.raises(ReleaseRefused, match="model: not audited"):
-        write_release(run, tmp_path / "out", what="model")
+        write_release(run, tmp_path / "out", parts="model")
 
 
 def spoil_weights(run: Path) -> None:
@@ -432,7 +433,7 @@ def test_a_release_that_fails_leaves_nothing(run: Path, tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == [run]
 
 
-@pytest.mark.parametrize("name", ["model/model.safetensors", "model/README.md", "model", "synthetic/ipc2"])
+@pytest.mark.parametrize("name", ["model/model.safetensors", "model/card.json", "model", "synthetic/ipc2"])
 def test_links_are_not_followed(run: Path, tmp_path: Path, name: str) -> None:
     (run / name).rename(run / "elsewhere")
     (run / name).symlink_to(run / "elsewhere")
@@ -441,11 +442,11 @@ def test_links_are_not_followed(run: Path, tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == [run]
 
 
-@pytest.mark.parametrize(("what", "words"), [("all", "neither"), ("model", "no model"), ("data", "no finished data")])
-def test_an_empty_folder_has_nothing_to_release(tmp_path: Path, what: Any, words: str) -> None:
+@pytest.mark.parametrize(("parts", "words"), [("all", "neither"), ("model", "no model"), ("data", "no finished data")])
+def test_an_empty_folder_has_nothing_to_release(tmp_path: Path, parts: Any, words: str) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(UserError, match=words):
-        write_release(tmp_path / "run", tmp_path / "out", what=what)
+        write_release(tmp_path / "run", tmp_path / "out", parts=parts)
 
 
 def test_a_damaged_audit_is_named(run: Path, tmp_path: Path) -> None:
@@ -457,7 +458,7 @@ def test_a_damaged_audit_is_named(run: Path, tmp_path: Path) -> None:
 
 def test_a_masked_autoencoder_and_its_tuples(tmp_path: Path) -> None:
     run, model, samples = tmp_path / "run", small_model(), noise_samples()
-    save_model(model, run / "model", {"image": {"covid": 7}})
+    save_model(model, run / "model", CardFacts({"image": {"covid": 7}}))
     write_dataset(model, make_plan(model, samples, 2), samples, run / "synthetic", model_name="covid /home/x")
     names = {f"{key}/{name}": entry for key, entry in PRIVACY.items() for name in SETTINGS if key != "logan_white_box"}
     folder = audit(run, names)
@@ -478,7 +479,7 @@ def test_a_masked_autoencoder_and_its_tuples(tmp_path: Path) -> None:
 def two_modalities(run: Path) -> dict[str, Any]:
     """A masked autoencoder and its tuples, audited whole; the record of the audit."""
     model, samples = small_model(), noise_samples()
-    save_model(model, run / "model", {"image": {"covid": 7}})
+    save_model(model, run / "model", CardFacts({"image": {"covid": 7}}))
     write_dataset(model, make_plan(model, samples, 2), samples, run / "synthetic", model_name="tiny")
     entries = {f"{key}/{name}": entry for key, entry in PRIVACY.items() for name in SETTINGS}
     folder = audit(run, entries)
@@ -488,22 +489,22 @@ def two_modalities(run: Path) -> dict[str, Any]:
     return record
 
 
-@pytest.mark.parametrize("what", ["all", "model", "data"])
-def test_an_audit_of_one_modality_does_not_release_two(tmp_path: Path, what: Any) -> None:
+@pytest.mark.parametrize("parts", ["all", "model", "data"])
+def test_an_audit_of_one_modality_does_not_release_two(tmp_path: Path, parts: Any) -> None:
     run = tmp_path / "run"
     record = two_modalities(run)
-    write_release(run, tmp_path / "whole", what=what)
+    write_release(run, tmp_path / "whole", parts=parts)
     of = record["of"]
     (run / "audit" / "privacy.json").write_text(
         json.dumps(record | {"privacy": PRIVACY, "of": of | {"modalities": ["image"]}})
     )
     with pytest.raises(ReleaseRefused, match="audio: this modality is not audited"):
-        write_release(run, tmp_path / "out", what=what)
+        write_release(run, tmp_path / "out", parts=parts)
     # Named, but without numbers.
     half = {key: entry for key, entry in record["privacy"].items() if not key.endswith("/audio")}
     (run / "audit" / "privacy.json").write_text(json.dumps(record | {"privacy": half}))
     with pytest.raises(ReleaseRefused, match=r"audio: copies not counted.*audio: membership not attacked"):
-        write_release(run, tmp_path / "out", what=what)
+        write_release(run, tmp_path / "out", parts=parts)
 
 
 @pytest.mark.parametrize("modalities", [None, "image", {"image": 1}])
@@ -533,7 +534,7 @@ def test_an_attack_without_a_result_is_no_evidence(run: Path, tmp_path: Path, au
     quiet = {key: entry for key, entry in PRIVACY.items() if not key.startswith(("logan", "domias"))}
     audit(run, quiet | {"domias": PRIVACY["domias"] | {"auc": auc}})
     with pytest.raises(ReleaseRefused, match="image: membership not attacked"):
-        write_release(run, tmp_path / "out", what="data")
+        write_release(run, tmp_path / "out", parts="data")
 
 
 def test_no_planted_key_gets_into_a_model(run: Path, tmp_path: Path) -> None:
@@ -568,7 +569,7 @@ def test_a_masked_autoencoder_has_no_preview_and_no_unknown_setting(tmp_path: Pa
     run = tmp_path / "run"
     two_modalities(run)
     Image.new("RGB", (8, 8)).save(run / "model" / "preview.png")
-    write_release(run, tmp_path / "out", what="model")
+    write_release(run, tmp_path / "out", parts="model")
     assert not (tmp_path / "out" / "model" / "preview.png").exists()
     config = run / "model" / "config.json"
     text = json.loads(config.read_text())
@@ -578,4 +579,4 @@ def test_a_masked_autoencoder_has_no_preview_and_no_unknown_setting(tmp_path: Pa
     record["of"]["model"] = model_digest(load_model(run))
     (run / "audit" / "privacy.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="is damaged"):
-        write_release(run, tmp_path / "other", what="model")
+        write_release(run, tmp_path / "other", parts="model")

@@ -23,9 +23,8 @@ from mmgen.data.manifest import Columns, Manifest, read_manifest
 from mmgen.data.reading.shard_patterns import expand_braces
 from mmgen.data.reading.shards import read_shards
 from mmgen.data.reading.tar_members import tar_members
-from mmgen.data.writing.shard_writer import ShardWriter
 from mmgen.data.writing.unfinished import prepare_folder
-from mmgen.data.writing.writer import SyntheticSample
+from mmgen.data.writing.writer import ShardWriter, SyntheticSample
 from mmgen.errors import UserError
 
 PNG, FLAC = {".png", ".jpg"}, {".flac"}

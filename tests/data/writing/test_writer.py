@@ -17,8 +17,9 @@ from small import SETTINGS, SOUND, digests, run
 
 from mmgen.data.images import ImageSettings
 from mmgen.data.writing import writer as module
+from mmgen.data.writing.layout import safe_names, sha256
 from mmgen.data.writing.unfinished import INCOMPLETE, prepare_folder
-from mmgen.data.writing.writer import FolderWriter, SyntheticSample, safe_names, sha256
+from mmgen.data.writing.writer import FolderWriter, SyntheticSample
 from mmgen.errors import UserError
 
 LABELS = ("covid", "healthy")
