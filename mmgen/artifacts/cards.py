@@ -135,11 +135,11 @@ _STORED = {
 }
 
 
-def model_card(model: GenerativeModel, facts: CardFacts, weight_bytes: int, privacy: str | None = None) -> str:
-    """The card of a model, from what it says of itself and from facts on modalities and labels that it has.
+def write_card(model: GenerativeModel, folder: Path, facts: CardFacts, privacy: str | None = None) -> None:
+    """Write the card ``README.md`` beside a model's ``model.safetensors``: what the model says of itself, and facts on
+    modalities and labels that it has.
 
     Args:
-        weight_bytes: size of ``model.safetensors``.
         privacy: the section on privacy, Markdown with its heading; that nobody audited the model if absent.
     """
     counts = [
@@ -148,10 +148,12 @@ def model_card(model: GenerativeModel, facts: CardFacts, weight_bytes: int, priv
         for label, count in by_label.items()
         if name in model.preprocessing and label in model.class_names
     ]
-    of_kind = _of_mae(model) if "modalities" in model.config else _of_condensed(model, facts, weight_bytes)
-    own = of_kind | ({} if privacy is None else {"privacy": privacy})
+    weight_bytes = (folder / "model.safetensors").stat().st_size
+    own = _of_mae(model) if "modalities" in model.config else _of_condensed(model, facts, weight_bytes)
+    own |= {} if privacy is None else {"privacy": privacy}
     measures = "\n".join(_measures(model, facts)) or "Nothing yet."
-    return _CARD.format(counts="\n".join(counts), measures=measures, **own)
+    card = _CARD.format(counts="\n".join(counts), measures=measures, **own)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def _heading(model: GenerativeModel) -> dict[str, Any]:
@@ -242,9 +244,3 @@ def _pixels(model: GenerativeModel) -> str:
 def in_markdown(label: str) -> str:
     """A label as plain text in Markdown: on one line, without markup."""
     return re.sub(r"([\\`*<>\[\]|])", r"\\\1", " ".join(label.split()))
-
-
-def write_card(model: GenerativeModel, folder: Path, facts: CardFacts, privacy: str | None = None) -> None:
-    """Write the card ``README.md`` beside a model's ``model.safetensors``; see :func:`model_card`."""
-    card = model_card(model, facts, (folder / "model.safetensors").stat().st_size, privacy)
-    (folder / "README.md").write_text(card, encoding="utf-8")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mmgen.data.progress import progress_bar
 from mmgen.data.threads import in_order
-from mmgen.data.writing.layout import DOCUMENT, README, TABLE, is_inside, mode_of, readme, unlisted
+from mmgen.data.writing.layout import DOCUMENT, README, TABLE, add_member, is_inside, mode_of, readme, unlisted
 from mmgen.data.writing.verify import verify_dataset
 from mmgen.errors import UserError
 from mmgen.release.content import SAMPLE_SUFFIXES, sample_digest, stripped
@@ -150,9 +150,7 @@ def _shared_shard(folder: Path, name: str, described: Described) -> tuple[bytes,
                 content, samples = json.dumps(kept, ensure_ascii=False).encode(), samples + 1
             else:
                 content = stripped(suffix, content)
-            about = tarfile.TarInfo(member)  # its defaults: mode 0644, time, user and group 0, no names
-            about.size = len(content)
-            tar.addfile(about, io.BytesIO(content))
+            add_member(tar, member, content)
     return out.getvalue(), left_out, samples
 
 

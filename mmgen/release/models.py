@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mmgen.artifacts.card_facts import FACTS, CardFacts
 from mmgen.artifacts.cards import write_card
-from mmgen.artifacts.models import Model, preview
+from mmgen.artifacts.models import Model, save_model
 from mmgen.data.settings import settings_from_dict
 from mmgen.errors import UserError
-from mmgen.release.content import copy_tensors
+from mmgen.names import ClassifierName
 
-_NAME = re.compile(r"[a-z0-9_+@.]+")
+_SETS = re.compile(r"(real|synthetic|real\+synthetic|random_subset|synthetic_fresh|synthetic_phase1)(@\d+)?")
 _MEASURES = frozenset(
     (
         "auc", "accuracy", "balanced_accuracy", "recovery", "seeds", "folds", "n_train", "n_test", "updates",
@@ -29,9 +29,9 @@ _STATISTICS = frozenset(("mean", "std", "ci95"))
 def copy_model(model: Model, source: Path, target: Path, privacy: str) -> None:
     """Write the files that a receiver of a model loads and reads to a new folder.
 
-    The weights are copied without notes. Configuration, preview and card are made from the model itself, whatever lies
-    in the folder; what the card says of data and results comes from ``card.json``, of which only numbers and known
-    names are read (:class:`mmgen.artifacts.card_facts.CardFacts`); of ``utility.json`` see :func:`shared_utility`.
+    Weights, configuration, preview and card are written from the loaded model, whatever else lies in its folder. Read
+    there are only ``card.json``, numbers and known names for the card (:class:`mmgen.artifacts.card_facts.CardFacts`),
+    and ``utility.json``, see :func:`shared_utility`.
 
     Args:
         model: what was loaded from ``source``.
@@ -43,40 +43,36 @@ def copy_model(model: Model, source: Path, target: Path, privacy: str) -> None:
     for name in ("model.safetensors", "config.json", FACTS, "utility.json"):
         if (source / name).is_symlink():
             raise UserError(f"{source / name} is a link, which is not followed; put the file itself there.")
-    target.mkdir(parents=True)
     utility = source / "utility.json"
     try:
-        copy_tensors(source / "model.safetensors", target / "model.safetensors")
         for settings in model.preprocessing.values():  # which the model itself does not look at
             settings_from_dict(settings)
-        _write_json(target / "config.json", {"kind": model.kind, **model.config})
-        if utility.is_file() and (shared := shared_utility(json.loads(utility.read_text(encoding="utf-8")))):
-            _write_json(target / "utility.json", shared)
-        write_card(model, target, CardFacts.read(source), privacy)
+        facts = CardFacts.read(source)
+        scores = json.loads(utility.read_text(encoding="utf-8")) if utility.is_file() else {}
+        save_model(model, target, facts, shared_utility(scores, model.preprocessing))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"A file of the model {source} is damaged ({error}); save the model again.") from error
-    if not (model.needs_real_data or model.may_hold_real_pixels):
-        from PIL import Image
-
-        Image.fromarray(preview(model)).save(target / "preview.png")
+    (target / FACTS).unlink()  # what may be shared of it is on the card
+    write_card(model, target, facts, privacy)
 
 
-def shared_utility(document: Any) -> dict[str, Any]:
+def shared_utility(document: Any, modalities: Collection[str]) -> dict[str, Any]:
     """What of a section ``utility`` may be passed on: scores and sizes by modality, classifier and training set.
 
-    Everything else goes: names with other signs than ``a-z0-9_+@.``, other measures, and whatever is no number, or no
-    mean, deviation and interval of numbers.
+    Everything else goes: names that are not known, other measures, and whatever is no number, or no mean, deviation and
+    interval of numbers.
     """
-    return _nested(document, 3)
+    return _nested(document, (modalities.__contains__, get_args(ClassifierName).__contains__, _SETS.fullmatch))
 
 
-def _nested(values: Any, depth: int) -> dict[str, Any]:
+def _nested(values: Any, levels: Sequence[Callable[[str], Any]]) -> dict[str, Any]:
+    """Measures below keys that are known, a test for those of each level."""
     if not isinstance(values, Mapping):
         return {}
-    if depth == 0:
+    if not levels:
         kept = {name: _numbers(value) for name, value in values.items() if name in _MEASURES}
         return {name: value for name, value in kept.items() if value is not None}
-    below = {name: _nested(value, depth - 1) for name, value in values.items() if _NAME.fullmatch(name)}
+    below = {name: _nested(value, levels[1:]) for name, value in values.items() if levels[0](name)}
     return {name: value for name, value in below.items() if value}
 
 
@@ -95,7 +91,3 @@ def _are_numbers(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
 import re
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,6 +14,7 @@ from typing import Any, Literal
 
 from mmgen.artifacts.cards import pixels_line
 from mmgen.artifacts.models import Model, load_model, model_digest
+from mmgen.data.writing.atomic import new_folder
 from mmgen.data.writing.layout import DOCUMENT, sha256
 from mmgen.errors import UserError, first_few
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict, opens
@@ -36,14 +32,6 @@ _AUDIT = "privacy.json"
 
 class ReleaseRefused(UserError):  # noqa: N818  # what happened, not what is wrong
     """The audit does not allow a release: the message says which thresholds fail and by how much."""
-
-
-@dataclass(frozen=True)
-class _Contents:
-    """The model's folder, and data sets by the name they get in the release."""
-
-    model: Path | None
-    data_sets: Mapping[str, Path]
 
 
 def write_release(
@@ -85,13 +73,14 @@ def write_release(
     thresholds = thresholds or Thresholds()
     signed = _signed(override)
     run, out = run.resolve(), Path(os.path.abspath(out))
-    _refuse_occupied(out)
-    contents = _contents(run, parts)
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        raise UserError(f"{out} is not an empty folder; choose another --out.")
+    model_folder, data_sets = _contents(run, parts)
     record = _read_audit(run / "audit" if audit is None else audit)
-    model = None if contents.model is None else load_model(contents.model)
-    described = {name: Described.of(path) for name, path in contents.data_sets.items()}
+    model = None if model_folder is None else load_model(model_folder)
+    described = {name: Described.of(path) for name, path in data_sets.items()}
     may_hold = _may_hold_real_data(model, described)
-    digests = _digests(model, contents.data_sets)
+    digests = _digests(model, data_sets)
     unknown = _compare(digests, record)
     modalities = _modalities(model, described)
     # A fixed set of samples is audited as data are; of whatever makes more, the attacks on it count too.
@@ -104,16 +93,16 @@ def write_release(
     said = [*judged(record, thresholds, makes_more, modalities), *may_hold, *unknown]
     section = partial(privacy_section, said, record.get("created"), needed)
     about = shared_audit(record, said, thresholds, digests, modalities) | override_record(said, needed)
-    with _new_folder(out) as folder:
-        if contents.model is not None and model is not None:
-            copy_model(model, contents.model, folder / "model", section(pixels_line(model)))
+    with new_folder(out) as folder:
+        if model_folder is not None and model is not None:
+            copy_model(model, model_folder, folder / "model", section(pixels_line(model)))
             _write_json(folder / "model" / _AUDIT, about)
-        for name, source in contents.data_sets.items():
+        for name, source in data_sets.items():
             left_out = copy_dataset(source, folder / name, f"\n{section()}")
             if left_out:
                 logger.warning("Not released of %s: %s.", name, first_few(left_out))
         _write_json(folder / _AUDIT, about)
-        readme = top_readme(model is not None, list(contents.data_sets), section())
+        readme = top_readme(model is not None, list(data_sets), section())
         (folder / "README.md").write_text(readme, encoding="utf-8")
         _refuse_changed(folder, digests)
         _write_checksums(folder)
@@ -129,36 +118,31 @@ def _signed(override: tuple[str, str] | None) -> Override | None:
     return Override(name, because, datetime.now(UTC).date().isoformat())
 
 
-def _contents(run: Path, parts: Parts) -> _Contents:
+def _contents(run: Path, parts: Parts) -> tuple[Path | None, dict[str, Path]]:
+    """The model's folder, and data sets by the name they get in the release."""
+    model, data_sets, folder = None, {}, run / "synthetic"
     if (run / DOCUMENT).is_file():
-        model, data_sets = None, {"synthetic": run}
+        data_sets = {"synthetic": run}
     elif (run / "model.safetensors").is_file():
-        model, data_sets = run, {}
+        model = run
     else:
-        folder = run / "synthetic"
-        inside = sorted(folder.iterdir()) if folder.is_dir() else []
-        several = {_name(path, number): path for number, path in enumerate(inside) if (path / DOCUMENT).is_file()}
         model = run / "model" if (run / "model" / "model.safetensors").is_file() else None
+        inside = [path for path in sorted(folder.glob("*")) if (path / DOCUMENT).is_file()]
+        several = {_name(path, number): path for number, path in enumerate(inside)}
         data_sets = {"synthetic": folder} if (folder / DOCUMENT).is_file() else several
-    chosen = _Contents(model if parts != "data" else None, data_sets if parts != "model" else {})
-    if chosen.model is None and not chosen.data_sets:
+    model, data_sets = model if parts != "data" else None, data_sets if parts != "model" else {}
+    if model is None and not data_sets:
         wanted = {"all": "neither a model nor a finished data set", "model": "no model", "data": "no finished data set"}
         raise UserError(f"There is {wanted[parts]} in {run}; give the folder of a run, a model or a data set.")
-    for path in filter(None, (chosen.model, *chosen.data_sets.values())):
-        _refuse_links(run, path)
-    return chosen
+    for path in filter(None, (model, *data_sets.values())):
+        for link in (part for part in (path, *path.parents) if part.is_relative_to(run) and part.is_symlink()):
+            raise UserError(f"{link} is a link, which is not followed; put the folder itself there.")
+    return model, data_sets
 
 
 def _name(data_set: Path, number: int) -> str:
     """A recipe's own name for a data set, or a number for one that somebody else chose."""
     return f"synthetic/{data_set.name if re.fullmatch('ipc[0-9]+', data_set.name) else number}"
-
-
-def _refuse_links(run: Path, path: Path) -> None:
-    while path != run:
-        if path.is_symlink():
-            raise UserError(f"{path} is a link, which is not followed; put the folder itself there.")
-        path = path.parent
 
 
 def _read_audit(folder: Path) -> dict[str, Any]:
@@ -188,12 +172,10 @@ def _digests(model: Model | None, data_sets: Mapping[str, Path]) -> dict[str, An
 
 def _modalities(model: Model | None, described: Mapping[str, Described]) -> list[str]:
     """Names of all that is released, each once."""
-    own = (
-        []
-        if model is None
-        else [*model.preprocessing, *(entry["name"] for entry in model.config.get("modalities", ()))]
-    )
-    return list(dict.fromkeys([*own, *(name for about in described.values() for name in about.modalities)]))
+    names = [name for about in described.values() for name in about.modalities]
+    if model is not None:
+        names = [*model.preprocessing, *(entry["name"] for entry in model.config.get("modalities", ())), *names]
+    return list(dict.fromkeys(names))
 
 
 def _may_hold_real_data(model: Model | None, described: Mapping[str, Described]) -> list[Verdict]:
@@ -230,26 +212,24 @@ def _compare(digests: Mapping[str, Any], record: Mapping[str, Any]) -> list[Verd
 
 
 def _refusal(run: Path, verdicts: list[Verdict]) -> str:
-    failed = [verdict.line + _by_how_much(verdict) for verdict in verdicts if not verdict.allowed]
-    listed = "; ".join(failed)
+    failed = []
+    for verdict in (verdict for verdict in verdicts if not verdict.allowed):
+        numbers = ""
+        if verdict.value is not None and verdict.threshold is not None:
+            above = f"{verdict.excess:.3g} above {verdict.threshold:.3g}"
+            numbers = f" [{verdict.attack}: {verdict.value:.3g}, {above}]"
+        failed.append(verdict.line + numbers)
     return (
-        f"{run} is not released, because its audit does not allow it: {listed}. Audit it if that was not done; "
-        "else train on more people or for less long, or take the responsibility with --override NAME --because REASON, "
-        "which the card will show."
+        f"{run} is not released, because its audit does not allow it: {'; '.join(failed)}. Audit it if that was not "
+        "done; else train on more people or for less long, or take the responsibility with --override NAME --because "
+        "REASON, which the card will show."
     )
-
-
-def _by_how_much(verdict: Verdict) -> str:
-    if verdict.value is None or verdict.threshold is None:
-        return ""
-    return f" [{verdict.attack}: {verdict.value:.3g}, {verdict.excess:.3g} above {verdict.threshold:.3g}]"
 
 
 def _refuse_changed(folder: Path, digests: Mapping[str, Any]) -> None:
     """Look at the copies: they are what was audited."""
-    model = model_digest(load_model(folder / "model")) if digests["model"] else None
-    copied = {name: dataset_digest(folder / name) for name in digests["data_sets"]}
-    if {"model": model, "data_sets": copied} != digests:
+    model = load_model(folder / "model") if digests["model"] else None
+    if _digests(model, {name: folder / name for name in digests["data_sets"]}) != digests:
         raise UserError("The files were changed while they were released; release them again when nothing runs.")
 
 
@@ -270,25 +250,3 @@ def _write_checksums(folder: Path) -> None:
 
 def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _refuse_occupied(out: Path) -> None:
-    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise UserError(f"{out} is not an empty folder; choose another --out.")
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder that gets its name when the block ends well; otherwise nothing is there."""
-    temporary = out.with_name(f".tmp-{secrets.token_hex(4)}-{out.name}")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        os.replace(temporary, out)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"The disk is full: {out} cannot be written; free space and release again.") from error
-        if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            raise UserError(f"{out} is not an empty folder any more; choose another --out.") from error
-        raise

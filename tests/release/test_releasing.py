@@ -115,6 +115,8 @@ def test_what_is_released_makes_and_holds_the_same_samples(run: Path, tmp_path: 
     write_release(run, tmp_path / "out")
     before, after = load_model(run), load_model(tmp_path / "out")
     assert torch.equal(before.sample(3, seed=5).images, after.sample(3, seed=5).images)
+    weights = "model/model.safetensors"
+    assert (tmp_path / "out" / weights).read_bytes() == (run / weights).read_bytes()
     for name in SETS:
         assert verify_dataset(tmp_path / "out" / name) == []
         old, new = (
@@ -134,8 +136,12 @@ def test_nothing_of_machine_user_or_training_data_goes_along(
     for name in ("config.json", "utility.json"):
         path = run / "model" / name
         path.write_text(json.dumps(json.loads(path.read_text()) | {"note": written, "source_image_id": 7_654_321}))
-    card = run / "model" / "README.md"
-    card.write_text(card.read_text(encoding="utf-8") + written, encoding="utf-8")
+    for name in ("model/README.md", *(f"{name}/README.md" for name in SETS)):
+        (run / name).write_text((run / name).read_text(encoding="utf-8") + written, encoding="utf-8")
+    facts = json.loads((run / "model" / "card.json").read_text(encoding="utf-8"))
+    facts["counts"] |= {written: {LABELS[0]: 3}, "image": facts["counts"]["image"] | {written: 3}}
+    facts |= {"note": written, "hidden_patch_errors": {written: 0.5}}
+    (run / "model" / "card.json").write_text(json.dumps(facts), encoding="utf-8")
     weights = run / "model" / "model.safetensors"
     save_file(load_file(weights), weights, {"format": "pt", "author": written})
     info = PngInfo()
@@ -154,6 +160,8 @@ def test_nothing_of_machine_user_or_training_data_goes_along(
         assert trace.encode() not in found and trace.lower().encode() not in found.lower(), trace
         assert trace == "klinik" or trace.encode() in everything_in(run)
     assert str(tmp_path).encode() not in found and b"mein Lauf" not in found
+    card = (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
+    assert f"| image | {LABELS[0]} | 6 |" in card and "Of 14 subjects." in card
     assert b"critic" not in b" ".join(str(path).encode() for path in (tmp_path / "out").rglob("*"))
 
 
@@ -404,16 +412,16 @@ def test_only_a_folder_can_be_filled(run: Path, tmp_path: Path, kind: str) -> No
 def test_copies_that_differ_from_what_was_audited_are_refused(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if a training had written to the folder between the look at it and the copy."""
-    from mmgen.release import models
+    """As if a generation had written to the folder between the look at it and the copy."""
+    from mmgen.release import releasing
 
-    copy = models.copy_tensors
+    copy = releasing.copy_dataset
 
-    def copy_others(source: Path, target: Path) -> None:
-        spoil_weights(run)
-        copy(source, target)
+    def copy_others(source: Path, target: Path, privacy: str) -> list[str]:
+        spoil_picture(run)
+        return copy(source, target, privacy)
 
-    monkeypatch.setattr(models, "copy_tensors", copy_others)
+    monkeypatch.setattr(releasing, "copy_dataset", copy_others)
     with pytest.raises(UserError, match="changed while they were released"):
         write_release(run, tmp_path / "out")
     assert list(tmp_path.iterdir()) == [run]
@@ -555,6 +563,58 @@ def test_no_planted_key_gets_into_a_model(run: Path, tmp_path: Path) -> None:
     score = UTILITY["image"]["convnet"]["real+synthetic"]
     assert kept == {"image": {"convnet": {"real+synthetic": score | {"accuracy": {"mean": 0.5}}}}}
     assert torch.equal(load_model(tmp_path / "out").sample(2).images, load_model(run).sample(2).images)
+
+
+def test_the_card_is_written_anew(run: Path, tmp_path: Path) -> None:
+    write_release(run, tmp_path / "out")
+    card = run / "model" / "README.md"
+    card.write_text("# Lesions of Maria Rossi\n\n## Privacy\n\n* real pixels in the output: of Maria Rossi\n")
+    write_release(run, tmp_path / "again")
+    assert digests(tmp_path / "again") == digests(tmp_path / "out")
+    card.unlink()
+    (run / "model" / "card.json").unlink()
+    write_release(run, tmp_path / "bare", parts="model")
+    text = (tmp_path / "bare" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "Subjects are not known." in text and "training images:" not in text and LABELS[0] in text
+    with_facts = (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
+    assert text.partition("## Privacy")[2] == with_facts.partition("## Privacy")[2]
+
+
+@pytest.mark.parametrize("planted", [[], {"counts": {}}, {"counts": {"image": {"gesund": "7 of Maria Rossi"}}}])
+def test_damaged_facts_are_refused(run: Path, tmp_path: Path, planted: Any) -> None:
+    path = run / "model" / "card.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(facts | planted if planted and planted["counts"] else planted), encoding="utf-8")
+    with pytest.raises(UserError, match=r"A file of the model .* is damaged \(card.json"):
+        write_release(run, tmp_path / "out")
+
+
+def test_an_audit_with_entries_of_other_kinds_is_none(run: Path, tmp_path: Path) -> None:
+    audit(run, PRIVACY | {"Maria Rossi": QUIET})
+    with pytest.raises(UserError, match="no privacy audit"):
+        write_release(run, tmp_path / "out")
+
+
+def test_why_an_audit_was_refused_stays_at_home(run: Path, tmp_path: Path) -> None:
+    """The reason may name files."""
+    audit(run, {"refused": "/srv/lesions holds no held-out records"})
+    with pytest.raises(ReleaseRefused, match="/srv/lesions holds no held-out records"):
+        write_release(run, tmp_path / "out")
+    write_release(run, tmp_path / "out", override=("Dr Who", "It is made of phantoms."))
+    assert b"/srv" not in everything_in(tmp_path / "out")
+    assert "not audited: no audit was possible" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_data_sets_with_names_of_their_own_get_numbers(run: Path, tmp_path: Path) -> None:
+    for name in ("ipc2", "ipc3"):
+        (run / "synthetic" / name).rename(run / "synthetic" / f"rossi_{name}")
+    audit(run)
+    record = json.loads((run / "audit" / "privacy.json").read_text())
+    record["of"]["data_sets"] = {path.name: dataset_digest(path) for path in (run / "synthetic").glob("rossi*")}
+    (run / "audit" / "privacy.json").write_text(json.dumps(record))
+    write_release(run, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out" / "synthetic").iterdir()} == {"0", "1"}
+    assert b"rossi" not in everything_in(tmp_path / "out")
 
 
 def test_the_preview_is_drawn_anew(run: Path, tmp_path: Path) -> None:

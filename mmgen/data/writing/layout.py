@@ -4,10 +4,12 @@ description."""
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
 import stat
+import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +126,13 @@ def unlisted(folder: Path, listed: Mapping[str, Any]) -> Iterator[tuple[str, boo
             relative = (prefix / name).as_posix()
             if relative not in listed and relative != DOCUMENT:
                 yield relative, False
+
+
+def add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Add a file to a shard that says nothing of the machine, its users or the time."""
+    about = tarfile.TarInfo(name)  # its defaults: mode 0644, time, user and group 0, no names
+    about.size = len(content)
+    tar.addfile(about, io.BytesIO(content))
 
 
 def shown(name: str) -> str:

@@ -26,6 +26,7 @@ from mmgen.data.writing.layout import (
     README,
     TABLE,
     DatasetFormat,
+    add_member,
     readme,
     safe_names,
     sample_files,
@@ -227,9 +228,7 @@ class ShardWriter(DatasetWriter):
             ):
                 for _, contents in members:
                     for name, content in contents.items():
-                        about = tarfile.TarInfo(name)  # its defaults: mode 0644, time, user and group 0, no names
-                        about.size = len(content)
-                        tar.addfile(about, io.BytesIO(content))
+                        add_member(tar, name, content)
 
     def _members(self, sample: SyntheticSample) -> tuple[int, dict[str, bytes]]:
         key = f"{sample.index:0{max(6, len(str(len(self) - 1)))}d}"
