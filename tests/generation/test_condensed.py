@@ -101,7 +101,7 @@ def test_the_run_holds_logs_settings_and_generator(condensed: Path) -> None:
     names = set(digests(run_of(condensed)))
     for stage in ("backbone", "classifier", "warmup", "phase1", "phase2", "networks"):
         assert {f"{stage}/metrics.jsonl", f"{stage}/checkpoints/last.pt"} <= names
-    files = ("config.json", "model.safetensors", "README.md", "preview.png", "privacy.json")
+    files = ("config.json", "model.safetensors", "README.md", "card.json", "preview.png", "privacy.json")
     assert {f"model/{name}" for name in files} == {name for name in names if name.startswith("model/")}
     document = yaml.safe_load((run_of(condensed) / "config.yaml").read_text(encoding="utf-8"))
     assert document["config"]["ipc"] == 3 and document["config"]["fit"]["width"] == TINY.width
