@@ -15,7 +15,6 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -47,21 +46,16 @@ def sample_digest(suffix: str, content: bytes) -> str:
 def _strip_png(content: bytes) -> bytes:
     kept, pixels = [_PNG], zlib.decompressobj()
     for name, data in _png_chunks(content):
-        if name not in _PNG_CHUNKS:
-            continue
         if name == b"IDAT":
-            _inflate(pixels, data)
-        kept.append(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)))
+            try:
+                pixels.decompress(data)
+            except zlib.error as error:
+                raise ValueError("its pixels are damaged") from error
+        if name in _PNG_CHUNKS:
+            kept.append(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)))
     if not pixels.eof or pixels.unused_data:
         raise ValueError("its pixels end too early, or something follows them")
     return b"".join(kept)
-
-
-def _inflate(pixels: Any, data: bytes) -> None:
-    try:
-        pixels.decompress(data)
-    except zlib.error as error:
-        raise ValueError("its pixels are damaged") from error
 
 
 def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,6 @@ _HEAD = frozenset(
     )
 )  # fmt: skip
 _SETTINGS = frozenset(("kind", *(field.name for kind in (ImageSettings, AudioSettings) for field in fields(kind))))
-_FLAGS = frozenset(("copies_real_data", "may_hold_real_pixels"))
 # What was chosen at random can be chosen again from them: which real sample each synthetic one was made from.
 _DRAWS = frozenset(("seed", "index"))
 # Texts of a description other than labels and names of modalities, of which every one is known.
@@ -36,6 +35,7 @@ _KNOWN: Mapping[str, re.Pattern[str]] = {
     "method": re.compile("|".join(get_args(MethodName))),
     "input_prior": re.compile("|".join(get_args(Origin))),
     "format": re.compile("folder|webdataset"),
+    "kind": re.compile("image|audio"),
     "licence": re.compile(
         r"CC0-1\.0|CC-BY(-NC)?(-SA|-ND)?-[34]\.0|ODbL-1\.0|ODC-By-1\.0|PDDL-1\.0|MIT|Apache-2\.0|BSD-3-Clause"
     ),
@@ -81,7 +81,7 @@ class Described:
     @property
     def method(self) -> str:
         """The method that made it, "" if it does not say."""
-        return self._generator.get("method", "")
+        return _part(self.about.get("generator"), ["method"]).get("method") or ""
 
     @property
     def copies_real_data(self) -> bool:
@@ -113,7 +113,7 @@ class Described:
     def keys(self) -> frozenset[str]:
         """Columns of the table, and keys of a sample in a shard, that are shared."""
         numbers = {f"{name}{end}" for name in self.modalities for end in ("_mask_ratio", "_segments")}
-        own = self.files | {"label", "model"} | _FLAGS | numbers
+        own = self.files | numbers | {"label", "model", "copies_real_data", "may_hold_real_pixels"}
         return own if self.from_real_samples else own | _DRAWS
 
     @cached_property
@@ -131,46 +131,32 @@ class Described:
 
     def value(self, key: str, value: Any) -> Any:
         """A cell of the table, or a value of a sample in a shard, or nothing if it does not belong there."""
-        if isinstance(value, str):
-            own = key == "label" or key in self.files or (key != "model" and _is_plain(value))
-            return value if own or _is_known(key, value) else ""
-        return value if _is_scalar(value) else None
+        if not isinstance(value, str):
+            return value if _is_shared(key, value) else None
+        plain = key != "model" and _is_plain(value)
+        own = key == "label" or (key in self.files and self.is_named_by_us(value))
+        return value if own or plain or _is_shared(key, value) else ""
 
     def head(self) -> dict[str, Any]:
         """``dataset.json`` without checksums."""
-        dropped = _DRAWS if self.from_real_samples else frozenset()
-        return {
-            key: self._section(key, value) for key, value in self.about.items() if key in _HEAD and key not in dropped
-        }
-
-    def _section(self, key: str, value: Any) -> Any:
-        if key == "preprocessing":
-            return {name: _settings(settings) for name, settings in value.items()}
-        if key == "generator":
-            return self._generator
-        if key == "mask_ratio":
-            return {name: ratio for name, ratio in dict(value).items() if name in self.modalities and _is_scalar(ratio)}
-        return value if key == "counts" or _is_scalar(value) or _is_known(key, value) else None
-
-    @property
-    def _generator(self) -> dict[str, str]:
-        generator = self.about.get("generator")
-        parts = generator.items() if isinstance(generator, Mapping) else ()
-        return {key: text for key, text in parts if key in ("library", "method", "model") and _is_known(key, text)}
+        keys = _HEAD - _DRAWS if self.from_real_samples else _HEAD
+        kept = {key: value for key, value in self.about.items() if key in keys}
+        head = {key: value if key == "counts" or _is_shared(key, value) else None for key, value in kept.items()}
+        head["preprocessing"] = {name: _part(own, _SETTINGS) for name, own in self.about["preprocessing"].items()}
+        names = {"generator": ("library", "method", "model"), "mask_ratio": self.modalities}
+        return head | {key: _part(kept[key], own) for key, own in names.items() if key in kept}
 
 
-def _settings(values: Any) -> dict[str, Any]:
-    """How files were decoded: numbers by the names of the settings, and the kind."""
-    known = {key: value for key, value in dict(values).items() if key in _SETTINGS}
-    return {key: value for key, value in known.items() if _is_scalar(value) or value in ("image", "audio")}
+def _part(values: Any, keys: Collection[str]) -> dict[str, Any]:
+    """What of a mapping has one of these keys and is shared."""
+    entries = values.items() if isinstance(values, Mapping) else ()
+    return {key: value for key, value in entries if key in keys and _is_shared(key, value)}
 
 
-def _is_known(key: str, value: Any) -> bool:
-    return isinstance(value, str) and key in _KNOWN and (value == "" or _KNOWN[key].fullmatch(value) is not None)
-
-
-def _is_scalar(value: Any) -> bool:
-    return value is None or isinstance(value, bool | int | float)
+def _is_shared(key: str, value: Any) -> bool:
+    """Whether a value is a number, a truth value, nothing, or one of the known texts."""
+    known = isinstance(value, str) and key in _KNOWN and (value == "" or _KNOWN[key].fullmatch(value) is not None)
+    return known or value is None or isinstance(value, bool | int | float)
 
 
 def _is_plain(text: str) -> bool:

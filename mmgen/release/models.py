@@ -77,17 +77,13 @@ def _nested(values: Any, levels: Sequence[Callable[[str], Any]]) -> dict[str, An
 
 
 def _numbers(value: Any) -> Any:
-    """A number, or a mapping of statistics to numbers; None of anything else."""
+    """A number, or a mapping of statistics to numbers or pairs of them; None of anything else."""
     if not isinstance(value, Mapping):
-        return value if _is_number(value) else None
-    kept = {name: part for name, part in value.items() if name in _STATISTICS and _are_numbers(part)}
-    return kept or None
+        return value if _are_numbers(value) else None
+    kept = {name: part for name, part in value.items() if name in _STATISTICS}
+    pairs = {name: part if isinstance(part, list) and len(part) == 2 else [part] for name, part in kept.items()}
+    return {name: part for name, part in kept.items() if _are_numbers(*pairs[name])} or None
 
 
-def _are_numbers(value: Any) -> bool:
-    pair = isinstance(value, list) and len(value) == 2
-    return all(map(_is_number, value)) if pair else _is_number(value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _are_numbers(*values: Any) -> bool:
+    return all(type(value) in (int, float) and math.isfinite(value) for value in values)
