@@ -80,7 +80,7 @@ class CardFacts:
         """The inverse of ``dataclasses.asdict``; keys it does not know are left out.
 
         Raises:
-            ValueError: a count or measure that is no number, a name with a line break or markup, or another form.
+            ValueError: a count or measure that is no number, a classifier that is not known, or another form.
         """
         try:
             counts = {
@@ -105,7 +105,7 @@ def _scores(values: Mapping[str, Any]) -> Scores:
 
 
 def _checked(value: Any, *kinds: type) -> Any:
-    """A value of one of these types: text on one line, or a number of 0 or more."""
-    if type(value) not in kinds or (not value.isprintable() if isinstance(value, str) else value < 0):
+    """A value of one of these types, of numbers one that is not negative."""
+    if type(value) not in kinds or (not isinstance(value, str) and value < 0):
         raise ValueError(f"{FACTS} holds no {kinds[-1].__name__} where there should be one")
     return value

@@ -13,14 +13,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from small import noise_samples, small_model
-from tiny_medsynth import LABELS, small_generator, tiny_samples
+from tiny_medsynth import LABELS, small_generator
 from torch import Tensor
 
 from mmgen.artifacts.card_facts import CardFacts, Scores
 from mmgen.artifacts.models import load_model, model_config, model_digest, save_model, start_from_timm
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.models.class_prior import ClassPrior
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.models.stored_images import StoredImages
@@ -104,26 +103,6 @@ def test_a_shared_model_holds_no_pickle_and_no_file_names(model_folder: Path, ph
     assert str(model_folder.parent) not in text
 
 
-def test_the_card_says_what_the_model_has_seen_and_that_nobody_audited_it(model_folder: Path) -> None:
-    card = (model_folder / "model" / "README.md").read_text()
-    assert card.startswith("---\nlibrary_name: mmgen\n")
-    for line in (
-        "| image | covid | 7 |",
-        "| image | healthy | 5 |",
-        "| audio | covid | 4 |",
-        "| audio | healthy | 9 |",
-    ):
-        assert line in card
-    assert "| image | (1, 32, 32) | (8, 8) | 16 |" in card
-    assert "* error on hidden patches, image: 0.50 of the mean patch's" in card
-    assert "Not audited" in card and "covid, healthy" in card
-
-
-def test_a_card_without_measures_says_so(tmp_path: Path) -> None:
-    save_model(small_model(), tmp_path, CardFacts({"image": {"covid": 1}}))
-    assert "## Measured\n\nNothing yet." in (tmp_path / "README.md").read_text()
-
-
 # -- MedSynth generators
 
 
@@ -200,19 +179,6 @@ def test_a_generator_from_real_images_has_no_picture_and_a_warning(tmp_path: Pat
     assert "Subjects are not known." in card
     loaded = load_model(tmp_path)
     assert isinstance(loaded, MedSynthGenerator) and loaded.input_prior == "real"
-
-
-def test_the_card_names_pooled_classes(tmp_path: Path) -> None:
-    samples = tiny_samples((6, 8))
-    images, labels = torch.from_numpy(samples.values), torch.from_numpy(samples.labels)
-    people = torch.tensor([0] * 6 + list(range(1, 9)))
-    prior = ClassPrior.fit(images, labels, LABELS, 4, people=people)
-    model = MedSynthGenerator.build(small_generator().generator, LABELS, prior)
-    save_model(model, tmp_path)
-    text = "so they have that of all images: gesund."
-    assert text in (tmp_path / "README.md").read_text(encoding="utf-8")
-    save_model(small_generator(), tmp_path)
-    assert "Too few people" not in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 # -- what is no model
