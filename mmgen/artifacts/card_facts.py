@@ -1,4 +1,4 @@
-"""What a model's card says beyond the model itself, as numbers and names that are validated when they are read."""
+"""Facts on a model's card beyond the model itself: numbers and names that are validated when they are read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card says beyond the model itself; ``card.json`` beside a model holds it.
+    """Facts on a card beyond the model itself; ``card.json`` beside a model holds them.
 
     Attributes:
         counts: training files by modality and label.

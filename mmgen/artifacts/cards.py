@@ -97,7 +97,7 @@ _REMEMBERS = "A model can remember what it was trained on: do not share it, or w
 
 
 class _Words(NamedTuple):
-    """What a card says of a condensed model by the origin of its images."""
+    """Phrases of the card of a condensed model, by the origin of its images."""
 
     call: str
     use: str

@@ -1,4 +1,4 @@
-"""What a result came from and what it cost: configuration, versions, revision, data fingerprints, seconds, memory."""
+"""Where a result came from and its cost: configuration, versions, revision, data fingerprints, seconds, memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a sample's file is sample: everything else in it is dropped, and what is left is the same to the bit.
+"""Samples' files without anything but the sample: everything else is dropped, and what is left is the same to the bit.
 
 =========  ===================================================================================================
 .png       header, palette, transparency and pixels; every other chunk (text, EXIF, time, profiles) is dropped

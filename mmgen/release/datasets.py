@@ -114,7 +114,7 @@ def _named(folder: Path, name: str) -> Iterator[None]:
 
 
 def _shared(folder: Path, name: str, described: Described) -> tuple[bytes, list[str], int]:
-    """What of a file is shared, which of columns or members are not, and the number of samples in a shard."""
+    """The shared content of a file, columns or members that are left out, and the number of samples in a shard."""
     with _named(folder, name):
         if name.endswith(".tar"):
             return _shared_shard(folder, name, described)

@@ -1,4 +1,4 @@
-"""What a synthetic data set may say of itself and of its samples: allow-lists of keys and of texts."""
+"""The description of a synthetic data set and of its samples as far as it is shared: allow-lists of keys and texts."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _KNOWN: Mapping[str, re.Pattern[str]] = {
 
 
 class Described:
-    """What of ``dataset.json``, of columns of ``metadata.csv`` and of keys of samples in shards is shared.
+    """The shared part of ``dataset.json``, of columns of ``metadata.csv`` and of keys of samples in shards.
 
-    That is: labels, names of files as this library gives them, digests of models, mask ratios, numbers of segments and
+    Shared are: labels, names of files as this library gives them, digests of models, mask ratios, numbers of segments,
     whether real data are copied; seed and index only of what is drawn from a class prior or from noise. Of samples that
     were made from real ones both say which. Names of modalities are those of the section "preprocessing".
 
@@ -59,7 +59,7 @@ class Described:
 
     @classmethod
     def of(cls, folder: Path) -> Described:
-        """What a finished data set says of itself.
+        """The description of a finished data set.
 
         Raises:
             UserError: the folder is none, or its description names files outside of it.
@@ -148,7 +148,7 @@ class Described:
 
 
 def _part(values: Any, keys: Collection[str]) -> dict[str, Any]:
-    """What of a mapping has one of these keys and is shared."""
+    """The shared entries of a mapping that have one of these keys."""
     entries = values.items() if isinstance(values, Mapping) else ()
     return {key: value for key, value in entries if key in keys and _is_shared(key, value)}
 

@@ -57,7 +57,7 @@ def copy_model(model: Model, source: Path, target: Path, privacy: str) -> None:
 
 
 def shared_utility(document: Any, modalities: Collection[str]) -> dict[str, Any]:
-    """What of a section ``utility`` may be passed on: scores and sizes by modality, classifier and training set.
+    """The part of a section ``utility`` that is shared: scores and sizes by modality, classifier and training set.
 
     Everything else goes: names that are not known, other measures, and whatever is no number, or no mean, deviation and
     interval of numbers.

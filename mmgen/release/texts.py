@@ -1,4 +1,4 @@
-"""What a release says of itself: the privacy section of cards, the README at its top, the audit that goes with it."""
+"""Texts of a release: the privacy section of cards, the README at its top, the audit that goes with it."""
 
 from __future__ import annotations
 

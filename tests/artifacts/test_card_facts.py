@@ -53,8 +53,8 @@ def test_keys_that_are_not_known_are_left_out() -> None:
     ],
 )
 def test_facts_of_another_form_are_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="card.json"):
+    with pytest.raises(ValueError, match=r"card\.json"):
         CardFacts.from_json(asdict(FACTS) | change)
     for values in ([], None, "facts", {}):
-        with pytest.raises(ValueError, match="card.json"):
+        with pytest.raises(ValueError, match=r"card\.json"):
             CardFacts.from_json(values)

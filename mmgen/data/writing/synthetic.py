@@ -52,9 +52,9 @@ def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Sa
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise UserError(f"{folder} is not a finished synthetic data set ({error}); generate it again.") from error
-    found = np.bincount(labels, minlength=len(counts)).tolist()
-    if not labels or found != list(counts.values()):
-        raise UserError(f"{folder} holds {found} samples by label, not {list(counts.values())}; generate it again.")
+    counted = np.bincount(labels, minlength=len(counts)).tolist()
+    if not labels or counted != list(counts.values()):
+        raise UserError(f"{folder} holds {counted} samples by label, not {list(counts.values())}; generate it again.")
     return {name: _samples(arrays, np.array(labels), tuple(counts)) for name, arrays in values.items()}
 
 

@@ -97,7 +97,7 @@ def _short(value: Any) -> str:
 
 
 def _read_mark(folder: Path) -> dict[str, Any] | None:
-    """What an interrupted run was to write, {} if it was being cleared; None if the folder is not marked by us."""
+    """The settings of an interrupted run, {} if it was being cleared; None if the folder is not marked by us."""
     try:
         mark = json.loads((folder / INCOMPLETE).read_text(encoding="utf-8"))
         return mark["run"] if mark["note"] == _NOTE and isinstance(mark["run"], dict) else None

@@ -44,12 +44,12 @@ def verify_dataset(folder: Path, progress: bool = True) -> list[str]:
         document = read_document(folder)
     except (OSError, ValueError, RecursionError) as error:
         return [f"{folder / DOCUMENT} cannot be used ({error}): this is no finished synthetic data set."]
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    wrong_files: defaultdict[str, list[str]] = defaultdict(list)
     for name, is_link in unlisted(folder, document.checksums):
-        found[_LINK if is_link else "not listed in dataset.json"].append(name)
+        wrong_files[_LINK if is_link else "not listed in dataset.json"].append(name)
     names = [name for name in document.checksums if is_inside(name)]
     if outside := [name for name in document.checksums if not is_inside(name)]:
-        found["outside the data set"] = outside
+        wrong_files["outside the data set"] = outside
 
     def check(name: str) -> tuple[str, str | None]:
         return name, _compare(folder, name, document.checksums[name])
@@ -58,18 +58,18 @@ def verify_dataset(folder: Path, progress: bool = True) -> list[str]:
     readable = []
     for name, wrong in results:
         if wrong is not None:
-            found[wrong].append(name)
+            wrong_files[wrong].append(name)
         if wrong in (None, _CHANGED):
             readable.append(name)
     tell = _shard_problems if document.format == "webdataset" else _table_problems
-    return [*_sentences(found), *tell(folder, document, readable)]
+    return [*_sentences(wrong_files), *tell(folder, document, readable)]
 
 
-def _sentences(found: Mapping[str, Sequence[str]]) -> list[str]:
+def _sentences(wrong_files: Mapping[str, Sequence[str]]) -> list[str]:
     """{what is wrong: names} in words."""
     return [
         f"{len(names)} {'file is' if len(names) == 1 else 'files are'} {wrong}: {first_few(map(shown, names))}."
-        for wrong, names in found.items()
+        for wrong, names in wrong_files.items()
     ]
 
 
@@ -78,7 +78,7 @@ _LINK = "links, which are not followed"
 
 
 def _compare(folder: Path, name: str, checksum: str) -> str | None:
-    """What is wrong with a listed file."""
+    """The fault of a listed file, None if it has none."""
     try:
         mode = mode_of(folder, name)
         if stat.S_ISLNK(mode):
@@ -146,10 +146,10 @@ def _samples(shard: Path) -> Iterator[tuple[str, str]]:
             yield key, str(about["label"])
 
 
-def _count_problems(where: str, found: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
+def _count_problems(where: str, counted: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
     differing = [
-        f"'{shown(label)}' ({found.get(label, 0)}, not {expected.get(label, 0)})"
-        for label in dict.fromkeys([*expected, *map(str, found)])
-        if found.get(label, 0) != expected.get(label, 0)
+        f"'{shown(label)}' ({counted.get(label, 0)}, not {expected.get(label, 0)})"
+        for label in dict.fromkeys([*expected, *map(str, counted)])
+        if counted.get(label, 0) != expected.get(label, 0)
     ]
     return [f"{where} has other numbers of samples than dataset.json: {first_few(differing)}."] if differing else []
