@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -47,9 +47,8 @@ def write_release(
     The verdict is formed anew from the audit's numbers. What is copied must be what was audited, by digest. Released
     are the model (weights, configuration, card, preview and utility, :func:`mmgen.release.models.copy_model`); the data
     sets (:func:`mmgen.release.datasets.copy_dataset`); the audit without anything on single records; a README and
-    checksums. Nothing else is, whatever lies in the folders: no critic, checkpoint, log, configuration or report. Files
-    that were left out of data sets are logged. Cards and READMEs are written anew from numbers and known names; the
-    only free text in a release is that of ``override``.
+    checksums. Nothing else is: no critic, checkpoint, log, configuration or report. Files that were left out of data
+    sets are logged. Cards are written anew from numbers and known names; the only free text is that of ``override``.
 
     The folder appears when everything is in it. For data alone what an attacker can do who has nothing else counts
     (threat model S, or G if the audit has none of S; copies, pass-through); a generator needs attacks on it too.
@@ -79,34 +78,44 @@ def write_release(
     record = _read_audit(run / "audit" if audit is None else audit)
     model = None if model_folder is None else load_model(model_folder)
     described = {name: Described.of(path) for name, path in data_sets.items()}
-    may_hold = _may_hold_real_data(model, described)
     digests = _digests(model, data_sets)
-    unknown = _compare(digests, record)
+    further = [*_may_hold_real_data(model, described), *_compare(digests, record)]
     modalities = _modalities(model, described)
     # A fixed set of samples is audited as data are; of whatever makes more, the attacks on it count too.
     makes_more = model is not None and (model.needs_real_data or model.threat == "G")
-    verdicts = [*judged(record, thresholds, makes_more, modalities), *may_hold, *unknown]
+    verdicts = [*judged(record, thresholds, makes_more, modalities), *further]
     if not opens(verdicts) and signed is None:
         raise ReleaseRefused(_refusal(run, verdicts))
     needed = None if opens(verdicts) else signed
     record = presentable(record, modalities)
-    said = [*judged(record, thresholds, makes_more, modalities), *may_hold, *unknown]
+    said = [*judged(record, thresholds, makes_more, modalities), *further]
     section = partial(privacy_section, said, record.get("created"), needed)
     about = shared_audit(record, said, thresholds, digests, modalities) | override_record(said, needed)
     with new_folder(out) as folder:
-        if model_folder is not None and model is not None:
-            copy_model(model, model_folder, folder / "model", section(pixels_line(model)))
-            _write_json(folder / "model" / _AUDIT, about)
-        for name, source in data_sets.items():
-            left_out = copy_dataset(source, folder / name, f"\n{section()}")
-            if left_out:
-                logger.warning("Not released of %s: %s.", name, first_few(left_out))
-        _write_json(folder / _AUDIT, about)
-        readme = top_readme(model is not None, list(data_sets), section())
-        (folder / "README.md").write_text(readme, encoding="utf-8")
+        _fill(folder, model, model_folder, data_sets, about, section)
         _refuse_changed(folder, digests)
         _write_checksums(folder)
     return verdicts
+
+
+def _fill(
+    folder: Path,
+    model: Model | None,
+    model_folder: Path | None,
+    data_sets: Mapping[str, Path],
+    about: Mapping[str, Any],
+    section: Callable[..., str],
+) -> None:
+    """Write all parts of a release; ``about`` is its ``privacy.json``, ``section`` that on privacy of every card."""
+    if model_folder is not None and model is not None:
+        copy_model(model, model_folder, folder / "model", section(pixels_line(model)))
+        _write_json(folder / "model" / _AUDIT, about)
+    for name, source in data_sets.items():
+        if left_out := copy_dataset(source, folder / name, f"\n{section()}"):
+            logger.warning("Not released of %s: %s.", name, first_few(left_out))
+    _write_json(folder / _AUDIT, about)
+    readme = top_readme(model is not None, list(data_sets), section())
+    (folder / "README.md").write_text(readme, encoding="utf-8")
 
 
 def _signed(override: tuple[str, str] | None) -> Override | None:
