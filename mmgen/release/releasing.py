@@ -69,8 +69,7 @@ def write_release(
         UserError: what was audited was changed since, there is nothing to release, ``out`` is not empty, an override
             without a name or a reason, or a full disk.
     """
-    thresholds = thresholds or Thresholds()
-    signed = _signed(override)
+    thresholds, signed = thresholds or Thresholds(), _signed(override)
     run, out = run.resolve(), Path(os.path.abspath(out))
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise UserError(f"{out} is not an empty folder; choose another --out.")
@@ -81,8 +80,7 @@ def write_release(
     digests = _digests(model, data_sets)
     further = [*_may_hold_real_data(model, described), *_compare(digests, record)]
     modalities = _modalities(model, described)
-    # A fixed set of samples is audited as data are; of whatever makes more, the attacks on it count too.
-    makes_more = model is not None and (model.needs_real_data or model.threat == "G")
+    makes_more = _makes_more(model)
     verdicts = [*judged(record, thresholds, makes_more, modalities), *further]
     if not opens(verdicts) and signed is None:
         raise ReleaseRefused(_refusal(run, verdicts))
@@ -185,6 +183,11 @@ def _modalities(model: Model | None, described: Mapping[str, Described]) -> list
     if model is not None:
         names = [*model.preprocessing, *(entry["name"] for entry in model.config.get("modalities", ())), *names]
     return list(dict.fromkeys(names))
+
+
+def _makes_more(model: Model | None) -> bool:
+    """Whether attacks on the model count too; a fixed set of samples is audited as data are."""
+    return model is not None and (model.needs_real_data or model.threat == "G")
 
 
 def _may_hold_real_data(model: Model | None, described: Mapping[str, Described]) -> list[Verdict]:
