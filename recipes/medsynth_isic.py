@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mmgen.artifacts.cards import size_lines, subjects_in_training, training_bytes
-from mmgen.artifacts.models import save_generator
+from mmgen.artifacts.card_facts import CardFacts, Scores
+from mmgen.artifacts.models import save_model
 from mmgen.artifacts.provenance import Costs, begin_run, config_to_dict
 from mmgen.assessment import condensed
 from mmgen.assessment.condensed import CondensedSets
@@ -102,7 +102,7 @@ def carry_out(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
     with costs.phase("phase II"):
         model.learn_task()
     if run.accelerator.is_main_process:
-        save_generator(model.generator, model_folder, data.training_counts(), subjects_in_training(data))
+        save_model(model.generator, model_folder, CardFacts.of(data, config.images_per_class))
     with costs.phase("generate"):
         for count in config.images_per_class:
             folder, output = out / "synthetic" / f"ipc{count}", OutputOptions(overwrite=True)
@@ -118,23 +118,17 @@ def judge(config: Recipe, data: PairedData, model: MedSynth, accelerator: Accele
     out, model_folder = config.out, config.out / "model"
     settings = replace(SCALES[config.preset].utility, augmentation={IMAGE: config.augmentation or "none"})
     settings = settings if config.utility_seeds is None else replace(settings, seeds=config.utility_seeds)
+    facts = CardFacts.of(data, config.images_per_class)
     with costs.phase("evaluate"):
         sets = CondensedSets.of(model, data, config.images_per_class, config.seed)
-        file_sizes = training_bytes(data), (model_folder / "model.safetensors").stat().st_size
+        file_sizes = facts.training_bytes, (model_folder / "model.safetensors").stat().st_size
         parameters = sum(p.numel() for p in model.generator.parameters())
-        facts = condensed.sizes(sets, "medsynth", config.input_prior, *file_sizes, parameters)
+        sizes = condensed.sizes(sets, "medsynth", config.input_prior, *file_sizes, parameters)
         history = condensed.phase_history(out)
-        evaluated = condensed.evaluate_condensed(sets, settings, config.classifiers, accelerator, facts, history)
+        evaluated = condensed.evaluate_condensed(sets, settings, config.classifiers, accelerator, sizes, history)
     utility = evaluated[0]["utility"]
-    measures = {
-        f"macro AUC on real test images, {classifier}, {count} images a class": (
-            f"{synthetic:.3f} condensed, {random:.3f} random real, {real:.3f} all real"
-        )
-        for classifier, count, synthetic, random, real in condensed.compared_aucs(utility, config.images_per_class)
-    }
-    sizes = size_lines(data, len(data.label_names), config.images_per_class)
-    counts, subjects = data.training_counts(), subjects_in_training(data)
-    save_generator(model.generator, model_folder, counts, subjects, sizes, measures, to_json(utility))
+    scores = [Scores(*row) for row in condensed.compared_aucs(utility, config.images_per_class)]
+    save_model(model.generator, model_folder, replace(facts, scores=tuple(scores)), to_json(utility))
     form = image_settings(config.preset, config.image_size, config.channels)
     target = Target(model.generator, model.gan.critic.cpu().eval(), data_sets_of(out), {IMAGE: form})
     return report_run(out, config, data, target, evaluated, costs, config.fast or config.preset == "quick")

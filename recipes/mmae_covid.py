@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
-from mmgen.artifacts.models import model_settings, save_model, start_from_timm, write_card
+from mmgen.artifacts.card_facts import CardFacts
+from mmgen.artifacts.models import model_settings, save_model, start_from_timm
 from mmgen.artifacts.provenance import Costs, begin_run, config_to_dict
 from mmgen.assessment.inputs import data_sets_of
 from mmgen.assessment.mae import MAERun, evaluate_mae
@@ -99,7 +100,7 @@ def main() -> None:
         model = train(config, sizes, data, list(data.manifests), run)
     history = read_metrics(out / "metrics.jsonl")
     if run.accelerator.is_main_process:
-        save_model(model, model_folder, data.training_counts())
+        save_model(model, model_folder, CardFacts(data.training_counts()))
         if history:
             costs["train"]["samples_per_s"] = median(row["samples_per_s"] for row in history)
     single: dict[str, CrossModalMAE] = {}
@@ -122,9 +123,9 @@ def main() -> None:
         subject = MAERun(model, single, data, synthetic, settings, config.mask_ratio, config.seed)
         evaluated = evaluate_mae(subject, sizes.utility, run.accelerator, history)
     sections, _ = evaluated
-    ratios = {name: results[PATCH_ERROR].ratio for name, results in sections["fidelity"].items()}
-    errors = {f"error on hidden patches, {name}": f"{ratio:.2f} of the mean patch's" for name, ratio in ratios.items()}
-    write_card(model, model_folder, data.training_counts(), errors, to_json(sections["utility"]))
+    errors = {name: results[PATCH_ERROR].ratio for name, results in sections["fidelity"].items()}
+    facts = CardFacts(data.training_counts(), hidden_patch_errors=errors)
+    save_model(model, model_folder, facts, to_json(sections["utility"]))
     target = Target(model, None, data_sets_of(out), settings)
     page = report_run(out, config, data, target, evaluated, costs, config.fast or config.preset == "tiny")
     logger.info("Report    %s\nData set  %s\nModel     %s", page, folder, model_folder)

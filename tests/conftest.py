@@ -54,12 +54,12 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model in a folder laid out as a run's: FOLDER/model/config.json."""
     from small import small_model
 
-    from mmgen.artifacts.models import save_model, write_card
+    from mmgen.artifacts.card_facts import CardFacts
+    from mmgen.artifacts.models import save_model
 
     folder = tmp_path_factory.mktemp("runs") / "small"
     counts = {"image": {"covid": 7, "healthy": 5}, "audio": {"covid": 4, "healthy": 9}}
-    save_model(small_model(), folder / "model", counts)
-    write_card(small_model(), folder / "model", counts, {"error": "0.5 of the mean patch's"})
+    save_model(small_model(), folder / "model", CardFacts(counts, hidden_patch_errors={"image": 0.5}))
     return folder
 
 

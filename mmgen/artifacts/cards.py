@@ -1,90 +1,62 @@
-"""Model cards: what a model is, which data it saw (by counts only), what was measured, and what it may be used for."""
+"""Model cards, rendered from a model and validated facts: what it is, which data it saw (by counts only), what was
+measured, and what it may be used for. No text that anybody wrote gets onto a card."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmgen.data.loading import PairedData
-from mmgen.models.condensed import CondensedModel
-from mmgen.models.cross_modal_mae import CrossModalMAE
-from mmgen.models.generative import Origin
-from mmgen.models.medsynth import MedSynthGenerator
-from mmgen.names import IMAGE
+from mmgen.artifacts.card_facts import CardFacts
+from mmgen.models.generative import GenerativeModel, Origin
+from mmgen.models.modality import Modality
 
-Counts = Mapping[str, Mapping[str, int]]
-
-_MAE = """---
+_CARD = """---
 library_name: mmgen
-tags: [synthetic-data, masked-autoencoder, medical]
+tags: [synthetic-data, {tag}, medical]
 ---
 
-# Cross-modal masked autoencoder
+# {title}
 
-{size:.1f} million parameters; labels: {labels}.
+{summary}
 
-| modality | sample (C, H, W) | patch | tokens |
-|---|---|---|---|
-{modalities}
+## Intended use
+
+{use} For developing software and methods, not for diagnosis{nobody}
 
 ## Training data
 
 | modality | label | files |
 |---|---|---|
 {counts}
-
+{contents}
 ## Measured
 
 {measures}
 
-## Use
+{privacy}"""
 
-Makes labelled synthetic samples from real ones of which a part is shown to it; it needs real inputs. For developing
-software and methods, not for diagnosis.
+_MAE_SUMMARY = """{millions:.1f} million parameters; labels: {labels}.
 
-## Privacy
+| modality | sample (C, H, W) | patch | tokens |
+|---|---|---|---|
+{modalities}"""
+_MAE_USE = "Makes labelled synthetic samples from real ones of which a part is shown to it; it needs real inputs."
+_MAE_PRIVACY = """## Privacy
 
 Not audited. A masked autoencoder can remember its training data: do not share it before an audit.
 """
 
-
-def mae_card(model: CrossModalMAE, counts: Counts, measures: Mapping[str, Any]) -> str:
-    """Card of a masked autoencoder: training files by modality and label, and short results by name."""
-    return _MAE.format(
-        size=_millions(model),
-        labels=", ".join(model.class_names) or "not recorded",
-        modalities="\n".join(f"| {m.name} | {m.shape} | {m.patch} | {m.tokens} |" for m in model.modalities.values()),
-        counts=_count_rows(counts),
-        measures=_listed(measures),
-    )
-
-
-_CONDENSED = """---
-library_name: mmgen
-tags: [synthetic-data, data-condensation, medical]
----
-
-# Condensed image set, {title}
-
-{size:.1f} million numbers; {makes} labelled images of {shape} (channels, height, width): {labels}.
+_CONDENSED_SUMMARY = """{millions:.1f} million numbers; {makes} labelled images of {shape} (channels, height, width): \
+{labels}.
 
 {preview}```python
 from mmgen import load_model
 
 model = load_model("this folder")
 {call}
-```
-
-## Intended use
-
-{use} For developing software and methods, not for diagnosis; {nobody}
-
-## Training data
-
-| modality | label | files |
-|---|---|---|
-{counts}
-
+```"""
+_CONDENSED_CONTENTS = """
 {subjects}
 
 ## What is in the file
@@ -94,17 +66,13 @@ model = load_model("this folder")
 ## Size
 
 {sizes}
-
-## Measured
-
-{measures}
-
-## Privacy
+"""
+_CONDENSED_PRIVACY = """## Privacy
 
 * audit: not audited
 * membership inference: not audited
 * copies of training images: not audited
-* real pixels in the output: {pass_through}
+* real pixels in the output: {pixels}
 
 {warning}
 """
@@ -118,41 +86,39 @@ _TITLES = {
     "dm": "distribution matching (DM)",
     "subset": "subset of the real images",
 }
-_PLAIN_USE = "Draws labelled images for training and testing classifiers; it needs no real image."
+_DRAWS = "images, labels, names = model.sample(images_per_class=50, seed=0)"
+_DRAWS_USE = "Draws labelled images for training and testing classifiers; it needs no real image."
 _NOBODY = "nothing it makes is a picture of a person, and none may be taken for one."
 _NEARLY = "its images may show real people: they may hold real pixels."
 _REAL_PEOPLE = "these are pictures of people."
+_REMEMBERED = "none are stored; what the weights remember is not audited"
+_REAL = "These are real images of people: do not share them."
 _REMEMBERS = "A model can remember what it was trained on: do not share it, or what it makes, before an audit."
 
 
 class _Words(NamedTuple):
-    """What a card says of a model by the origin of its images."""
+    """Phrases of the card of a condensed model, by the origin of its images."""
 
     call: str
     use: str
     contents: str
-    pass_through: str
+    pixels: str
 
 
 _WORDS: dict[Origin, _Words] = {
     "class": _Words(
-        "images, labels, names = model.sample(images_per_class=50, seed=0)",
-        _PLAIN_USE,
+        _DRAWS,
+        _DRAWS_USE,
         "The weights, and for every class a prior from which generation starts: statistics of images reduced to 8 x 8 "
         "pixels (mean, at most {directions} principal directions and deviations, strength of fine detail) of at least "
-        "{floor} images. {pooled}",
-        "none are stored; what the weights remember is not audited",
+        "{floor} images.",
+        _REMEMBERED,
     ),
-    "noise": _Words(
-        "images, labels, names = model.sample(images_per_class=50, seed=0)",
-        _PLAIN_USE,
-        "The weights; generation starts from noise and a label.",
-        "none are stored; what the weights remember is not audited",
-    ),
+    "noise": _Words(_DRAWS, _DRAWS_USE, "The weights; generation starts from noise and a label.", _REMEMBERED),
     "stored": _Words(
         "images, labels, names = model.sample(images_per_class={most})",
         "Holds labelled images for training classifiers.",
-        "{what}, up to {most} a class.",
+        "{stored}, up to {most} a class.",
         "likely: treat them as real data",
     ),
     "real": _Words(
@@ -169,75 +135,113 @@ _STORED = {
 }
 
 
-def condensed_card(
-    model: CondensedModel,
-    counts: Counts,
-    subjects: int | None,
-    sizes: Mapping[str, Any],
-    measures: Mapping[str, Any],
-) -> str:
-    """Card of a condensed model: training files by modality and label, number of subjects, sizes and results by
-    name."""
-    words, real = _WORDS[model.origin], model.method == "subset"
-    return _CONDENSED.format(
-        title=_TITLES[model.method],
-        size=_millions(model),
-        makes="holds" if model.origin == "stored" else "makes",
-        shape=model.shape,
-        labels=", ".join(model.class_names),
-        preview="" if model.may_hold_real_pixels else _PREVIEW,
-        call=words.call.format(most=model.most_per_class),
-        use=words.use,
-        nobody=_REAL_PEOPLE if real else _NEARLY if model.may_hold_real_pixels else _NOBODY,
-        counts=_count_rows(counts),
-        subjects="Subjects are not known." if subjects is None else f"Of {subjects} subjects.",
-        contents=_contents(model, words),
-        sizes=_listed(sizes),
-        measures=_listed(measures),
-        pass_through="all of them" if real else words.pass_through,
-        warning="These are real images of people: do not share them." if real else _REMEMBERS,
-    )
+def write_card(model: GenerativeModel, folder: Path, facts: CardFacts, privacy: str | None = None) -> None:
+    """Write the card ``README.md`` beside a model's ``model.safetensors``: what the model says of itself, and facts on
+    modalities and labels that it has.
+
+    Args:
+        privacy: the section on privacy, Markdown with its heading; that nobody audited the model if absent.
+    """
+    counts = [
+        f"| {in_markdown(name)} | {in_markdown(label)} | {count} |"
+        for name, by_label in facts.counts.items()
+        for label, count in by_label.items()
+        if name in model.preprocessing and label in model.class_names
+    ]
+    weight_bytes = (folder / "model.safetensors").stat().st_size
+    own = _of_mae(model) if "modalities" in model.config else _of_condensed(model, facts, weight_bytes)
+    own |= {} if privacy is None else {"privacy": privacy}
+    measures = "\n".join(_measures(model, facts)) or "Nothing yet."
+    card = _CARD.format(counts="\n".join(counts), measures=measures, **own)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def _contents(model: CondensedModel, words: _Words) -> str:
-    if isinstance(model, MedSynthGenerator) and model.prior is not None:
-        pooled = model.prior.config["pooled"]
-        few = f"Too few people for a prior of their own, so they have that of all images: {', '.join(pooled)}."
-        return words.contents.format(**{**model.prior.config, "pooled": few if pooled else ""}).rstrip()
-    return words.contents.format(most=model.most_per_class, what=_STORED.get(model.method))
+def _heading(model: GenerativeModel) -> dict[str, Any]:
+    """Numbers that a model holds, parameters and buffers, in millions, and its labels."""
+    numbers = sum(tensor.numel() for tensor in model.state_dict().values())
+    return {"millions": numbers / 1e6, "labels": ", ".join(map(in_markdown, model.class_names)) or "not recorded"}
 
 
-def _millions(model: CrossModalMAE | CondensedModel) -> float:
-    """Numbers that a model holds, parameters and buffers."""
-    return sum(tensor.numel() for tensor in model.state_dict().values()) / 1e6
+def _of_mae(model: GenerativeModel) -> dict[str, str]:
+    """Parts of the card of a masked autoencoder."""
+    rows = map(Modality.from_dict, model.config["modalities"])
+    table = "\n".join(f"| {in_markdown(m.name)} | {m.shape} | {m.patch} | {m.tokens} |" for m in rows)
+    return {
+        "tag": "masked-autoencoder",
+        "title": "Cross-modal masked autoencoder",
+        "summary": _MAE_SUMMARY.format(modalities=table, **_heading(model)),
+        "use": _MAE_USE,
+        "nobody": ".",
+        "contents": "",
+        "privacy": _MAE_PRIVACY,
+    }
 
 
-def _count_rows(counts: Counts) -> str:
-    return "\n".join(
-        f"| {name} | {label} | {count} |" for name, by_label in counts.items() for label, count in by_label.items()
-    )
+def _of_condensed(model: Any, facts: CardFacts, weight_bytes: int) -> dict[str, str]:
+    """Parts of the card of a condensed model."""
+    words, subset = _WORDS[model.origin], model.method == "subset"
+    prior, most = model.config.get("prior") or {}, model.most_per_class
+    contents = words.contents.format(**{"most": most, "stored": _STORED.get(model.method), **prior})
+    if pooled := prior.get("pooled"):
+        few = ", ".join(map(in_markdown, pooled))
+        contents += f" Too few people for a prior of their own, so they have that of all images: {few}."
+    return {
+        "tag": "data-condensation",
+        "title": f"Condensed image set, {_TITLES[model.method]}",
+        "summary": _CONDENSED_SUMMARY.format(
+            makes="holds" if model.origin == "stored" else "makes",
+            shape=model.shape,
+            preview="" if model.may_hold_real_pixels else _PREVIEW,
+            call=words.call.format(most=most),
+            **_heading(model),
+        ),
+        "use": words.use,
+        "nobody": "; " + (_REAL_PEOPLE if subset else _NEARLY if model.may_hold_real_pixels else _NOBODY),
+        "contents": _CONDENSED_CONTENTS.format(
+            subjects="Subjects are not known." if facts.subjects is None else f"Of {facts.subjects} subjects.",
+            contents=contents,
+            sizes="\n".join(_sizes(facts, weight_bytes, len(model.class_names))),
+        ),
+        "privacy": _CONDENSED_PRIVACY.format(pixels=_pixels(model), warning=_REAL if subset else _REMEMBERS),
+    }
 
 
-def _listed(measures: Mapping[str, Any]) -> str:
-    return "\n".join(f"* {name}: {value}" for name, value in measures.items()) or "Nothing yet."
-
-
-def training_bytes(data: PairedData) -> int:
-    """Size of the training images' files."""
-    manifest = data.manifests[IMAGE].of_split("train")
-    return sum(manifest.files.size(path) for path in manifest.paths)
-
-
-def subjects_in_training(data: PairedData) -> int | None:
-    """Number of people in the training images, None where unknown."""
-    subjects = data.manifests[IMAGE].of_split("train").subjects
-    return None if subjects is None else len(set(subjects))
-
-
-def size_lines(data: PairedData, classes: int, images_per_class: Sequence[int]) -> dict[str, str]:
-    """Sizes of the training images and ratios of condensed sets to them, for a model card."""
-    images = len(data.splits["train"][IMAGE])
-    lines = {"training images": f"{images}, {training_bytes(data) / 1e6:.1f} MB"}
-    for count in images_per_class:
-        lines[f"condensation ratio at {count} images a class"] = f"{100 * count * classes / images:.1f} %"
+def _sizes(facts: CardFacts, weight_bytes: int, classes: int) -> list[str]:
+    lines = [f"* model: {weight_bytes / 1e6:.1f} MB"]
+    if images := facts.training_images:
+        lines.append(f"* training images: {images}, {facts.training_bytes / 1e6:.1f} MB")
+        lines += [
+            f"* condensation ratio at {count} images a class: {100 * count * classes / images:.1f} %"
+            for count in facts.images_per_class
+        ]
     return lines
+
+
+def _measures(model: GenerativeModel, facts: CardFacts) -> list[str]:
+    return [
+        *(
+            f"* error on hidden patches, {in_markdown(name)}: {error:.2f} of the mean patch's"
+            for name, error in facts.hidden_patch_errors.items()
+            if name in model.preprocessing
+        ),
+        *(
+            f"* macro AUC on real test images, {x.classifier}, {x.images_per_class} images a class: "
+            f"{x.condensed:.3f} condensed, {x.random_real:.3f} random real, {x.all_real:.3f} all real"
+            for x in facts.scores
+        ),
+    ]
+
+
+def pixels_line(model: GenerativeModel) -> str:
+    """Line of the section on privacy that says that real pixels come through; "" where a model may hold none."""
+    return f"* real pixels in the output: {_pixels(model)}" if model.may_hold_real_pixels else ""
+
+
+def _pixels(model: GenerativeModel) -> str:
+    return "all of them" if model.config.get("method") == "subset" else _WORDS[model.origin].pixels
+
+
+def in_markdown(label: str) -> str:
+    """A label as plain text in Markdown: on one line, without markup."""
+    words = "".join(character if character.isprintable() else " " for character in label).split()
+    return re.sub(r"([\\`*<>\[\]|])", r"\\\1", " ".join(words))

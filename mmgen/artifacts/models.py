@@ -6,13 +6,15 @@ import hashlib
 import inspect
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from mmgen.artifacts.cards import Counts, condensed_card, mae_card
+from mmgen.artifacts.card_facts import FACTS, CardFacts
+from mmgen.artifacts.cards import write_card
 from mmgen.data.settings import Settings, settings_from_dict
 from mmgen.errors import UserError, first_few
 from mmgen.models.condensed import CondensedModel
@@ -93,59 +95,28 @@ def _refuse_other_sizes(kind: type[GenerativeModel], config: Path, weights: Path
         raise ValueError(f"config.json and {weights.name} differ in {first_few(differing)}")
 
 
-def save_model(model: CrossModalMAE, folder: Path, counts: Counts) -> None:
-    """Write ``model.safetensors``, ``config.json`` and a card that describes the data by counts only.
-
-    ``counts`` are training files by modality and label.
-    """
-    model.save_pretrained(folder)
-    write_card(model, folder, counts)
-
-
-def write_card(
-    model: CrossModalMAE,
-    folder: Path,
-    counts: Counts,
-    measures: Mapping[str, Any] | None = None,
-    utility: Mapping[str, Any] | None = None,
+def save_model(
+    model: GenerativeModel, folder: Path, facts: CardFacts | None = None, utility: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the model card ``README.md``, with short results by name where there are any, and ``utility.json``, section
-    ``utility`` of the report, if it is given."""
-    (folder / "README.md").write_text(mae_card(model, counts, measures or {}), encoding="utf-8")
-    if utility:
-        (folder / "utility.json").write_text(json.dumps(utility, indent=2) + "\n", encoding="utf-8")
+    """Write everything that a receiver gets of a model, in place of an earlier one.
 
-
-def save_generator(
-    model: CondensedModel,
-    folder: Path,
-    counts: Counts,
-    subjects: int | None = None,
-    sizes: Mapping[str, Any] | None = None,
-    measures: Mapping[str, Any] | None = None,
-    utility: Mapping[str, Any] | None = None,
-) -> None:
-    """Write everything that a receiver gets of a condensed model.
-
-    ``model.safetensors`` and ``config.json`` (class names and prior are in them), ``preview.png`` (synthetic images
-    only, so not of a model whose images may hold real ones), ``README.md`` (card), ``privacy.json`` and, where there is
-    any, ``utility.json``.
+    ``model.safetensors`` and ``config.json``; ``preview.png`` (synthetic images only, so not of a model that needs real
+    ones or whose images may hold real pixels); ``card.json`` and the card ``README.md`` that is rendered from it;
+    ``privacy.json``, which says that nobody audited it; and, where there is any, ``utility.json``.
 
     Args:
-        counts: training files by modality and label; nothing else is said of the data.
-        subjects: number of people in the training data, None if unknown.
-        sizes, measures: short results by name, for the card; the generator's own size is added.
+        facts: what the card says of data and results, in numbers; nothing if absent.
         utility: section ``utility`` of the report.
     """
     from PIL import Image
 
-    for name in ("preview.png", "utility.json"):  # of another generator
+    for name in ("preview.png", "utility.json"):  # of another model
         (folder / name).unlink(missing_ok=True)
     model.save_pretrained(folder)
-    own_size = {"model": f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f} MB"}
-    card = condensed_card(model, counts, subjects, own_size | dict(sizes or {}), measures or {})
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    if not model.may_hold_real_pixels:
+    facts = facts or CardFacts()
+    (folder / FACTS).write_text(json.dumps(asdict(facts), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_card(model, folder, facts)
+    if not (model.needs_real_data or model.may_hold_real_pixels):
         Image.fromarray(preview(model)).save(folder / "preview.png")
     (folder / "privacy.json").write_text('{"audited": false}\n', encoding="utf-8")
     if utility:

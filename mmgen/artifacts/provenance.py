@@ -1,8 +1,9 @@
-"""What a result came from and what it cost: configuration, versions, revision, data fingerprints, seconds, memory."""
+"""Where a result came from and its cost: configuration, versions, revision, data fingerprints, seconds, memory."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import platform
 import subprocess
 import time
@@ -48,7 +49,11 @@ def config_to_dict(config: Any, whole_paths: bool = True) -> dict[str, Any]:
 
     ``whole_paths`` off keeps only the last part of paths, for what may be shown to others.
     """
-    return _plain(dataclasses.asdict(config), whole_paths)
+
+    def text(path: Path) -> str:
+        return str(path) if whole_paths else path.name
+
+    return json.loads(json.dumps(dataclasses.asdict(config), default=text))
 
 
 def write_config(folder: Path, config: Mapping[str, Any], fingerprints: Mapping[str, str]) -> None:
@@ -109,7 +114,7 @@ def package_versions() -> dict[str, str]:
 
 def git_revision() -> str | None:
     """Revision of the source checkout, with ``+`` when it has changes; None outside one."""
-    here = Path(__file__).resolve().parents[1]
+    here = Path(__file__).resolve().parents[2]
     try:
         options = {"cwd": here, "capture_output": True, "text": True, "timeout": 10, "check": True}
         top = subprocess.run(["git", "rev-parse", "--show-toplevel"], **options).stdout.strip()
@@ -124,28 +129,14 @@ def git_revision() -> str | None:
 
 def machine() -> dict[str, Any]:
     """Device, processor and thread count, without host or user names."""
-    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        processor = platform.processor() or platform.machine()
     return {
-        "device": accelerator or "cpu",
-        "processor": _processor(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "processor": processor,
         "threads": torch.get_num_threads(),
         "system": platform.system(),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def _plain(value: Any, whole_paths: bool) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item, whole_paths) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, whole_paths) for item in value]
-    if isinstance(value, Path):
-        return str(value) if whole_paths else value.name
-    return value

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mmgen.artifacts.card_facts import CardFacts
+from mmgen.artifacts.cards import pixels_line, write_card
 from mmgen.artifacts.models import model_digest
 from mmgen.assessment.inputs import DOCUMENT, Paths, modality_of, parse_paths, read_sides, side_of
 from mmgen.assessment.shown import pairs_figure
@@ -29,7 +31,7 @@ from mmgen.evaluation.privacy.sides import Side, varied
 from mmgen.evaluation.report.media import ReportMedia
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.release.datasets import dataset_digest
-from mmgen.release.texts import privacy_section, with_section
+from mmgen.release.texts import privacy_section
 from mmgen.training.engine import best_device
 
 logger = logging.getLogger(__name__)
@@ -137,12 +139,12 @@ def audit_run(
     except UserError as error:
         logger.warning("Not audited: %s", error)
         return PrivacySection({}, refused=str(error)).to_json(), ReportMedia()
-    card = folder.parent / "model" / "README.md"
-    if card.is_file():
+    model_folder = folder.parent / "model"
+    if target.model is not None and (model_folder / "README.md").is_file():
         # Numbers may be passed on, nothing of single records.
-        _record(target, result.privacy, result.verdicts).write(card.with_name(PRIVACY), shared=True)
-        said = privacy_section(result.verdicts, datetime.now(UTC).isoformat(), None)
-        card.write_text(with_section(card.read_text(encoding="utf-8"), said), encoding="utf-8")
+        _record(target, result.privacy, result.verdicts).write(model_folder / PRIVACY, shared=True)
+        section = privacy_section(result.verdicts, datetime.now(UTC).isoformat(), pixels=pixels_line(target.model))
+        write_card(target.model, model_folder, CardFacts.read(model_folder), section)
     for verdict in result.verdicts:
         logger.info("%s", verdict.line)
     return result.privacy.to_json(), result.media()

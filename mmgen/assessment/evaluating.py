@@ -186,7 +186,7 @@ class _Compared:
     train_subjects: np.ndarray | None
     test_subjects: np.ndarray | None
     extractor: Extractor
-    encoder: Model | None
+    encoder: GenerativeModel | None
     backbone: VisionTransformer | None
 
     @classmethod
@@ -198,7 +198,7 @@ class _Compared:
         test: Side,
         synthetic: Samples,
         measures: Measures,
-        encoder: Model | None,
+        encoder: GenerativeModel | None,
     ) -> _Compared:
         """Modality ``name`` of both sides."""
         like = train.samples[name]
@@ -311,7 +311,7 @@ def _refuse_missing_labels(name: str, train: Samples, test: Samples, synthetic: 
             )
 
 
-def _encoder(features: str) -> Model | None:
+def _encoder(features: str) -> GenerativeModel | None:
     """The model in a folder whose encoder is meant, if that is what the features are."""
     path = Path(features)
     if not any((path / name / "config.json").is_file() for name in (".", "model")):

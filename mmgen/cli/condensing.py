@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -13,10 +13,6 @@ from mmgen.cli.condensation_flags import CondensationFlags
 from mmgen.cli.config import refuse_below_one
 from mmgen.errors import UserError
 from mmgen.names import IMAGE, MethodName, Selection
-
-if TYPE_CHECKING:
-    from mmgen.data.loading import PairedData
-    from mmgen.models.condensed import CondensedModel
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +52,8 @@ class Condense(CondensationFlags):
 
 def condense(options: Condense) -> None:
     """Run ``mmgen condense``."""
+    from mmgen.artifacts.card_facts import CardFacts
+    from mmgen.artifacts.models import save_model
     from mmgen.artifacts.provenance import begin_run, config_to_dict
     from mmgen.condensation.methods import METHODS, make_condenser, settings_of
     from mmgen.data.loading import prepare
@@ -88,15 +86,7 @@ def condense(options: Condense) -> None:
     model = condenser.fit().model
     refuse_too_few(model, count)
     if run.accelerator.is_main_process:
-        _save_model(model, folder / "model", data, count)
+        save_model(model, folder / "model", CardFacts.of(data, [count]))
     condensed_set = write_dataset(model, plan_of_fit(condenser, count, options.seed), options.out, output)
     end_process_group()
     logger.info("Model          %s\nCondensed set  %s", folder / "model", condensed_set)
-
-
-def _save_model(model: CondensedModel, folder: Path, data: PairedData, images_per_class: int) -> None:
-    from mmgen.artifacts.cards import size_lines, subjects_in_training
-    from mmgen.artifacts.models import save_generator
-
-    sizes = size_lines(data, len(model.class_names), [images_per_class])
-    save_generator(model, folder, data.training_counts(), subjects_in_training(data), sizes)

@@ -1,4 +1,4 @@
-"""``mmgen report`` and ``mmgen release``: the page of a run, and what of it may leave the house."""
+"""``mmgen report`` and ``mmgen release``: the page of a run, and the copy of it that may be shared."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Release:
     audit: Path | None = None
     """Folder of the audit; RUN/audit if absent."""
     only: Literal["all", "model", "data"] = "all"
-    """What to copy; data sets alone do not need to withstand attacks on the model."""
+    """Which part to copy; data sets alone do not need to withstand attacks on the model."""
     override: str | None = None
     """Name of who releases it although the audit says no; recorded in the card."""
     because: str | None = None
@@ -57,7 +57,7 @@ def release(options: Release) -> None:
         raise UserError("--override NAME and --because REASON belong together; give both or neither.")
     override = None if options.override is None else (options.override, options.because or "")
     verdicts = releasing.write_release(
-        options.run, options.out, override=override, what=options.only, audit=options.audit
+        options.run, options.out, override=override, parts=options.only, audit=options.audit
     )
     by = "" if opens(verdicts) else f", on the responsibility of {options.override}"
     logger.info("%s\n\nReleased  %s%s", verdict_lines(verdicts), options.out, by)

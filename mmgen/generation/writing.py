@@ -19,9 +19,9 @@ import torch
 from mmgen.artifacts.models import model_digest, model_settings
 from mmgen.data.threads import cut, one_thread
 from mmgen.data.writing.atomic import is_temporary
-from mmgen.data.writing.shard_writer import ShardWriter
+from mmgen.data.writing.layout import DatasetFormat
 from mmgen.data.writing.unfinished import INCOMPLETE, alone_in, prepare_folder
-from mmgen.data.writing.writer import DatasetFormat, FolderWriter, SyntheticSample
+from mmgen.data.writing.writer import FolderWriter, ShardWriter, SyntheticSample
 from mmgen.errors import UserError
 from mmgen.generation.batches import SyntheticBatch, run_batches
 from mmgen.generation.plan import Plan

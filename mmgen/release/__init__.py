@@ -1,1 +1,1 @@
-"""What may be shared: copied by an allow-list, with evidence and cards."""
+"""Releases: copied by allow-lists, with evidence and cards."""

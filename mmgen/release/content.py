@@ -1,10 +1,9 @@
-"""What of a sample's file is sample: everything else in it is dropped, and what is left is the same to the bit.
+"""Samples' files without anything but the sample: everything else is dropped, and what is left is the same to the bit.
 
 =========  ===================================================================================================
 .png       header, palette, transparency and pixels; every other chunk (text, EXIF, time, profiles) is dropped
            without encoding the pixels again
 .flac      the waveform, encoded anew, which is without loss, so that no tag, picture or appendix is left
-.wav       format and waveform; every other chunk is dropped
 .npy       a plain array of numbers, version 1.0, with a header that is written anew
 =========  ===================================================================================================
 """
@@ -13,19 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from shutil import copyfileobj
-from typing import Any
 
 import numpy as np
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-_WAV_CHUNKS = (b"fmt ", b"fact", b"data")
 
 
 def stripped(suffix: str, content: bytes) -> bytes:
@@ -49,46 +43,19 @@ def sample_digest(suffix: str, content: bytes) -> str:
     return hashlib.sha256(stripped(suffix, content)).hexdigest()
 
 
-def copy_tensors(source: Path, target: Path) -> None:
-    """Copy a .safetensors file, of whose notes only the format stays.
-
-    Raises:
-        ValueError: it is no such file.
-    """
-    with source.open("rb") as file, target.open("xb") as out:
-        size = int.from_bytes(file.read(8), "little")
-        if not 0 < size <= 100_000_000:
-            raise ValueError("its header has an impossible length")
-        header = json.loads(file.read(size))
-        notes = header.pop("__metadata__", None)
-        kept = {"__metadata__": {"format": notes["format"]}} if notes and "format" in notes else {}
-        entries = {
-            name: {key: entry[key] for key in ("dtype", "shape", "data_offsets")} for name, entry in header.items()
-        }
-        text = json.dumps({**kept, **entries}, separators=(",", ":"), ensure_ascii=False).encode()
-        text += b" " * (-len(text) % 8)
-        out.write(len(text).to_bytes(8, "little") + text)
-        copyfileobj(file, out)
-
-
 def _strip_png(content: bytes) -> bytes:
     kept, pixels = [_PNG], zlib.decompressobj()
     for name, data in _png_chunks(content):
-        if name not in _PNG_CHUNKS:
-            continue
         if name == b"IDAT":
-            _inflate(pixels, data)
-        kept.append(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)))
+            try:
+                pixels.decompress(data)
+            except zlib.error as error:
+                raise ValueError("its pixels are damaged") from error
+        if name in _PNG_CHUNKS:
+            kept.append(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)))
     if not pixels.eof or pixels.unused_data:
         raise ValueError("its pixels end too early, or something follows them")
     return b"".join(kept)
-
-
-def _inflate(pixels: Any, data: bytes) -> None:
-    try:
-        pixels.decompress(data)
-    except zlib.error as error:
-        raise ValueError("its pixels are damaged") from error
 
 
 def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -128,22 +95,6 @@ def _strip_flac(content: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _strip_wav(content: bytes) -> bytes:
-    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
-        raise ValueError("it is no WAV")
-    kept, place = [], 12
-    while place + 8 <= len(content):
-        name, length = struct.unpack_from("<4sI", content, place)
-        data = content[place + 8 : place + 8 + length]
-        if len(data) < length:
-            raise ValueError("it ends too early")
-        if name in _WAV_CHUNKS:
-            kept.append(struct.pack("<4sI", name, length) + data + b"\0" * (length % 2))
-        place += 8 + length + length % 2
-    body = b"WAVE" + b"".join(kept)
-    return struct.pack("<4sI", b"RIFF", len(body)) + body
-
-
 def _strip_npy(content: bytes) -> bytes:
     file, out = io.BytesIO(content), io.BytesIO()
     if np.lib.format.read_magic(file) != (1, 0):
@@ -159,7 +110,5 @@ def _strip_npy(content: bytes) -> bytes:
     return out.getvalue() + data
 
 
-_STRIP: dict[str, Callable[[bytes], bytes]] = {
-    ".png": _strip_png, ".flac": _strip_flac, ".wav": _strip_wav, ".npy": _strip_npy,
-}  # fmt: skip
+_STRIP: dict[str, Callable[[bytes], bytes]] = {".png": _strip_png, ".flac": _strip_flac, ".npy": _strip_npy}
 SAMPLE_SUFFIXES = frozenset(_STRIP)

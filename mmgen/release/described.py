@@ -1,14 +1,23 @@
-"""What a synthetic data set may say of itself and of its samples: allow-lists of keys."""
+"""The description of a synthetic data set and of its samples as far as it is shared: allow-lists of keys and texts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import ImageSettings
+from mmgen.data.writing.layout import DOCUMENT, TABLE, is_inside, read_document, safe_names
+from mmgen.data.writing.unfinished import INCOMPLETE
+from mmgen.errors import UserError, first_few
+from mmgen.models.generative import Origin
+from mmgen.names import MethodName
+from mmgen.release.content import SAMPLE_SUFFIXES
 
 _HEAD = frozenset(
     (
@@ -16,21 +25,29 @@ _HEAD = frozenset(
         "chosen_from", "copies_real_data", "input_prior", "seed",
     )
 )  # fmt: skip
-_GENERATOR = frozenset(("library", "method", "model"))
 _SETTINGS = frozenset(("kind", *(field.name for kind in (ImageSettings, AudioSettings) for field in fields(kind))))
-_WORDS = frozenset(("format", "licence", "input_prior"))
-_TEXTS = frozenset(("label", "model"))
-_FLAGS = frozenset(("copies_real_data", "may_hold_real_pixels"))
 # What was chosen at random can be chosen again from them: which real sample each synthetic one was made from.
 _DRAWS = frozenset(("seed", "index"))
+# Texts of a description other than labels and names of modalities, of which every one is known.
+_KNOWN: Mapping[str, re.Pattern[str]] = {
+    "library": re.compile(r"mmgen \d+(\.\d+)*((a|b|rc|\.dev|\.post)\d+)?"),
+    "model": re.compile("[0-9a-f]{12}"),
+    "method": re.compile("|".join(get_args(MethodName))),
+    "input_prior": re.compile("|".join(get_args(Origin))),
+    "format": re.compile("folder|webdataset"),
+    "kind": re.compile("image|audio"),
+    "licence": re.compile(
+        r"CC0-1\.0|CC-BY(-NC)?(-SA|-ND)?-[34]\.0|ODbL-1\.0|ODC-By-1\.0|PDDL-1\.0|MIT|Apache-2\.0|BSD-3-Clause"
+    ),
+}
 
 
 class Described:
-    """Which keys of ``dataset.json``, columns of ``metadata.csv`` and keys of samples in shards are kept.
+    """The shared part of ``dataset.json``, of columns of ``metadata.csv`` and of keys of samples in shards.
 
-    Kept are: label, names of files, the model's name, mask ratios, numbers of segments and whether real data are
-    copied; seed and index only of what is drawn from a class prior or from noise. Of samples that were made from real
-    ones both say which. Names of modalities are those of the section "preprocessing".
+    Shared are: labels, names of files as this library gives them, digests of models, mask ratios, numbers of segments,
+    whether real data are copied; seed and index only of what is drawn from a class prior or from noise. Of samples that
+    were made from real ones both say which. Names of modalities are those of the section "preprocessing".
 
     Args:
         about: ``dataset.json``.
@@ -40,71 +57,113 @@ class Described:
         self.about = about
         self.modalities = tuple(about["preprocessing"])
 
+    @classmethod
+    def of(cls, folder: Path) -> Described:
+        """The description of a finished data set.
+
+        Raises:
+            UserError: the folder is none, or its description names files outside of it.
+        """
+        if os.path.lexists(folder / INCOMPLETE):
+            raise UserError(f"{folder} is not finished; run the command that makes it again, and it goes on.")
+        try:
+            document = read_document(folder)
+            if not document.counts or not dict(document.about["preprocessing"]):
+                raise ValueError("it describes no synthetic data set")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UserError(
+                f"{folder} is no finished synthetic data set ({DOCUMENT}: {error}); give the folder of one."
+            ) from error
+        if outside := [name for name in document.checksums if not is_inside(name)]:
+            raise UserError(f"{folder / DOCUMENT} names {first_few(outside)}, which is outside of it; do not trust it.")
+        return cls(document.about)
+
+    @property
+    def method(self) -> str:
+        """The method that made it, "" if it does not say."""
+        return _part(self.about.get("generator"), ["method"]).get("method") or ""
+
+    @property
+    def copies_real_data(self) -> bool:
+        """Whether it says that it may hold real data."""
+        return self.about.get("copies_real_data") is True
+
     @property
     def from_real_samples(self) -> bool:
         """Whether samples may have been made from real ones: not if all came from a class prior or from noise."""
         return self.about.get("input_prior") not in ("class", "noise") or "mask_ratio" in self.about
 
-    def keeps(self, key: str | None) -> bool:
-        """Whether a column of the table, or a key of a sample in a shard, is kept."""
-        return key in self._kept
+    @property
+    def samples(self) -> list[str]:
+        """Listed files that hold samples: shards, or files of a known kind."""
+        suffixes = {".tar"} if self.about["format"] == "webdataset" else SAMPLE_SUFFIXES
+        return [name for name in self.about["checksums"] if "/" in name and os.path.splitext(name)[1] in suffixes]
 
-    def names(self, column: str | None) -> bool:
-        """Whether a column of the table tells label or files, which stay as they are."""
-        return column == "label" or column in self._files
-
-    def cell(self, column: str, text: str) -> str:
-        """A cell of the table without what does not belong in its column."""
-        return text if column in _TEXTS or column in self._files or _is_plain(text) else ""
-
-    def value(self, key: str, value: Any) -> Any:
-        """The same of a sample in a shard."""
-        texts = isinstance(value, str) and (key in _TEXTS or key in self._files)
-        return value if texts or _is_scalar(value) else None
-
-    def head(self) -> dict[str, Any]:
-        """``dataset.json`` without checksums."""
-        dropped = _DRAWS if self.from_real_samples else frozenset()
-        kept = {key: value for key, value in self.about.items() if key in _HEAD - dropped}
-        return {key: self._section(key, value) for key, value in kept.items()}
-
-    def _section(self, key: str, value: Any) -> Any:
-        if key == "preprocessing":
-            return {name: _settings(settings) for name, settings in value.items()}
-        if key == "generator":
-            return {name: text for name, text in dict(value).items() if name in _GENERATOR and isinstance(text, str)}
-        if key == "mask_ratio":
-            return {name: ratio for name, ratio in dict(value).items() if name in self.modalities and _is_scalar(ratio)}
-        if key == "counts" or (key in _WORDS and isinstance(value, str)):
-            return value
-        return value if _is_scalar(value) else None
+    @property
+    def tables(self) -> list[str]:
+        """The table of files in folders; samples in shards have their own."""
+        return [TABLE] if self.about["format"] == "folder" else []
 
     @cached_property
-    def _files(self) -> frozenset[str]:
+    def files(self) -> frozenset[str]:
+        """Columns of the table that name files."""
         return frozenset(f"{name}{end}" for name in self.modalities for end in ("_file_name", "_spectrogram"))
 
     @cached_property
-    def _kept(self) -> frozenset[str]:
+    def keys(self) -> frozenset[str]:
+        """Columns of the table, and keys of a sample in a shard, that are shared."""
         numbers = {f"{name}{end}" for name in self.modalities for end in ("_mask_ratio", "_segments")}
-        return self._files | _TEXTS | _FLAGS | numbers | (frozenset() if self.from_real_samples else _DRAWS)
+        own = self.files | numbers | {"label", "model", "copies_real_data", "may_hold_real_pixels"}
+        return own if self.from_real_samples else own | _DRAWS
+
+    @cached_property
+    def _folders(self) -> frozenset[str]:
+        """Folders of samples' files or of shards, as this library calls them."""
+        if self.about["format"] == "webdataset":
+            return frozenset(("shards",))
+        kinds = ["images", "spectrograms", *self.modalities, *(f"{name}_spectrograms" for name in self.modalities)]
+        return frozenset(f"{kind}/{label}" for kind in kinds for label in safe_names(list(self.about["counts"])))
+
+    def is_named_by_us(self, name: str) -> bool:
+        """Whether a sample's file, or a shard, is a number in a folder of ours, so that its name says nothing else."""
+        folder, _, last = name.rpartition("/")
+        return folder in self._folders and is_number(last)
+
+    def value(self, key: str, value: Any) -> Any:
+        """A cell of the table, or a value of a sample in a shard, or nothing if it does not belong there."""
+        if not isinstance(value, str):
+            return value if _is_shared(key, value) else None
+        plain = key != "model" and _is_plain(value)
+        own = key == "label" or (key in self.files and self.is_named_by_us(value))
+        return value if own or plain or _is_shared(key, value) else ""
+
+    def head(self) -> dict[str, Any]:
+        """``dataset.json`` without checksums."""
+        keys = _HEAD - _DRAWS if self.from_real_samples else _HEAD
+        kept = {key: value for key, value in self.about.items() if key in keys}
+        head = {key: value if key == "counts" or _is_shared(key, value) else None for key, value in kept.items()}
+        head["preprocessing"] = {name: _part(own, _SETTINGS) for name, own in self.about["preprocessing"].items()}
+        names = {"generator": ("library", "method", "model"), "mask_ratio": self.modalities}
+        return head | {key: _part(kept[key], own) for key, own in names.items() if key in kept}
 
 
-def _settings(values: Any) -> dict[str, Any]:
-    """How files were decoded: numbers by the names of the settings, and the kind."""
-    known = {key: value for key, value in dict(values).items() if key in _SETTINGS}
-    return {key: value for key, value in known.items() if _is_scalar(value) or value in ("image", "audio")}
+def _part(values: Any, keys: Collection[str]) -> dict[str, Any]:
+    """The shared entries of a mapping that have one of these keys."""
+    entries = values.items() if isinstance(values, Mapping) else ()
+    return {key: value for key, value in entries if key in keys and _is_shared(key, value)}
 
 
-def _is_scalar(value: Any) -> bool:
-    return value is None or isinstance(value, bool | int | float)
+def _is_shared(key: str, value: Any) -> bool:
+    """Whether a value is a number, a truth value, nothing, or one of the known texts."""
+    known = isinstance(value, str) and key in _KNOWN and (value == "" or _KNOWN[key].fullmatch(value) is not None)
+    return known or value is None or isinstance(value, bool | int | float)
 
 
 def _is_plain(text: str) -> bool:
     """Whether a cell is empty, a truth value or a number."""
-    if text in ("", "True", "False"):
-        return True
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return text in ("", "True", "False") or re.fullmatch(r"-?\d+(\.\d+)?(e[-+]?\d+)?", text) is not None
+
+
+def is_number(name: str) -> bool:
+    """Whether a file's or member's name is a number with an ending."""
+    return re.fullmatch(r"\d{6,}(\.\w+)+", name) is not None

@@ -1,14 +1,20 @@
-"""What a release needs of an audit: verdicts on all that counts, and evidence for every modality."""
+"""Evidence that a release needs of an audit: verdicts on all that counts, for every modality."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import Any
 
 from mmgen.evaluation.privacy.attacks import KINDS
 from mmgen.evaluation.privacy.gate import NO_EVIDENCE, Thresholds, Verdict, judge
-from mmgen.evaluation.privacy.record import AuditRecord, PrivacySection
+from mmgen.evaluation.privacy.record import EFFORT, AuditRecord, PrivacySection
 from mmgen.evaluation.privacy.results import CopiesResult, MembershipResult, NoResult, PassThroughResult, Result
+
+# Texts in an audit: threat models, feature spaces of this library, how pass-through is measured.
+_TEXTS = re.compile(r"[WGS]|none|pixels|own|\d+ x \d+ patches equal to a training record's at the same place")
 
 
 def judged(
@@ -39,6 +45,45 @@ def judged(
     if with_model and not {_threat(result) for result in privacy.results.values()} & {"W", "G"}:
         verdicts.append(red("attacks", f"generator: not attacked, {NO_EVIDENCE}"))
     return verdicts
+
+
+def presentable(record: AuditRecord | None, modalities: Collection[str]) -> AuditRecord | None:
+    """An audit that may stand on cards: results on other modalities and texts that are not known are left out."""
+    if record is None:
+        return None
+    results = {
+        key: replace(result, **{part.name: _known_text(getattr(result, part.name)) for part in fields(result)})
+        for key, result in record.privacy.results.items()
+        if _is_known(key, modalities)
+    }
+    refused = None if record.privacy.refused is None else "no audit was possible"
+    return replace(record, created=_time(record.created), privacy=PrivacySection(results, refused))
+
+
+def _is_known(key: str, modalities: Collection[str]) -> bool:
+    """Whether a result is of a known kind and on one of these modalities or on tuples."""
+    kind, slash, modality = key.partition("/")
+    return kind in (*KINDS, EFFORT) and (not slash or modality in (*modalities, "joint"))
+
+
+def _known_text(value: Any) -> Any:
+    """A field's value; None of a text that this library does not write, such as the name of an unknown network."""
+    import timm
+
+    if not isinstance(value, str) or _TEXTS.fullmatch(value):
+        return value
+    name, at, digest = value.partition("@")
+    architecture, dot, _ = name.partition(".")
+    known = timm.is_model(architecture) and (not dot or name in timm.list_pretrained(f"{architecture}.*"))
+    return value if known and (not at or re.fullmatch("[0-9a-f]{8}", digest)) else None
+
+
+def _time(text: str | None) -> str | None:
+    """An ISO time, None of anything else."""
+    try:
+        return datetime.fromisoformat(text or "").isoformat()
+    except ValueError:
+        return None
 
 
 def red(attack: str, line: str) -> Verdict:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from mmgen.artifacts.models import preview
+from mmgen.artifacts.card_facts import FACTS, CardFacts
+from mmgen.artifacts.cards import write_card
+from mmgen.artifacts.models import save_model
 from mmgen.data.settings import settings_from_dict
 from mmgen.errors import UserError
-from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.generative import GenerativeModel
-from mmgen.release.content import copy_tensors
-from mmgen.release.scrubbing import Scrubber
-from mmgen.release.texts import with_section
+from mmgen.names import ClassifierName
 
-_NAME = re.compile(r"[a-z0-9_+@.]+")
+_SETS = re.compile(r"(real|synthetic|real\+synthetic|random_subset|synthetic_fresh|synthetic_phase1)(@\d+)?")
 _MEASURES = frozenset(
     (
         "auc", "accuracy", "balanced_accuracy", "recovery", "seeds", "folds", "n_train", "n_test", "updates",
@@ -28,94 +27,64 @@ _MEASURES = frozenset(
 _STATISTICS = frozenset(("mean", "std", "ci95"))
 
 
-def copy_model(model: GenerativeModel, source: Path, target: Path, scrubber: Scrubber, section: str) -> None:
+def copy_model(model: GenerativeModel, source: Path, target: Path, privacy: str) -> None:
     """Write the files that a receiver of a model loads and reads to a new folder.
 
-    The weights are copied without notes. Configuration and preview are of the model itself, whatever lies in the
-    folder; of ``utility.json`` see :func:`shared_utility`; the card is scrubbed.
+    Weights, configuration, preview and card are written from the loaded model, whatever else lies in its folder. Read
+    there are only ``card.json``, numbers and known names for the card (:class:`mmgen.artifacts.card_facts.CardFacts`),
+    and ``utility.json``, see :func:`shared_utility`.
 
     Args:
         model: what was loaded from ``source``.
-        section: of the card, on privacy.
+        privacy: section of the card, Markdown.
 
     Raises:
         UserError: a file is a link or damaged.
     """
-    names = getattr(model, "class_names", ()), getattr(model, "labels", ()), getattr(model, "modalities", ())
-    for some in names:
-        scrubber = scrubber.keeping(some)
-    for name in ("model.safetensors", "config.json", "README.md", "utility.json", "preview.png"):
+    for name in ("model.safetensors", "config.json", FACTS, "utility.json"):
         if (source / name).is_symlink():
             raise UserError(f"{source / name} is a link, which is not followed; put the file itself there.")
-    target.mkdir(parents=True)
+    utility = source / "utility.json"
     try:
-        copy_tensors(source / "model.safetensors", target / "model.safetensors")
-        _write_json(target / "config.json", _known_config(model))
-        utility = _text(source / "utility.json")
-        if utility and (shared := shared_utility(json.loads(utility))):
-            _write_json(target / "utility.json", shared)
-        card = scrubber.prose(_text(source / "README.md"))
+        for settings in model.preprocessing.values():  # which the model itself does not look at
+            settings_from_dict(settings)
+        facts = CardFacts.read(source)
+        scores = json.loads(utility.read_text(encoding="utf-8")) if utility.is_file() else {}
+        save_model(model, target, facts, shared_utility(scores, model.preprocessing))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"A file of the model {source} is damaged ({error}); save the model again.") from error
-    _draw_preview(model, target / "preview.png")
-    (target / "README.md").write_text(with_section(card, section), encoding="utf-8")
+    (target / FACTS).unlink()  # what may be shared of it is on the card
+    write_card(model, target, facts, privacy)
 
 
-def shared_utility(document: Any) -> dict[str, Any]:
-    """What of a section ``utility`` may be passed on: scores and sizes by modality, classifier and training set.
+def shared_utility(document: Any, modalities: Collection[str]) -> dict[str, Any]:
+    """The part of a section ``utility`` that is shared: scores and sizes by modality, classifier and training set.
 
-    Everything else goes: names with other signs than ``a-z0-9_+@.``, other measures, and whatever is no number, or no
-    mean, deviation and interval of numbers.
+    Everything else goes: names that are not known, other measures, and whatever is no number, or no mean, deviation and
+    interval of numbers.
     """
-    return _nested(document, 3)
+    return _nested(document, (modalities.__contains__, get_args(ClassifierName).__contains__, _SETS.fullmatch))
 
 
-def _nested(values: Any, depth: int) -> dict[str, Any]:
+def _nested(values: Any, levels: Sequence[Callable[[str], Any]]) -> dict[str, Any]:
+    """Measures below keys that are known, a test for those of each level."""
     if not isinstance(values, Mapping):
         return {}
-    if depth == 0:
+    if not levels:
         kept = {name: _numbers(value) for name, value in values.items() if name in _MEASURES}
         return {name: value for name, value in kept.items() if value is not None}
-    below = {name: _nested(value, depth - 1) for name, value in values.items() if _NAME.fullmatch(name)}
+    below = {name: _nested(value, levels[1:]) for name, value in values.items() if levels[0](name)}
     return {name: value for name, value in below.items() if value}
 
 
 def _numbers(value: Any) -> Any:
-    """A number, or a mapping of statistics to numbers; None of anything else."""
+    """A number, or a mapping of statistics to numbers or pairs of them; None of anything else."""
     if not isinstance(value, Mapping):
-        return value if _is_number(value) else None
-    kept = {name: part for name, part in value.items() if name in _STATISTICS and _are_numbers(part)}
-    return kept or None
+        return value if _are_numbers(value) else None
+    kept = {name: part for name, part in value.items() if name in _STATISTICS}
+    pairs = {name: part if isinstance(part, list) and len(part) == 2 else [part] for name, part in kept.items()}
+    return {name: part for name, part in kept.items() if _are_numbers(*pairs[name])} or None
 
 
-def _are_numbers(value: Any) -> bool:
-    pair = isinstance(value, list) and len(value) == 2
-    return all(map(_is_number, value)) if pair else _is_number(value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _known_config(model: GenerativeModel) -> dict[str, Any]:
-    """The configuration, of which the part that the model itself does not look at is looked at here."""
-    if isinstance(model, CrossModalMAE):
-        for settings in model.preprocessing.values():
-            settings_from_dict(settings)
-    return {"kind": model.kind, **model.config}
-
-
-def _draw_preview(model: GenerativeModel, path: Path) -> None:
-    """Synthetic images; none of what only makes such from real ones."""
-    from PIL import Image
-
-    if not isinstance(model, CrossModalMAE) and not model.may_hold_real_pixels:
-        Image.fromarray(preview(model)).save(path)
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _are_numbers(*values: Any) -> bool:
+    return all(type(value) in (int, float) and math.isfinite(value) for value in values)

@@ -1,40 +1,36 @@
-"""The shareable folder: what was audited and may be passed on, copied by allow-list, without traces."""
+"""The shareable folder: what was audited and may be passed on, copied and written anew by allow-lists."""
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from mmgen.artifacts.cards import pixels_line
 from mmgen.artifacts.models import load_model, model_digest
-from mmgen.data.writing.writer import sha256
+from mmgen.data.writing.atomic import new_folder
+from mmgen.data.writing.layout import DOCUMENT, sha256
 from mmgen.errors import UserError, first_few
+from mmgen.evaluation.privacy.attacks import KINDS
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict, opens
-from mmgen.evaluation.privacy.record import AuditRecord
-from mmgen.models.condensed import CondensedModel
-from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.evaluation.privacy.record import EFFORT, AuditRecord
 from mmgen.models.generative import GenerativeModel
-from mmgen.models.stored import StoredImages
-from mmgen.names import IMAGE
-from mmgen.release.datasets import dataset_digest, dataset_modalities, dataset_origin, scrub_dataset
-from mmgen.release.evidence import judged, red
+from mmgen.release.datasets import copy_dataset, dataset_digest
+from mmgen.release.described import Described
+from mmgen.release.evidence import judged, presentable, red
 from mmgen.release.models import copy_model
-from mmgen.release.scrubbing import Scrubber
 from mmgen.release.texts import Override, override_record, privacy_section, shared_audit, top_readme
 from mmgen.version import __version__
 
 logger = logging.getLogger(__name__)
 
-What = Literal["all", "model", "data"]
+Parts = Literal["all", "model", "data"]
 _AUDIT = "privacy.json"
 
 
@@ -42,29 +38,21 @@ class ReleaseRefused(UserError):  # noqa: N818  # what happened, not what is wro
     """The audit does not allow a release: the message says which thresholds fail and by how much."""
 
 
-@dataclass(frozen=True)
-class _Contents:
-    """What there is to release: the model's folder, and data sets by the name they get in the release."""
-
-    model: Path | None
-    data_sets: Mapping[str, Path]
-
-
 def write_release(
     run: Path,
     out: Path,
     thresholds: Thresholds | None = None,
     override: tuple[str, str] | None = None,
-    what: What = "all",
+    parts: Parts = "all",
     audit: Path | None = None,
 ) -> list[Verdict]:
     """Copy a run's generator and data sets to a new folder if its privacy audit allows it.
 
     The verdict is formed anew from the audit's numbers. What is copied must be what was audited, by digest. Released
     are the model (weights, configuration, card, preview and utility, :func:`mmgen.release.models.copy_model`); the data
-    sets (:func:`mmgen.release.datasets.scrub_dataset`); the audit without anything on single records; a README and
-    checksums. Nothing else is, whatever lies in the folders: no critic, checkpoint, log, configuration or report. Files
-    that were left out of data sets are logged.
+    sets (:func:`mmgen.release.datasets.copy_dataset`); the audit without anything on single records; a README and
+    checksums. Nothing else is: no critic, checkpoint, log, configuration or report. Files that were left out of data
+    sets are logged. Cards are written anew from numbers and known names; the only free text is that of ``override``.
 
     The folder appears when everything is in it. For data alone what an attacker can do who has nothing else counts
     (threat model S, or G if the audit has none of S; copies, pass-through); a generator needs attacks on it too.
@@ -74,7 +62,7 @@ def write_release(
         out: new or empty folder.
         thresholds: what the audit may show at most.
         override: (name, reason): release although the audit does not allow it; both are written on the card.
-        what: only the model or only the data.
+        parts: only the model or only the data.
         audit: folder of ``privacy.json``; ``run/audit`` if absent.
 
     Returns:
@@ -84,49 +72,52 @@ def write_release(
         ReleaseRefused: not audited, or a threshold is exceeded, and there is no override.
         UserError: what was audited was changed since, there is nothing to release, ``out`` is not empty, an override
             without a name or a reason, or a full disk.
-
-    Example:
-        >>> from pathlib import Path
-        >>> import mmgen
-        >>> verdicts = mmgen.write_release(Path("runs/isic"), Path("to_share"), override=("A. Turing", "phantoms"))
-        >>> sorted(path.name for path in Path("to_share").iterdir())
-        ['README.md', 'SHA256SUMS', 'model', 'privacy.json', 'release.json']
     """
-    thresholds = thresholds or Thresholds()
-    signed = _signed(override)
+    thresholds, signed = thresholds or Thresholds(), _signed(override)
     run, out = run.resolve(), Path(os.path.abspath(out))
-    _refuse_occupied(out)
-    found = _contents(run, what)
-    record = AuditRecord.read((run / "audit" if audit is None else audit) / _AUDIT)
-    model = None if found.model is None else load_model(found.model)
-    may_hold = _may_hold_real_data(model, found.data_sets)
-    digests = _digests(model, found.data_sets)
-    unknown = _compare(digests, record)
-    modalities = _modalities(model, found.data_sets)
-    makes_more = model is not None and not isinstance(model, StoredImages)
-    verdicts = [*judged(record, thresholds, makes_more, modalities), *may_hold, *unknown]
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        raise UserError(f"{out} is not an empty folder; choose another --out.")
+    model_folder, data_sets = _contents(run, parts)
+    record = _read_audit((run / "audit" if audit is None else audit) / _AUDIT)
+    model = None if model_folder is None else load_model(model_folder)
+    described = {name: Described.of(path) for name, path in data_sets.items()}
+    digests = _digests(model, data_sets)
+    further = [*_may_hold_real_data(model, described), *_compare(digests, record)]
+    modalities = _modalities(model, described)
+    makes_more = _makes_more(model)
+    verdicts = [*judged(record, thresholds, makes_more, modalities), *further]
     if not opens(verdicts) and signed is None:
         raise ReleaseRefused(_refusal(run, verdicts))
-    scrubber = Scrubber.of_this_machine()
-    cleaned = [replace(verdict, line=scrubber.prose(verdict.line)) for verdict in verdicts]
     needed = None if opens(verdicts) else signed
-    section = privacy_section(cleaned, None if record is None else record.created, needed)
-    # Who overrides an audit signs with the own name, which is no trace.
-    about = scrubber.tree(shared_audit(record, cleaned, thresholds, digests)) | override_record(cleaned, needed)
-    with _new_folder(out) as folder:
-        if found.model is not None and model is not None:
-            copy_model(model, found.model, folder / "model", scrubber, section)
-            _write_json(folder / "model" / _AUDIT, about)
-        for name, source in found.data_sets.items():
-            left_out = scrub_dataset(source, folder / name, scrubber, f"\n{section}")
-            if left_out:
-                logger.warning("Not released of %s: %s.", name, first_few(left_out))
-        _write_json(folder / _AUDIT, about)
-        readme = top_readme(found.model is not None, list(found.data_sets), section)
-        (folder / "README.md").write_text(readme, encoding="utf-8")
+    record = presentable(record, modalities)
+    said = [*judged(record, thresholds, makes_more, modalities), *further]
+    section = partial(privacy_section, said, None if record is None else record.created, needed)
+    about = shared_audit(record, said, thresholds, digests) | override_record(said, needed)
+    with new_folder(out) as folder:
+        _fill(folder, model, model_folder, data_sets, about, section)
         _refuse_changed(folder, digests)
         _write_checksums(folder)
     return verdicts
+
+
+def _fill(
+    folder: Path,
+    model: GenerativeModel | None,
+    model_folder: Path | None,
+    data_sets: Mapping[str, Path],
+    about: Mapping[str, Any],
+    section: Callable[..., str],
+) -> None:
+    """Write all parts of a release; ``about`` is its ``privacy.json``, ``section`` that on privacy of every card."""
+    if model_folder is not None and model is not None:
+        copy_model(model, model_folder, folder / "model", section(pixels_line(model)))
+        _write_json(folder / "model" / _AUDIT, about)
+    for name, source in data_sets.items():
+        if left_out := copy_dataset(source, folder / name, f"\n{section()}"):
+            logger.warning("Not released of %s: %s.", name, first_few(left_out))
+    _write_json(folder / _AUDIT, about)
+    readme = top_readme(model is not None, list(data_sets), section())
+    (folder / "README.md").write_text(readme, encoding="utf-8")
 
 
 def _signed(override: tuple[str, str] | None) -> Override | None:
@@ -138,31 +129,40 @@ def _signed(override: tuple[str, str] | None) -> Override | None:
     return Override(name, because, datetime.now(UTC).date().isoformat())
 
 
-def _contents(run: Path, what: What) -> _Contents:
-    if (run / "dataset.json").is_file():
-        model, data_sets = None, {"synthetic": run}
+def _contents(run: Path, parts: Parts) -> tuple[Path | None, dict[str, Path]]:
+    """The model's folder, and data sets by the name they get in the release."""
+    model, data_sets, folder = None, {}, run / "synthetic"
+    if (run / DOCUMENT).is_file():
+        data_sets = {"synthetic": run}
     elif (run / "model.safetensors").is_file():
-        model, data_sets = run, {}
+        model = run
     else:
-        folder = run / "synthetic"
-        inside = sorted(folder.iterdir()) if folder.is_dir() else []
-        several = {f"synthetic/{path.name}": path for path in inside if (path / "dataset.json").is_file()}
         model = run / "model" if (run / "model" / "model.safetensors").is_file() else None
-        data_sets = {"synthetic": folder} if (folder / "dataset.json").is_file() else several
-    chosen = _Contents(model if what != "data" else None, data_sets if what != "model" else {})
-    if chosen.model is None and not chosen.data_sets:
+        inside = [path for path in sorted(folder.glob("*")) if (path / DOCUMENT).is_file()]
+        several = {_name(path, number): path for number, path in enumerate(inside)}
+        data_sets = {"synthetic": folder} if (folder / DOCUMENT).is_file() else several
+    model, data_sets = model if parts != "data" else None, data_sets if parts != "model" else {}
+    if model is None and not data_sets:
         wanted = {"all": "neither a model nor a finished data set", "model": "no model", "data": "no finished data set"}
-        raise UserError(f"There is {wanted[what]} in {run}; give the folder of a run, a model or a data set.")
-    for path in filter(None, (chosen.model, *chosen.data_sets.values())):
-        _refuse_links(run, path)
-    return chosen
+        raise UserError(f"There is {wanted[parts]} in {run}; give the folder of a run, a model or a data set.")
+    for path in filter(None, (model, *data_sets.values())):
+        for link in (part for part in (path, *path.parents) if part.is_relative_to(run) and part.is_symlink()):
+            raise UserError(f"{link} is a link, which is not followed; put the folder itself there.")
+    return model, data_sets
 
 
-def _refuse_links(run: Path, path: Path) -> None:
-    while path != run:
-        if path.is_symlink():
-            raise UserError(f"{path} is a link, which is not followed; put the folder itself there.")
-        path = path.parent
+def _name(data_set: Path, number: int) -> str:
+    """A recipe's own name for a data set, or a number for one that somebody else chose."""
+    return f"synthetic/{data_set.name if re.fullmatch('ipc[0-9]+', data_set.name) else number}"
+
+
+def _read_audit(path: Path) -> AuditRecord | None:
+    """An audit, None if there is none."""
+    record = AuditRecord.read(path)
+    results = {} if record is None else record.privacy.results
+    if unknown := [key for key in results if key.partition("/")[0] not in (*KINDS, EFFORT)]:
+        raise UserError(f"{path} is no privacy audit (it has unknown entries {first_few(unknown)}); audit again.")
+    return record
 
 
 def _digests(model: GenerativeModel | None, data_sets: Mapping[str, Path]) -> dict[str, Any]:
@@ -172,25 +172,32 @@ def _digests(model: GenerativeModel | None, data_sets: Mapping[str, Path]) -> di
     }
 
 
-def _modalities(model: GenerativeModel | None, data_sets: Mapping[str, Path]) -> list[str]:
+def _modalities(model: GenerativeModel | None, described: Mapping[str, Described]) -> list[str]:
     """Names of all that is released, each once."""
-    own = [] if model is None else list(model.modalities) if isinstance(model, CrossModalMAE) else [IMAGE]
-    return list(dict.fromkeys([*own, *(name for path in data_sets.values() for name in dataset_modalities(path))]))
+    names = [name for about in described.values() for name in about.modalities]
+    if model is not None:
+        names = [*model.preprocessing, *(entry["name"] for entry in model.config.get("modalities", ())), *names]
+    return list(dict.fromkeys(names))
 
 
-def _may_hold_real_data(model: GenerativeModel | None, data_sets: Mapping[str, Path]) -> list[Verdict]:
+def _makes_more(model: GenerativeModel | None) -> bool:
+    """Whether attacks on the model count too; a fixed set of samples is audited as data are."""
+    return model is not None and (model.needs_real_data or model.threat == "G")
+
+
+def _may_hold_real_data(model: GenerativeModel | None, described: Mapping[str, Described]) -> list[Verdict]:
     """Red verdicts on what says of itself that it may hold real data; the audit may have seen other members.
 
     Raises:
         UserError: a subset of the real images, which no audit and no override releases.
     """
-    made = {name: dataset_origin(path) for name, path in data_sets.items()}
-    if isinstance(model, CondensedModel):
-        made["model"] = model.method, model.may_hold_real_pixels
-    if subsets := [name for name, (method, _) in made.items() if method == "subset"]:
+    origins = {name: (about.method, about.copies_real_data) for name, about in described.items()}
+    if model is not None:
+        origins["model"] = model.config.get("method", ""), model.may_hold_real_pixels
+    if subsets := [name for name, (method, _) in origins.items() if method == "subset"]:
         raise UserError(f"{first_few(subsets)} is a subset of the real images, which is never released.")
     words = "made of real data, pixels of which it may hold"
-    return [red(f"real data/{name}", f"{name}: {words}") for name, (_, copies) in made.items() if copies]
+    return [red(f"real data/{name}", f"{name}: {words}") for name, (_, copies) in origins.items() if copies]
 
 
 def _compare(digests: Mapping[str, Any], record: AuditRecord | None) -> list[Verdict]:
@@ -212,26 +219,24 @@ def _compare(digests: Mapping[str, Any], record: AuditRecord | None) -> list[Ver
 
 
 def _refusal(run: Path, verdicts: list[Verdict]) -> str:
-    failed = [verdict.line + _by_how_much(verdict) for verdict in verdicts if not verdict.allowed]
-    listed = "; ".join(failed)
+    failed = []
+    for verdict in (verdict for verdict in verdicts if not verdict.allowed):
+        numbers = ""
+        if verdict.value is not None and verdict.threshold is not None:
+            above = f"{verdict.excess:.3g} above {verdict.threshold:.3g}"
+            numbers = f" [{verdict.attack}: {verdict.value:.3g}, {above}]"
+        failed.append(verdict.line + numbers)
     return (
-        f"{run} is not released, because its audit does not allow it: {listed}. Audit it if that was not done; "
-        "else train on more people or for less long, or take the responsibility with --override NAME --because REASON, "
-        "which the card will show."
+        f"{run} is not released, because its audit does not allow it: {'; '.join(failed)}. Audit it if that was not "
+        "done; else train on more people or for less long, or take the responsibility with --override NAME --because "
+        "REASON, which the card will show."
     )
-
-
-def _by_how_much(verdict: Verdict) -> str:
-    if verdict.value is None or verdict.threshold is None:
-        return ""
-    return f" [{verdict.attack}: {verdict.value:.3g}, {verdict.excess:.3g} above {verdict.threshold:.3g}]"
 
 
 def _refuse_changed(folder: Path, digests: Mapping[str, Any]) -> None:
     """Look at the copies: they are what was audited."""
-    model = model_digest(load_model(folder / "model")) if digests["model"] else None
-    copied = {name: dataset_digest(folder / name) for name in digests["data_sets"]}
-    if {"model": model, "data_sets": copied} != digests:
+    model = load_model(folder / "model") if digests["model"] else None
+    if _digests(model, {name: folder / name for name in digests["data_sets"]}) != digests:
         raise UserError("The files were changed while they were released; release them again when nothing runs.")
 
 
@@ -250,25 +255,3 @@ def _write_checksums(folder: Path) -> None:
 
 def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _refuse_occupied(out: Path) -> None:
-    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise UserError(f"{out} is not an empty folder; choose another --out.")
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder that gets its name when the block ends well; otherwise nothing is there."""
-    temporary = out.with_name(f".tmp-{secrets.token_hex(4)}-{out.name}")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        os.replace(temporary, out)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"The disk is full: {out} cannot be written; free space and release again.") from error
-        if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            raise UserError(f"{out} is not an empty folder any more; choose another --out.") from error
-        raise

@@ -1,17 +1,13 @@
-"""What a release says of itself: the privacy section of cards, the README at its top, the audit that goes with it."""
+"""Texts of a release: the privacy section of cards, the README at its top, the audit that goes with it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict
 from mmgen.evaluation.privacy.record import AuditRecord
-
-# How the line of a card begins that says whether a generator lets real pixels through.
-PIXELS_LINE = "* real pixels"
 
 
 @dataclass(frozen=True)
@@ -23,13 +19,16 @@ class Override:
     date: str
 
 
-def privacy_section(verdicts: Sequence[Verdict], audited: str | None, override: Override | None) -> str:
+def privacy_section(
+    verdicts: Sequence[Verdict], audited: str | None, override: Override | None = None, pixels: str = ""
+) -> str:
     """Markdown for cards: what the audit found, and that it was overridden, if it was.
 
     Args:
         audited: ISO time of the audit; None if there was none.
+        pixels: a further line, of what lets real pixels through (:func:`mmgen.artifacts.cards.pixels_line`).
     """
-    lines = "\n".join(f"* {verdict.light}: {verdict.line}" for verdict in verdicts)
+    lines = "\n".join([*(f"* {verdict.light}: {verdict.line}" for verdict in verdicts), *filter(None, [pixels])])
     when = f"Audited on {audited[:10]}." if audited else "Not audited."
     text = f"## Privacy\n\n{when}\n\n{lines}\n\nAn audit finds leaks; it cannot prove that there are none.\n"
     if override is None:
@@ -39,18 +38,6 @@ def privacy_section(verdicts: Sequence[Verdict], audited: str | None, override: 
         f"{text}\n## Released against the audit\n\nReleased by {override.name} on {override.date}, although the audit "
         f"did not allow it, because: {override.because}\n\n{failed}\n"
     )
-
-
-def with_section(card: str, section: str) -> str:
-    """A model card whose section on privacy is ``section``; what it says of stored real pixels is kept."""
-    head, mark, old = card.partition("## Privacy\n")
-    if not mark:
-        return f"{card.rstrip()}\n\n{section}".lstrip()
-    old, *rest = re.split(r"^(?=## )", old, maxsplit=1, flags=re.MULTILINE)
-    kept = [line for line in old.splitlines() if line.startswith(PIXELS_LINE) and "not audited" not in line]
-    lines = "\n".join(kept)
-    joined = section.replace("\n\nAn audit finds", f"\n{lines}\n\nAn audit finds", 1) if kept else section
-    return "\n".join([f"{head}{joined}", *rest])
 
 
 def top_readme(model: bool, data_sets: Sequence[str], section: str) -> str:
@@ -79,7 +66,7 @@ def shared_audit(
     """``privacy.json`` of a release: the audit's numbers, what they were judged by, and nothing of single records.
 
     Args:
-        record: of the audit; None if there was none.
+        record: presentable parts of the audit (:func:`mmgen.release.evidence.presentable`); None if there was none.
         digests: {"model", "data_sets"} of what is released.
     """
     return {

@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from small import noise_samples, small_model
-from tiny_medsynth import LABELS, small_generator, tiny_samples
+from tiny_medsynth import LABELS, small_generator
 from torch import Tensor
 
-from mmgen.artifacts.models import load_model, model_digest, save_generator, save_model, start_from_timm
+from mmgen.artifacts.card_facts import CardFacts, Scores
+from mmgen.artifacts.models import load_model, model_digest, save_model, start_from_timm
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.models.class_prior import ClassPrior
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.models.stored import StoredImages
@@ -84,7 +84,7 @@ def test_the_digest_names_the_configuration() -> None:
 @pytest.mark.parametrize("real", [False, True])
 def test_the_configuration_is_that_of_the_file(real: bool, tmp_path: Path) -> None:
     generator = small_generator(real)
-    save_generator(generator, tmp_path, {})
+    save_model(generator, tmp_path)
     config = generator.config
     saved = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert saved == {"kind": "medsynth", **config}
@@ -94,7 +94,8 @@ def test_the_configuration_is_that_of_the_file(real: bool, tmp_path: Path) -> No
 
 def test_a_shared_model_holds_no_pickle_and_no_file_names(model_folder: Path, phantom_files: dict[str, Path]) -> None:
     folder = model_folder / "model"
-    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors", "README.md"}
+    names = {"config.json", "model.safetensors", "README.md", "card.json", "privacy.json"}
+    assert {path.name for path in folder.iterdir()} == names
     assert load_file(folder / "model.safetensors")
     text = (folder / "README.md").read_text() + (folder / "config.json").read_text()
     for path in [*phantom_files["image"].rglob("*.png"), *phantom_files["audio"].rglob("*.wav")]:
@@ -102,32 +103,12 @@ def test_a_shared_model_holds_no_pickle_and_no_file_names(model_folder: Path, ph
     assert str(model_folder.parent) not in text
 
 
-def test_the_card_says_what_the_model_has_seen_and_that_nobody_audited_it(model_folder: Path) -> None:
-    card = (model_folder / "model" / "README.md").read_text()
-    assert card.startswith("---\nlibrary_name: mmgen\n")
-    for line in (
-        "| image | covid | 7 |",
-        "| image | healthy | 5 |",
-        "| audio | covid | 4 |",
-        "| audio | healthy | 9 |",
-    ):
-        assert line in card
-    assert "| image | (1, 32, 32) | (8, 8) | 16 |" in card
-    assert "* error: 0.5 of the mean patch's" in card
-    assert "Not audited" in card and "covid, healthy" in card
-
-
-def test_a_card_without_measures_says_so(tmp_path: Path) -> None:
-    save_model(small_model(), tmp_path, {"image": {"covid": 1}})
-    assert "## Measured\n\nNothing yet." in (tmp_path / "README.md").read_text()
-
-
 # -- MedSynth generators
 
 
 def test_a_generator_comes_back_the_same(tmp_path: Path) -> None:
     model = small_generator()
-    save_generator(model, tmp_path / "run" / "model", {"image": {"gesund": 6, "меланома": 8}}, 11)
+    save_model(model, tmp_path / "run" / "model", CardFacts({"image": {"gesund": 6, "меланома": 8}}, 11))
     for folder in (tmp_path / "run", tmp_path / "run" / "model"):
         loaded = load_model(folder)
         assert isinstance(loaded, MedSynthGenerator) and not loaded.training
@@ -138,10 +119,17 @@ def test_a_generator_comes_back_the_same(tmp_path: Path) -> None:
 def test_a_shared_generator_says_what_it_is_and_that_nobody_audited_it(tmp_path: Path) -> None:
     model = small_generator()
     utility = {"image": {"convnet": {"real": {"auc": {"mean": 0.9}}}}}
-    save_generator(
-        model, tmp_path, {"image": {"gesund": 6, "меланома": 8}}, 11, {"ratio": "14 %"}, {"AUC": "0.8"}, utility
-    )
-    names = {"config.json", "model.safetensors", "README.md", "preview.png", "privacy.json", "utility.json"}
+    counts, scores = {"image": {"gesund": 6, "меланома": 8}}, (Scores("convnet", 1, 0.8, 0.7, 0.9),)
+    save_model(model, tmp_path, CardFacts(counts, 11, 14, 2_500_000, (1,), scores=scores), utility)
+    names = {
+        "config.json",
+        "model.safetensors",
+        "README.md",
+        "card.json",
+        "preview.png",
+        "privacy.json",
+        "utility.json",
+    }
     assert {path.name for path in tmp_path.iterdir()} == names
     assert json.loads((tmp_path / "privacy.json").read_text()) == {"audited": False}
     assert json.loads((tmp_path / "utility.json").read_text()) == utility
@@ -155,8 +143,10 @@ def test_a_shared_generator_says_what_it_is_and_that_nobody_audited_it(tmp_path:
         "![Synthetic images, a row a class](preview.png)",
         "images, labels, names = model.sample(images_per_class=50, seed=0)",
         f"* model: {megabytes:.1f} MB",
-        "* ratio: 14 %",
-        "* AUC: 0.8",
+        "* training images: 14, 2.5 MB",
+        "* condensation ratio at 1 images a class: 14.3 %",
+        "* macro AUC on real test images, convnet, 1 images a class: "
+        "0.800 condensed, 0.700 random real, 0.900 all real",
         "* audit: not audited",
         "* membership inference: not audited",
     ):
@@ -166,7 +156,7 @@ def test_a_shared_generator_says_what_it_is_and_that_nobody_audited_it(tmp_path:
 def test_the_preview_is_what_the_generator_draws(tmp_path: Path) -> None:
     for channels in (1, 3):
         model = small_generator(channels=channels)
-        save_generator(model, tmp_path, {})
+        save_model(model, tmp_path)
         picture = np.asarray(Image.open(tmp_path / "preview.png"))
         assert picture.shape == (2 * 32, 8 * 32, 3)
         drawn = model.sample(8).images.numpy()
@@ -175,12 +165,13 @@ def test_the_preview_is_what_the_generator_draws(tmp_path: Path) -> None:
 
 
 def test_a_generator_from_real_images_has_no_picture_and_a_warning(tmp_path: Path) -> None:
-    save_generator(small_generator(), tmp_path, {}, utility={"image": {}})
-    save_generator(small_generator(real=True), tmp_path, {})
+    save_model(small_generator(), tmp_path, utility={"image": {}})
+    save_model(small_generator(real=True), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
         "config.json",
         "model.safetensors",
         "README.md",
+        "card.json",
         "privacy.json",
     }
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
@@ -188,19 +179,6 @@ def test_a_generator_from_real_images_has_no_picture_and_a_warning(tmp_path: Pat
     assert "Subjects are not known." in card
     loaded = load_model(tmp_path)
     assert isinstance(loaded, MedSynthGenerator) and loaded.input_prior == "real"
-
-
-def test_the_card_names_pooled_classes(tmp_path: Path) -> None:
-    samples = tiny_samples((6, 8))
-    images, labels = torch.from_numpy(samples.values), torch.from_numpy(samples.labels)
-    people = torch.tensor([0] * 6 + list(range(1, 9)))
-    prior = ClassPrior.fit(images, labels, LABELS, 4, subjects=people)
-    model = MedSynthGenerator.build(small_generator().generator, LABELS, prior)
-    save_generator(model, tmp_path, {})
-    text = "so they have that of all images: gesund."
-    assert text in (tmp_path / "README.md").read_text(encoding="utf-8")
-    save_generator(small_generator(), tmp_path, {})
-    assert "Too few people" not in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 # -- what is no model
@@ -249,7 +227,7 @@ def test_a_hub_that_is_switched_off_is_a_sentence(no_network: list[object], monk
 def test_the_configuration_says_which_model_the_hub_has(
     kind: type[Any], model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_generator(small_generator(), tmp_path, {})
+    save_model(small_generator(), tmp_path)
     folder = model_folder / "model" if kind is CrossModalMAE else tmp_path
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda name, file: str(folder / file))
     monkeypatch.setattr(kind, "from_pretrained", lambda name, strict: kind.__new__(kind) if strict else None)
@@ -259,7 +237,7 @@ def test_the_configuration_says_which_model_the_hub_has(
 
 def damaged(folder: Path, **changes: bytes | None) -> Path:
     """A saved model with files replaced, or removed where the content is None."""
-    save_model(small_model(), folder, {})
+    save_model(small_model(), folder)
     for name, content in changes.items():
         path = folder / {"weights": "model.safetensors", "config": "config.json"}[name]
         path.unlink() if content is None else path.write_bytes(content)

@@ -80,7 +80,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 def test_the_revision_is_that_of_the_source_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkout = tmp_path / "checkout"
-    source = checkout / "mmgen" / "provenance.py"
+    source = checkout / "mmgen" / "artifacts" / "provenance.py"
     source.parent.mkdir(parents=True)
     source.write_text("1")
     monkeypatch.setattr(provenance, "__file__", str(source))
@@ -102,6 +102,7 @@ def test_somebody_elses_repository_is_not_the_source(tmp_path: Path, monkeypatch
     (tmp_path / "file").write_text("1")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "theirs")
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "env" / "site-packages" / "mmgen" / "provenance.py"))
-    (tmp_path / "env" / "site-packages").mkdir(parents=True)
+    package = tmp_path / "env" / "site-packages" / "mmgen"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(provenance, "__file__", str(package / "artifacts" / "provenance.py"))
     assert git_revision() is None

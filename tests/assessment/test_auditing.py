@@ -19,6 +19,7 @@ from small import small_model
 from tiny_medsynth import LABELS, small_generator, write_condensed
 
 import mmgen
+from mmgen.artifacts.card_facts import CardFacts
 from mmgen.artifacts.models import model_digest, save_model
 from mmgen.assessment import auditing
 from mmgen.data.phantoms import write_phantoms
@@ -188,7 +189,7 @@ def test_a_folder_of_data_sets_is_all_of_them(run: Path, members: Path, others: 
 def test_a_run_of_a_masked_autoencoder(tmp_path: Path) -> None:
     """Image and audio, with and without a stored set; what it makes starts from its members."""
     run = tmp_path / "run"
-    save_model(small_model(), run / "model", {"image": {"covid": 7}, "audio": {"covid": 4}})
+    save_model(small_model(), run / "model", CardFacts({"image": {"covid": 7}, "audio": {"covid": 4}}))
     images, audio = write_phantoms(tmp_path / "data", subjects_per_class=8, image_size=32)
     found = mmgen.audit(run, tmp_path / "data", tmp_path / "data", tmp_path / "out", fast=True)
     few = {"blind_baseline", "effort"}  # people, for a comparison without the model

@@ -20,6 +20,7 @@ from small import small_model
 from tiny_medsynth import LABELS, small_generator, write_condensed
 
 import mmgen
+from mmgen.artifacts.card_facts import CardFacts
 from mmgen.artifacts.models import save_model
 from mmgen.assessment import evaluating
 from mmgen.assessment.evaluating import Measures
@@ -65,7 +66,7 @@ def both(phantom_files: dict[str, Path], model_folder: Path, tmp_path_factory: p
     """A run of a masked autoencoder with a small data set of images and sounds."""
     run = tmp_path_factory.mktemp("runs") / "both"
     model = small_model()
-    save_model(model, run / "model", {"image": {"covid": 7}, "audio": {"covid": 4}})
+    save_model(model, run / "model", CardFacts({"image": {"covid": 7}, "audio": {"covid": 4}}))
     samples = read_sources(model, phantom_files)
     plan = make_plan(model, samples, 6, {"image": 0.75, "audio": 0.75}, 0)
     write_dataset(model, plan, run / "synthetic" / "six", OutputOptions())

@@ -16,7 +16,8 @@ from PIL import Image
 from small import digests, small_model
 from tiny_medsynth import LABELS, small_generator, write_condensed
 
-from mmgen.artifacts.models import save_generator, save_model
+from mmgen.artifacts.card_facts import CardFacts
+from mmgen.artifacts.models import save_model
 from mmgen.models.medsynth import MedSynthGenerator
 
 Command = Callable[..., int]
@@ -54,7 +55,7 @@ def data(generator: MedSynthGenerator, tmp_path_factory: pytest.TempPathFactory)
 def built(generator: MedSynthGenerator, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "mein Lauf"
     (run / "model").mkdir(parents=True)
-    save_generator(generator, run / "model", {"image": {LABELS[0]: 6, LABELS[1]: 8}}, 14)
+    save_model(generator, run / "model", CardFacts({"image": {LABELS[0]: 6, LABELS[1]: 8}}, 14))
     write_condensed(generator, 20, 0, run / "synthetic" / "ipc20")
     return run
 
@@ -144,7 +145,7 @@ def test_a_run_of_two_modalities_is_audited_and_judged(
     command: Command, phantom_files: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: Any
 ) -> None:
     run = tmp_path / "run"
-    save_model(small_model(), run / "model", {"image": {"covid": 7}, "audio": {"covid": 4}})
+    save_model(small_model(), run / "model", CardFacts({"image": {"covid": 7}, "audio": {"covid": 4}}))
     paths = [f"{name}={path}" for name, path in phantom_files.items()]
     sides = ("--members", *paths, "--non-members", *paths)
     caplog.set_level("INFO")

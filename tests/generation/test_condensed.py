@@ -18,7 +18,7 @@ from PIL import Image
 from small import digests
 from tiny_medsynth import LABELS, TINY, small_generator, use_tiny
 
-from mmgen.artifacts.models import load_model, model_digest, save_generator
+from mmgen.artifacts.models import load_model, model_digest, save_model
 from mmgen.cli.condensation_flags import CondensationFlags
 from mmgen.condensation.condenser import Length
 from mmgen.condensation.methods import settings_of
@@ -102,7 +102,7 @@ def test_the_run_holds_logs_settings_and_generator(condensed: Path) -> None:
     names = set(digests(run_of(condensed)))
     for stage in ("backbone", "classifier", "warmup", "phase1", "phase2", "networks"):
         assert {f"{stage}/metrics.jsonl", f"{stage}/checkpoints/last.pt"} <= names
-    files = ("config.json", "model.safetensors", "README.md", "preview.png", "privacy.json")
+    files = ("config.json", "model.safetensors", "README.md", "card.json", "preview.png", "privacy.json")
     assert {f"model/{name}" for name in files} == {name for name in names if name.startswith("model/")}
     document = yaml.safe_load((run_of(condensed) / "config.yaml").read_text(encoding="utf-8"))
     assert document["config"]["ipc"] == 3 and document["config"]["fit"]["width"] == TINY.width
@@ -419,6 +419,6 @@ def test_numbers_that_make_no_set_are_refused() -> None:
 
 
 def test_the_real_form_is_not_written_without_images(tmp_path: Path) -> None:
-    save_generator(small_generator(real=True), tmp_path / "model", {})
+    save_model(small_generator(real=True), tmp_path / "model")
     with pytest.raises(UserError, match="starts from real images"):
         make_plan(load_model(tmp_path / "model"), per_class=1)

@@ -97,7 +97,15 @@ def test_a_run_leaves_what_its_readme_promises(finished: Path) -> None:
     names = {re.sub(r"events\.out.*", "events.out", name) for name in digests(finished)}
     for stage in ("backbone", "classifier", "warmup", "phase1", "phase2", "networks"):
         assert {f"{stage}/metrics.jsonl", f"{stage}/checkpoints/last.pt"} <= names
-    model = ("config.json", "model.safetensors", "README.md", "preview.png", "privacy.json", "utility.json")
+    model = (
+        "config.json",
+        "model.safetensors",
+        "README.md",
+        "card.json",
+        "preview.png",
+        "privacy.json",
+        "utility.json",
+    )
     assert {f"model/{name}" for name in model} == {name for name in names if name.startswith("model/")}
     assert any(name.startswith("phase1/previews/generated") for name in names)
     assert {"config.yaml", "report/index.html", "report/report.json"} <= names

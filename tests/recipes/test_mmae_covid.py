@@ -104,7 +104,7 @@ def test_a_run_writes_every_file_of_its_folder(finished: tuple[Path, list[str]])
         *(f"previews/{name}_0001.png" for name in ("image", "audio")),
         *(
             f"model/{name}"
-            for name in ("config.json", "model.safetensors", "README.md", "privacy.json", "utility.json")
+            for name in ("config.json", "model.safetensors", "README.md", "card.json", "privacy.json", "utility.json")
         ),
         *(f"synthetic/{name}" for name in ("metadata.csv", "dataset.json", "README.md")),
         *(f"synthetic/{folder}/{sample}.{suffix}" for folder, suffix in folders.items() for sample in samples),

@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from small import SETTINGS, digests, noise_samples, small_model
 from tiny_medsynth import LABELS, small_generator, write_condensed
 
-from mmgen.artifacts.models import load_model, model_digest, save_generator, save_model
+from mmgen.artifacts.card_facts import CardFacts
+from mmgen.artifacts.models import load_model, model_digest, save_model
 from mmgen.data.images import ImageSettings
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.verify import verify_dataset
@@ -62,7 +63,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "mein Lauf"
     generator = small_generator()
     (run / "model").mkdir(parents=True)
-    save_generator(generator, run / "model", {"image": {LABELS[0]: 6, LABELS[1]: 8}}, 14, utility=UTILITY)
+    save_model(generator, run / "model", CardFacts({"image": {LABELS[0]: 6, LABELS[1]: 8}}, 14), utility=UTILITY)
     for count, form in ((2, "folder"), (3, "webdataset")):
         write_condensed(generator, count, 0, run / f"synthetic/ipc{count}", OutputOptions(form))  # type: ignore[arg-type]
     for name in ("critic/critic.safetensors", "checkpoints/last.pt", "report/report.json", "report/figures/real.png",
@@ -112,6 +113,8 @@ def test_what_is_released_makes_and_holds_the_same_samples(run: Path, tmp_path: 
     write_release(run, tmp_path / "out")
     before, after = load_model(run), load_model(tmp_path / "out")
     assert torch.equal(before.sample(3, seed=5).images, after.sample(3, seed=5).images)
+    weights = "model/model.safetensors"
+    assert (tmp_path / "out" / weights).read_bytes() == (run / weights).read_bytes()
     for name in SETS:
         assert verify_dataset(tmp_path / "out" / name) == []
         old, new = (
@@ -131,8 +134,12 @@ def test_nothing_of_machine_user_or_training_data_goes_along(
     for name in ("config.json", "utility.json"):
         path = run / "model" / name
         path.write_text(json.dumps(json.loads(path.read_text()) | {"note": written, "source_image_id": 7_654_321}))
-    card = run / "model" / "README.md"
-    card.write_text(card.read_text(encoding="utf-8") + written, encoding="utf-8")
+    for name in ("model/README.md", *(f"{name}/README.md" for name in SETS)):
+        (run / name).write_text((run / name).read_text(encoding="utf-8") + written, encoding="utf-8")
+    facts = json.loads((run / "model" / "card.json").read_text(encoding="utf-8"))
+    facts["counts"] |= {written: {LABELS[0]: 3}, "image": facts["counts"]["image"] | {written: 3}}
+    facts |= {"note": written, "hidden_patch_errors": {written: 0.5}}
+    (run / "model" / "card.json").write_text(json.dumps(facts), encoding="utf-8")
     weights = run / "model" / "model.safetensors"
     save_file(load_file(weights), weights, {"format": "pt", "author": written})
     info = PngInfo()
@@ -151,6 +158,8 @@ def test_nothing_of_machine_user_or_training_data_goes_along(
         assert trace.encode() not in found and trace.lower().encode() not in found.lower(), trace
         assert trace == "klinik" or trace.encode() in everything_in(run)
     assert str(tmp_path).encode() not in found and b"mein Lauf" not in found
+    card = (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
+    assert f"| image | {LABELS[0]} | 6 |" in card and "Of 14 subjects." in card
     assert b"critic" not in b" ".join(str(path).encode() for path in (tmp_path / "out").rglob("*"))
 
 
@@ -210,8 +219,8 @@ def test_thresholds_are_the_callers(run: Path, tmp_path: Path) -> None:
 def test_attacks_on_the_generator_do_not_count_for_data_alone(run: Path, tmp_path: Path, attack: str) -> None:
     audit(run, changed(attack, auc=0.9, auc_ci=[0.85, 0.95]))
     with pytest.raises(ReleaseRefused):
-        write_release(run, tmp_path / "model", what="model")
-    verdicts = write_release(run, tmp_path / "data", what="data")
+        write_release(run, tmp_path / "model", parts="model")
+    verdicts = write_release(run, tmp_path / "data", parts="data")
     assert attack not in {verdict.attack for verdict in verdicts}
     assert not (tmp_path / "data" / "model").exists() and (tmp_path / "data" / "synthetic").is_dir()
     assert "LOGAN" not in (tmp_path / "data" / "README.md").read_text(encoding="utf-8")
@@ -219,12 +228,12 @@ def test_attacks_on_the_generator_do_not_count_for_data_alone(run: Path, tmp_pat
 
 def test_without_an_attack_on_the_data_that_on_the_generator_counts_for_them(run: Path, tmp_path: Path) -> None:
     audit(run, {key: entry for key, entry in PRIVACY.items() if key != "domias"})
-    verdicts = write_release(run, tmp_path / "out", what="data")
+    verdicts = write_release(run, tmp_path / "out", parts="data")
     assert [verdict.attack for verdict in verdicts if "logan" in verdict.attack] == ["logan_black_box"]
     loud = changed("logan_black_box", auc=0.9, auc_ci=[0.85, 0.95])
     audit(run, {key: entry for key, entry in loud.items() if key != "domias"})
     with pytest.raises(ReleaseRefused, match="logan_black_box"):
-        write_release(run, tmp_path / "other", what="data")
+        write_release(run, tmp_path / "other", parts="data")
 
 
 def test_realism_is_no_evidence(run: Path, tmp_path: Path) -> None:
@@ -234,7 +243,7 @@ def test_realism_is_no_evidence(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_alone(run: Path, tmp_path: Path) -> None:
-    write_release(run, tmp_path / "out", what="model")
+    write_release(run, tmp_path / "out", parts="model")
     assert not (tmp_path / "out" / "synthetic").exists() and load_model(tmp_path / "out")
     write_release(run / "model", tmp_path / "bare", audit=run / "audit")
     assert digests(tmp_path / "bare" / "model") == digests(tmp_path / "out" / "model")
@@ -260,7 +269,7 @@ def test_what_is_not_audited_is_refused(run: Path, tmp_path: Path, record: Any) 
 
 
 @pytest.mark.parametrize(
-    ("missing", "what", "words"),
+    ("missing", "parts", "words"),
     [
         (("copies",), "all", "image: copies not counted"),
         (("logan_white_box", "logan_black_box"), "all", "generator: not attacked"),
@@ -269,10 +278,10 @@ def test_what_is_not_audited_is_refused(run: Path, tmp_path: Path, record: Any) 
         (("pass_through",), "data", "image: pass-through not measured"),
     ],
 )
-def test_half_an_audit_is_no_evidence(run: Path, tmp_path: Path, missing: Any, what: Any, words: str) -> None:
+def test_half_an_audit_is_no_evidence(run: Path, tmp_path: Path, missing: Any, parts: Any, words: str) -> None:
     audit(run, {key: entry for key, entry in PRIVACY.items() if key not in missing})
     with pytest.raises(ReleaseRefused, match=words):
-        write_release(run, tmp_path / "out", what=what)
+        write_release(run, tmp_path / "out", parts=parts)
 
 
 def test_what_the_audit_did_not_see_is_refused(run: Path, tmp_path: Path) -> None:
@@ -284,7 +293,7 @@ def test_what_the_audit_did_not_see_is_refused(run: Path, tmp_path: Path) -> Non
     record["of"]["model"] = None
     (run / "audit" / "privacy.json").write_text(json.dumps(record))
     with pytest.raises(ReleaseRefused, match="model: not audited"):
-        write_release(run, tmp_path / "out", what="model")
+        write_release(run, tmp_path / "out", parts="model")
 
 
 def spoil_weights(run: Path) -> None:
@@ -401,16 +410,16 @@ def test_only_a_folder_can_be_filled(run: Path, tmp_path: Path, kind: str) -> No
 def test_copies_that_differ_from_what_was_audited_are_refused(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if a training had written to the folder between the look at it and the copy."""
-    from mmgen.release import models
+    """As if a generation had written to the folder between the look at it and the copy."""
+    from mmgen.release import releasing
 
-    copy = models.copy_tensors
+    copy = releasing.copy_dataset
 
-    def copy_others(source: Path, target: Path) -> None:
-        spoil_weights(run)
-        copy(source, target)
+    def copy_others(source: Path, target: Path, privacy: str) -> list[str]:
+        spoil_picture(run)
+        return copy(source, target, privacy)
 
-    monkeypatch.setattr(models, "copy_tensors", copy_others)
+    monkeypatch.setattr(releasing, "copy_dataset", copy_others)
     with pytest.raises(UserError, match="changed while they were released"):
         write_release(run, tmp_path / "out")
     assert list(tmp_path.iterdir()) == [run]
@@ -430,7 +439,7 @@ def test_a_release_that_fails_leaves_nothing(run: Path, tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == [run]
 
 
-@pytest.mark.parametrize("name", ["model/model.safetensors", "model/README.md", "model", "synthetic/ipc2"])
+@pytest.mark.parametrize("name", ["model/model.safetensors", "model/card.json", "model", "synthetic/ipc2"])
 def test_links_are_not_followed(run: Path, tmp_path: Path, name: str) -> None:
     (run / name).rename(run / "elsewhere")
     (run / name).symlink_to(run / "elsewhere")
@@ -439,11 +448,11 @@ def test_links_are_not_followed(run: Path, tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == [run]
 
 
-@pytest.mark.parametrize(("what", "words"), [("all", "neither"), ("model", "no model"), ("data", "no finished data")])
-def test_an_empty_folder_has_nothing_to_release(tmp_path: Path, what: Any, words: str) -> None:
+@pytest.mark.parametrize(("parts", "words"), [("all", "neither"), ("model", "no model"), ("data", "no finished data")])
+def test_an_empty_folder_has_nothing_to_release(tmp_path: Path, parts: Any, words: str) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(UserError, match=words):
-        write_release(tmp_path / "run", tmp_path / "out", what=what)
+        write_release(tmp_path / "run", tmp_path / "out", parts=parts)
 
 
 def test_a_damaged_audit_is_named(run: Path, tmp_path: Path) -> None:
@@ -455,7 +464,7 @@ def test_a_damaged_audit_is_named(run: Path, tmp_path: Path) -> None:
 
 def test_a_masked_autoencoder_and_its_tuples(tmp_path: Path) -> None:
     run, model, samples = tmp_path / "run", small_model(), noise_samples()
-    save_model(model, run / "model", {"image": {"covid": 7}})
+    save_model(model, run / "model", CardFacts({"image": {"covid": 7}}))
     write_dataset(model, make_plan(model, samples, 2), run / "synthetic", model_name="covid /home/x")
     names = {f"{key}/{name}": entry for key, entry in PRIVACY.items() for name in SETTINGS if key != "logan_white_box"}
     folder = audit(run, names)
@@ -476,7 +485,7 @@ def test_a_masked_autoencoder_and_its_tuples(tmp_path: Path) -> None:
 def two_modalities(run: Path) -> dict[str, Any]:
     """A masked autoencoder and its tuples, audited whole; the record of the audit."""
     model, samples = small_model(), noise_samples()
-    save_model(model, run / "model", {"image": {"covid": 7}})
+    save_model(model, run / "model", CardFacts({"image": {"covid": 7}}))
     write_dataset(model, make_plan(model, samples, 2), run / "synthetic", model_name="tiny")
     entries = {f"{key}/{name}": entry for key, entry in PRIVACY.items() for name in SETTINGS}
     folder = audit(run, entries)
@@ -486,22 +495,22 @@ def two_modalities(run: Path) -> dict[str, Any]:
     return record
 
 
-@pytest.mark.parametrize("what", ["all", "model", "data"])
-def test_an_audit_of_one_modality_does_not_release_two(tmp_path: Path, what: Any) -> None:
+@pytest.mark.parametrize("parts", ["all", "model", "data"])
+def test_an_audit_of_one_modality_does_not_release_two(tmp_path: Path, parts: Any) -> None:
     run = tmp_path / "run"
     record = two_modalities(run)
-    write_release(run, tmp_path / "whole", what=what)
+    write_release(run, tmp_path / "whole", parts=parts)
     of = record["of"]
     (run / "audit" / "privacy.json").write_text(
         json.dumps(record | {"privacy": PRIVACY, "of": of | {"modalities": ["image"]}})
     )
     with pytest.raises(ReleaseRefused, match="audio: this modality is not audited"):
-        write_release(run, tmp_path / "out", what=what)
+        write_release(run, tmp_path / "out", parts=parts)
     # Named, but without numbers.
     half = {key: entry for key, entry in record["privacy"].items() if not key.endswith("/audio")}
     (run / "audit" / "privacy.json").write_text(json.dumps(record | {"privacy": half}))
     with pytest.raises(ReleaseRefused, match=r"audio: copies not counted.*audio: membership not attacked"):
-        write_release(run, tmp_path / "out", what=what)
+        write_release(run, tmp_path / "out", parts=parts)
 
 
 @pytest.mark.parametrize("modalities", [None, "image", {"image": 1}])
@@ -531,7 +540,7 @@ def test_an_attack_without_a_result_is_no_evidence(run: Path, tmp_path: Path, au
     quiet = {key: entry for key, entry in PRIVACY.items() if not key.startswith(("logan", "domias"))}
     audit(run, quiet | {"domias": PRIVACY["domias"] | {"auc": auc}})
     with pytest.raises(ReleaseRefused, match="image: membership not attacked"):
-        write_release(run, tmp_path / "out", what="data")
+        write_release(run, tmp_path / "out", parts="data")
 
 
 def test_no_planted_key_gets_into_a_model(run: Path, tmp_path: Path) -> None:
@@ -554,6 +563,58 @@ def test_no_planted_key_gets_into_a_model(run: Path, tmp_path: Path) -> None:
     assert torch.equal(load_model(tmp_path / "out").sample(2).images, load_model(run).sample(2).images)
 
 
+def test_the_card_is_written_anew(run: Path, tmp_path: Path) -> None:
+    write_release(run, tmp_path / "out")
+    card = run / "model" / "README.md"
+    card.write_text("# Lesions of Maria Rossi\n\n## Privacy\n\n* real pixels in the output: of Maria Rossi\n")
+    write_release(run, tmp_path / "again")
+    assert digests(tmp_path / "again") == digests(tmp_path / "out")
+    card.unlink()
+    (run / "model" / "card.json").unlink()
+    write_release(run, tmp_path / "bare", parts="model")
+    text = (tmp_path / "bare" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "Subjects are not known." in text and "training images:" not in text and LABELS[0] in text
+    with_facts = (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
+    assert text.partition("## Privacy")[2] == with_facts.partition("## Privacy")[2]
+
+
+@pytest.mark.parametrize("planted", [[], {"counts": {}}, {"counts": {"image": {"gesund": "7 of Maria Rossi"}}}])
+def test_damaged_facts_are_refused(run: Path, tmp_path: Path, planted: Any) -> None:
+    path = run / "model" / "card.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(facts | planted if planted and planted["counts"] else planted), encoding="utf-8")
+    with pytest.raises(UserError, match=r"A file of the model .* is damaged \(card.json"):
+        write_release(run, tmp_path / "out")
+
+
+def test_an_audit_with_entries_of_other_kinds_is_none(run: Path, tmp_path: Path) -> None:
+    audit(run, PRIVACY | {"Maria Rossi": QUIET})
+    with pytest.raises(UserError, match="no privacy audit"):
+        write_release(run, tmp_path / "out")
+
+
+def test_why_an_audit_was_refused_stays_at_home(run: Path, tmp_path: Path) -> None:
+    """The reason may name files."""
+    audit(run, {"refused": "/srv/lesions holds no held-out records"})
+    with pytest.raises(ReleaseRefused, match="/srv/lesions holds no held-out records"):
+        write_release(run, tmp_path / "out")
+    write_release(run, tmp_path / "out", override=("Dr Who", "It is made of phantoms."))
+    assert b"/srv" not in everything_in(tmp_path / "out")
+    assert "not audited: no audit was possible" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_data_sets_with_names_of_their_own_get_numbers(run: Path, tmp_path: Path) -> None:
+    for name in ("ipc2", "ipc3"):
+        (run / "synthetic" / name).rename(run / "synthetic" / f"rossi_{name}")
+    audit(run)
+    record = json.loads((run / "audit" / "privacy.json").read_text())
+    record["of"]["data_sets"] = {path.name: dataset_digest(path) for path in (run / "synthetic").glob("rossi*")}
+    (run / "audit" / "privacy.json").write_text(json.dumps(record))
+    write_release(run, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out" / "synthetic").iterdir()} == {"0", "1"}
+    assert b"rossi" not in everything_in(tmp_path / "out")
+
+
 def test_the_preview_is_drawn_anew(run: Path, tmp_path: Path) -> None:
     path = run / "model" / "preview.png"
     drawn = path.read_bytes()
@@ -566,7 +627,7 @@ def test_a_masked_autoencoder_has_no_preview_and_no_unknown_setting(tmp_path: Pa
     run = tmp_path / "run"
     two_modalities(run)
     Image.new("RGB", (8, 8)).save(run / "model" / "preview.png")
-    write_release(run, tmp_path / "out", what="model")
+    write_release(run, tmp_path / "out", parts="model")
     assert not (tmp_path / "out" / "model" / "preview.png").exists()
     config = run / "model" / "config.json"
     text = json.loads(config.read_text())
@@ -576,4 +637,4 @@ def test_a_masked_autoencoder_has_no_preview_and_no_unknown_setting(tmp_path: Pa
     record["of"]["model"] = model_digest(load_model(run))
     (run / "audit" / "privacy.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="is damaged"):
-        write_release(run, tmp_path / "other", what="model")
+        write_release(run, tmp_path / "other", parts="model")

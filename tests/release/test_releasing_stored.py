@@ -10,7 +10,8 @@ import pytest
 import torch
 from tiny_medsynth import LABELS, tiny_samples, write_condensed
 
-from mmgen.artifacts.models import model_digest, save_generator
+from mmgen.artifacts.card_facts import CardFacts
+from mmgen.artifacts.models import model_digest, save_model
 from mmgen.errors import UserError
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.conditional_gan import ConditionalGenerator
@@ -45,7 +46,7 @@ def model_of(method: str) -> CondensedModel:
 def run_of(method: str, folder: Path) -> Path:
     """A run with model, data set, and an audit that found nothing."""
     model = model_of(method)
-    save_generator(model, folder / "model", {"image": dict.fromkeys(LABELS, 3)}, 6)
+    save_model(model, folder / "model", CardFacts({"image": dict.fromkeys(LABELS, 3)}, 6))
     write_condensed(model, 3, 0, folder / "synthetic")
     of = {
         "model": model_digest(model),
@@ -58,11 +59,11 @@ def run_of(method: str, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("what", ["all", "model", "data"])
-def test_a_subset_of_real_images_is_never_released(what: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("parts", ["all", "model", "data"])
+def test_a_subset_of_real_images_is_never_released(parts: str, tmp_path: Path) -> None:
     run = run_of("subset", tmp_path / "run")
     with pytest.raises(UserError, match="a subset of the real images, which is never released"):
-        write_release(run, tmp_path / "out", what=what, override=("Dr. Who", "because"))  # type: ignore[arg-type]
+        write_release(run, tmp_path / "out", parts=parts, override=("Dr. Who", "because"))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="never released"):
         write_release(run / "synthetic", tmp_path / "out", audit=run / "audit")
     assert not (tmp_path / "out").exists()
@@ -71,13 +72,13 @@ def test_a_subset_of_real_images_is_never_released(what: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("method", ["dm", "it_gan"])
-@pytest.mark.parametrize("what", ["model", "data"])
-def test_what_began_as_real_images_needs_an_override(method: str, what: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("parts", ["model", "data"])
+def test_what_began_as_real_images_needs_an_override(method: str, parts: str, tmp_path: Path) -> None:
     run = run_of(method, tmp_path / "run")
     with pytest.raises(ReleaseRefused, match="made of real data, pixels of which it may hold"):
-        write_release(run, tmp_path / "out", what=what)  # type: ignore[arg-type]
+        write_release(run, tmp_path / "out", parts=parts)  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
-    write_release(run, tmp_path / "out", what=what, override=("Dr. Who", "they agreed"))  # type: ignore[arg-type]
+    write_release(run, tmp_path / "out", parts=parts, override=("Dr. Who", "they agreed"))  # type: ignore[arg-type]
     assert "they agreed" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 

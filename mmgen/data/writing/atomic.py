@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under a temporary name and renamed."""
+"""Files and folders that are whole or not there: written under a temporary name and renamed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,6 +50,27 @@ def new_file(path: Path, sync: bool = False) -> Iterator[BinaryIO]:
                 f"The disk is full: {path} cannot be written; free space and run the same command again, which goes "
                 "on where it stopped."
             ) from error
+        raise
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill that gets its name when the block ends well; otherwise nothing is there.
+
+    Raises:
+        UserError: the disk is full, or the name is taken by a folder that is not empty.
+    """
+    temporary = path.with_name(f".tmp-{secrets.token_hex(4)}-{path.name}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise UserError(f"The disk is full: {path} cannot be written; free space and try again.") from error
+        if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise UserError(f"{path} is not an empty folder any more; choose another --out.") from error
         raise
 
 

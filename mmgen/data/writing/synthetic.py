@@ -19,7 +19,7 @@ from mmgen.data.images import ImageSettings, decode_image
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
 from mmgen.data.threads import in_order
-from mmgen.data.writing.shard_writer import member_suffixes
+from mmgen.data.writing.layout import DOCUMENT, TABLE, sample_files
 from mmgen.errors import UserError
 
 
@@ -41,7 +41,7 @@ def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Sa
     values: dict[str, list[np.ndarray]] = {name: [] for name in settings}
     labels: list[int] = []
     try:
-        about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        about = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
         counts = {str(label): int(count) for label, count in about["counts"].items()}
         read = _shard_records if about.get("format") == "webdataset" else _folder_records
         for label, arrays in in_order(partial(_decode, settings), read(folder, settings)):
@@ -52,9 +52,9 @@ def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Sa
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise UserError(f"{folder} is not a finished synthetic data set ({error}); generate it again.") from error
-    found = np.bincount(labels, minlength=len(counts)).tolist()
-    if not labels or found != list(counts.values()):
-        raise UserError(f"{folder} holds {found} samples by label, not {list(counts.values())}; generate it again.")
+    counted = np.bincount(labels, minlength=len(counts)).tolist()
+    if not labels or counted != list(counts.values()):
+        raise UserError(f"{folder} holds {counted} samples by label, not {list(counts.values())}; generate it again.")
     return {name: _samples(arrays, np.array(labels), tuple(counts)) for name, arrays in values.items()}
 
 
@@ -65,15 +65,15 @@ def _samples(arrays: list[np.ndarray], labels: np.ndarray, names: tuple[str, ...
 
 
 def _columns(settings: Mapping[str, Settings]) -> dict[str, str]:
-    """The column that names what a modality is read from."""
-    images = [name for name, how in settings.items() if isinstance(how, ImageSettings)]
-    return {name: f"{name}_file_name" if name in images else f"{name}_spectrogram" for name in settings}
+    """The column that names what a modality is read from, pictures or spectrograms."""
+    ends = {name: "file_name" if isinstance(own, ImageSettings) else "spectrogram" for name, own in settings.items()}
+    return {name: f"{name}_{end}" for name, end in ends.items()}
 
 
 def _folder_records(folder: Path, settings: Mapping[str, Settings]) -> Iterator[_Record]:
     columns = _columns(settings)
     root = folder.resolve()
-    with (folder / "metadata.csv").open(encoding="utf-8", newline="") as file:
+    with (folder / TABLE).open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             files: dict[str, tuple[str, Path | bytes]] = {}
             for name, column in columns.items():
@@ -82,15 +82,15 @@ def _folder_records(folder: Path, settings: Mapping[str, Settings]) -> Iterator[
                 path = (folder / row[column]).resolve()
                 if not path.is_relative_to(root):
                     raise UserError(
-                        f"{folder}/metadata.csv names {row[column]}, which is outside the data set; do not trust it."
+                        f"{folder / TABLE} names {row[column]}, which is outside the data set; do not trust it."
                     )
                 files[name] = (str(path), path)
             yield _Record(row["label"], files)
 
 
 def _shard_records(folder: Path, settings: Mapping[str, Settings]) -> Iterator[_Record]:
-    suffixes = member_suffixes(settings)
-    wanted = {name: suffixes[column] for name, column in _columns(settings).items()}
+    files = sample_files(settings)
+    wanted = {name: files[column].member for name, column in _columns(settings).items()}
     needed = {"json", *wanted.values()}
     for path in sorted((folder / "shards").glob("*.tar")):
         if not path.resolve().is_relative_to(folder.resolve()):
@@ -103,8 +103,8 @@ def _shard_records(folder: Path, settings: Mapping[str, Settings]) -> Iterator[_
                     for name, suffix in wanted.items():
                         if suffix not in contents:
                             raise UserError(f"{path} has no {key}.{suffix}, so no modality '{name}'.")
-                    files = {name: (f"{path}/{key}.{suffix}", contents[suffix]) for name, suffix in wanted.items()}
-                    yield _Record(str(json.loads(contents["json"])["label"]), files)
+                    sources = {name: (f"{path}/{key}.{suffix}", contents[suffix]) for name, suffix in wanted.items()}
+                    yield _Record(str(json.loads(contents["json"])["label"]), sources)
         except UserError:
             raise
         except (ValueError, KeyError, TypeError, RecursionError, tarfile.TarError) as error:
@@ -119,16 +119,14 @@ def _member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 def _decode(settings: Mapping[str, Settings], record: _Record) -> tuple[str, dict[str, np.ndarray]]:
     """The label, and (S, C, H, W) of each modality."""
     arrays = {}
-    for name, how in settings.items():
+    for name, own in settings.items():
         title, source = record.files[name]
-        kind = "picture" if isinstance(how, ImageSettings) else "spectrogram"
+        picture = isinstance(own, ImageSettings)
         try:
             content = source if isinstance(source, bytes) else source.read_bytes()
-            if isinstance(how, ImageSettings):
-                arrays[name] = decode_image(io.BytesIO(content), how).values
-            else:
-                arrays[name] = _log_mel(content, how.shape)
+            arrays[name] = decode_image(io.BytesIO(content), own).values if picture else _log_mel(content, own.shape)
         except (OSError, ValueError, UnusableFile) as error:
+            kind = "picture" if picture else "spectrogram"
             raise UserError(f"Cannot read the {kind} {title}: {error}; generate the data set again.") from error
     return record.label, arrays
 

@@ -33,19 +33,16 @@ def alone_in(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     held = os.open(folder, os.O_RDONLY)
     try:
-        _lock(held, folder)
-        yield
-    finally:
-        os.close(held)
-
-
-def _lock(held: int, folder: Path) -> None:
-    try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        os.close(held)
         raise UserError(f"Another run is writing to {folder}; wait for its end, or choose another --out.") from error
     except OSError as error:  # some network disks lock no folders
         logger.warning("%s cannot be locked (%s): let no other run write to it.", folder, error.strerror)
+    try:
+        yield
+    finally:
+        os.close(held)
 
 
 def prepare_folder(folder: Path, overwrite: bool, run: Mapping[str, Any]) -> bool:
@@ -83,9 +80,10 @@ def prepare_folder(folder: Path, overwrite: bool, run: Mapping[str, Any]) -> boo
 def _refusal(folder: Path, mark: Mapping[str, Any] | None, run: Mapping[str, Any]) -> str:
     if mark is None:
         return f"{folder} is not empty; choose another --out, or add --overwrite to replace the data set in it."
-    keys = [*run, *(key for key in mark if key not in run)]
     changed = [
-        f"{key} ({_short(mark.get(key))}, now {_short(run.get(key))})" for key in keys if mark.get(key) != run.get(key)
+        f"{key} ({_short(mark.get(key))}, now {_short(run.get(key))})"
+        for key in dict.fromkeys([*run, *mark])
+        if mark.get(key) != run.get(key)
     ]
     return (
         f"{folder} holds an interrupted data set that differs in {first_few(changed)}; give it the same command again "
@@ -99,7 +97,7 @@ def _short(value: Any) -> str:
 
 
 def _read_mark(folder: Path) -> dict[str, Any] | None:
-    """What an interrupted run was to write, {} if it was being cleared; None if the folder is not marked by us."""
+    """The settings of an interrupted run, {} if it was being cleared; None if the folder is not marked by us."""
     try:
         mark = json.loads((folder / INCOMPLETE).read_text(encoding="utf-8"))
         return mark["run"] if mark["note"] == _NOTE and isinstance(mark["run"], dict) else None

@@ -5,31 +5,30 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 import stat
 import tarfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from mmgen.data.progress import progress_bar
 from mmgen.data.threads import in_order
+from mmgen.data.writing.layout import (
+    DOCUMENT,
+    TABLE,
+    Document,
+    is_inside,
+    mode_of,
+    read_document,
+    sha256,
+    shown,
+    unlisted,
+)
 from mmgen.data.writing.unfinished import INCOMPLETE
-from mmgen.data.writing.writer import sha256
 from mmgen.errors import first_few
 
-_DOCUMENT = "dataset.json"
 _MEMBER_LIMIT = 1 << 20  # bytes of a sample's metadata; it has some hundred
-
-
-@dataclass(frozen=True)
-class _Document:
-    format: str
-    counts: dict[str, int]
-    checksums: dict[str, str]
 
 
 def verify_dataset(folder: Path, progress: bool = True) -> list[str]:
@@ -42,15 +41,15 @@ def verify_dataset(folder: Path, progress: bool = True) -> list[str]:
     if os.path.lexists(folder / INCOMPLETE):
         return [f"{folder} is still being written, or was interrupted: run the same command again, and it goes on."]
     try:
-        document = _read_document(folder / _DOCUMENT)
+        document = read_document(folder)
     except (OSError, ValueError, RecursionError) as error:
-        return [f"{folder / _DOCUMENT} cannot be used ({error}): this is no finished synthetic data set."]
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for name, wrong in _others(folder, document.checksums):
-        found[wrong].append(name)
-    names = [name for name in document.checksums if _is_inside(name)]
-    if outside := [name for name in document.checksums if not _is_inside(name)]:
-        found["outside the data set"] = outside
+        return [f"{folder / DOCUMENT} cannot be used ({error}): this is no finished synthetic data set."]
+    wrong_files: defaultdict[str, list[str]] = defaultdict(list)
+    for name, is_link in unlisted(folder, document.checksums):
+        wrong_files[_LINK if is_link else "not listed in dataset.json"].append(name)
+    names = [name for name in document.checksums if is_inside(name)]
+    if outside := [name for name in document.checksums if not is_inside(name)]:
+        wrong_files["outside the data set"] = outside
 
     def check(name: str) -> tuple[str, str | None]:
         return name, _compare(folder, name, document.checksums[name])
@@ -59,61 +58,19 @@ def verify_dataset(folder: Path, progress: bool = True) -> list[str]:
     readable = []
     for name, wrong in results:
         if wrong is not None:
-            found[wrong].append(name)
+            wrong_files[wrong].append(name)
         if wrong in (None, _CHANGED):
             readable.append(name)
     tell = _shard_problems if document.format == "webdataset" else _table_problems
-    return [*_sentences(found), *tell(folder, document, readable)]
+    return [*_sentences(wrong_files), *tell(folder, document, readable)]
 
 
-def _sentences(found: Mapping[str, Sequence[str]]) -> list[str]:
+def _sentences(wrong_files: Mapping[str, Sequence[str]]) -> list[str]:
     """{what is wrong: names} in words."""
     return [
-        f"{len(names)} {'file is' if len(names) == 1 else 'files are'} {wrong}: {first_few(map(_shown, names))}."
-        for wrong, names in found.items()
+        f"{len(names)} {'file is' if len(names) == 1 else 'files are'} {wrong}: {first_few(map(shown, names))}."
+        for wrong, names in wrong_files.items()
     ]
-
-
-def _shown(name: str) -> str:
-    """A name from the data set that may not say anything to a terminal."""
-    return name[:200] if name.isprintable() else json.dumps(name[:200])
-
-
-def _read_document(path: Path) -> _Document:
-    if not stat.S_ISREG(path.lstat().st_mode):
-        raise ValueError("it is a link or no file")
-    about = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(about, dict) or about.get("synthetic") is not True:
-        raise ValueError('it does not say "synthetic": true')
-    form, counts, checksums = (about.get(key) for key in ("format", "counts", "checksums"))
-    if form not in ("folder", "webdataset"):
-        raise ValueError(f"its format is not folder or webdataset but {_shown(str(form))}")
-    if not isinstance(counts, dict) or not all(type(count) is int and count >= 0 for count in counts.values()):
-        raise ValueError("its counts are not whole numbers by label")
-    if not isinstance(checksums, dict) or not all(map(_is_checksum, checksums.values())):
-        raise ValueError("its checksums are not SHA-256 by file")
-    return _Document(form, counts, checksums)
-
-
-def _is_checksum(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
-
-
-def _is_inside(name: str) -> bool:
-    return not set(name) & set("\\:\0") and not set(name.split("/")) & {"", ".", ".."}
-
-
-def _others(folder: Path, listed: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Files that are not listed, and links to folders, which are not entered, with what is wrong with them."""
-    for parent, folders, files in os.walk(folder):
-        prefix = Path(parent).relative_to(folder)
-        for name in sorted(folders):
-            if os.path.islink(os.path.join(parent, name)):
-                yield (prefix / name).as_posix(), _LINK
-        for name in sorted(files):
-            relative = (prefix / name).as_posix()
-            if relative not in listed and relative != _DOCUMENT:
-                yield relative, "not listed in dataset.json"
 
 
 _CHANGED = "changed since they were listed"
@@ -121,43 +78,40 @@ _LINK = "links, which are not followed"
 
 
 def _compare(folder: Path, name: str, checksum: str) -> str | None:
-    """What is wrong with a listed file."""
-    path = folder
+    """The fault of a listed file, None if it has none."""
     try:
-        for part in name.split("/"):
-            path = path / part
-            mode = path.lstat().st_mode
-            if stat.S_ISLNK(mode):
-                return _LINK
+        mode = mode_of(folder, name)
+        if stat.S_ISLNK(mode):
+            return _LINK
         if not stat.S_ISREG(mode):
             return "no regular files"
-        return None if sha256(path) == checksum else _CHANGED
+        return None if sha256(folder / name) == checksum else _CHANGED
     except (FileNotFoundError, NotADirectoryError):
         return "missing"
     except (OSError, ValueError):  # a name that no file system takes
         return "not to be read"
 
 
-def _table_problems(folder: Path, document: _Document, readable: Iterable[str]) -> list[str]:
+def _table_problems(folder: Path, document: Document, readable: Iterable[str]) -> list[str]:
     """Compare ``metadata.csv`` with the counts and the files."""
-    if "metadata.csv" not in readable:
-        return ["metadata.csv is not there to be compared with the counts."]
+    if TABLE not in readable:
+        return [f"{TABLE} is not there to be compared with the counts."]
     labels: Counter[str] = Counter()
     unknown: list[str] = []
     try:
-        with (folder / "metadata.csv").open(encoding="utf-8", newline="") as file:
+        with (folder / TABLE).open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 labels[row["label"]] += 1
                 for column, name in row.items():
                     if str(column).endswith(("_file_name", "_spectrogram")) and name not in document.checksums:
                         unknown.append(str(name))
     except (OSError, ValueError, KeyError, csv.Error) as error:
-        return [f"metadata.csv cannot be read ({error})."]
-    wrong = {"named by metadata.csv but not listed in dataset.json": unknown} if unknown else {}
-    return [*_sentences(wrong), *_count_problems("metadata.csv", labels, document.counts)]
+        return [f"{TABLE} cannot be read ({error})."]
+    wrong = {f"named by {TABLE} but not listed in dataset.json": unknown} if unknown else {}
+    return [*_sentences(wrong), *_count_problems(TABLE, labels, document.counts)]
 
 
-def _shard_problems(folder: Path, document: _Document, readable: Iterable[str]) -> list[str]:
+def _shard_problems(folder: Path, document: Document, readable: Iterable[str]) -> list[str]:
     """Compare the members of shards with the counts."""
     labels: Counter[str] = Counter()
     keys: set[str] = set()
@@ -166,11 +120,11 @@ def _shard_problems(folder: Path, document: _Document, readable: Iterable[str]) 
         try:
             for key, label in _samples(folder / name):
                 if key in keys:
-                    raise ValueError(f"the sample {_shown(key)} is there twice")
+                    raise ValueError(f"the sample {shown(key)} is there twice")
                 keys.add(key)
                 labels[label] += 1
         except (OSError, ValueError, KeyError, TypeError, RecursionError, tarfile.TarError) as error:
-            problems.append(f"The shard {_shown(name)} cannot be used ({_shown(str(error))}).")
+            problems.append(f"The shard {shown(name)} cannot be used ({shown(str(error))}).")
     return [*problems, *_count_problems("shards/", labels, document.counts)]
 
 
@@ -181,21 +135,21 @@ def _samples(shard: Path) -> Iterator[tuple[str, str]]:
         for key, members in groupby(tar, key=lambda member: member.name.partition(".")[0]):
             suffixes, about = set(), {}
             for member in members:
-                if not member.isreg() or not _is_inside(member.name) or "/" in member.name:
-                    raise ValueError(f"{_shown(member.name)} is no plain file")
+                if not member.isreg() or not is_inside(member.name) or "/" in member.name:
+                    raise ValueError(f"{shown(member.name)} is no plain file")
                 suffixes.add(suffix := member.name.partition(".")[2])
                 if suffix == "json" and member.size <= _MEMBER_LIMIT and (file := tar.extractfile(member)):
                     about = json.loads(file.read())
             first = first or suffixes
             if suffixes != first:
-                raise ValueError(f"the sample {_shown(key)} has other files than the first")
+                raise ValueError(f"the sample {shown(key)} has other files than the first")
             yield key, str(about["label"])
 
 
-def _count_problems(where: str, found: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
+def _count_problems(where: str, counted: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
     differing = [
-        f"'{_shown(label)}' ({found.get(label, 0)}, not {expected.get(label, 0)})"
-        for label in dict.fromkeys([*expected, *map(str, found)])
-        if found.get(label, 0) != expected.get(label, 0)
+        f"'{shown(label)}' ({counted.get(label, 0)}, not {expected.get(label, 0)})"
+        for label in dict.fromkeys([*expected, *map(str, counted)])
+        if counted.get(label, 0) != expected.get(label, 0)
     ]
     return [f"{where} has other numbers of samples than dataset.json: {first_few(differing)}."] if differing else []

@@ -22,9 +22,8 @@ from mmgen.data.decoded import UnusableFile
 from mmgen.data.manifest import Columns, Manifest, read_manifest
 from mmgen.data.reading.shard_contents import tar_members
 from mmgen.data.reading.shards import expand_braces, read_shards
-from mmgen.data.writing.shard_writer import ShardWriter
 from mmgen.data.writing.unfinished import prepare_folder
-from mmgen.data.writing.writer import SyntheticSample
+from mmgen.data.writing.writer import ShardWriter, SyntheticSample
 from mmgen.errors import UserError
 
 PNG, FLAC = {".png", ".jpg"}, {".flac"}

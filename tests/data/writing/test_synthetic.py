@@ -14,10 +14,9 @@ from small import SETTINGS, SOUND
 
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import ImageSettings
-from mmgen.data.writing.shard_writer import ShardWriter
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.unfinished import prepare_folder
-from mmgen.data.writing.writer import FolderWriter, SyntheticSample
+from mmgen.data.writing.writer import FolderWriter, ShardWriter, SyntheticSample
 from mmgen.errors import UserError
 
 LABELS = ("NA", "a/b", "10")  # what table readers like to take for something else

@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 from small import SETTINGS, SOUND
 
-from mmgen.data.writing.shard_writer import ShardWriter
 from mmgen.data.writing.unfinished import INCOMPLETE, prepare_folder
 from mmgen.data.writing.verify import verify_dataset
-from mmgen.data.writing.writer import FolderWriter, SyntheticSample
+from mmgen.data.writing.writer import FolderWriter, ShardWriter, SyntheticSample
 
 LABELS = ("covid", "肺 炎")
 

@@ -4,21 +4,20 @@ import csv
 import errno
 import hashlib
 import json
-import random
-import unicodedata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from awkward import AWKWARD
 from PIL import Image
 from small import SETTINGS, SOUND, digests, run
 
 from mmgen.data.images import ImageSettings
 from mmgen.data.writing import writer as module
 from mmgen.data.writing.unfinished import INCOMPLETE, prepare_folder
-from mmgen.data.writing.writer import FolderWriter, SyntheticSample, safe_names, sha256
+from mmgen.data.writing.writer import FolderWriter, SyntheticSample
 from mmgen.errors import UserError
 
 LABELS = ("covid", "healthy")
@@ -212,37 +211,6 @@ def test_a_data_set_is_marked_until_it_is_complete(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "set" / INCOMPLETE).exists()
 
 
-# -- labels as folders
-
-AWKWARD = [
-    "COVID/19", "COVID_19", "COVID\\19", "covid", "COVID", "Covid", "..", ".", "../..", "", " ", ".hidden", "a.b",
-    "a.b.", "肺炎", "здоров", "naïve", "nai\u0308ve", "Straße", "STRASSE", "tab\there", "line\nbreak", "nul\0", "label",
-    "C:", "*?", "/etc/passwd", "-rf", "~", "label_", "covid_",
-]  # fmt: skip
-
-
-def check_names(labels: list[str]) -> None:
-    names = safe_names(labels)
-    assert len(names) == len(labels)
-    folded = {unicodedata.normalize("NFC", name).casefold() for name in names}
-    assert len(folded) == len(names)  # distinct where folders ignore case, too
-    for name in names:
-        assert name and name == name.strip() and not name.startswith(".") and not name.endswith(".")
-        assert Path(name).name == name and not set(name) & set('/\\:*?"<>|\0\n\t')
-
-
-def test_labels_become_safe_and_different_folders() -> None:
-    check_names(AWKWARD)
-    rng = random.Random(0)
-    for _ in range(200):
-        check_names(["".join(rng.choices("aA_./\\ é肺:\n", k=rng.randrange(4))) for _ in range(rng.randrange(1, 12))])
-
-
-def test_plain_labels_keep_their_names() -> None:
-    plain = ["covid", "COVID-19", "no finding", "v1.2", "肺炎", "naïve"]
-    assert safe_names(plain) == plain
-
-
 def test_awkward_labels_are_written_inside_the_folder_and_kept_in_the_metadata(tmp_path: Path) -> None:
     labels = tuple(label for label in AWKWARD if "\0" not in label and "\n" not in label)
     write_set(tmp_path / "in" / "set", per_class=1, labels=labels)
@@ -252,11 +220,6 @@ def test_awkward_labels_are_written_inside_the_folder_and_kept_in_the_metadata(t
     with (tmp_path / "in" / "set" / "metadata.csv").open(encoding="utf-8", newline="") as file:
         assert tuple(row["label"] for row in csv.DictReader(file)) == labels
     assert list(json.loads((tmp_path / "in" / "set" / "dataset.json").read_text())["counts"]) == list(labels)
-
-
-def test_sha256_of_a_known_file(tmp_path: Path) -> None:
-    (tmp_path / "abc").write_bytes(b"abc")
-    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 # -- as its receivers open it

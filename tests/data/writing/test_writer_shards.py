@@ -14,9 +14,8 @@ from small import SETTINGS, SOUND, digests, run
 
 from mmgen.data.images import ImageSettings
 from mmgen.data.settings import Settings
-from mmgen.data.writing.shard_writer import ShardWriter
 from mmgen.data.writing.unfinished import prepare_folder
-from mmgen.data.writing.writer import FolderWriter, SyntheticSample
+from mmgen.data.writing.writer import FolderWriter, ShardWriter, SyntheticSample
 
 LABELS = ("covid", "肺炎")
 

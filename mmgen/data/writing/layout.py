@@ -1,0 +1,199 @@
+"""How a synthetic data set lies on disk: its description, its files' names, and its README, which is rendered from the
+description."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import stat
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from mmgen.data.images import ImageSettings
+from mmgen.data.settings import Settings, kind_of
+
+DatasetFormat = Literal["folder", "webdataset"]
+DOCUMENT, TABLE, README = "dataset.json", "metadata.csv", "README.md"
+
+
+class SampleFile(NamedTuple):
+    """Where one file of every sample lies: ``FOLDER/LABEL/000000.ENDING``, or in shards ``000000.MEMBER``."""
+
+    folder: str
+    ending: str
+    member: str
+
+
+def sample_files(settings: Mapping[str, Settings]) -> dict[str, SampleFile]:
+    """The files of a sample, by the column of the table that names them."""
+    files = {}
+    for name, own in settings.items():
+        prefix = "" if name == kind_of(own) else f"{name}."
+        if isinstance(own, ImageSettings):
+            files[f"{name}_file_name"] = SampleFile("images" if name == "image" else name, "png", f"{prefix}png")
+        else:
+            spectrograms = "spectrograms" if name == "audio" else f"{name}_spectrograms"
+            files[f"{name}_file_name"] = SampleFile(name, "flac", f"{prefix}flac")
+            files[f"{name}_spectrogram"] = SampleFile(spectrograms, "npy", f"{prefix}spectrogram.npy")
+    return files
+
+
+def safe_names(labels: Sequence[str]) -> list[str]:
+    """A folder name for each label: never hidden, never a way out of the folder, all different in any case."""
+    names: list[str] = []
+    for label in labels:
+        name = re.sub(r"[^\w.\- ]", "_", label).strip(" .") or "label"
+        taken = {other.casefold() for other in names}
+        while name.casefold() in taken:
+            name += "_"
+        names.append(name)
+    return names
+
+
+@dataclass(frozen=True)
+class Document:
+    """``dataset.json`` of a finished data set: the whole of it, and the parts whose form was checked.
+
+    Attributes:
+        counts: samples by label.
+        checksums: SHA-256 by relative name; of names that are no paths inside the folder see :func:`is_inside`.
+    """
+
+    about: Mapping[str, Any]
+    format: DatasetFormat
+    counts: Mapping[str, int]
+    checksums: Mapping[str, str]
+
+
+def read_document(folder: Path) -> Document:
+    """The description of a data set, of which nothing but its form is trusted.
+
+    Raises:
+        ValueError: it is none.
+        OSError: there is none.
+    """
+    path = folder / DOCUMENT
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise ValueError("it is a link or no file")
+    about = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(about, dict) or about.get("synthetic") is not True:
+        raise ValueError('it does not say "synthetic": true')
+    form, counts, checksums = (about.get(key) for key in ("format", "counts", "checksums"))
+    if form not in ("folder", "webdataset"):
+        raise ValueError(f"its format is not folder or webdataset but {shown(str(form))}")
+    if not isinstance(counts, dict) or not all(type(count) is int and count >= 0 for count in counts.values()):
+        raise ValueError("its counts are not whole numbers by label")
+    if not isinstance(checksums, dict) or not all(map(_is_checksum, checksums.values())):
+        raise ValueError("its checksums are not SHA-256 by file")
+    return Document(about, form, counts, checksums)
+
+
+def _is_checksum(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+def is_inside(name: str) -> bool:
+    """Whether a name from a data set is a plain relative path that does not lead out of its folder."""
+    return not set(name) & set("\\:\0") and not set(name.split("/")) & {"", ".", ".."}
+
+
+def mode_of(folder: Path, name: str) -> int:
+    """Type of a file of a data set as of ``os.lstat``, a link's if there is one on the way to it; raises OSError."""
+    path = folder
+    for part in name.split("/"):
+        path = path / part
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            break
+    return mode
+
+
+def unlisted(folder: Path, listed: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Relative names of all that lies in a folder but is not listed, and whether it is a link to a folder, which is not
+    entered."""
+    for parent, folders, files in os.walk(folder):
+        prefix = Path(parent).relative_to(folder)
+        for name in sorted(folders):
+            if os.path.islink(os.path.join(parent, name)):
+                yield (prefix / name).as_posix(), True
+        for name in sorted(files):
+            relative = (prefix / name).as_posix()
+            if relative not in listed and relative != DOCUMENT:
+                yield relative, False
+
+
+def add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Add a file to a shard that says nothing of the machine, its users or the time."""
+    about = tarfile.TarInfo(name)  # its defaults: mode 0644, time, user and group 0, no names
+    about.size = len(content)
+    tar.addfile(about, io.BytesIO(content))
+
+
+def shown(name: str) -> str:
+    """A name from a data set that may not say anything to a terminal."""
+    return name[:200] if name.isprintable() else json.dumps(name[:200])
+
+
+def sha256(path: Path, sync: bool = False) -> str:
+    """SHA-256 of a file, hexadecimal; ``sync`` also waits until its content is on the disk."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if sync and os.name == "posix":  # elsewhere only files opened for writing can be synced
+            os.fsync(file.fileno())
+    return digest
+
+
+_README = """# {title}
+
+{origin}
+
+| label | samples |
+|---|---|
+{counts}
+
+{place}
+`dataset.json` says how it was made and holds checksums. Whether it may be shared is decided by a privacy audit, not by
+the word synthetic.
+
+```python
+{opening}
+```
+"""
+_SYNTHETIC = "Made by a generative model; no file in it is a recording or picture of a person."
+_PASTED = "**Parts of real samples are, or may be, copied into these files**: treat them as real data."
+_REAL = "**These are real samples, unchanged**: for comparison only, not to be shared."
+_SHARDS = (
+    "`shards/` holds up to {shard_size} samples a file, sorted by label: shuffle them. "
+    "A sample's label is in its `json`."
+)
+
+
+def readme(about: Mapping[str, Any], shard_size: int) -> str:
+    """``README.md`` of a data set, from its description ``dataset.json``.
+
+    Args:
+        shard_size: samples a shard, at most; of shards only.
+    """
+    generator = about.get("generator")
+    origin, title = _PASTED if about.get("copies_real_data") else _SYNTHETIC, "Synthetic data set"
+    if isinstance(generator, Mapping) and generator.get("method") == "subset":
+        origin, title = _REAL, "Subset of a real data set"
+    sounds = [name for name, settings in about["preprocessing"].items() if settings["kind"] == "audio"]
+    if about["format"] == "folder":
+        place = "`metadata.csv` has a row a sample."
+        names = "Audio, load_dataset" if sounds else "load_dataset"
+        casts = "".join(f'.cast_column("{name}", Audio())' for name in sounds)  # every file is taken for an image
+        opening = f'from datasets import {names}\n\nload_dataset("imagefolder", data_dir="this folder"){casts}'
+    else:
+        place = _SHARDS.format(shard_size=shard_size)
+        needs = "  # sound needs datasets[audio]" if sounds else ""
+        load = 'load_dataset("webdataset", data_files="this folder/shards/*.tar")'
+        opening = f"from datasets import load_dataset{needs}\n\n{load}"
+    counts = "\n".join(f"| {label} | {count} |" for label, count in about["counts"].items())
+    return _README.format(title=title, origin=origin, counts=counts, place=place, opening=opening)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmgen.artifacts.card_facts import CardFacts, Scores
+
+FACTS = CardFacts(
+    {"image": {"covid": 7, "healthy": 0}},
+    11,
+    14,
+    2_500_000,
+    (1, 10),
+    {"image": 0.5},
+    (Scores("convnet", 1, 0.8, 0.7, 0.9),),
+)
+
+
+def test_facts_come_back_the_same(tmp_path: Path) -> None:
+    for facts in (FACTS, CardFacts()):
+        (tmp_path / "card.json").write_text(json.dumps(asdict(facts)))
+        assert CardFacts.read(tmp_path) == facts
+
+
+def test_a_model_without_facts_has_none(tmp_path: Path) -> None:
+    assert CardFacts.read(tmp_path) == CardFacts()
+
+
+def test_keys_that_are_not_known_are_left_out() -> None:
+    values = json.loads(json.dumps(asdict(FACTS)))
+    values["patient"] = values["scores"][0]["patient"] = "Maria Rossi"
+    assert CardFacts.from_json(values) == FACTS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"counts": {"image": {"covid": "7"}}},
+        {"counts": {"image": {"covid": -7}}},
+        {"counts": {"image": 7}},
+        {"counts": None},
+        {"subjects": True},
+        {"subjects": "11 of the ward"},
+        {"training_bytes": 1.5},
+        {"images_per_class": ["ten"]},
+        {"hidden_patch_errors": {"image": "low"}},
+        {"scores": [{"classifier": "Maria Rossi", "images_per_class": 1}]},
+        {"scores": [asdict(FACTS.scores[0]) | {"all_real": "good"}]},
+    ],
+)
+def test_facts_of_another_form_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"card\.json"):
+        CardFacts.from_json(asdict(FACTS) | change)
+    for values in ([], None, "facts", {}):
+        with pytest.raises(ValueError, match=r"card\.json"):
+            CardFacts.from_json(values)
