@@ -60,43 +60,19 @@ class Preset:
 
 PresetName = Literal["tiny", "small", "base", "paper"]
 
+_TINY_UTILITY = UtilityConfig(updates=30, max_side=48)
+_BASE = Preset(ImageSettings(224, 1), 16, 8, 112, 768, 12, 12, 512, 4, 16, epochs=400, batch_size=128)
+
 PRESETS: dict[PresetName, Preset] = {
     "tiny": Preset(
-        ImageSettings(112, 1),
-        14,
-        14,
-        112,
-        128,
-        4,
-        4,
-        64,
-        2,
-        2,
-        epochs=30,
-        batch_size=16,
-        utility=UtilityConfig(updates=30, max_side=48),
+        ImageSettings(112, 1), 14, 14, 112, 128, 4, 4, 64, 2, 2, epochs=30, batch_size=16, utility=_TINY_UTILITY
     ),
     # Narrow, shallow and in small batches: on some hundred samples the number of updates decides, not the width.
     "small": Preset(ImageSettings(224, 1), 16, 8, 112, 192, 4, 6, 128, 3, 4, epochs=30, batch_size=16),
-    "base": Preset(ImageSettings(224, 1), 16, 8, 112, 768, 12, 12, 512, 4, 16, epochs=400, batch_size=128),
+    "base": _BASE,
     # Section IV-A: batch 128, AdamW at 1e-3 with default betas, 20 epochs; the paper gives no model size, so it is that
     # of base.
-    "paper": Preset(
-        ImageSettings(224, 1),
-        16,
-        8,
-        112,
-        768,
-        12,
-        12,
-        512,
-        4,
-        16,
-        epochs=20,
-        batch_size=128,
-        fusion_query="other",
-        betas=(0.9, 0.999),
-    ),
+    "paper": replace(_BASE, epochs=20, fusion_query="other", betas=(0.9, 0.999)),
 }
 
 

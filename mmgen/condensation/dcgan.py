@@ -27,7 +27,7 @@ class DCGANConfig:
         gan: how both learn.
         length: of the training.
         ema_decay: of the moving average of weights that is kept.
-        augmentation: not looked at, as all methods have it: a DCGAN learns the images as they are.
+        augmentation: of what networks see of the images; a DCGAN has none and learns them as they are.
     """
 
     noise: int = 128

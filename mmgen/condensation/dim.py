@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from mmgen.condensation.condenser import Length
-from mmgen.condensation.dcgan import ConditionalGANCondenser
-from mmgen.names import AugmentationName
+from mmgen.condensation.dcgan import ConditionalGANCondenser, DCGANConfig
 from mmgen.training.conditional_gan import ConditionalGANConfig
 from mmgen.training.network_matching import PoolMatcher, PoolMatchingConfig
 
@@ -16,31 +15,20 @@ _EPOCHS, _MATCHING = Length(150, "epochs"), Length(100, "epochs")
 
 
 @dataclass(frozen=True)
-class DiMConfig:
-    """Sizes and lengths of a DiM fit.
+class DiMConfig(DCGANConfig):
+    """Sizes and lengths of a DiM fit, beside those of a :class:`DCGANConfig`; its ``length`` is the first stage's.
 
     Attributes:
-        noise, width: of the generator.
-        discriminator_width: of the critic.
-        gan: how both learn.
-        length: of the first stage, the GAN alone.
         matching: how its images are compared through networks; the augmentation is the one given here.
         matching_length: of the second stage; every epoch of its loop has a network of its own.
         matching_rate: learning rates in the second stage, as a share of those in the first.
-        ema_decay: of the moving average of weights that is kept.
-        augmentation: strategy of the changes made to images that networks see.
     """
 
-    noise: int = 128
-    width: int = 64
-    discriminator_width: int = 64
     gan: ConditionalGANConfig = _GAN
     length: Length = _EPOCHS
     matching: PoolMatchingConfig = field(default_factory=PoolMatchingConfig)
     matching_length: Length = _MATCHING
     matching_rate: float = 0.05
-    ema_decay: float = 0.999
-    augmentation: AugmentationName = "none"
 
 
 # In as few updates as a CPU makes, the published learning rates give noise. Faster ones do with 32 pixels; with 64 the

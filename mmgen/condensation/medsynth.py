@@ -27,21 +27,10 @@ from mmgen.training.gan import GAN, GANConfig, RestorationConfig, train_gan, war
 from mmgen.training.loop import LoopConfig
 from mmgen.training.network_matching import NetworkMatchingConfig, match_generator
 
-# Names that commands have for fields of the settings, and of those of the GAN.
-_OPTIONS = {
-    "backbone": "backbone",
-    "backbone_weights": "backbone_weights",
-    "input_prior": "input_prior",
-    "prior_floor": "floor",
-    "choose_from": "choose_from",
-}
-_GAN_OPTIONS = {
-    "batch_size": "batch_size",
-    "gan_weight": "gan_weight",
-    "mask_weight": "mask_weight",
-    "matching": "matching",
-    "adam_betas": "betas",
-}
+# Options that are fields of the settings, and of those of the GAN, and the fields of another name.
+_OPTIONS = ("backbone", "backbone_weights", "input_prior", "prior_floor", "choose_from")
+_GAN_OPTIONS = ("batch_size", "gan_weight", "mask_weight", "matching", "adam_betas")
+_FIELDS = {"prior_floor": "floor", "adam_betas": "betas"}
 _PHASE1, _PHASE2 = Length(150, "epochs"), Length(50, "epochs")
 
 
@@ -161,7 +150,7 @@ class MedSynth(Condenser):
     @classmethod
     def adapt(cls, settings: MedSynthConfig, **options: Any) -> MedSynthConfig:
         """Settings with these :attr:`options`; lengths of phases are given in passes over the data."""
-        changes = {field: options[name] for name, field in _OPTIONS.items() if name in options}
+        changes = {_FIELDS.get(name, name): options[name] for name in _OPTIONS if name in options}
         for phase in ("phase1", "phase2"):
             if (epochs := options.get(f"epochs_{phase}")) is not None:
                 if epochs < 0:
@@ -169,7 +158,7 @@ class MedSynth(Condenser):
                 changes[phase] = Length(epochs, "epochs")
         if options.get("skip_phase1"):
             changes["phase1"] = Length(0)
-        gan = {field: options[name] for name, field in _GAN_OPTIONS.items() if name in options}
+        gan = {_FIELDS.get(name, name): options[name] for name in _GAN_OPTIONS if name in options}
         return replace(settings, gan=replace(settings.gan, **gan), **changes)
 
     def _begin(self) -> None:
@@ -238,7 +227,7 @@ class MedSynth(Condenser):
 
     def learn_distribution(self) -> None:
         """Phase I: generator against critic, after a warm-up."""
-        if self.config.warmup and isinstance(self.prior, ClassPrior):
+        if self.config.warmup and self._real is None:
             self._warm_up()
         if self.config.phase1.count:
             self._learn("phase1", self.config.phase1, self.config.gan.lr, None)
@@ -248,7 +237,7 @@ class MedSynth(Condenser):
         if self.config.phase2.count:
             self._before = self.generator if self.config.phase1.count else None
             self._learn("phase2", self.config.phase2, self.config.lr_phase2, self.classifier)
-        if self.config.network_updates and isinstance(self.prior, ClassPrior):
+        if self.config.network_updates and self._real is None:
             self._match_in_networks()
 
     def chosen(self, images_per_class: int, seed: int = 0) -> Samples | None:
@@ -288,7 +277,7 @@ class MedSynth(Condenser):
 
     @property
     def _real(self) -> RealImages | None:
-        return self.prior if isinstance(self.prior, RealImages) else None
+        return self.prior if self.config.input_prior == "real" else None
 
     def _learn(self, stage: str, length: Length, lr: float, matcher: ViTClassifier | None) -> None:
         learning = replace(self.config.gan, lr=lr, augmentation=self.config.augmentation)
@@ -298,7 +287,7 @@ class MedSynth(Condenser):
 
     def _generator(self, gan: GAN) -> MedSynthGenerator:
         """The shareable form of a copy of these weights."""
-        prior = copy.deepcopy(self.prior) if isinstance(self.prior, ClassPrior) else None
+        prior = copy.deepcopy(self.prior) if self._real is None else None
         # In the order of memory that a loaded one has: the last bits of its images depend on it.
         generator = copy.deepcopy(gan.generator).to(memory_format=torch.contiguous_format)
         return MedSynthGenerator.build(generator, self.train.label_names, prior)
