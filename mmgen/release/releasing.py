@@ -72,6 +72,13 @@ def write_release(
         ReleaseRefused: not audited, or a threshold is exceeded, and there is no override.
         UserError: what was audited was changed since, there is nothing to release, ``out`` is not empty, an override
             without a name or a reason, or a full disk.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import mmgen
+        >>> verdicts = mmgen.write_release(Path("runs/isic"), Path("to_share"), override=("A. Turing", "phantoms"))
+        >>> sorted(path.name for path in Path("to_share").iterdir())
+        ['README.md', 'SHA256SUMS', 'model', 'privacy.json', 'release.json']
     """
     thresholds, signed = thresholds or Thresholds(), _signed(override)
     run, out = run.resolve(), Path(os.path.abspath(out))

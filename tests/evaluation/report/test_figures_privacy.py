@@ -13,6 +13,7 @@ from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.privacy.results import MembershipResult
 from mmgen.evaluation.report import figures_privacy as figures
 from mmgen.evaluation.report.figures_privacy import pair_grid, privacy_figures
+from mmgen.evaluation.report.reading import Report
 
 ROC = {"fpr": [0.0, 0.01, 0.2, 1.0], "tpr": [0.0, 0.05, 0.5, 1.0]}
 
@@ -53,7 +54,7 @@ def test_roc_figure_shows_the_curves() -> None:
 def test_entries_without_a_curve_are_left_out(roc: object) -> None:
     with pytest.raises(ValueError, match="no ROC curve"):
         roc_figure({"domias": attack(roc=roc)})
-    assert privacy_figures({"privacy": {"domias": attack(roc=roc)}}) == []
+    assert privacy_figures(Report.from_json({"privacy": {"domias": attack(roc=roc)}})) == []
 
 
 def test_logan_bars_are_of_logan_and_of_every_method() -> None:
@@ -67,12 +68,13 @@ def test_logan_bars_are_of_logan_and_of_every_method() -> None:
 
 
 def test_privacy_figures_say_in_words_what_they_show() -> None:
-    report = {"run": "demo", "privacy": {"logan_white_box/image": attack(), "domias/image": attack()}}
+    attacks = {"logan_white_box/image": attack(), "domias/image": attack()}
+    report = Report.from_json({"run": "demo", "privacy": attacks})
     roc, bars = privacy_figures(report)
     assert "LOGAN, white box, images; DOMIAS, images" in roc.alt
     assert bars.alt == "Bars of accuracy: LOGAN, white box, images 0.55."
     assert {figure.section for figure in (roc, bars)} == {"privacy"} and not roc.shows_real
-    assert privacy_figures({}) == []
+    assert privacy_figures(Report.from_json({})) == []
     assert [figure.png for figure in privacy_figures(report)] == [roc.png, bars.png]
 
 
