@@ -34,7 +34,7 @@ def sample_files(settings: Mapping[str, Settings]) -> dict[str, SampleFile]:
     """The files of a sample, by the column of the table that names them."""
     files = {}
     for name, own in settings.items():
-        prefix = "" if name == kind_of(own) else f"{name}."
+        prefix = "" if name == kind_of(own).name else f"{name}."
         if isinstance(own, ImageSettings):
             files[f"{name}_file_name"] = SampleFile("images" if name == "image" else name, "png", f"{prefix}png")
         else:
