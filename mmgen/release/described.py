@@ -67,16 +67,16 @@ class Described:
         if os.path.lexists(folder / INCOMPLETE):
             raise UserError(f"{folder} is not finished; run the command that makes it again, and it goes on.")
         try:
-            document = read_document(folder)
-            if not document.counts or not dict(document.about["preprocessing"]):
+            about = read_document(folder)
+            if not about["counts"] or not dict(about["preprocessing"]):
                 raise ValueError("it describes no synthetic data set")
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{folder} is no finished synthetic data set ({DOCUMENT}: {error}); give the folder of one."
             ) from error
-        if outside := [name for name in document.checksums if not is_inside(name)]:
+        if outside := [name for name in about["checksums"] if not is_inside(name)]:
             raise UserError(f"{folder / DOCUMENT} names {first_few(outside)}, which is outside of it; do not trust it.")
-        return cls(document.about)
+        return cls(about)
 
     @property
     def method(self) -> str:
