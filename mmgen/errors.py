@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterable
 from importlib.metadata import requires
 from traceback import walk_tb
@@ -52,7 +54,9 @@ def _failed_import(error: BaseException) -> str | None:
     """The package whose code was being imported, or was not there, when the error was raised; None for others."""
     for frame, _ in walk_tb(error.__traceback__):
         package = str(frame.f_globals.get("__name__")).partition(".")[0]
-        if frame.f_code.co_name == "<module>" and package not in ("mmgen", "__main__"):
+        # A file beside the program is a part of it.
+        ours = package in ("mmgen", "__main__") or os.path.dirname(frame.f_code.co_filename) == sys.path[0]
+        if frame.f_code.co_name == "<module>" and not ours:
             return package
     name: object = None
     if isinstance(error, ImportError):

@@ -14,29 +14,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mmgen.artifacts.card_facts import CardFacts, Scores
-from mmgen.artifacts.models import save_model
-from mmgen.artifacts.provenance import Costs, begin_run, config_to_dict
-from mmgen.assessment import condensed
-from mmgen.assessment.condensed import CondensedSets
-from mmgen.assessment.inputs import data_sets_of
-from mmgen.assessment.reporting import report_run
-from mmgen.assessment.target import Target
-from mmgen.cli.condensation_flags import CondensationFlags
-from mmgen.cli.config import parse_config, refuse_below_one
-from mmgen.cli.main import run_command
-from mmgen.condensation.medsynth import MedSynth
-from mmgen.condensation.methods import make_condenser, settings_of
-from mmgen.data.loading import PairedData, prepare
-from mmgen.data.phantoms import write_phantom_images
-from mmgen.data.sources import reading_of
-from mmgen.evaluation.report.writing import to_json
-from mmgen.generation.plan import plan_of_fit
-from mmgen.generation.writing import OutputOptions, write_dataset
-from mmgen.names import IMAGE, ClassifierName
-from mmgen.presets import SCALES, fitted_to, image_settings
-from mmgen.training.engine import end_process_group, make_accelerator
-from mmgen.training.run import Run
+from mmgen.cli.main import one_sentence, run_command
+
+with one_sentence():  # a package that does not load
+    from mmgen.artifacts.card_facts import CardFacts, Scores
+    from mmgen.artifacts.models import save_model
+    from mmgen.artifacts.provenance import Costs, begin_run, config_to_dict
+    from mmgen.assessment import condensed
+    from mmgen.assessment.condensed import CondensedSets
+    from mmgen.assessment.inputs import data_sets_of
+    from mmgen.assessment.reporting import report_run
+    from mmgen.assessment.target import Target
+    from mmgen.cli.condensation_flags import CondensationFlags
+    from mmgen.cli.config import parse_config, refuse_below_one
+    from mmgen.condensation.medsynth import MedSynth
+    from mmgen.condensation.methods import make_condenser, settings_of
+    from mmgen.data.loading import PairedData, prepare
+    from mmgen.data.phantoms import write_phantom_images
+    from mmgen.data.sources import reading_of
+    from mmgen.evaluation.report.writing import to_json
+    from mmgen.generation.plan import plan_of_fit
+    from mmgen.generation.writing import OutputOptions, write_dataset
+    from mmgen.names import IMAGE, ClassifierName
+    from mmgen.presets import SCALES, fitted_to, image_settings
+    from mmgen.training.engine import end_process_group, make_accelerator
+    from mmgen.training.run import Run
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

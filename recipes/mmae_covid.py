@@ -14,32 +14,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
-from mmgen.artifacts.card_facts import CardFacts
-from mmgen.artifacts.models import model_settings, save_model, start_from_timm
-from mmgen.artifacts.provenance import Costs, begin_run, config_to_dict
-from mmgen.assessment.inputs import data_sets_of
-from mmgen.assessment.mae import MAERun, evaluate_mae
-from mmgen.assessment.reporting import report_run
-from mmgen.assessment.target import Target
-from mmgen.cli.config import parse_config, refuse_below_one
-from mmgen.cli.mae_flags import MAEFlags
-from mmgen.cli.main import run_command
-from mmgen.data.loading import PairedData, prepare
-from mmgen.data.phantoms import write_phantoms
-from mmgen.data.settings import Settings
-from mmgen.data.sources import reading_of
-from mmgen.data.writing.synthetic import read_dataset
-from mmgen.errors import UserError
-from mmgen.evaluation.fidelity.result import PATCH_ERROR
-from mmgen.evaluation.report.writing import to_json
-from mmgen.generation.plan import make_plan
-from mmgen.generation.writing import OutputOptions, write_dataset
-from mmgen.models.cross_modal_mae import CrossModalMAE
-from mmgen.presets import PRESETS, Preset, build_mae
-from mmgen.training.engine import end_process_group, make_accelerator
-from mmgen.training.loop import LoopConfig
-from mmgen.training.mae import MAEConfig, train_mae
-from mmgen.training.run import Run, read_metrics
+from mmgen.cli.main import one_sentence, run_command
+
+with one_sentence():  # a package that does not load
+    from mmgen.artifacts.card_facts import CardFacts
+    from mmgen.artifacts.models import model_settings, save_model, start_from_timm
+    from mmgen.artifacts.provenance import Costs, begin_run, config_to_dict
+    from mmgen.assessment.inputs import data_sets_of
+    from mmgen.assessment.mae import MAERun, evaluate_mae
+    from mmgen.assessment.reporting import report_run
+    from mmgen.assessment.target import Target
+    from mmgen.cli.config import parse_config, refuse_below_one
+    from mmgen.cli.mae_flags import MAEFlags
+    from mmgen.data.loading import PairedData, prepare
+    from mmgen.data.phantoms import write_phantoms
+    from mmgen.data.settings import Settings
+    from mmgen.data.sources import reading_of
+    from mmgen.data.writing.synthetic import read_dataset
+    from mmgen.errors import UserError
+    from mmgen.evaluation.fidelity.result import PATCH_ERROR
+    from mmgen.evaluation.report.writing import to_json
+    from mmgen.generation.plan import make_plan
+    from mmgen.generation.writing import OutputOptions, write_dataset
+    from mmgen.models.cross_modal_mae import CrossModalMAE
+    from mmgen.presets import PRESETS, Preset, build_mae
+    from mmgen.training.engine import end_process_group, make_accelerator
+    from mmgen.training.loop import LoopConfig
+    from mmgen.training.mae import MAEConfig, train_mae
+    from mmgen.training.run import Run, read_metrics
 
 logger = logging.getLogger("mmgen")
 

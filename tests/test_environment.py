@@ -15,6 +15,7 @@ from mmgen.data.mel import mel_filterbank
 from mmgen.data.sources import Reading, Source
 from mmgen.errors import EnvironmentProblem
 
+PROJECT = Path(__file__).resolve().parents[1]
 BROKEN = {
     "torchaudio": 'raise OSError("libtorchaudio.so: undefined symbol: _ZN3c10")',
     "soundfile": 'raise OSError("sndfile library not found")',
@@ -106,6 +107,18 @@ def test_decoding_names_the_package_and_no_file(
         load({"audio": Source(recordings, AudioSettings())}, Reading(skip_bad=True))
     assert str(error.value).startswith(f"The package {package} does not load (") and MEND[package] in str(error.value)
     assert ".wav" not in str(error.value)
+
+
+@pytest.mark.parametrize("recipe", ["mmae_covid", "medsynth_isic", "medsynth_alzheimer"])
+@pytest.mark.parametrize(("package", "fault"), [("PIL", "OSError"), ("torch", "ImportError"), ("timm", "ValueError")])
+def test_a_recipe_names_a_package_that_does_not_load(recipe: str, package: str, fault: str, tmp_path: Path) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text(f'raise {fault}("undefined symbol")')
+    path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+    command = [sys.executable, str(PROJECT / "recipes" / f"{recipe}.py"), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    name = {"PIL": "pillow"}.get(package, package)
+    assert_one_sentence(done, f"The package {name} does not load (undefined symbol)", f"--no-deps '{name}")
 
 
 def test_pictures_need_nothing_of_sound(phantom_files: dict[str, Path], tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from mmgen.evaluation.privacy.sides import Side, varied
 from mmgen.evaluation.report.media import ReportMedia
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.release.datasets import dataset_digest
-from mmgen.release.texts import privacy_section
+from mmgen.release.evidence import privacy_section
 from mmgen.training.engine import best_device
 
 logger = logging.getLogger(__name__)

@@ -24,7 +24,13 @@ def parse_config(cls: type[T], arguments: Sequence[str] | None = None, descripti
 
     rest = list(sys.argv[1:] if arguments is None else arguments)
     refuse_repeats(rest, cls)
-    values, rest = _take_config_file(cls, rest)
+    values: dict[str, Any] = {}
+    for position, argument in enumerate(rest):
+        if argument == "--config" or argument.startswith("--config="):
+            inline = argument.partition("=")[2]
+            values = _read_yaml(cls, Path(inline or "".join(rest[position + 1 : position + 2])))
+            rest = rest[:position] + rest[position + (1 if inline else 2) :]
+            break
     # tyro parses values of a file as it parses flags, so both are checked against the same types.
     from_file = [token for name, value in values.items() for token in _as_flags(name, value)]
     return tyro.cli(cls, args=[*from_file, *rest], description=description)
@@ -47,16 +53,6 @@ def refuse_repeats(arguments: Sequence[str], *classes: type[Any]) -> None:
             times = sum(argument.partition("=")[0].replace("_", "-") == flag for argument in arguments)
             if times > 1 and str(field.type).startswith("tuple"):
                 raise UserError(f"{flag} is given {times} times; give all its values after one: {flag} VALUE VALUE.")
-
-
-def _take_config_file(cls: type[Any], arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
-    for position, argument in enumerate(arguments):
-        if argument == "--config" or argument.startswith("--config="):
-            inline = argument.partition("=")[2]
-            path = inline or (arguments[position + 1] if position + 1 < len(arguments) else "")
-            rest = arguments[:position] + arguments[position + (1 if inline else 2) :]
-            return _read_yaml(cls, Path(path)), rest
-    return {}, arguments
 
 
 def _read_yaml(cls: type[Any], path: Path) -> dict[str, Any]:

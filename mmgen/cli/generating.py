@@ -5,15 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from mmgen.cli.data_flags import CachedDataFlags
 from mmgen.errors import UserError
-
-if TYPE_CHECKING:
-    from mmgen.models.generative import GenerativeModel
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +71,10 @@ def generate(options: Generate) -> None:
 
     model = load_model(options.model)
     output = OutputOptions(options.format, options.batch_size, options.shard_size, options.overwrite)
-    _refuse_unused(options, model)
+    if not model.ratios(options.mask_ratio):
+        _refuse_unused(options, model.needs_real_data)
+    elif options.choose_from is not None:
+        raise UserError(f"--choose-from is for generators of images, not for {options.model}; leave it out.")
     paths = {name: path for name in _MODALITIES if (path := getattr(options, _MODALITIES[name])) is not None}
     own_ratios = {name: getattr(options, f"{name}_mask_ratio", None) for name in model.ratios(options.mask_ratio)}
     ratios = {name: options.mask_ratio if own is None else own for name, own in own_ratios.items()}
@@ -85,16 +85,12 @@ def generate(options: Generate) -> None:
     logger.info("%d samples of %s are in %s", len(plan), " and ".join(plan.class_names), options.out)
 
 
-def _refuse_unused(options: Generate, model: GenerativeModel) -> None:
-    """Raise UserError for flags that a model has no use for."""
-    if model.ratios(options.mask_ratio):
-        if options.choose_from is not None:
-            raise UserError(f"--choose-from is for generators of images, not for {options.model}; leave it out.")
-        return
+def _refuse_unused(options: Generate, needs_images: bool) -> None:
+    """Raise UserError for flags that a condensed model has no use for."""
     unused = ["audio", "mask_ratio", "image_mask_ratio", "audio_mask_ratio", "segments", "paste_visible"]
-    unused += [] if model.needs_real_data else ["images"]
+    unused += [] if needs_images else ["images"]
     defaults = {field.name: field.default for field in fields(Generate)}
     given = [f"--{name.replace('_', '-')}" for name in unused if getattr(options, name) != defaults[name]]
     if given:
-        needs = "only --images" if model.needs_real_data else "no real samples"
+        needs = "only --images" if needs_images else "no real samples"
         raise UserError(f"{options.model} is a condensed set, whose model takes {needs}; leave out {', '.join(given)}.")

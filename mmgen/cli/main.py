@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
-from typing import Annotated, Any, NoReturn, Union
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Union
 
 from mmgen.errors import EnvironmentProblem, UserError, refuse_broken_package
 
@@ -47,20 +48,35 @@ def run_command(command: Callable[[], None]) -> None:
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s", stream=sys.stdout)
     for chatty in ("accelerate", "huggingface_hub", "torch.distributed"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    with one_sentence(messages):
+        _check_variables()
+        command()
+
+
+@contextmanager
+def one_sentence(messages: Any = None) -> Iterator[None]:
+    """See :func:`run_command` for how errors end the program; also around imports of a script.
+
+    Args:
+        messages: stream for them, by default stderr.
+    """
     codes = {"NonFiniteLoss": 1, "Interrupted": 130}
     try:
         try:
-            _check_variables()
-            command()
+            yield
         except Exception as error:
             refuse_broken_package(error)
             raise
     except (UserError, OSError) as error:  # also a full disk, a folder that may not be written
-        _leave(f"error: {error}", 2, messages)
+        message, code = f"error: {error}", 2
     except RuntimeError as error:
         if type(error).__name__ not in codes:
             raise
-        _leave(str(error), codes[type(error).__name__], messages)
+        message, code = str(error), codes[type(error).__name__]
+    else:
+        return
+    print(message, file=messages or sys.stderr, flush=True)
+    raise SystemExit(code)
 
 
 def _usable_streams() -> Any:
@@ -95,11 +111,6 @@ def _check_variables() -> None:
             f"The environment variable RANK is {values['RANK']}, but there are only WORLD_SIZE={values['WORLD_SIZE']} "
             "processes; unset both, or start processes by accelerate launch."
         )
-
-
-def _leave(message: str, code: int, stream: Any) -> NoReturn:
-    print(message, file=stream, flush=True)
-    raise SystemExit(code)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import hashlib
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -44,8 +44,16 @@ def sample_digest(suffix: str, content: bytes) -> str:
 
 
 def _strip_png(content: bytes) -> bytes:
+    if not content.startswith(_PNG):
+        raise ValueError("it is no PNG")
     kept, pixels = [_PNG], zlib.decompressobj()
-    for name, data in _png_chunks(content):
+    place, name = len(_PNG), b""
+    while name != b"IEND":
+        length, name = struct.unpack_from(">I4s", content, place) if place + 12 <= len(content) else (0, b"")
+        end = place + 12 + length
+        if not name or end > len(content):
+            raise ValueError("it ends too early")
+        data, place = content[place + 8 : end - 4], end
         if name == b"IDAT":
             try:
                 pixels.decompress(data)
@@ -56,21 +64,6 @@ def _strip_png(content: bytes) -> bytes:
     if not pixels.eof or pixels.unused_data:
         raise ValueError("its pixels end too early, or something follows them")
     return b"".join(kept)
-
-
-def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and data of every chunk up to the last of a picture."""
-    if not content.startswith(_PNG):
-        raise ValueError("it is no PNG")
-    place, name = len(_PNG), b""
-    while name != b"IEND":
-        if place + 12 > len(content):
-            raise ValueError("it ends too early")
-        length, name = struct.unpack_from(">I4s", content, place)
-        if place + 12 + length > len(content):
-            raise ValueError("it ends too early")
-        yield name, content[place + 8 : place + 8 + length]
-        place += 12 + length
 
 
 def _flac(content: bytes) -> tuple[np.ndarray, int, str]:

@@ -9,7 +9,7 @@ import json
 import os
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -119,19 +119,14 @@ def _shared(folder: Path, name: str, described: Described) -> tuple[bytes, list[
         if name.endswith(".tar"):
             return _shared_shard(folder, name, described)
         content = _checked(folder, name).read_bytes()
-        if name == TABLE:
-            return *_shared_table(content.decode(), described), 0
-        return stripped(os.path.splitext(name)[1], content), [], 0
-
-
-def _shared_table(text: str, described: Described) -> tuple[bytes, list[str]]:
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    columns = [column for column in rows.fieldnames or [] if column in described.keys]
-    out = io.StringIO(newline="")
-    table = csv.DictWriter(out, columns, lineterminator="\n")
-    table.writeheader()
-    table.writerows({column: described.value(column, row[column] or "") for column in columns} for row in rows)
-    return out.getvalue().encode(), [f"metadata: {key}" for key in rows.fieldnames or [] if key not in columns]
+        if name != TABLE:
+            return stripped(os.path.splitext(name)[1], content), [], 0
+        rows, out = csv.DictReader(io.StringIO(content.decode(), newline="")), io.StringIO(newline="")
+        columns = [column for column in rows.fieldnames or [] if column in described.keys]
+        table = csv.DictWriter(out, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows({column: described.value(column, row[column] or "") for column in columns} for row in rows)
+        return out.getvalue().encode(), [f"metadata: {key}" for key in rows.fieldnames or [] if key not in columns], 0
 
 
 def _shared_shard(folder: Path, name: str, described: Described) -> tuple[bytes, list[str], int]:
@@ -163,31 +158,21 @@ def _members(folder: Path, name: str) -> Iterator[tuple[str, bytes | None]]:
             yield member.name, None if file is None else file.read()
 
 
-def _digests(folder: Path, described: Described, name: str) -> Iterable[str]:
+def _digests(folder: Path, described: Described, name: str) -> list[str]:
     """Lines for :func:`dataset_digest` of a file."""
+    parts: list[tuple[str, str]] = []
     with _named(folder, name):
         if name.endswith(".tar"):
-            return list(_shard_lines(folder, name))
-        content = _checked(folder, name).read_bytes()
-        if name == TABLE:
-            return list(_label_lines(content.decode(), described))
-        return [_line(name, sample_digest(os.path.splitext(name)[1], content))]
-
-
-def _shard_lines(folder: Path, name: str) -> Iterator[str]:
-    for member, content in _members(folder, name):
-        suffix = os.path.splitext(member)[1]
-        if content is not None and suffix == ".json":
-            yield _line(f"{name}/{member}", json.dumps(str(json.loads(content)["label"])))
-        elif content is not None and suffix in SAMPLE_SUFFIXES:
-            yield _line(f"{name}/{member}", sample_digest(suffix, content))
-
-
-def _label_lines(table: str, described: Described) -> Iterator[str]:
-    for row in csv.DictReader(io.StringIO(table, newline="")):
-        kept = sorted((column, text) for column, text in row.items() if column == "label" or column in described.files)
-        yield _line(TABLE, json.dumps(kept))
-
-
-def _line(name: str, content: str) -> str:
-    return f"{json.dumps(name)} {content}\n"
+            for member, content in _members(folder, name):
+                suffix = os.path.splitext(member)[1]
+                if content is not None and suffix == ".json":
+                    parts.append((f"{name}/{member}", json.dumps(str(json.loads(content)["label"]))))
+                elif content is not None and suffix in SAMPLE_SUFFIXES:
+                    parts.append((f"{name}/{member}", sample_digest(suffix, content)))
+        elif name == TABLE:
+            text, told = _checked(folder, name).read_bytes().decode(), {"label", *described.files}
+            for row in csv.DictReader(io.StringIO(text, newline="")):
+                parts.append((TABLE, json.dumps(sorted(item for item in row.items() if item[0] in told))))
+        else:
+            parts.append((name, sample_digest(os.path.splitext(name)[1], _checked(folder, name).read_bytes())))
+    return [f"{json.dumps(part)} {content}\n" for part, content in parts]

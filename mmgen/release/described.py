@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -42,6 +42,7 @@ _KNOWN: Mapping[str, re.Pattern[str]] = {
 }
 
 
+@dataclass(frozen=True)
 class Described:
     """The shared part of ``dataset.json``, of columns of ``metadata.csv`` and of keys of samples in shards.
 
@@ -49,13 +50,11 @@ class Described:
     whether real data are copied; seed and index only of what is drawn from a class prior or from noise. Of samples that
     were made from real ones both say which. Names of modalities are those of the section "preprocessing".
 
-    Args:
+    Attributes:
         about: ``dataset.json``.
     """
 
-    def __init__(self, about: Mapping[str, Any]) -> None:
-        self.about = about
-        self.modalities = tuple(about["preprocessing"])
+    about: Mapping[str, Any]
 
     @classmethod
     def of(cls, folder: Path) -> Described:
@@ -67,26 +66,26 @@ class Described:
         if os.path.lexists(folder / INCOMPLETE):
             raise UserError(f"{folder} is not finished; run the command that makes it again, and it goes on.")
         try:
-            document = read_document(folder)
-            if not document.counts or not dict(document.about["preprocessing"]):
+            about = read_document(folder)
+            if not about["counts"] or not dict(about["preprocessing"]):
                 raise ValueError("it describes no synthetic data set")
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{folder} is no finished synthetic data set ({DOCUMENT}: {error}); give the folder of one."
             ) from error
-        if outside := [name for name in document.checksums if not is_inside(name)]:
+        if outside := [name for name in about["checksums"] if not is_inside(name)]:
             raise UserError(f"{folder / DOCUMENT} names {first_few(outside)}, which is outside of it; do not trust it.")
-        return cls(document.about)
+        return cls(about)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of modalities."""
+        return tuple(self.about["preprocessing"])
 
     @property
     def method(self) -> str:
         """The method that made it, "" if it does not say."""
         return _part(self.about.get("generator"), ["method"]).get("method") or ""
-
-    @property
-    def copies_real_data(self) -> bool:
-        """Whether it says that it may hold real data."""
-        return self.about.get("copies_real_data") is True
 
     @property
     def from_real_samples(self) -> bool:
@@ -133,7 +132,8 @@ class Described:
         """A cell of the table, or a value of a sample in a shard, or nothing if it does not belong there."""
         if not isinstance(value, str):
             return value if _is_shared(key, value) else None
-        plain = key != "model" and _is_plain(value)
+        number = value in ("", "True", "False") or re.fullmatch(r"-?\d+(\.\d+)?(e[-+]?\d+)?", value) is not None
+        plain = key != "model" and number
         own = key == "label" or (key in self.files and self.is_named_by_us(value))
         return value if own or plain or _is_shared(key, value) else ""
 
@@ -157,11 +157,6 @@ def _is_shared(key: str, value: Any) -> bool:
     """Whether a value is a number, a truth value, nothing, or one of the known texts."""
     known = isinstance(value, str) and key in _KNOWN and (value == "" or _KNOWN[key].fullmatch(value) is not None)
     return known or value is None or isinstance(value, bool | int | float)
-
-
-def _is_plain(text: str) -> bool:
-    """Whether a cell is empty, a truth value or a number."""
-    return text in ("", "True", "False") or re.fullmatch(r"-?\d+(\.\d+)?(e[-+]?\d+)?", text) is not None
 
 
 def is_number(name: str) -> bool:

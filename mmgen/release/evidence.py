@@ -1,10 +1,10 @@
-"""Evidence that a release needs of an audit: verdicts on all that counts, for every modality."""
+"""Evidence that a release needs of an audit: verdicts on all that counts, for every modality, and their text."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import fields, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,15 @@ from mmgen.evaluation.privacy.results import CopiesResult, MembershipResult, NoR
 
 # Texts in an audit: threat models, feature spaces of this library, how pass-through is measured.
 _TEXTS = re.compile(r"[WGS]|none|pixels|own|\d+ x \d+ patches equal to a training record's at the same place")
+
+
+@dataclass(frozen=True)
+class Override:
+    """Who releases against the audit, why, and when (ISO date)."""
+
+    name: str
+    because: str
+    date: str
 
 
 def judged(
@@ -51,19 +60,18 @@ def presentable(record: AuditRecord | None, modalities: Collection[str]) -> Audi
     """An audit that may stand on cards: results on other modalities and texts that are not known are left out."""
     if record is None:
         return None
-    results = {
-        key: replace(result, **{part.name: _known_text(getattr(result, part.name)) for part in fields(result)})
-        for key, result in record.privacy.results.items()
-        if _is_known(key, modalities)
-    }
+    results = {}
+    for key, result in record.privacy.results.items():
+        kind, slash, modality = key.partition("/")
+        if kind in (*KINDS, EFFORT) and (not slash or modality in (*modalities, "joint")):
+            known = {part.name: _known_text(getattr(result, part.name)) for part in fields(result)}
+            results[key] = replace(result, **known)
     refused = None if record.privacy.refused is None else "no audit was possible"
-    return replace(record, created=_time(record.created), privacy=PrivacySection(results, refused))
-
-
-def _is_known(key: str, modalities: Collection[str]) -> bool:
-    """Whether a result is of a known kind and on one of these modalities or on tuples."""
-    kind, slash, modality = key.partition("/")
-    return kind in (*KINDS, EFFORT) and (not slash or modality in (*modalities, "joint"))
+    try:
+        created = datetime.fromisoformat(record.created or "").isoformat()
+    except ValueError:
+        created = None
+    return replace(record, created=created, privacy=PrivacySection(results, refused))
 
 
 def _known_text(value: Any) -> Any:
@@ -78,12 +86,25 @@ def _known_text(value: Any) -> Any:
     return value if known and (not at or re.fullmatch("[0-9a-f]{8}", digest)) else None
 
 
-def _time(text: str | None) -> str | None:
-    """An ISO time, None of anything else."""
-    try:
-        return datetime.fromisoformat(text or "").isoformat()
-    except ValueError:
-        return None
+def privacy_section(
+    verdicts: Sequence[Verdict], audited: str | None, override: Override | None = None, pixels: str = ""
+) -> str:
+    """Markdown for cards: what the audit found, and that it was overridden, if it was.
+
+    Args:
+        audited: ISO time of the audit; None if there was none.
+        pixels: a further line, of what lets real pixels through (:func:`mmgen.artifacts.cards.pixels_line`).
+    """
+    lines = "\n".join([*(f"* {verdict.light}: {verdict.line}" for verdict in verdicts), *filter(None, [pixels])])
+    when = f"Audited on {audited[:10]}." if audited else "Not audited."
+    text = f"## Privacy\n\n{when}\n\n{lines}\n\nAn audit finds leaks; it cannot prove that there are none.\n"
+    if override is None:
+        return text
+    failed = "\n".join(f"* {verdict.line}" for verdict in verdicts if not verdict.allowed)
+    return (
+        f"{text}\n## Released against the audit\n\nReleased by {override.name} on {override.date}, although the audit "
+        f"did not allow it, because: {override.because}\n\n{failed}\n"
+    )
 
 
 def red(attack: str, line: str) -> Verdict:

@@ -24,7 +24,6 @@ _MEASURES = frozenset(
         "max_side",
     )
 )  # fmt: skip
-_STATISTICS = frozenset(("mean", "std", "ci95"))
 
 
 def copy_model(model: GenerativeModel, source: Path, target: Path, privacy: str) -> None:
@@ -79,12 +78,12 @@ def _nested(values: Any, levels: Sequence[Callable[[str], Any]]) -> dict[str, An
 
 def _numbers(value: Any) -> Any:
     """A number, or a mapping of statistics to numbers or pairs of them; None of anything else."""
-    if not isinstance(value, Mapping):
-        return value if _are_numbers(value) else None
-    kept = {name: part for name, part in value.items() if name in _STATISTICS}
-    pairs = {name: part if isinstance(part, list) and len(part) == 2 else [part] for name, part in kept.items()}
-    return {name: part for name, part in kept.items() if _are_numbers(*pairs[name])} or None
+    if isinstance(value, Mapping):
+        kept = {name: part for name, part in value.items() if name in ("mean", "std", "ci95")}
+        pairs = {name: part if isinstance(part, list) and len(part) == 2 else [part] for name, part in kept.items()}
+        return {name: part for name, part in kept.items() if None not in map(_number, pairs[name])} or None
+    return _number(value)
 
 
-def _are_numbers(*values: Any) -> bool:
-    return all(type(value) in (int, float) and math.isfinite(value) for value in values)
+def _number(value: Any) -> float | None:
+    return value if type(value) in (int, float) and math.isfinite(value) else None

@@ -6,7 +6,8 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,9 +24,8 @@ from mmgen.evaluation.privacy.record import EFFORT, AuditRecord
 from mmgen.models.generative import GenerativeModel
 from mmgen.release.datasets import copy_dataset, dataset_digest
 from mmgen.release.described import Described
-from mmgen.release.evidence import judged, presentable, red
+from mmgen.release.evidence import Override, judged, presentable, privacy_section, red
 from mmgen.release.models import copy_model
-from mmgen.release.texts import Override, override_record, privacy_section, shared_audit, top_readme
 from mmgen.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -39,12 +39,12 @@ class ReleaseRefused(UserError):  # noqa: N818  # what happened, not what is wro
 
 
 def write_release(
-    run: Path,
-    out: Path,
+    run: str | Path,
+    out: str | Path,
     thresholds: Thresholds | None = None,
     override: tuple[str, str] | None = None,
     parts: Parts = "all",
-    audit: Path | None = None,
+    audit: str | Path | None = None,
 ) -> list[Verdict]:
     """Copy a run's generator and data sets to a new folder if its privacy audit allows it.
 
@@ -81,17 +81,18 @@ def write_release(
         ['README.md', 'SHA256SUMS', 'model', 'privacy.json', 'release.json']
     """
     thresholds, signed = thresholds or Thresholds(), _signed(override)
-    run, out = run.resolve(), Path(os.path.abspath(out))
+    run, out = Path(run).resolve(), Path(os.path.abspath(out))
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise UserError(f"{out} is not an empty folder; choose another --out.")
     model_folder, data_sets = _contents(run, parts)
-    record = _read_audit((run / "audit" if audit is None else audit) / _AUDIT)
+    record = _read_audit((run / "audit" if audit is None else Path(audit)) / _AUDIT)
     model = None if model_folder is None else load_model(model_folder)
     described = {name: Described.of(path) for name, path in data_sets.items()}
     digests = _digests(model, data_sets)
     further = [*_may_hold_real_data(model, described), *_compare(digests, record)]
     modalities = _modalities(model, described)
-    makes_more = _makes_more(model)
+    # A generator needs attacks on it too; a fixed set of samples is audited as data are.
+    makes_more = model is not None and (model.needs_real_data or model.threat == "G")
     verdicts = [*judged(record, thresholds, makes_more, modalities), *further]
     if not opens(verdicts) and signed is None:
         raise ReleaseRefused(_refusal(run, verdicts))
@@ -99,12 +100,31 @@ def write_release(
     record = presentable(record, modalities)
     said = [*judged(record, thresholds, makes_more, modalities), *further]
     section = partial(privacy_section, said, None if record is None else record.created, needed)
-    about = shared_audit(record, said, thresholds, digests) | override_record(said, needed)
+    about = _shared_audit(record, said, thresholds, digests, needed)
     with new_folder(out) as folder:
         _fill(folder, model, model_folder, data_sets, about, section)
-        _refuse_changed(folder, digests)
         _write_checksums(folder)
     return verdicts
+
+
+def _shared_audit(
+    record: AuditRecord | None,
+    verdicts: Sequence[Verdict],
+    thresholds: Thresholds,
+    digests: Mapping[str, Any],
+    override: Override | None,
+) -> dict[str, Any]:
+    """``privacy.json`` of a release: the audit's numbers, what they were judged by, and nothing of single records."""
+    return {
+        "audited": record is not None,
+        "created": None if record is None else record.created,
+        "of": dict(digests),
+        "privacy": {} if record is None else record.privacy.shared(),
+        "thresholds": asdict(thresholds),
+        "verdicts": [asdict(verdict) for verdict in verdicts],
+        # Who, why, when, and against what.
+        "override": override and asdict(override) | {"failed": [one.line for one in verdicts if not one.allowed]},
+    }
 
 
 def _fill(
@@ -123,8 +143,15 @@ def _fill(
         if left_out := copy_dataset(source, folder / name, f"\n{section()}"):
             logger.warning("Not released of %s: %s.", name, first_few(left_out))
     _write_json(folder / _AUDIT, about)
-    readme = top_readme(model is not None, list(data_sets), section())
-    (folder / "README.md").write_text(readme, encoding="utf-8")
+    parts = ["`model/`: the generator, with its card"] if model is not None else []
+    parts += [f"`{name}/`: a synthetic data set; `{name}/README.md` says how to open it" for name in data_sets]
+    parts += ["`privacy.json`: the privacy audit in numbers", "`SHA256SUMS`, `release.json`: every file's checksum"]
+    listed = "".join(f"* {part}\n" for part in parts)
+    made = "Made by generative models with mmgen. Check it with `sha256sum -c SHA256SUMS`."
+    (folder / "README.md").write_text(f"# Synthetic release\n\n{made}\n\n{listed}\n{section()}", encoding="utf-8")
+    copied = None if model is None else load_model(folder / "model")
+    if _digests(copied, {name: folder / name for name in data_sets}) != about["of"]:
+        raise UserError("The files were changed while they were released; release them again when nothing runs.")
 
 
 def _signed(override: tuple[str, str] | None) -> Override | None:
@@ -146,7 +173,9 @@ def _contents(run: Path, parts: Parts) -> tuple[Path | None, dict[str, Path]]:
     else:
         model = run / "model" if (run / "model" / "model.safetensors").is_file() else None
         inside = [path for path in sorted(folder.glob("*")) if (path / DOCUMENT).is_file()]
-        several = {_name(path, number): path for number, path in enumerate(inside)}
+        # A recipe's own name for a data set, or a number for one that somebody else chose.
+        names = [f"synthetic/{p.name if re.fullmatch('ipc[0-9]+', p.name) else i}" for i, p in enumerate(inside)]
+        several = dict(zip(names, inside, strict=True))
         data_sets = {"synthetic": folder} if (folder / DOCUMENT).is_file() else several
     model, data_sets = model if parts != "data" else None, data_sets if parts != "model" else {}
     if model is None and not data_sets:
@@ -156,11 +185,6 @@ def _contents(run: Path, parts: Parts) -> tuple[Path | None, dict[str, Path]]:
         for link in (part for part in (path, *path.parents) if part.is_relative_to(run) and part.is_symlink()):
             raise UserError(f"{link} is a link, which is not followed; put the folder itself there.")
     return model, data_sets
-
-
-def _name(data_set: Path, number: int) -> str:
-    """A recipe's own name for a data set, or a number for one that somebody else chose."""
-    return f"synthetic/{data_set.name if re.fullmatch('ipc[0-9]+', data_set.name) else number}"
 
 
 def _read_audit(path: Path) -> AuditRecord | None:
@@ -187,18 +211,13 @@ def _modalities(model: GenerativeModel | None, described: Mapping[str, Described
     return list(dict.fromkeys(names))
 
 
-def _makes_more(model: GenerativeModel | None) -> bool:
-    """Whether attacks on the model count too; a fixed set of samples is audited as data are."""
-    return model is not None and (model.needs_real_data or model.threat == "G")
-
-
 def _may_hold_real_data(model: GenerativeModel | None, described: Mapping[str, Described]) -> list[Verdict]:
     """Red verdicts on what says of itself that it may hold real data; the audit may have seen other members.
 
     Raises:
         UserError: a subset of the real images, which no audit and no override releases.
     """
-    origins = {name: (about.method, about.copies_real_data) for name, about in described.items()}
+    origins = {name: (one.method, one.about.get("copies_real_data") is True) for name, one in described.items()}
     if model is not None:
         origins["model"] = model.config.get("method", ""), model.may_hold_real_pixels
     if subsets := [name for name, (method, _) in origins.items() if method == "subset"]:
@@ -227,24 +246,16 @@ def _compare(digests: Mapping[str, Any], record: AuditRecord | None) -> list[Ver
 
 def _refusal(run: Path, verdicts: list[Verdict]) -> str:
     failed = []
-    for verdict in (verdict for verdict in verdicts if not verdict.allowed):
+    for one in (verdict for verdict in verdicts if not verdict.allowed):
         numbers = ""
-        if verdict.value is not None and verdict.threshold is not None:
-            above = f"{verdict.excess:.3g} above {verdict.threshold:.3g}"
-            numbers = f" [{verdict.attack}: {verdict.value:.3g}, {above}]"
-        failed.append(verdict.line + numbers)
+        if one.value is not None and one.threshold is not None:
+            numbers = f" [{one.attack}: {one.value:.3g}, {one.excess:.3g} above {one.threshold:.3g}]"
+        failed.append(one.line + numbers)
     return (
         f"{run} is not released, because its audit does not allow it: {'; '.join(failed)}. Audit it if that was not "
         "done; else train on more people or for less long, or take the responsibility with --override NAME --because "
         "REASON, which the card will show."
     )
-
-
-def _refuse_changed(folder: Path, digests: Mapping[str, Any]) -> None:
-    """Look at the copies: they are what was audited."""
-    model = load_model(folder / "model") if digests["model"] else None
-    if _digests(model, {name: folder / name for name in digests["data_sets"]}) != digests:
-        raise UserError("The files were changed while they were released; release them again when nothing runs.")
 
 
 def _write_checksums(folder: Path) -> None:

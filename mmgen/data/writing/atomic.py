@@ -14,7 +14,6 @@ from typing import BinaryIO
 
 from mmgen.errors import UserError
 
-_TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{8}-.+", re.DOTALL)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -40,8 +39,12 @@ def new_file(path: Path, sync: bool = False) -> Iterator[BinaryIO]:
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(temporary, path)
-        if sync:
-            _sync_folder(path.parent)
+        if sync and os.name == "posix":  # make the rename last; elsewhere folders cannot be opened
+            descriptor = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
     except BaseException as error:
         with suppress(OSError):  # it may be what filled the disk, or was never there
             temporary.unlink()
@@ -76,7 +79,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 def is_temporary(name: str) -> bool:
     """Whether a file of this name is one that :func:`new_file` had not finished."""
-    return _TEMPORARY.fullmatch(name) is not None
+    return re.fullmatch(r"\.tmp-[0-9a-f]{8}-.+", name, re.DOTALL) is not None
 
 
 def remove_temporaries(folder: Path) -> None:
@@ -85,13 +88,3 @@ def remove_temporaries(folder: Path) -> None:
         for name in names:
             if is_temporary(name):
                 os.unlink(os.path.join(parent, name))
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last; only POSIX opens folders."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

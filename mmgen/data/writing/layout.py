@@ -11,7 +11,6 @@ import re
 import stat
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -56,23 +55,11 @@ def safe_names(labels: Sequence[str]) -> list[str]:
     return names
 
 
-@dataclass(frozen=True)
-class Document:
-    """``dataset.json`` of a finished data set: the whole of it, and the parts whose form was checked.
+def read_document(folder: Path) -> dict[str, Any]:
+    """``dataset.json`` of a finished data set, of which nothing but its form is trusted.
 
-    Attributes:
-        counts: samples by label.
-        checksums: SHA-256 by relative name; of names that are no paths inside the folder see :func:`is_inside`.
-    """
-
-    about: Mapping[str, Any]
-    format: DatasetFormat
-    counts: Mapping[str, int]
-    checksums: Mapping[str, str]
-
-
-def read_document(folder: Path) -> Document:
-    """The description of a data set, of which nothing but its form is trusted.
+    Checked are the keys "format" (:data:`DatasetFormat`), "counts" (samples by label) and "checksums" (SHA-256 by
+    relative name; of names that are no paths inside the folder see :func:`is_inside`).
 
     Raises:
         ValueError: it is none.
@@ -89,13 +76,10 @@ def read_document(folder: Path) -> Document:
         raise ValueError(f"its format is not folder or webdataset but {shown(str(form))}")
     if not isinstance(counts, dict) or not all(type(count) is int and count >= 0 for count in counts.values()):
         raise ValueError("its counts are not whole numbers by label")
-    if not isinstance(checksums, dict) or not all(map(_is_checksum, checksums.values())):
+    digests = list(checksums.values()) if isinstance(checksums, dict) else [None]
+    if not all(isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) for digest in digests):
         raise ValueError("its checksums are not SHA-256 by file")
-    return Document(about, form, counts, checksums)
-
-
-def _is_checksum(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+    return about
 
 
 def is_inside(name: str) -> bool:
@@ -168,10 +152,6 @@ the word synthetic.
 _SYNTHETIC = "Made by a generative model; no file in it is a recording or picture of a person."
 _PASTED = "**Parts of real samples are, or may be, copied into these files**: treat them as real data."
 _REAL = "**These are real samples, unchanged**: for comparison only, not to be shared."
-_SHARDS = (
-    "`shards/` holds up to {shard_size} samples a file, sorted by label: shuffle them. "
-    "A sample's label is in its `json`."
-)
 
 
 def readme(about: Mapping[str, Any], shard_size: int) -> str:
@@ -191,7 +171,8 @@ def readme(about: Mapping[str, Any], shard_size: int) -> str:
         casts = "".join(f'.cast_column("{name}", Audio())' for name in sounds)  # every file is taken for an image
         opening = f'from datasets import {names}\n\nload_dataset("imagefolder", data_dir="this folder"){casts}'
     else:
-        place = _SHARDS.format(shard_size=shard_size)
+        place = f"`shards/` holds up to {shard_size} samples a file, sorted by label: shuffle them. "
+        place += "A sample's label is in its `json`."
         needs = "  # sound needs datasets[audio]" if sounds else ""
         load = 'load_dataset("webdataset", data_files="this folder/shards/*.tar")'
         opening = f"from datasets import load_dataset{needs}\n\n{load}"

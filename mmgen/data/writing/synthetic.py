@@ -7,7 +7,6 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -22,13 +21,8 @@ from mmgen.data.threads import in_order
 from mmgen.data.writing.layout import DOCUMENT, TABLE, sample_files
 from mmgen.errors import UserError
 
-
-@dataclass(frozen=True)
-class _Record:
-    """A sample as it lies on disk: its label, and by modality a file's path or a tar member's name and content."""
-
-    label: str
-    files: dict[str, tuple[str, Path | bytes]]
+# A sample as it lies on disk: its label, and by modality a file's path or a tar member's name and content.
+_Record = tuple[str, dict[str, tuple[str, Path | bytes]]]
 
 
 def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Samples]:
@@ -40,11 +34,17 @@ def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Sa
     """
     values: dict[str, list[np.ndarray]] = {name: [] for name in settings}
     labels: list[int] = []
+    # The columns of the table that name what a modality is read from, pictures or spectrograms.
+    ends = {name: "file_name" if isinstance(own, ImageSettings) else "spectrogram" for name, own in settings.items()}
+    columns = {name: f"{name}_{end}" for name, end in ends.items()}
+    files = sample_files(settings)
+    members = {name: files[column].member for name, column in columns.items()}
     try:
         about = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
         counts = {str(label): int(count) for label, count in about["counts"].items()}
-        read = _shard_records if about.get("format") == "webdataset" else _folder_records
-        for label, arrays in in_order(partial(_decode, settings), read(folder, settings)):
+        in_shards = about.get("format") == "webdataset"
+        records = _shard_records(folder, members) if in_shards else _folder_records(folder, columns)
+        for label, arrays in in_order(partial(_decode, settings), records):
             labels.append(list(counts).index(label))
             for name, array in arrays.items():
                 values[name].append(array)
@@ -55,23 +55,14 @@ def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Sa
     counted = np.bincount(labels, minlength=len(counts)).tolist()
     if not labels or counted != list(counts.values()):
         raise UserError(f"{folder} holds {counted} samples by label, not {list(counts.values())}; generate it again.")
-    return {name: _samples(arrays, np.array(labels), tuple(counts)) for name, arrays in values.items()}
+    samples = {}
+    for name, arrays in values.items():  # several segments of one sound are samples that share a row
+        rows = np.repeat(np.arange(len(labels)), [len(array) for array in arrays])
+        samples[name] = Samples(np.concatenate(arrays), np.array(labels)[rows], tuple(counts), rows)
+    return samples
 
 
-def _samples(arrays: list[np.ndarray], labels: np.ndarray, names: tuple[str, ...]) -> Samples:
-    """Several segments of one sound are samples that share a row."""
-    rows = np.repeat(np.arange(len(labels)), [len(array) for array in arrays])
-    return Samples(np.concatenate(arrays), labels[rows], names, rows)
-
-
-def _columns(settings: Mapping[str, Settings]) -> dict[str, str]:
-    """The column that names what a modality is read from, pictures or spectrograms."""
-    ends = {name: "file_name" if isinstance(own, ImageSettings) else "spectrogram" for name, own in settings.items()}
-    return {name: f"{name}_{end}" for name, end in ends.items()}
-
-
-def _folder_records(folder: Path, settings: Mapping[str, Settings]) -> Iterator[_Record]:
-    columns = _columns(settings)
+def _folder_records(folder: Path, columns: Mapping[str, str]) -> Iterator[_Record]:
     root = folder.resolve()
     with (folder / TABLE).open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -85,12 +76,10 @@ def _folder_records(folder: Path, settings: Mapping[str, Settings]) -> Iterator[
                         f"{folder / TABLE} names {row[column]}, which is outside the data set; do not trust it."
                     )
                 files[name] = (str(path), path)
-            yield _Record(row["label"], files)
+            yield row["label"], files
 
 
-def _shard_records(folder: Path, settings: Mapping[str, Settings]) -> Iterator[_Record]:
-    files = sample_files(settings)
-    wanted = {name: files[column].member for name, column in _columns(settings).items()}
+def _shard_records(folder: Path, wanted: Mapping[str, str]) -> Iterator[_Record]:
     needed = {"json", *wanted.values()}
     for path in sorted((folder / "shards").glob("*.tar")):
         if not path.resolve().is_relative_to(folder.resolve()):
@@ -98,29 +87,27 @@ def _shard_records(folder: Path, settings: Mapping[str, Settings]) -> Iterator[_
         try:
             with tarfile.open(path, "r:") as tar:
                 for key, members in groupby(tar, key=lambda member: member.name.partition(".")[0]):
-                    named = ((member.name.partition(".")[2], member) for member in members)
-                    contents = {suffix: _member(tar, member) for suffix, member in named if suffix in needed}
+                    contents = {}
+                    for member in members:
+                        if (suffix := member.name.partition(".")[2]) in needed:
+                            file = tar.extractfile(member) if member.isreg() else None
+                            contents[suffix] = b"" if file is None else file.read()
                     for name, suffix in wanted.items():
                         if suffix not in contents:
                             raise UserError(f"{path} has no {key}.{suffix}, so no modality '{name}'.")
                     sources = {name: (f"{path}/{key}.{suffix}", contents[suffix]) for name, suffix in wanted.items()}
-                    yield _Record(str(json.loads(contents["json"])["label"]), sources)
+                    yield str(json.loads(contents["json"])["label"]), sources
         except UserError:
             raise
         except (ValueError, KeyError, TypeError, RecursionError, tarfile.TarError) as error:
             raise UserError(f"The shard {path} cannot be read ({error}); generate the data set again.") from error
 
 
-def _member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member) if member.isreg() else None
-    return b"" if file is None else file.read()
-
-
 def _decode(settings: Mapping[str, Settings], record: _Record) -> tuple[str, dict[str, np.ndarray]]:
     """The label, and (S, C, H, W) of each modality."""
-    arrays = {}
+    arrays, (label, files) = {}, record
     for name, own in settings.items():
-        title, source = record.files[name]
+        title, source = files[name]
         picture = isinstance(own, ImageSettings)
         try:
             content = source if isinstance(source, bytes) else source.read_bytes()
@@ -128,7 +115,7 @@ def _decode(settings: Mapping[str, Settings], record: _Record) -> tuple[str, dic
         except (OSError, ValueError, UnusableFile) as error:
             kind = "picture" if picture else "spectrogram"
             raise UserError(f"Cannot read the {kind} {title}: {error}; generate the data set again.") from error
-    return record.label, arrays
+    return label, arrays
 
 
 def _log_mel(content: bytes, shape: tuple[int, int, int]) -> np.ndarray:

@@ -62,17 +62,23 @@ def prepare_folder(folder: Path, overwrite: bool, run: Mapping[str, Any]) -> boo
     run = json.loads(json.dumps(run))
     # A process that was killed before it had marked the folder leaves the temporary name of the mark.
     if folder.is_dir() and any(not is_temporary(child.name) for child in folder.iterdir()):
-        mark = _read_mark(folder)
+        marked = _read_object(folder / INCOMPLETE)
+        ours = marked.get("note") == _NOTE and isinstance(marked.get("run"), dict)
+        mark = marked["run"] if ours else None  # {} if it was being cleared
         if mark is not None and mark == run:
             remove_temporaries(folder)
             return True
         if not overwrite:
             raise UserError(_refusal(folder, mark, run))
-        if mark is None and not _is_finished(folder):
+        # Other software (nnU-Net) calls its files dataset.json too.
+        if mark is None and _read_object(folder / "dataset.json").get("synthetic") is not True:
             raise UserError(
                 f"{folder} holds files that are no synthetic data set and are not deleted; choose another --out."
             )
-        _clear(folder)
+        _write_mark(folder, {})  # meanwhile nothing here is to be gone on with
+        for child in folder.iterdir():  # not the folder itself, which may be a link or a mount point
+            if child.name != INCOMPLETE:
+                shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
     _write_mark(folder, run)
     return False
 
@@ -96,32 +102,16 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def _read_mark(folder: Path) -> dict[str, Any] | None:
-    """The settings of an interrupted run, {} if it was being cleared; None if the folder is not marked by us."""
+def _read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, {} if there is none."""
     try:
-        mark = json.loads((folder / INCOMPLETE).read_text(encoding="utf-8"))
-        return mark["run"] if mark["note"] == _NOTE and isinstance(mark["run"], dict) else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _write_mark(folder: Path, run: Mapping[str, Any]) -> None:
     # Synced: without the mark nobody could tell the files that follow from other people's.
     with new_file(folder / INCOMPLETE, sync=True) as file:
         file.write(json.dumps({"note": _NOTE, "run": run}, ensure_ascii=False, indent=1).encode())
-
-
-def _clear(folder: Path) -> None:
-    """Remove everything but the mark, which says meanwhile that nothing here is to be gone on with."""
-    _write_mark(folder, {})
-    for child in folder.iterdir():  # not the folder itself, which may be a link or a mount point
-        if child.name != INCOMPLETE:
-            shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
-
-
-def _is_finished(folder: Path) -> bool:
-    """Whether it holds a data set of ours; other software (nnU-Net) calls its files dataset.json too."""
-    try:
-        return json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["synthetic"] is True
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False

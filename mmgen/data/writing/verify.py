@@ -11,20 +11,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from mmgen.data.progress import progress_bar
 from mmgen.data.threads import in_order
-from mmgen.data.writing.layout import (
-    DOCUMENT,
-    TABLE,
-    Document,
-    is_inside,
-    mode_of,
-    read_document,
-    sha256,
-    shown,
-    unlisted,
-)
+from mmgen.data.writing.layout import DOCUMENT, TABLE, is_inside, mode_of, read_document, sha256, shown, unlisted
 from mmgen.data.writing.unfinished import INCOMPLETE
 from mmgen.errors import first_few
 
@@ -41,28 +32,24 @@ def verify_dataset(folder: Path, progress: bool = True) -> list[str]:
     if os.path.lexists(folder / INCOMPLETE):
         return [f"{folder} is still being written, or was interrupted: run the same command again, and it goes on."]
     try:
-        document = read_document(folder)
+        about = read_document(folder)
     except (OSError, ValueError, RecursionError) as error:
         return [f"{folder / DOCUMENT} cannot be used ({error}): this is no finished synthetic data set."]
     wrong_files: defaultdict[str, list[str]] = defaultdict(list)
-    for name, is_link in unlisted(folder, document.checksums):
+    for name, is_link in unlisted(folder, about["checksums"]):
         wrong_files[_LINK if is_link else "not listed in dataset.json"].append(name)
-    names = [name for name in document.checksums if is_inside(name)]
-    if outside := [name for name in document.checksums if not is_inside(name)]:
+    names = [name for name in about["checksums"] if is_inside(name)]
+    if outside := [name for name in about["checksums"] if not is_inside(name)]:
         wrong_files["outside the data set"] = outside
-
-    def check(name: str) -> tuple[str, str | None]:
-        return name, _compare(folder, name, document.checksums[name])
-
-    results = progress_bar(in_order(check, names), len(names), "checking files", quiet=not progress)
+    faults = in_order(lambda name: _compare(folder, name, about["checksums"][name]), names)
     readable = []
-    for name, wrong in results:
+    for name, wrong in zip(names, progress_bar(faults, len(names), "checking files", quiet=not progress), strict=True):
         if wrong is not None:
             wrong_files[wrong].append(name)
         if wrong in (None, _CHANGED):
             readable.append(name)
-    tell = _shard_problems if document.format == "webdataset" else _table_problems
-    return [*_sentences(wrong_files), *tell(folder, document, readable)]
+    tell = _shard_problems if about["format"] == "webdataset" else _table_problems
+    return [*_sentences(wrong_files), *tell(folder, about, readable)]
 
 
 def _sentences(wrong_files: Mapping[str, Sequence[str]]) -> list[str]:
@@ -92,7 +79,7 @@ def _compare(folder: Path, name: str, checksum: str) -> str | None:
         return "not to be read"
 
 
-def _table_problems(folder: Path, document: Document, readable: Iterable[str]) -> list[str]:
+def _table_problems(folder: Path, about: Mapping[str, Any], readable: Iterable[str]) -> list[str]:
     """Compare ``metadata.csv`` with the counts and the files."""
     if TABLE not in readable:
         return [f"{TABLE} is not there to be compared with the counts."]
@@ -103,15 +90,15 @@ def _table_problems(folder: Path, document: Document, readable: Iterable[str]) -
             for row in csv.DictReader(file):
                 labels[row["label"]] += 1
                 for column, name in row.items():
-                    if str(column).endswith(("_file_name", "_spectrogram")) and name not in document.checksums:
+                    if str(column).endswith(("_file_name", "_spectrogram")) and name not in about["checksums"]:
                         unknown.append(str(name))
     except (OSError, ValueError, KeyError, csv.Error) as error:
         return [f"{TABLE} cannot be read ({error})."]
     wrong = {f"named by {TABLE} but not listed in dataset.json": unknown} if unknown else {}
-    return [*_sentences(wrong), *_count_problems(TABLE, labels, document.counts)]
+    return [*_sentences(wrong), *_count_problems(TABLE, labels, about["counts"])]
 
 
-def _shard_problems(folder: Path, document: Document, readable: Iterable[str]) -> list[str]:
+def _shard_problems(folder: Path, about: Mapping[str, Any], readable: Iterable[str]) -> list[str]:
     """Compare the members of shards with the counts."""
     labels: Counter[str] = Counter()
     keys: set[str] = set()
@@ -125,7 +112,7 @@ def _shard_problems(folder: Path, document: Document, readable: Iterable[str]) -
                 labels[label] += 1
         except (OSError, ValueError, KeyError, TypeError, RecursionError, tarfile.TarError) as error:
             problems.append(f"The shard {shown(name)} cannot be used ({shown(str(error))}).")
-    return [*problems, *_count_problems("shards/", labels, document.counts)]
+    return [*problems, *_count_problems("shards/", labels, about["counts"])]
 
 
 def _samples(shard: Path) -> Iterator[tuple[str, str]]:

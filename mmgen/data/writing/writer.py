@@ -51,13 +51,14 @@ class SyntheticSample:
     sounds: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
+@dataclass
 class DatasetWriter(ABC):
     """Writes samples as files that any tool opens; every file is a function of its samples alone.
 
     A data set has ``per_class`` samples of each label, one label after the other. It is written in pieces, which may be
     shared out among processes; a piece that is there is never half of one. :meth:`finish` makes it a data set.
 
-    Args:
+    Attributes:
         folder: the data set's folder, see :func:`mmgen.data.writing.unfinished.prepare_folder`.
         settings: how each modality's arrays relate to files, by modality name.
         labels: class names.
@@ -67,23 +68,15 @@ class DatasetWriter(ABC):
     """
 
     format: ClassVar[DatasetFormat]
+    folder: Path
+    settings: Mapping[str, Settings]
+    labels: Sequence[str]
+    per_class: int
+    piece: int
+    describe: Callable[[int], Mapping[str, Any]]
 
-    def __init__(
-        self,
-        folder: Path,
-        settings: Mapping[str, Settings],
-        labels: Sequence[str],
-        per_class: int,
-        piece: int,
-        describe: Callable[[int], Mapping[str, Any]],
-    ) -> None:
-        self.folder = folder
-        self.settings = dict(settings)
-        self.sample_files = sample_files(settings)
-        self.labels = list(labels)
-        self.per_class = per_class
-        self.piece = piece
-        self.describe = describe
+    def __post_init__(self) -> None:
+        self.sample_files = sample_files(self.settings)
 
     def __len__(self) -> int:
         return len(self.labels) * self.per_class
@@ -92,21 +85,29 @@ class DatasetWriter(ABC):
         """Samples of each piece."""
         return [range(start, min(start + self.piece, len(self))) for start in range(0, len(self), self.piece)]
 
-    @abstractmethod
     def present(self, piece: range) -> int:
         """How many samples of a piece are on disk; an empty file, which a power failure leaves, is none."""
+        root = str(self.folder)  # joined as text, which is much faster for a million files
+        return sum(
+            all(_has_content(os.path.join(root, name)) for name in self.files(index).values()) for index in piece
+        )
+
+    def names(self) -> Iterator[str]:
+        """Relative paths of all files that hold samples."""
+        every = (name for index in range(len(self)) for name in self.files(index).values())
+        return (name for name, _ in groupby(every))  # a shard holds many samples
+
+    @abstractmethod
+    def files(self, index: int) -> dict[str, str]:
+        """Relative paths of the files that hold a sample, by the columns of the table that name them."""
 
     @abstractmethod
     def write(self, samples: Iterable[SyntheticSample]) -> None:
         """Write the samples of whole pieces, in order, while the next are made; raises UserError on a full disk."""
 
-    @abstractmethod
-    def names(self) -> Iterator[str]:
-        """Relative paths of all files that hold samples."""
-
-    @abstractmethod
     def tables(self) -> list[str]:
-        """Write files that speak of all samples; their relative paths."""
+        """Write files that speak of all samples, if there are any; their relative paths."""
+        return []
 
     def finish(self, about: Mapping[str, Any]) -> None:
         """Write ``README.md`` and last ``dataset.json``: ``about``, counts, SHA-256 of every file.
@@ -153,38 +154,27 @@ class FolderWriter(DatasetWriter):
 
     format = "folder"
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._directories = safe_names(self.labels)
 
     def files(self, index: int) -> dict[str, str]:
-        """Columns that name the files of a sample: {column: relative path}."""
+        """See :class:`DatasetWriter`."""
         label, number = divmod(index, self.per_class)
         stem = f"{self._directories[label]}/{number:06d}"
         return {column: f"{file.folder}/{stem}.{file.ending}" for column, file in self.sample_files.items()}
 
-    def present(self, piece: range) -> int:
-        """See :class:`DatasetWriter`."""
-        root = str(self.folder)  # joined as text, which is much faster for a million files
-        return sum(
-            all(_has_content(os.path.join(root, name)) for name in self.files(index).values()) for index in piece
-        )
-
     def write(self, samples: Iterable[SyntheticSample]) -> None:
         """See :class:`DatasetWriter`."""
-        for _ in in_order(self._write, samples):
+
+        def write_files(sample: SyntheticSample) -> None:
+            files = self.files(sample.index)
+            for column, content in encode_sample(sample, self.settings).items():
+                with new_file(self.folder / files[column]) as file:
+                    file.write(content)
+
+        for _ in in_order(write_files, samples):
             pass
-
-    def _write(self, sample: SyntheticSample) -> None:
-        files = self.files(sample.index)
-        for column, content in encode_sample(sample, self.settings).items():
-            with new_file(self.folder / files[column]) as file:
-                file.write(content)
-
-    def names(self) -> Iterator[str]:
-        """See :class:`DatasetWriter`."""
-        for index in range(len(self)):
-            yield from self.files(index).values()
 
     def tables(self) -> list[str]:
         """See :class:`DatasetWriter`."""
@@ -209,21 +199,16 @@ class ShardWriter(DatasetWriter):
 
     format = "webdataset"
 
-    def name(self, piece: range) -> str:
-        """Relative path of a shard."""
-        return f"shards/{piece.start // self.piece:06d}.tar"
-
-    def present(self, piece: range) -> int:
-        """See :class:`DatasetWriter`."""
-        return len(piece) if _has_content(self.folder / self.name(piece)) else 0
+    def files(self, index: int) -> dict[str, str]:
+        """The shard of a sample; there is no table."""
+        return {"shard": f"shards/{index // self.piece:06d}.tar"}
 
     def write(self, samples: Iterable[SyntheticSample]) -> None:
         """See :class:`DatasetWriter`."""
         encoded = in_order(self._members, samples)
-        for start, members in groupby(encoded, key=lambda item: item[0] // self.piece * self.piece):
-            path = self.folder / self.name(range(start, start + self.piece))
+        for shard, members in groupby(encoded, key=lambda item: self.files(item[0])["shard"]):
             with (
-                new_file(path, sync=True) as file,
+                new_file(self.folder / shard, sync=True) as file,
                 tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT, encoding="utf-8") as tar,
             ):
                 for _, contents in members:
@@ -236,14 +221,6 @@ class ShardWriter(DatasetWriter):
         members = {f"{key}.{self.sample_files[column].member}": content for column, content in contents.items()}
         about = json.dumps(self.describe(sample.index), ensure_ascii=False)
         return sample.index, {**members, f"{key}.json": about.encode()}
-
-    def names(self) -> Iterator[str]:
-        """See :class:`DatasetWriter`."""
-        yield from map(self.name, self.pieces())
-
-    def tables(self) -> list[str]:
-        """See :class:`DatasetWriter`; each sample has its own."""
-        return []
 
 
 def encode_sample(sample: SyntheticSample, settings: Mapping[str, Settings]) -> dict[str, bytes]:
@@ -265,7 +242,7 @@ def encode_sample(sample: SyntheticSample, settings: Mapping[str, Settings]) -> 
     return contents
 
 
-def _has_content(path: str | Path) -> bool:
+def _has_content(path: str) -> bool:
     try:
         return os.stat(path).st_size > 0
     except OSError:
