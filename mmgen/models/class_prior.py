@@ -16,7 +16,6 @@ logger = logging.getLogger(__name__)
 
 GRID = 8
 """Side of the reduced images whose statistics are stored."""
-_CHUNK = 256
 _SAMPLE = 4096  # plenty for a few directions, and a bounded memory
 _MAX_DISTANCE = 2.0
 _MAX_SHARE = 0.2
@@ -80,14 +79,8 @@ class ClassPrior(nn.Module):
         check_images(image_size, channels)
         if floor < 1 or directions < 0:
             raise UserError(f"A class prior needs floor >= 1 and directions >= 0, not {floor} and {directions}.")
-        self.config = {
-            "image_size": image_size,
-            "channels": channels,
-            "class_names": list(class_names),
-            "floor": floor,
-            "directions": directions,
-            "pooled": list(pooled),
-        }
+        self.config = {"image_size": image_size, "channels": channels, "class_names": list(class_names)}
+        self.config |= {"floor": floor, "directions": directions, "pooled": list(pooled)}
         classes, grid = len(class_names), (channels, GRID, GRID)
         self.register_buffer("counts", torch.zeros(classes, dtype=torch.long))
         self.register_buffer("mean", torch.zeros(classes, *grid))
@@ -140,13 +133,12 @@ class ClassPrior(nn.Module):
         tallies = [_Tally() for _ in class_names]
         draws = torch.Generator().manual_seed(0)
         prior, done = None, 0
-        for chunk in images.split(_CHUNK) if isinstance(images, Tensor) else images:
+        for chunk in images.split(256) if isinstance(images, Tensor) else images:
             if prior is None:
                 prior = cls(chunk.shape[-1], chunk.shape[1], class_names, floor, directions)
             reduced, detail = prior._measure(to_unit_range(chunk))
-            rows = slice(done, done + len(chunk))
             keys = torch.rand(len(chunk), generator=draws, dtype=torch.float64)
-            done += len(chunk)
+            rows, done = slice(done, done + len(chunk)), done + len(chunk)
             if done > len(labels):
                 break
             for label in labels[rows].unique().tolist():
@@ -154,9 +146,9 @@ class ClassPrior(nn.Module):
                 tallies[label].add(reduced[own], detail[own], subjects[rows][own], keys[own])
         if prior is None or done != len(labels):
             raise UserError(f"There are {len(labels)} labels for another number of images; give one for every image.")
-        for label, (tally, source) in enumerate(zip(tallies, prior._pool(tallies), strict=True)):
-            prior.counts[label] = tally.count
-            prior._store(label, source)
+        prior.counts.copy_(torch.tensor([tally.count for tally in tallies]))
+        for label, tally in enumerate(prior._pool(tallies)):
+            prior._store(label, tally)
         return prior
 
     @torch.no_grad()
@@ -171,11 +163,10 @@ class ClassPrior(nn.Module):
         def noise(*shape: int) -> Tensor:
             return torch.randn(len(labels), *shape, generator=generator).to(device)
 
-        channels, *grid = self.mean.shape[1:]
         along = noise(self.deviations.shape[1]) * self.deviations[labels].float()
         coarse = (along[..., None, None, None] * self.directions[labels].float()).sum(1)
         coarse += self.mean[labels].float()
-        coarse += noise(channels, *grid) * self.remainder[labels].float()
+        coarse += noise(*self.mean.shape[1:]) * self.remainder[labels].float()
         return self._with_noise(coarse, labels, generator)
 
     @torch.no_grad()
@@ -228,14 +219,12 @@ class ClassPrior(nn.Module):
                 "in; add images of other people, or lower the floor knowingly."
             )
         self.config["pooled"] = list(few)
+        warning = (
+            "The class '%s' has images of only %d people, fewer than %d: it starts from the statistics of all classes "
+            "together."
+        )
         for name, tally in few.items():
-            logger.warning(
-                "The class '%s' has images of only %d people, fewer than %d: it starts from the statistics of all "
-                "classes together.",
-                name,
-                len(tally.subjects),
-                floor,
-            )
+            logger.warning(warning, name, len(tally.subjects), floor)
         # The statistics of the other classes are stored, too: the whole less these must not be a few people's.
         all_count = len(set().union(*(tally.subjects for tally in few.values()))) >= floor
         whole = _Tally.merged(tally for tally in tallies if all_count or len(tally.subjects) >= floor)

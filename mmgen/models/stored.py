@@ -57,13 +57,8 @@ class StoredImages(CondensedModel):
             raise UserError(f"Optimised images are equally many of every class, not {list(counts)}.")
         self.method, self.class_names, self.counts = method, tuple(class_names), tuple(counts)
         self.most_per_class = max(counts)
-        self.config = {
-            "image_size": image_size,
-            "channels": channels,
-            "class_names": list(class_names),
-            "method": method,
-            "counts": list(counts),
-        }
+        self.config = {"image_size": image_size, "channels": channels, "class_names": list(class_names)}
+        self.config |= {"method": method, "counts": list(counts)}
         self._starts = np.cumsum([0, *counts]).tolist()
         self.register_buffer("images", torch.zeros(sum(counts), channels, image_size, image_size, dtype=torch.uint8))
 
