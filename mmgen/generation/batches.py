@@ -19,9 +19,6 @@ from mmgen.generation.plan import Plan
 from mmgen.models.generative import GenerativeModel, Request
 from mmgen.training.engine import best_device, choose_attention
 
-# Batches made side by side on a CPU; each takes memory.
-_MOST_AT_ONCE = 16
-
 
 @dataclass(frozen=True)
 class SyntheticBatch:
@@ -69,9 +66,7 @@ def run_batches(
         else:
             values, waveforms = _to_files(model.make(request), settings, items)
         if plan.segments == 1:
-            values, waveforms = (
-                {name: np.stack(list(arrays)) for name, arrays in parts.items()} for parts in (values, waveforms)
-            )
+            values, waveforms = ({k: np.stack(list(x)) for k, x in arrays.items()} for arrays in (values, waveforms))
         return SyntheticBatch(items.samples, plan.labels[items.samples], plan.class_names, values, waveforms)
 
     jobs = ((items := _Items.of(plan, batch), items.request(plan, device)) for batch in batches)
@@ -79,7 +74,7 @@ def run_batches(
     if device.type != "cpu":
         yield from progress_bar(map(make, jobs), **progress_options)
         return
-    workers = min(torch.get_num_threads(), _MOST_AT_ONCE)
+    workers = min(torch.get_num_threads(), 16)  # each batch takes memory
     with one_thread():  # new threads start with this number
         yield from progress_bar(in_order(make, jobs, workers, workers), **progress_options)
 
@@ -137,18 +132,15 @@ def _to_files(
     values, waveforms = {}, {}
     for name, tensor in raw.items():
         if isinstance(settings[name], AudioSettings):
-            waveforms[name] = _waveforms([log_mel[0] for log_mel in items.joined(name, tensor)], settings[name])
+            log_mels = [log_mel[0] for log_mel in items.joined(name, tensor)]
+            widths = np.array([log_mel.shape[-1] for log_mel in log_mels])
+            sounds: dict[int, np.ndarray] = {}
+            for width in np.unique(widths):  # sounds of one length together
+                rows = np.flatnonzero(widths == width).tolist()
+                waves = mel_to_waveform(torch.stack([log_mels[row] for row in rows]), settings[name]).cpu().numpy()
+                sounds |= dict(zip(rows, waves, strict=True))
+            waveforms[name] = [sounds[row] for row in range(len(log_mels))]
         if kind_of(settings[name]).dtype == np.uint8:
             tensor = tensor.round().clamp(0, 255).byte() if tensor.is_floating_point() else tensor
         values[name] = [array.numpy() for array in items.joined(name, tensor.cpu())]
     return values, waveforms
-
-
-def _waveforms(log_mels: Sequence[Tensor], settings: AudioSettings) -> list[np.ndarray]:
-    """Sounds of log-mels (n_mels, frames) of different lengths, those of one length together."""
-    sounds: dict[int, np.ndarray] = {}
-    for width in {log_mel.shape[-1] for log_mel in log_mels}:
-        rows = [row for row, log_mel in enumerate(log_mels) if log_mel.shape[-1] == width]
-        waves = mel_to_waveform(torch.stack([log_mels[row] for row in rows]), settings).cpu().numpy()
-        sounds |= dict(zip(rows, waves, strict=True))
-    return [sounds[row] for row in range(len(log_mels))]

@@ -90,8 +90,7 @@ def read_sources(
         UserError: a modality that the model does not have; see :func:`mmgen.data.loading.load`.
     """
     settings, labels = model_settings(model), list(model.class_names)
-    unknown = [name for name in paths if name not in settings]
-    if unknown:
+    if unknown := [name for name in paths if name not in settings]:
         raise UserError(f"The model has the modalities {list(settings)}, not {unknown}.")
     reading = reading or Reading()
     return load(reading.sources(paths, settings), reading, split, labels) if paths else {}

@@ -166,7 +166,7 @@ def _describe_plan(model: GenerativeModel, plan: Plan, model_name: str) -> dict[
 def _describe_run(model: GenerativeModel, plan: Plan) -> dict[str, Any]:
     """All that the samples of a plan depend on, by names that users understand; equal where samples are equal."""
     config = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode()).hexdigest()
-    fixed = None if plan.fixed is None else hashlib.sha256(plan.fixed.values[:].tobytes()).hexdigest()
+    fixed = None if plan.fixed is None else hashlib.sha256(plan.fixed.values[:].tobytes()).hexdigest()[:12]
     return {
         "seed": plan.seed,
         "samples per class": plan.per_class,
@@ -175,7 +175,7 @@ def _describe_run(model: GenerativeModel, plan: Plan) -> dict[str, Any]:
         "mask ratio": plan.ratios,
         "pasting of visible patches": plan.paste_visible,
         "model": f"{model_digest(model)} {config[:12]}",
-        "images": fixed and fixed[:12],
+        "images": fixed,
         "real samples": _digest(plan),
         "versions": f"mmgen {__version__}, torch {torch.__version__}",
     }
