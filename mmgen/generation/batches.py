@@ -69,7 +69,7 @@ def run_batches(
             values, waveforms = ({k: np.stack(list(x)) for k, x in arrays.items()} for arrays in (values, waveforms))
         return SyntheticBatch(items.samples, plan.labels[items.samples], plan.class_names, values, waveforms)
 
-    jobs = ((items := _Items.of(plan, batch), items.request(plan, device)) for batch in batches)
+    jobs = ((items := _Items(plan, batch), items.request(plan, device)) for batch in batches)
     progress_options = {"total": len(batches), "description": "generating", "quiet": not progress}
     if device.type != "cpu":
         yield from progress_bar(map(make, jobs), **progress_options)
@@ -79,33 +79,18 @@ def run_batches(
         yield from progress_bar(in_order(make, jobs, workers, workers), **progress_options)
 
 
-@dataclass(frozen=True)
 class _Items:
     """How samples of several segments lie in one batch of single segments.
 
     A sample has as many items as its longest modality has segments; a shorter modality goes in again with its last one.
-
-    Attributes:
-        samples: (B,) positions in the plan.
-        owner: (E,) row of each item's sample in ``samples``.
-        step: (E,) which of its segments an item is.
-        lengths: (B,) segments by modality.
     """
 
-    samples: np.ndarray
-    owner: np.ndarray
-    step: np.ndarray
-    lengths: dict[str, np.ndarray]
-
-    @classmethod
-    def of(cls, plan: Plan, batch: range) -> _Items:
-        """Items of a batch."""
-        samples = np.arange(batch.start, batch.stop)
-        lengths = {name: every[samples] for name, every in plan.lengths.items()}
-        longest = np.max(list(lengths.values()), axis=0) if lengths else np.ones_like(samples)
-        owner = np.repeat(np.arange(len(samples)), longest)
-        step = np.arange(len(owner)) - np.repeat(np.cumsum(longest) - longest, longest)
-        return cls(samples, owner, step, lengths)
+    def __init__(self, plan: Plan, batch: range) -> None:
+        self.samples = np.arange(batch.start, batch.stop)  # (B,) positions in the plan
+        self.lengths = {name: every[self.samples] for name, every in plan.lengths.items()}  # (B,) segments
+        longest = np.max(list(self.lengths.values()), axis=0) if self.lengths else np.ones_like(self.samples)
+        self.owner = np.repeat(np.arange(len(self.samples)), longest)  # (E,) row of each item's sample
+        self.step = np.arange(len(self.owner)) - np.repeat(np.cumsum(longest) - longest, longest)  # (E,) its segment
 
     def request(self, plan: Plan, device: torch.device) -> Request:
         """The request for these items, with real partners of modalities that are not made from the others alone."""

@@ -20,6 +20,7 @@ from mmgen.models.cross_modal_mae import CrossModalMAE, visible_count
 from mmgen.models.generative import GenerativeModel, MaskRatio
 from mmgen.models.medsynth import RealImages
 from mmgen.models.seeds import numpy_stream
+from mmgen.names import IMAGE
 from mmgen.training.engine import make_accelerator
 
 
@@ -170,20 +171,16 @@ def _plan_images(
                 raise UserError("--choose-from needs a generator that makes images by itself; leave it out.")
             fixed = representatives(model, per_class, choose_from, seed, make_accelerator().device)
         elif model.needs_real_data:
-            fixed = condense(model, _real_images(model, real), per_class, seed)
+            if IMAGE not in real:
+                raise UserError("This generator starts from real images; give --images with some of every class.")
+            samples, own = real[IMAGE], {label_key(name): label for label, name in enumerate(model.class_names)}
+            labels = np.array([own[label_key(name)] for name in samples.label_names])[samples.labels]
+            if lacking := [name for label, name in enumerate(model.class_names) if label not in labels]:
+                raise UserError(
+                    f"The data has no images of {first_few(lacking)} to start from; add some of every class."
+                )
+            fixed = condense(model, RealImages(samples.values, torch.from_numpy(labels)), per_class, seed)
     return Plan(model.class_names, per_class, seed, fixed=fixed, chosen_from=choose_from)
-
-
-def _real_images(model: CondensedModel, real: Mapping[str, Samples]) -> RealImages:
-    """Real images of every class of a generator that starts from them; classes are matched by name."""
-    (name,) = model.preprocessing
-    if name not in real:
-        raise UserError("This generator starts from real images; give --images with some of every class.")
-    own = {label_key(class_name): label for label, class_name in enumerate(model.class_names)}
-    labels = np.array([own[label_key(class_name)] for class_name in real[name].label_names])[real[name].labels]
-    if without := [class_name for label, class_name in enumerate(model.class_names) if label not in labels]:
-        raise UserError(f"The data has no images of {first_few(without)} to start from; add some of every class.")
-    return RealImages(real[name].values, torch.from_numpy(labels))
 
 
 def refuse_too_few(model: CondensedModel, images_per_class: int) -> None:

@@ -88,7 +88,12 @@ class ClassPrior(nn.Module):
         self.register_buffer("deviations", torch.zeros(classes, directions))
         self.register_buffer("remainder", torch.zeros(classes, *grid))
         self.register_buffer("texture", torch.zeros(classes, *grid))
-        self.register_buffer("pink", _pink_filter(image_size), persistent=False)
+        # (H, W / 2 + 1) gains that make white noise pink (1 / f) above the band of an 8 x 8 image, with variance 1.
+        cycles = torch.fft.fftfreq(image_size, 1.0 / image_size)
+        down, right = cycles[:, None].abs(), cycles[None].abs()
+        gain = torch.where(torch.maximum(down, right) > GRID // 2, 1.0 / torch.hypot(down, right).clamp_min(1.0), 0.0)
+        gain = (gain / gain.square().mean().sqrt())[:, : image_size // 2 + 1]
+        self.register_buffer("pink", gain, persistent=False)
 
     @property
     def pooled(self) -> list[str]:
@@ -143,7 +148,9 @@ class ClassPrior(nn.Module):
                 break
             for label in labels[rows].unique().tolist():
                 own = labels[rows] == label
-                tallies[label].add(reduced[own], detail[own], subjects[rows][own], keys[own])
+                owners = subjects[rows][own]
+                sample = (reduced[own].flatten(1), owners, keys[own])
+                tallies[label].add(len(owners), detail[own].sum(0), set(owners.tolist()), sample)
         if prior is None or done != len(labels):
             raise UserError(f"There are {len(labels)} labels for another number of images; give one for every image.")
         prior.counts.copy_(torch.tensor([tally.count for tally in tallies]))
@@ -157,16 +164,13 @@ class ClassPrior(nn.Module):
 
         ``generator`` lives on the CPU, where all random numbers are drawn; the images are a function of its state.
         """
-        device = self.mean.device
-        labels = labels.to(device)
-
-        def noise(*shape: int) -> Tensor:
-            return torch.randn(len(labels), *shape, generator=generator).to(device)
-
-        along = noise(self.deviations.shape[1]) * self.deviations[labels].float()
+        labels, (_, directions, *grid) = labels.to(self.mean.device), self.directions.shape
+        draws = torch.randn(len(labels), directions, generator=generator).to(labels.device)
+        along = draws * self.deviations[labels].float()
         coarse = (along[..., None, None, None] * self.directions[labels].float()).sum(1)
         coarse += self.mean[labels].float()
-        coarse += noise(*self.mean.shape[1:]) * self.remainder[labels].float()
+        draws = torch.randn(len(labels), *grid, generator=generator).to(labels.device)
+        coarse += draws * self.remainder[labels].float()
         return self._with_noise(coarse, labels, generator)
 
     @torch.no_grad()
@@ -227,7 +231,10 @@ class ClassPrior(nn.Module):
             logger.warning(warning, name, len(tally.subjects), floor)
         # The statistics of the other classes are stored, too: the whole less these must not be a few people's.
         all_count = len(set().union(*(tally.subjects for tally in few.values()))) >= floor
-        whole = _Tally.merged(tally for tally in tallies if all_count or len(tally.subjects) >= floor)
+        whole = _Tally()
+        for tally in tallies:
+            if all_count or len(tally.subjects) >= floor:
+                whole.add(tally.count, tally.detail, tally.subjects, tally.sample)
         return [whole if len(tally.subjects) < floor else tally for tally in tallies]
 
     def _store(self, label: int, tally: _Tally) -> None:
@@ -250,39 +257,25 @@ class _Tally:
         self.count = 0
         self.detail = torch.zeros((), dtype=torch.float64)
         self.subjects: set[int] = set()
-        self._sample: tuple[Tensor, ...] | None = None
+        self.sample: tuple[Tensor, ...] | None = None
 
-    @classmethod
-    def merged(cls, tallies: Iterable[_Tally]) -> _Tally:
-        """The tally of the images of several: its sample is as random as theirs."""
-        whole = cls()
-        for tally in tallies:
-            whole.count += tally.count
-            whole.detail = whole.detail + tally.detail
-            whole.subjects |= tally.subjects
-            whole._hold(tally._sample)
-        return whole
-
-    def add(self, reduced: Tensor, detail: Tensor, subjects: Tensor, keys: Tensor) -> None:
-        """Reduced images and mean squares of detail (n, C, 8, 8), whose they are (n,), and random numbers (n,)."""
-        self.count += len(reduced)
-        self.detail = self.detail + detail.sum(0)
-        self.subjects.update(subjects.tolist())
-        self._hold((reduced.flatten(1), subjects, keys))
-
-    def _hold(self, held: tuple[Tensor, ...]) -> None:
-        """Add to the sample, of which those with the least random numbers stay."""
-        if self._sample is not None:
-            held = tuple(torch.cat(parts) for parts in zip(self._sample, held, strict=True))
-        chosen = held[2].argsort()[:_SAMPLE].sort().values
-        self._sample = tuple(part[chosen] for part in held)
+    def add(self, count: int, detail: Tensor, subjects: set[int], sample: tuple[Tensor, ...]) -> None:
+        """Further images: their number, the sum of their mean squares of detail (C, 8, 8), whose they are, and a sample
+        of reduced images (n, P), subjects (n,) and random numbers (n,), the least of which stay."""
+        self.count += count
+        self.detail = self.detail + detail
+        self.subjects |= subjects
+        if self.sample is not None:
+            sample = tuple(torch.cat(parts) for parts in zip(self.sample, sample, strict=True))
+        chosen = sample[2].argsort()[:_SAMPLE].sort().values
+        self.sample = tuple(part[chosen] for part in sample)
 
     def principal_directions(self, limit: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Mean (P,), at most ``limit`` directions (D', P), deviations along them (D',) and what they leave (P,).
 
         P are the C * 64 numbers of a reduced image; all in float64.
         """
-        reduced, subjects, _ = self._sample
+        reduced, subjects, _ = self.sample
         middle = reduced.median(0).values
         offset = reduced - middle
         distance = offset.norm(dim=1, keepdim=True)
@@ -298,11 +291,3 @@ class _Tally:
         along = offset @ vectors
         remainder = (offset - along @ vectors.T).square().mean(0).sqrt()
         return mean, vectors.T, along.square().mean(0).sqrt(), remainder
-
-
-def _pink_filter(size: int) -> Tensor:
-    """(H, W / 2 + 1) gains that make white noise pink (1 / f) above the band of an 8 x 8 image, with variance 1."""
-    cycles = torch.fft.fftfreq(size, 1.0 / size)
-    down, right = cycles[:, None].abs(), cycles[None].abs()
-    gain = torch.where(torch.maximum(down, right) > GRID // 2, 1.0 / torch.hypot(down, right).clamp_min(1.0), 0.0)
-    return (gain / gain.square().mean().sqrt())[:, : size // 2 + 1]

@@ -199,47 +199,22 @@ class ViTClassifier(nn.Module):
         return ViTClassifier(vit.requires_grad_(False), self.size).train(self.training)
 
 
-def add_lora(
-    backbone: VisionTransformer, shape: tuple[int, int, int], classes: int, rank: int = 8, alpha: float = 16.0
-) -> ViTClassifier:
-    """A classifier on a copy of a pretrained ViT; only the low-rank changes and the new head can be trained.
-
-    The changes are those of every block's query, key and value, which timm keeps in one matrix. At first they are zero.
-
-    Args:
-        backbone: channels and positions are fitted to the input, see :func:`mmgen.models.timm_bridge.fit_vit`.
-        shape: (C, H, W) of one input.
-        classes: logits.
-        rank, alpha: a change is alpha / rank * B A with B (3D, rank) and A (rank, D).
-
-    Raises:
-        UserError: peft is missing.
-    """
-    try:
-        import peft
-    except ImportError as error:
-        raise UserError("vit_lora needs the package peft, which is not installed; run: pip install peft.") from error
-    vit = fit_vit(copy.deepcopy(backbone), shape)
-    vit.reset_classifier(classes)
-    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=["qkv"], modules_to_save=["head"])
-    return ViTClassifier(peft.get_peft_model(vit, config), vit.patch_embed.img_size)
-
-
 def build_classifier(
     name: ClassifierName, shape: tuple[int, int, int], classes: int, backbone: VisionTransformer | None = None
 ) -> nn.Module:
     """A network (B, C, H, W) of normalised input -> logits (B, classes).
 
     Args:
-        name: "resnet18", "densenet121" and "convnet" are untrained; "vit_lora" is a frozen ``backbone`` with low-rank
-            changes and a new head, see :func:`add_lora`.
+        name: "resnet18", "densenet121" and "convnet" are untrained; "vit_lora" is a frozen ``backbone`` of which only
+            low-rank changes of every block's query, key and value, zero at first, and a new head are trained.
         shape: (C, H, W) of one input.
         classes: at least 2.
         backbone: pretrained, for "vit_lora" alone: from :func:`mmgen.models.timm_bridge.load_vit`, or the encoder of an
-            autoencoder trained on the same kind of images, from ``CrossModalMAE.to_timm``. It is copied.
+            autoencoder trained on the same kind of images, from ``CrossModalMAE.to_timm``. It is copied and fitted to
+            the input, see :func:`mmgen.models.timm_bridge.fit_vit`.
 
     Raises:
-        UserError: unknown name, one class, or no backbone for "vit_lora".
+        UserError: unknown name, one class, or no backbone or no peft for "vit_lora".
     """
     if name not in get_args(ClassifierName):
         raise UserError(f"Unknown classifier {name!r}; there are {get_args(ClassifierName)}.")
@@ -257,4 +232,12 @@ def build_classifier(
             "vit_lora adapts a pretrained Vision Transformer and there is none; name one of timm's, "
             "or give a masked autoencoder trained on such images."
         )
-    return add_lora(backbone, shape, classes)
+    try:
+        import peft
+    except ImportError as error:
+        raise UserError("vit_lora needs the package peft, which is not installed; run: pip install peft.") from error
+    vit = fit_vit(copy.deepcopy(backbone), shape)
+    vit.reset_classifier(classes)
+    # timm keeps query, key and value in one matrix; its change is alpha / r * B A with B (3D, r) and A (r, D).
+    config = peft.LoraConfig(r=8, lora_alpha=16.0, target_modules=["qkv"], modules_to_save=["head"])
+    return ViTClassifier(peft.get_peft_model(vit, config), vit.patch_embed.img_size)

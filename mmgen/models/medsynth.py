@@ -128,14 +128,19 @@ class MedSynthGenerator(CondensedModel):
         cls, generator: AttentionGenerator, class_names: Sequence[str], prior: ClassPrior | None
     ) -> MedSynthGenerator:
         """One of these parts themselves; without a prior it starts from real images."""
-        model = cls(**_config_of(generator, class_names, prior))
+        sizes = {key: value for key, value in generator.config.items() if key != "classes"}
+        model = cls(class_names=list(class_names), input_prior="real" if prior is None else "class", **sizes)
         model.generator, model.prior = generator, prior
         return model.eval()
 
     @property
     def config(self) -> dict[str, Any]:
-        """Parameters of the constructor."""
-        return _config_of(self.generator, self.class_names, self.prior)
+        """Parameters of the constructor; the prior's sizes and names are those of the whole."""
+        config = {key: value for key, value in self.generator.config.items() if key != "classes"}
+        config |= {"class_names": list(self.class_names), "input_prior": self.origin, "prior": None}
+        if self.prior is not None:
+            config["prior"] = {key: value for key, value in self.prior.config.items() if key not in config}
+        return config
 
     def batches(self, label: int, indices: range, seed: int = 0) -> Iterator[Tensor]:
         """Images number ``indices`` of a class, uint8 (B, C, H, W) at a time; see :meth:`sample`."""
@@ -180,12 +185,3 @@ class MedSynthGenerator(CondensedModel):
         self.eval()  # in training mode spectral normalisation changes a little with every call
         device = self.generator.to_image.bias.device
         return to_bytes(self.generator(x.to(device), labels.to(device)).s).cpu()
-
-
-def _config_of(generator: AttentionGenerator, class_names: Sequence[str], prior: ClassPrior | None) -> dict[str, Any]:
-    """Parameters of a :class:`MedSynthGenerator` of these parts; the prior's sizes and names are those of the whole."""
-    config = {key: value for key, value in generator.config.items() if key != "classes"}
-    config |= {"class_names": list(class_names), "input_prior": "real" if prior is None else "class", "prior": None}
-    if prior is not None:
-        config["prior"] = {key: value for key, value in prior.config.items() if key not in config}
-    return config

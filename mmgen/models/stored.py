@@ -121,7 +121,6 @@ class StoredLatents(CondensedModel):
             raise UserError(f"At least 1 image a class is kept, not {images_per_class}.")
         self.method, self.class_names, self.most_per_class = method, tuple(class_names), images_per_class
         self.generator = ConditionalGenerator(image_size, channels, list(class_names), noise=noise, width=width)
-        self.latents: Tensor
         self.register_buffer("latents", torch.zeros(len(class_names), images_per_class, noise))
 
     @classmethod

@@ -37,7 +37,7 @@ def test_the_card_names_pooled_classes(tmp_path: Path) -> None:
     samples = tiny_samples((6, 8))
     images, labels = torch.from_numpy(samples.values), torch.from_numpy(samples.labels)
     people = torch.tensor([0] * 6 + list(range(1, 9)))
-    prior = ClassPrior.fit(images, labels, LABELS, 4, people=people)
+    prior = ClassPrior.fit(images, labels, LABELS, 4, subjects=people)
     model = MedSynthGenerator.build(small_generator().generator, LABELS, prior)
     save_model(model, tmp_path)
     text = "so they have that of all images: gesund."
