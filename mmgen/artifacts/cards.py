@@ -41,11 +41,7 @@ _MAE_SUMMARY = """{millions:.1f} million parameters; labels: {labels}.
 | modality | sample (C, H, W) | patch | tokens |
 |---|---|---|---|
 {modalities}"""
-_MAE_USE = "Makes labelled synthetic samples from real ones of which a part is shown to it; it needs real inputs."
-_MAE_PRIVACY = """## Privacy
-
-Not audited. A masked autoencoder can remember its training data: do not share it before an audit.
-"""
+_MAE_WARNING = "A masked autoencoder can remember its training data: do not share it before an audit."
 
 _CONDENSED_SUMMARY = """{millions:.1f} million numbers; {makes} labelled images of {shape} (channels, height, width): \
 {labels}.
@@ -77,7 +73,6 @@ _CONDENSED_PRIVACY = """## Privacy
 {warning}
 """
 
-_PREVIEW = "![Synthetic images, a row a class](preview.png)\n\n"
 _TITLES = {
     "medsynth": "MedSynth generator",
     "dcgan": "conditional DCGAN",
@@ -179,10 +174,10 @@ def _of_mae(model: GenerativeModel) -> dict[str, str]:
         "tag": "masked-autoencoder",
         "title": "Cross-modal masked autoencoder",
         "summary": _MAE_SUMMARY.format(modalities=table, **_heading(model)),
-        "use": _MAE_USE,
+        "use": "Makes labelled synthetic samples from real ones of which a part is shown to it; it needs real inputs.",
         "nobody": ".",
         "contents": "",
-        "privacy": _MAE_PRIVACY,
+        "privacy": f"## Privacy\n\nNot audited. {_MAE_WARNING}\n",
     }
 
 
@@ -206,7 +201,7 @@ def _of_condensed(model: Any, facts: CardFacts, weight_bytes: int) -> dict[str, 
         "summary": _CONDENSED_SUMMARY.format(
             makes="holds" if model.origin == "stored" else "makes",
             shape=model.shape,
-            preview="" if model.may_hold_real_pixels else _PREVIEW,
+            preview="" if model.may_hold_real_pixels else "![Synthetic images, a row a class](preview.png)\n\n",
             call=words.call.format(most=most),
             **_heading(model),
         ),

@@ -23,7 +23,7 @@ from mmgen.data.writing.layout import DatasetFormat
 from mmgen.data.writing.unfinished import INCOMPLETE, alone_in, prepare_folder
 from mmgen.data.writing.writer import FolderWriter, ShardWriter, SyntheticSample
 from mmgen.errors import UserError
-from mmgen.generation.batches import SyntheticBatch, run_batches
+from mmgen.generation.pairs import SyntheticBatch, run_batches
 from mmgen.generation.plan import Plan
 from mmgen.models.generative import GenerativeModel
 from mmgen.version import __version__

@@ -20,11 +20,9 @@ _MEMORY_SIDE = 14
 
 
 def _check_batch(x: Tensor, image_size: int, channels: int) -> None:
-    expected = (channels, image_size, image_size)
-    if x.ndim != 4 or tuple(x.shape[1:]) != expected:
-        raise UserError(
-            f"A batch of images must have the shape (B, {', '.join(map(str, expected))}), not {(*x.shape,)}."
-        )
+    if x.ndim != 4 or tuple(x.shape[1:]) != (channels, image_size, image_size):
+        expected = f"(B, {channels}, {image_size}, {image_size})"
+        raise UserError(f"A batch of images must have the shape {expected}, not {(*x.shape,)}.")
 
 
 # -- generator

@@ -130,9 +130,8 @@ class ClassPrior(nn.Module):
         labels = labels.cpu()
         subjects = torch.arange(len(labels)) if subjects is None else subjects.cpu()
         if len(subjects) != len(labels):
-            raise UserError(
-                f"There are {len(labels)} labels but {len(subjects)} people; give one of each for every image."
-            )
+            numbers = f"{len(labels)} labels but {len(subjects)} people"
+            raise UserError(f"There are {numbers}; give one of each for every image.")
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(class_names):
             raise UserError(f"Labels must be 0 to {len(class_names) - 1} for {len(class_names)} class names.")
         tallies = [_Tally() for _ in class_names]
@@ -195,10 +194,8 @@ class ClassPrior(nn.Module):
     def _measure(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(n, C, H, W) -> reduced images and mean square of the detail above them, float64 (n, C, 8, 8) on the CPU."""
         size, channels = self.config["image_size"], self.config["channels"]
-        if tuple(images.shape[1:]) != (channels, size, size):
-            raise UserError(
-                f"All images must have the shape {(channels, size, size)} of the first, not {(*images.shape[1:],)}."
-            )
+        if (shape := tuple(images.shape[1:])) != (channels, size, size):
+            raise UserError(f"All images must have the shape {(channels, size, size)} of the first, not {shape}.")
         if not (images.abs() <= 1.0).all():  # not a number is not in the range either
             raise UserError("A class prior needs images in the range -1 to 1, or bytes; scale them first.")
         reduced = F.adaptive_avg_pool2d(images, GRID)

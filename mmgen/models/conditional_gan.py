@@ -63,9 +63,8 @@ class ConditionalGenerator(CondensedModel):
         super().__init__()
         check_images(image_size, channels)
         if method not in get_args(ConditionalMethod):
-            raise UserError(
-                f"A conditional generator is made by {' or '.join(get_args(ConditionalMethod))}, not {method!r}."
-            )
+            methods = " or ".join(get_args(ConditionalMethod))
+            raise UserError(f"A conditional generator is made by {methods}, not {method!r}.")
         if len(class_names) > noise // 2:
             raise UserError(
                 f"{len(class_names)} classes leave too little of {noise} entries of noise; "

@@ -50,9 +50,8 @@ class StoredImages(CondensedModel):
         if method not in get_args(StoringMethod):
             raise UserError(f"Stored images are of {' or '.join(get_args(StoringMethod))}, not of {method!r}.")
         if len(counts) != len(class_names) or min(counts, default=0) < 1:
-            raise UserError(
-                f"Each of {len(class_names)} classes needs at least 1 image; the numbers are {list(counts)}."
-            )
+            classes = f"Each of {len(class_names)} classes"
+            raise UserError(f"{classes} needs at least 1 image; the numbers are {list(counts)}.")
         if method == "dm" and len(set(counts)) > 1:
             raise UserError(f"Optimised images are equally many of every class, not {list(counts)}.")
         self.method, self.class_names, self.counts = method, tuple(class_names), tuple(counts)
