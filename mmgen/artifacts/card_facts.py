@@ -83,13 +83,10 @@ class CardFacts:
             ValueError: a count or measure that is no number, a classifier that is not known, or another form.
         """
         try:
-            counts = {
-                _checked(modality, str): {_checked(label, str): _checked(count, int) for label, count in labels.items()}
-                for modality, labels in values["counts"].items()
-            }
+            counts = {_checked(name, str): _numbers(labels, int) for name, labels in values["counts"].items()}
             subjects = None if values["subjects"] is None else _checked(values["subjects"], int)
             sizes = (_checked(values[name], int) for name in ("training_images", "training_bytes"))
-            errors = {_checked(k, str): _checked(v, int, float) for k, v in values["hidden_patch_errors"].items()}
+            errors = _numbers(values["hidden_patch_errors"], int, float)
             images_per_class = tuple(_checked(count, int) for count in values["images_per_class"])
             scores = tuple(map(_scores, values["scores"]))
             return cls(counts, subjects, *sizes, images_per_class, errors, scores)
@@ -102,6 +99,10 @@ def _scores(values: Mapping[str, Any]) -> Scores:
         raise ValueError(f"{FACTS} names a classifier that is not known")
     numbers = (_checked(values[name], int, float) for name in ("condensed", "random_real", "all_real"))
     return Scores(values["classifier"], _checked(values["images_per_class"], int), *numbers)
+
+
+def _numbers(values: Mapping[str, Any], *kinds: type) -> dict[str, Any]:
+    return {_checked(name, str): _checked(value, *kinds) for name, value in values.items()}
 
 
 def _checked(value: Any, *kinds: type) -> Any:

@@ -41,11 +41,7 @@ _MAE_SUMMARY = """{millions:.1f} million parameters; labels: {labels}.
 | modality | sample (C, H, W) | patch | tokens |
 |---|---|---|---|
 {modalities}"""
-_MAE_USE = "Makes labelled synthetic samples from real ones of which a part is shown to it; it needs real inputs."
-_MAE_PRIVACY = """## Privacy
-
-Not audited. A masked autoencoder can remember its training data: do not share it before an audit.
-"""
+_MAE_WARNING = "A masked autoencoder can remember its training data: do not share it before an audit."
 
 _CONDENSED_SUMMARY = """{millions:.1f} million numbers; {makes} labelled images of {shape} (channels, height, width): \
 {labels}.
@@ -77,7 +73,6 @@ _CONDENSED_PRIVACY = """## Privacy
 {warning}
 """
 
-_PREVIEW = "![Synthetic images, a row a class](preview.png)\n\n"
 _TITLES = {
     "medsynth": "MedSynth generator",
     "dcgan": "conditional DCGAN",
@@ -151,8 +146,17 @@ def write_card(model: GenerativeModel, folder: Path, facts: CardFacts, privacy: 
     weight_bytes = (folder / "model.safetensors").stat().st_size
     own = _of_mae(model) if "modalities" in model.config else _of_condensed(model, facts, weight_bytes)
     own |= {} if privacy is None else {"privacy": privacy}
-    measures = "\n".join(_measures(model, facts)) or "Nothing yet."
-    card = _CARD.format(counts="\n".join(counts), measures=measures, **own)
+    measures = [
+        f"* error on hidden patches, {in_markdown(name)}: {error:.2f} of the mean patch's"
+        for name, error in facts.hidden_patch_errors.items()
+        if name in model.preprocessing
+    ]
+    measures += [
+        f"* macro AUC on real test images, {x.classifier}, {x.images_per_class} images a class: "
+        f"{x.condensed:.3f} condensed, {x.random_real:.3f} random real, {x.all_real:.3f} all real"
+        for x in facts.scores
+    ]
+    card = _CARD.format(counts="\n".join(counts), measures="\n".join(measures) or "Nothing yet.", **own)
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -170,10 +174,10 @@ def _of_mae(model: GenerativeModel) -> dict[str, str]:
         "tag": "masked-autoencoder",
         "title": "Cross-modal masked autoencoder",
         "summary": _MAE_SUMMARY.format(modalities=table, **_heading(model)),
-        "use": _MAE_USE,
+        "use": "Makes labelled synthetic samples from real ones of which a part is shown to it; it needs real inputs.",
         "nobody": ".",
         "contents": "",
-        "privacy": _MAE_PRIVACY,
+        "privacy": f"## Privacy\n\nNot audited. {_MAE_WARNING}\n",
     }
 
 
@@ -185,13 +189,19 @@ def _of_condensed(model: Any, facts: CardFacts, weight_bytes: int) -> dict[str, 
     if pooled := prior.get("pooled"):
         few = ", ".join(map(in_markdown, pooled))
         contents += f" Too few people for a prior of their own, so they have that of all images: {few}."
+    sizes = [f"* model: {weight_bytes / 1e6:.1f} MB"]
+    if images := facts.training_images:
+        sizes.append(f"* training images: {images}, {facts.training_bytes / 1e6:.1f} MB")
+        for count in facts.images_per_class:
+            ratio = 100 * count * len(model.class_names) / images
+            sizes.append(f"* condensation ratio at {count} images a class: {ratio:.1f} %")
     return {
         "tag": "data-condensation",
         "title": f"Condensed image set, {_TITLES[model.method]}",
         "summary": _CONDENSED_SUMMARY.format(
             makes="holds" if model.origin == "stored" else "makes",
             shape=model.shape,
-            preview="" if model.may_hold_real_pixels else _PREVIEW,
+            preview="" if model.may_hold_real_pixels else "![Synthetic images, a row a class](preview.png)\n\n",
             call=words.call.format(most=most),
             **_heading(model),
         ),
@@ -200,36 +210,10 @@ def _of_condensed(model: Any, facts: CardFacts, weight_bytes: int) -> dict[str, 
         "contents": _CONDENSED_CONTENTS.format(
             subjects="Subjects are not known." if facts.subjects is None else f"Of {facts.subjects} subjects.",
             contents=contents,
-            sizes="\n".join(_sizes(facts, weight_bytes, len(model.class_names))),
+            sizes="\n".join(sizes),
         ),
         "privacy": _CONDENSED_PRIVACY.format(pixels=_pixels(model), warning=_REAL if subset else _REMEMBERS),
     }
-
-
-def _sizes(facts: CardFacts, weight_bytes: int, classes: int) -> list[str]:
-    lines = [f"* model: {weight_bytes / 1e6:.1f} MB"]
-    if images := facts.training_images:
-        lines.append(f"* training images: {images}, {facts.training_bytes / 1e6:.1f} MB")
-        lines += [
-            f"* condensation ratio at {count} images a class: {100 * count * classes / images:.1f} %"
-            for count in facts.images_per_class
-        ]
-    return lines
-
-
-def _measures(model: GenerativeModel, facts: CardFacts) -> list[str]:
-    return [
-        *(
-            f"* error on hidden patches, {in_markdown(name)}: {error:.2f} of the mean patch's"
-            for name, error in facts.hidden_patch_errors.items()
-            if name in model.preprocessing
-        ),
-        *(
-            f"* macro AUC on real test images, {x.classifier}, {x.images_per_class} images a class: "
-            f"{x.condensed:.3f} condensed, {x.random_real:.3f} random real, {x.all_real:.3f} all real"
-            for x in facts.scores
-        ),
-    ]
 
 
 def pixels_line(model: GenerativeModel) -> str:

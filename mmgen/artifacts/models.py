@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import nn
 
 from mmgen.artifacts.card_facts import FACTS, CardFacts
@@ -55,7 +56,12 @@ def load_model(path_or_id: str | Path) -> GenerativeModel:
     if not local and (not is_id or folder.exists() or folder.parent.is_dir()):
         raise UserError(f"There is no model in {path_or_id}: config.json is missing; give the model/ folder of a run.")
     try:
-        config, weights = (_file_of(folder if local else str(path_or_id), name) for name in ("config.json", _WEIGHTS))
+        if local:
+            config, weights = folder / "config.json", folder / _WEIGHTS
+        else:
+            from huggingface_hub import hf_hub_download
+
+            config, weights = (Path(hf_hub_download(path_or_id, name)) for name in ("config.json", _WEIGHTS))
         name = json.loads(config.read_text(encoding="utf-8")).get("kind")
         if name not in _KINDS:
             raise UserError(f"{config} names the kind {name!r}, which this version does not know; update mmgen.")
@@ -65,18 +71,8 @@ def load_model(path_or_id: str | Path) -> GenerativeModel:
         raise
     except Exception as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise UserError(
-            f"The model {path_or_id} cannot be loaded ({reason}); save it again or check the name."
-        ) from error
-
-
-def _file_of(model: str | Path, name: str) -> Path:
-    """A file of a model in a folder, or on the hub."""
-    if isinstance(model, Path):
-        return model / name
-    from huggingface_hub import hf_hub_download
-
-    return Path(hf_hub_download(model, name))
+        message = f"The model {path_or_id} cannot be loaded ({reason}); save it again or check the name."
+        raise UserError(message) from error
 
 
 def _refuse_other_sizes(kind: type[GenerativeModel], config: Path, weights: Path) -> None:
@@ -129,9 +125,8 @@ def preview(model: CondensedModel, per_class: int = 8) -> Any:
     Raises:
         UserError: a generator that starts from real images.
     """
-    made = model.sample(per_class).images
-    rows = made.unflatten(0, (len(model.class_names), per_class)).expand(-1, -1, 3, -1, -1)
-    return rows.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2).numpy()
+    images = model.sample(per_class).images.expand(-1, 3, -1, -1)
+    return rearrange(images, "(rows columns) c h w -> (rows h) (columns w) c", columns=per_class).numpy()
 
 
 def start_from_timm(model: CrossModalMAE, modality: str, name_or_file: str) -> None:
@@ -164,11 +159,10 @@ def model_digest(model: nn.Module) -> str:
 
 def model_settings(model: GenerativeModel) -> dict[str, Settings]:
     """How files of each modality become the model's arrays; raises UserError when the model does not say."""
-    missing = [name for name in getattr(model, "modalities", ()) if name not in model.preprocessing]
-    if missing:
+    # In the order of the model: config.json is sorted by name.
+    names = getattr(model, "modalities", None) or model.preprocessing
+    if missing := [name for name in names if name not in model.preprocessing]:
         raise UserError(
             f"The model does not say how {missing} were decoded (preprocessing in config.json); train it with a recipe."
         )
-    # In the order of the model: config.json is sorted by name.
-    names = getattr(model, "modalities", None) or model.preprocessing
     return {name: settings_from_dict(model.preprocessing[name]) for name in names}

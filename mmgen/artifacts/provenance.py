@@ -61,27 +61,9 @@ def write_config(folder: Path, config: Mapping[str, Any], fingerprints: Mapping[
     import yaml
 
     folder.mkdir(parents=True, exist_ok=True)
-    document = {
-        "config": dict(config),
-        "data_fingerprints": dict(fingerprints),
-        "versions": package_versions(),
-        "git_revision": git_revision(),
-        "machine": machine(),
-    }
+    document = {"config": dict(config), "data_fingerprints": dict(fingerprints)}
+    document |= {"versions": package_versions(), "git_revision": git_revision(), "machine": machine()}
     (folder / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
-
-
-def refuse_other_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
-    """Raise UserError where ``config.yaml`` is of a run on other data; a run without one is taken on trust."""
-    import yaml
-
-    path = folder / "config.yaml"
-    if not path.is_file():
-        return
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    earlier = document.get("data_fingerprints") if isinstance(document, dict) else None
-    if earlier != dict(fingerprints):
-        raise UserError(f"{folder} holds a run on other data; give the data it began with, or choose another folder.")
 
 
 def begin_run(run: Run, config: Mapping[str, Any], data: PairedData, stages: Sequence[str]) -> None:
@@ -91,8 +73,14 @@ def begin_run(run: Run, config: Mapping[str, Any], data: PairedData, stages: Seq
     Raises:
         UserError: a run is resumed on other data.
     """
-    if run.resume:
-        refuse_other_data(run.folder, data.fingerprints)
+    import yaml
+
+    path = run.folder / "config.yaml"
+    if run.resume and path.is_file():  # a run without one is taken on trust
+        earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(earlier, dict) or earlier.get("data_fingerprints") != dict(data.fingerprints):
+            hint = "give the data it began with, or choose another folder"
+            raise UserError(f"{run.folder} holds a run on other data; {hint}.")
     if run.accelerator.is_main_process:
         if not run.resume:
             write_config(run.folder, config, data.fingerprints)

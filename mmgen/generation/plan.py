@@ -20,6 +20,7 @@ from mmgen.models.cross_modal_mae import CrossModalMAE, visible_count
 from mmgen.models.generative import GenerativeModel, MaskRatio
 from mmgen.models.medsynth import RealImages
 from mmgen.models.seeds import numpy_stream
+from mmgen.names import IMAGE
 from mmgen.training.engine import make_accelerator
 
 
@@ -100,8 +101,7 @@ def make_plan(
         counts = [np.bincount(real[name].labels[starts]) for name, (starts, _) in clips.items()]
         per_class = max((int(count.max()) for count in counts if len(count)), default=1)
     used = [name for name, ratio in ratios.items() if ratio < 1.0]
-    absent = [name for name in used if name not in real]
-    if absent or not used:
+    if (absent := [name for name in used if name not in real]) or not used:
         hint = f"there are no samples of {absent}" if absent else "every modality is hidden whole"
         raise UserError(
             f"Nothing to start from: {hint}; give its files, or a mask ratio of 1 for it and less for another modality."
@@ -115,9 +115,8 @@ def make_plan(
     for position, name in enumerate(ratios):
         if name in used:
             starts, counts = clips[name]
-            chosen = np.concatenate(
-                [_partners(real[name], starts, per_class, seed, position, label) for label in range(len(class_names))]
-            )
+            partners = (_partners(real[name], starts, per_class, (seed, position, n)) for n in range(len(class_names)))
+            chosen = np.concatenate(list(partners))
             sources[name], lengths[name] = starts[chosen], counts[chosen]
     return Plan(class_names, per_class, seed, real, sources, lengths, ratios, paste_visible, segments)
 
@@ -147,14 +146,14 @@ def _clips(samples: Samples, segments: int) -> tuple[np.ndarray, np.ndarray]:
     return starts, np.diff(starts, append=len(samples))
 
 
-def _partners(samples: Samples, starts: np.ndarray, count: int, seed: int, position: int, label: int) -> np.ndarray:
-    """Which of the clips the synthetic samples of a label begin with, (count,) indices into ``starts``."""
-    members = np.flatnonzero(samples.labels[starts] == label)
+def _partners(samples: Samples, starts: np.ndarray, count: int, stream: tuple[int, int, int]) -> np.ndarray:
+    """Which of the clips begin the synthetic samples of a label, the last number of the random stream: (count,) indices
+    into ``starts``."""
+    members = np.flatnonzero(samples.labels[starts] == stream[-1])
     if not len(members):
-        raise UserError(
-            f"There is no real sample of label '{samples.label_names[label]}' to start from; add some or leave it out."
-        )
-    rng = numpy_stream(seed, position, label)
+        label = samples.label_names[stream[-1]]
+        raise UserError(f"There is no real sample of label '{label}' to start from; add some or leave it out.")
+    rng = numpy_stream(*stream)
     return np.concatenate([rng.permutation(members) for _ in range(-(-count // len(members)))])[:count]
 
 
@@ -172,31 +171,24 @@ def _plan_images(
                 raise UserError("--choose-from needs a generator that makes images by itself; leave it out.")
             fixed = representatives(model, per_class, choose_from, seed, make_accelerator().device)
         elif model.needs_real_data:
-            fixed = condense(model, _real_images(model, real), per_class, seed)
+            if IMAGE not in real:
+                raise UserError("This generator starts from real images; give --images with some of every class.")
+            samples, own = real[IMAGE], {label_key(name): label for label, name in enumerate(model.class_names)}
+            labels = np.array([own[label_key(name)] for name in samples.label_names])[samples.labels]
+            if lacking := [name for label, name in enumerate(model.class_names) if label not in labels]:
+                raise UserError(
+                    f"The data has no images of {first_few(lacking)} to start from; add some of every class."
+                )
+            fixed = condense(model, RealImages(samples.values, torch.from_numpy(labels)), per_class, seed)
     return Plan(model.class_names, per_class, seed, fixed=fixed, chosen_from=choose_from)
-
-
-def _real_images(model: CondensedModel, real: Mapping[str, Samples]) -> RealImages:
-    """Real images of every class of a generator that starts from them; classes are matched by name."""
-    (name,) = model.preprocessing
-    if name not in real:
-        raise UserError("This generator starts from real images; give --images with some of every class.")
-    own = {label_key(class_name): label for label, class_name in enumerate(model.class_names)}
-    labels = np.array([own[label_key(class_name)] for class_name in real[name].label_names])[real[name].labels]
-    without = [class_name for label, class_name in enumerate(model.class_names) if label not in labels]
-    if without:
-        raise UserError(f"The data has no images of {first_few(without)} to start from; add some of every class.")
-    return RealImages(real[name].values, torch.from_numpy(labels))
 
 
 def refuse_too_few(model: CondensedModel, images_per_class: int) -> None:
     """Raise UserError if a model holds fewer images of some class."""
     counts = {name: model.available(label) for label, name in enumerate(model.class_names)}
-    short = [name for name, count in counts.items() if count is not None and count < images_per_class]
-    if short:
-        raise UserError(
-            f"There are fewer than {images_per_class} images of {first_few(short)}; choose a smaller number."
-        )
+    if short := [name for name, count in counts.items() if count is not None and count < images_per_class]:
+        missing = f"There are fewer than {images_per_class} images of {first_few(short)}"
+        raise UserError(f"{missing}; choose a smaller number.")
 
 
 def plan_of_fit(condenser: Condenser, images_per_class: int, seed: int = 0) -> Plan:

@@ -23,12 +23,13 @@ from mmgen.data.writing.layout import DatasetFormat
 from mmgen.data.writing.unfinished import INCOMPLETE, alone_in, prepare_folder
 from mmgen.data.writing.writer import FolderWriter, ShardWriter, SyntheticSample
 from mmgen.errors import UserError
-from mmgen.generation.batches import SyntheticBatch, run_batches
+from mmgen.generation.pairs import SyntheticBatch, run_batches
 from mmgen.generation.plan import Plan
 from mmgen.models.generative import GenerativeModel
 from mmgen.version import __version__
 
 logger = logging.getLogger(__name__)
+_SAMPLES_LOOKED_AT = 1024
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,19 @@ def _describe_plan(model: GenerativeModel, plan: Plan, model_name: str) -> dict[
 def _describe_run(model: GenerativeModel, plan: Plan) -> dict[str, Any]:
     """All that the samples of a plan depend on, by names that users understand; equal where samples are equal."""
     config = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode()).hexdigest()
-    fixed = None if plan.fixed is None else hashlib.sha256(plan.fixed.values[:].tobytes()).hexdigest()
+    fixed = None if plan.fixed is None else hashlib.sha256(plan.fixed.values[:].tobytes()).hexdigest()[:12]
+    real = hashlib.sha256()  # of sources and their values: all, or many over the whole range where they are too many
+    for name, source in plan.sources.items():
+        real.update(f"{name}\0".encode() + source.astype("<i8").tobytes())
+        steps = [source[(source >= 0) & (plan.lengths[name] > step)] + step for step in range(plan.segments)]
+        used = np.unique(np.concatenate(steps))
+        if len(used):
+            real.update(plan.real[name].rows[used].astype("<i8").tobytes())
+            places = np.linspace(0, len(used) - 1, min(len(used), _SAMPLES_LOOKED_AT)).round().astype(np.int64)
+            for some in np.array_split(used[places], -(-len(places) // 64)):
+                with one_thread():  # values may be decoded only now
+                    values = plan.real[name].values[some]
+                real.update(np.ascontiguousarray(values).tobytes())
     return {
         "seed": plan.seed,
         "samples per class": plan.per_class,
@@ -175,27 +188,7 @@ def _describe_run(model: GenerativeModel, plan: Plan) -> dict[str, Any]:
         "mask ratio": plan.ratios,
         "pasting of visible patches": plan.paste_visible,
         "model": f"{model_digest(model)} {config[:12]}",
-        "images": fixed and fixed[:12],
-        "real samples": _digest(plan),
+        "images": fixed,
+        "real samples": real.hexdigest()[:12],
         "versions": f"mmgen {__version__}, torch {torch.__version__}",
     }
-
-
-_SAMPLES_LOOKED_AT = 1024
-
-
-def _digest(plan: Plan) -> str:
-    """Of the choice of sources and of their values: of all, or of many over the whole range if they are too many."""
-    digest = hashlib.sha256()
-    for name, source in plan.sources.items():
-        digest.update(f"{name}\0".encode() + source.astype("<i8").tobytes())
-        steps = [source[(source >= 0) & (plan.lengths[name] > step)] + step for step in range(plan.segments)]
-        used = np.unique(np.concatenate(steps))
-        if len(used):
-            digest.update(plan.real[name].rows[used].astype("<i8").tobytes())
-            places = np.linspace(0, len(used) - 1, min(len(used), _SAMPLES_LOOKED_AT)).round().astype(np.int64)
-            for some in np.array_split(used[places], -(-len(places) // 64)):
-                with one_thread():  # values may be decoded only now
-                    values = plan.real[name].values[some]
-                digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()[:12]

@@ -17,16 +17,12 @@ from mmgen.models.images import check_images
 
 _HEADS = 4
 _MEMORY_SIDE = 14
-_FIRST_GATE = 0.1
-_FIRST_MASK = 0.25
 
 
 def _check_batch(x: Tensor, image_size: int, channels: int) -> None:
-    expected = (channels, image_size, image_size)
-    if x.ndim != 4 or tuple(x.shape[1:]) != expected:
-        raise UserError(
-            f"A batch of images must have the shape (B, {', '.join(map(str, expected))}), not {(*x.shape,)}."
-        )
+    if x.ndim != 4 or tuple(x.shape[1:]) != (channels, image_size, image_size):
+        expected = f"(B, {channels}, {image_size}, {image_size})"
+        raise UserError(f"A batch of images must have the shape {expected}, not {(*x.shape,)}.")
 
 
 # -- generator
@@ -71,33 +67,18 @@ class AttentionGenerator(nn.Module):
     def __init__(self, image_size: int, channels: int, classes: int, width: int = 64, blocks: int = 6) -> None:
         super().__init__()
         check_images(image_size, channels)
-        self.config = {
-            "image_size": image_size,
-            "channels": channels,
-            "classes": classes,
-            "width": width,
-            "blocks": blocks,
-        }
-        self.encoder = nn.Sequential(
-            _conv(channels, width),
-            nn.ReLU(),
-            _conv(width, 2 * width, halve=True),
-            nn.ReLU(),
-            _conv(2 * width, 4 * width, halve=True),
-        )
+        self.config = {"image_size": image_size, "channels": channels, "classes": classes}
+        self.config |= {"width": width, "blocks": blocks}
+        first, middle = (_conv(channels, width), nn.ReLU()), (_conv(width, 2 * width, halve=True), nn.ReLU())
+        self.encoder = nn.Sequential(*first, *middle, _conv(2 * width, 4 * width, halve=True))
         self.blocks = nn.ModuleList(ResidualAttentionBlock(4 * width, classes, image_size // 4) for _ in range(blocks))
-        self.decoder = nn.Sequential(
-            nn.ReLU(),
-            nn.Upsample(scale_factor=2),
-            _conv(4 * width, 2 * width),
-            nn.ReLU(),
-            nn.Upsample(scale_factor=2),
-            _conv(2 * width, width),
-            nn.ReLU(),
-        )
+        layers: list[nn.Module] = []
+        for inputs in (4 * width, 2 * width):
+            layers += [nn.ReLU(), nn.Upsample(scale_factor=2), _conv(inputs, inputs // 2)]
+        self.decoder = nn.Sequential(*layers, nn.ReLU())
         self.to_image = _conv(width, channels)
         self.to_mask = _conv(width, 1)
-        nn.init.constant_(self.to_mask.bias, math.log(_FIRST_MASK / (1.0 - _FIRST_MASK)))
+        nn.init.constant_(self.to_mask.bias, math.log(0.25 / (1.0 - 0.25)))  # a mask of 0.25
 
     def forward(self, x: Tensor, labels: Tensor) -> Generated:
         """Synthetic images of the given classes.
@@ -132,7 +113,7 @@ class ResidualAttentionBlock(nn.Module):
         self.modulation = ClassModulation(dim, classes)
         self.second = _conv(dim, dim)
         self.attention = PooledAttention(dim, side)
-        self.gate = nn.Parameter(torch.tensor(_FIRST_GATE))
+        self.gate = nn.Parameter(torch.tensor(0.1))
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """(B, D, h, w), (B,) -> (B, D, h, w)."""

@@ -16,7 +16,6 @@ logger = logging.getLogger(__name__)
 
 GRID = 8
 """Side of the reduced images whose statistics are stored."""
-_CHUNK = 256
 _SAMPLE = 4096  # plenty for a few directions, and a bounded memory
 _MAX_DISTANCE = 2.0
 _MAX_SHARE = 0.2
@@ -80,14 +79,8 @@ class ClassPrior(nn.Module):
         check_images(image_size, channels)
         if floor < 1 or directions < 0:
             raise UserError(f"A class prior needs floor >= 1 and directions >= 0, not {floor} and {directions}.")
-        self.config = {
-            "image_size": image_size,
-            "channels": channels,
-            "class_names": list(class_names),
-            "floor": floor,
-            "directions": directions,
-            "pooled": list(pooled),
-        }
+        self.config = {"image_size": image_size, "channels": channels, "class_names": list(class_names)}
+        self.config |= {"floor": floor, "directions": directions, "pooled": list(pooled)}
         classes, grid = len(class_names), (channels, GRID, GRID)
         self.register_buffer("counts", torch.zeros(classes, dtype=torch.long))
         self.register_buffer("mean", torch.zeros(classes, *grid))
@@ -95,7 +88,12 @@ class ClassPrior(nn.Module):
         self.register_buffer("deviations", torch.zeros(classes, directions))
         self.register_buffer("remainder", torch.zeros(classes, *grid))
         self.register_buffer("texture", torch.zeros(classes, *grid))
-        self.register_buffer("pink", _pink_filter(image_size), persistent=False)
+        # (H, W / 2 + 1) gains that make white noise pink (1 / f) above the band of an 8 x 8 image, with variance 1.
+        cycles = torch.fft.fftfreq(image_size, 1.0 / image_size)
+        down, right = cycles[:, None].abs(), cycles[None].abs()
+        gain = torch.where(torch.maximum(down, right) > GRID // 2, 1.0 / torch.hypot(down, right).clamp_min(1.0), 0.0)
+        gain = (gain / gain.square().mean().sqrt())[:, : image_size // 2 + 1]
+        self.register_buffer("pink", gain, persistent=False)
 
     @property
     def pooled(self) -> list[str]:
@@ -132,31 +130,31 @@ class ClassPrior(nn.Module):
         labels = labels.cpu()
         subjects = torch.arange(len(labels)) if subjects is None else subjects.cpu()
         if len(subjects) != len(labels):
-            raise UserError(
-                f"There are {len(labels)} labels but {len(subjects)} people; give one of each for every image."
-            )
+            numbers = f"{len(labels)} labels but {len(subjects)} people"
+            raise UserError(f"There are {numbers}; give one of each for every image.")
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(class_names):
             raise UserError(f"Labels must be 0 to {len(class_names) - 1} for {len(class_names)} class names.")
         tallies = [_Tally() for _ in class_names]
         draws = torch.Generator().manual_seed(0)
         prior, done = None, 0
-        for chunk in images.split(_CHUNK) if isinstance(images, Tensor) else images:
+        for chunk in images.split(256) if isinstance(images, Tensor) else images:
             if prior is None:
                 prior = cls(chunk.shape[-1], chunk.shape[1], class_names, floor, directions)
             reduced, detail = prior._measure(to_unit_range(chunk))
-            rows = slice(done, done + len(chunk))
             keys = torch.rand(len(chunk), generator=draws, dtype=torch.float64)
-            done += len(chunk)
+            rows, done = slice(done, done + len(chunk)), done + len(chunk)
             if done > len(labels):
                 break
             for label in labels[rows].unique().tolist():
                 own = labels[rows] == label
-                tallies[label].add(reduced[own], detail[own], subjects[rows][own], keys[own])
+                owners = subjects[rows][own]
+                sample = (reduced[own].flatten(1), owners, keys[own])
+                tallies[label].add(len(owners), detail[own].sum(0), set(owners.tolist()), sample)
         if prior is None or done != len(labels):
             raise UserError(f"There are {len(labels)} labels for another number of images; give one for every image.")
-        for label, (tally, source) in enumerate(zip(tallies, prior._pool(tallies), strict=True)):
-            prior.counts[label] = tally.count
-            prior._store(label, source)
+        prior.counts.copy_(torch.tensor([tally.count for tally in tallies]))
+        for label, tally in enumerate(prior._pool(tallies)):
+            prior._store(label, tally)
         return prior
 
     @torch.no_grad()
@@ -165,17 +163,13 @@ class ClassPrior(nn.Module):
 
         ``generator`` lives on the CPU, where all random numbers are drawn; the images are a function of its state.
         """
-        device = self.mean.device
-        labels = labels.to(device)
-
-        def noise(*shape: int) -> Tensor:
-            return torch.randn(len(labels), *shape, generator=generator).to(device)
-
-        channels, *grid = self.mean.shape[1:]
-        along = noise(self.deviations.shape[1]) * self.deviations[labels].float()
+        labels, (_, directions, *grid) = labels.to(self.mean.device), self.directions.shape
+        draws = torch.randn(len(labels), directions, generator=generator).to(labels.device)
+        along = draws * self.deviations[labels].float()
         coarse = (along[..., None, None, None] * self.directions[labels].float()).sum(1)
         coarse += self.mean[labels].float()
-        coarse += noise(channels, *grid) * self.remainder[labels].float()
+        draws = torch.randn(len(labels), *grid, generator=generator).to(labels.device)
+        coarse += draws * self.remainder[labels].float()
         return self._with_noise(coarse, labels, generator)
 
     @torch.no_grad()
@@ -200,10 +194,8 @@ class ClassPrior(nn.Module):
     def _measure(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(n, C, H, W) -> reduced images and mean square of the detail above them, float64 (n, C, 8, 8) on the CPU."""
         size, channels = self.config["image_size"], self.config["channels"]
-        if tuple(images.shape[1:]) != (channels, size, size):
-            raise UserError(
-                f"All images must have the shape {(channels, size, size)} of the first, not {(*images.shape[1:],)}."
-            )
+        if (shape := tuple(images.shape[1:])) != (channels, size, size):
+            raise UserError(f"All images must have the shape {(channels, size, size)} of the first, not {shape}.")
         if not (images.abs() <= 1.0).all():  # not a number is not in the range either
             raise UserError("A class prior needs images in the range -1 to 1, or bytes; scale them first.")
         reduced = F.adaptive_avg_pool2d(images, GRID)
@@ -228,17 +220,18 @@ class ClassPrior(nn.Module):
                 "in; add images of other people, or lower the floor knowingly."
             )
         self.config["pooled"] = list(few)
+        warning = (
+            "The class '%s' has images of only %d people, fewer than %d: it starts from the statistics of all classes "
+            "together."
+        )
         for name, tally in few.items():
-            logger.warning(
-                "The class '%s' has images of only %d people, fewer than %d: it starts from the statistics of all "
-                "classes together.",
-                name,
-                len(tally.subjects),
-                floor,
-            )
+            logger.warning(warning, name, len(tally.subjects), floor)
         # The statistics of the other classes are stored, too: the whole less these must not be a few people's.
         all_count = len(set().union(*(tally.subjects for tally in few.values()))) >= floor
-        whole = _Tally.merged(tally for tally in tallies if all_count or len(tally.subjects) >= floor)
+        whole = _Tally()
+        for tally in tallies:
+            if all_count or len(tally.subjects) >= floor:
+                whole.add(tally.count, tally.detail, tally.subjects, tally.sample)
         return [whole if len(tally.subjects) < floor else tally for tally in tallies]
 
     def _store(self, label: int, tally: _Tally) -> None:
@@ -261,39 +254,25 @@ class _Tally:
         self.count = 0
         self.detail = torch.zeros((), dtype=torch.float64)
         self.subjects: set[int] = set()
-        self._sample: tuple[Tensor, ...] | None = None
+        self.sample: tuple[Tensor, ...] | None = None
 
-    @classmethod
-    def merged(cls, tallies: Iterable[_Tally]) -> _Tally:
-        """The tally of the images of several: its sample is as random as theirs."""
-        whole = cls()
-        for tally in tallies:
-            whole.count += tally.count
-            whole.detail = whole.detail + tally.detail
-            whole.subjects |= tally.subjects
-            whole._hold(tally._sample)
-        return whole
-
-    def add(self, reduced: Tensor, detail: Tensor, subjects: Tensor, keys: Tensor) -> None:
-        """Reduced images and mean squares of detail (n, C, 8, 8), whose they are (n,), and random numbers (n,)."""
-        self.count += len(reduced)
-        self.detail = self.detail + detail.sum(0)
-        self.subjects.update(subjects.tolist())
-        self._hold((reduced.flatten(1), subjects, keys))
-
-    def _hold(self, held: tuple[Tensor, ...]) -> None:
-        """Add to the sample, of which those with the least random numbers stay."""
-        if self._sample is not None:
-            held = tuple(torch.cat(parts) for parts in zip(self._sample, held, strict=True))
-        chosen = held[2].argsort()[:_SAMPLE].sort().values
-        self._sample = tuple(part[chosen] for part in held)
+    def add(self, count: int, detail: Tensor, subjects: set[int], sample: tuple[Tensor, ...]) -> None:
+        """Further images: their number, the sum of their mean squares of detail (C, 8, 8), whose they are, and a sample
+        of reduced images (n, P), subjects (n,) and random numbers (n,), the least of which stay."""
+        self.count += count
+        self.detail = self.detail + detail
+        self.subjects |= subjects
+        if self.sample is not None:
+            sample = tuple(torch.cat(parts) for parts in zip(self.sample, sample, strict=True))
+        chosen = sample[2].argsort()[:_SAMPLE].sort().values
+        self.sample = tuple(part[chosen] for part in sample)
 
     def principal_directions(self, limit: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Mean (P,), at most ``limit`` directions (D', P), deviations along them (D',) and what they leave (P,).
 
         P are the C * 64 numbers of a reduced image; all in float64.
         """
-        reduced, subjects, _ = self._sample
+        reduced, subjects, _ = self.sample
         middle = reduced.median(0).values
         offset = reduced - middle
         distance = offset.norm(dim=1, keepdim=True)
@@ -309,11 +288,3 @@ class _Tally:
         along = offset @ vectors
         remainder = (offset - along @ vectors.T).square().mean(0).sqrt()
         return mean, vectors.T, along.square().mean(0).sqrt(), remainder
-
-
-def _pink_filter(size: int) -> Tensor:
-    """(H, W / 2 + 1) gains that make white noise pink (1 / f) above the band of an 8 x 8 image, with variance 1."""
-    cycles = torch.fft.fftfreq(size, 1.0 / size)
-    down, right = cycles[:, None].abs(), cycles[None].abs()
-    gain = torch.where(torch.maximum(down, right) > GRID // 2, 1.0 / torch.hypot(down, right).clamp_min(1.0), 0.0)
-    return (gain / gain.square().mean().sqrt())[:, : size // 2 + 1]

@@ -20,8 +20,6 @@ from mmgen.names import ClassifierName
 
 POOL = ("convnet", "resnet10", "resnet18", "resnet10_pool", "resnet18_pool")
 """Random networks that DiM (Wang et al. 2023) uses; "_pool" halves sides by average pooling instead of strides."""
-_BLOCKS = {"resnet10": 1, "resnet18": 2}  # in each of four stages
-_FULL_SIDE = 64
 
 
 class ConvNet(nn.Module):
@@ -40,7 +38,10 @@ class ConvNet(nn.Module):
         depth = min(height, width_in).bit_length() - 3  # floor(log2(side)) - 2
         if depth < 1:
             raise UserError(f"convnet needs inputs of at least 8 x 8, got {height} x {width_in}.")
-        self.blocks = nn.Sequential(*(_block(width if i else channels, width) for i in range(depth)))
+        self.blocks = nn.Sequential()
+        for inputs in [channels, *[width] * (depth - 1)]:
+            convolution = nn.Conv2d(inputs, width, 3, padding=1)
+            self.blocks.append(nn.Sequential(convolution, _norm(width), nn.ReLU(inplace=True), HalvingPool()))
         self.head = nn.Linear(width * (height >> depth) * (width_in >> depth), classes)
 
     def embed(self, x: Tensor) -> Tensor:
@@ -50,11 +51,6 @@ class ConvNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> logits (B, classes)."""
         return self.head(self.embed(x))
-
-
-def _block(channels: int, width: int) -> nn.Sequential:
-    parts = (nn.Conv2d(channels, width, 3, padding=1), _norm(width), nn.ReLU(inplace=True), HalvingPool())
-    return nn.Sequential(*parts)
 
 
 def _norm(channels: int) -> nn.Module:
@@ -127,15 +123,14 @@ class SmallResNet(nn.Module):
         channels, height, width_in = shape
         stem = [nn.Conv2d(channels, width, 3, padding=1, bias=False), _norm(width), nn.ReLU()]
         side = min(height, width_in)
-        while side > _FULL_SIDE:
+        while side > 64:
             stem.append(nn.AvgPool2d(2, ceil_mode=True))
             side = -(-side // 2)
         stages, inputs = [], width
         for stage in range(4):
             outputs = width << stage
             for block in range(blocks):
-                halve = stage > 0 and block == 0
-                stages.append(_ResidualBlock(inputs, outputs, halve, pooled))
+                stages.append(_ResidualBlock(inputs, outputs, stage > 0 and block == 0, pooled))
                 inputs = outputs
         self.layers = nn.Sequential(*stem, *stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, classes))
 
@@ -176,8 +171,8 @@ def random_network(name: str, shape: tuple[int, int, int], classes: int, width: 
         raise UserError(f"Unknown network {name!r}; there are {', '.join(POOL)}.")
     if name == "convnet":
         return ConvNet(shape, classes, width)
-    kind, _, pooled = name.partition("_")
-    return SmallResNet(shape, classes, width, _BLOCKS[kind], bool(pooled))
+    blocks = 1 if name.startswith("resnet10") else 2  # in each of four stages
+    return SmallResNet(shape, classes, width, blocks, name.endswith("_pool"))
 
 
 class ViTClassifier(nn.Module):
@@ -204,48 +199,22 @@ class ViTClassifier(nn.Module):
         return ViTClassifier(vit.requires_grad_(False), self.size).train(self.training)
 
 
-def add_lora(
-    backbone: VisionTransformer, shape: tuple[int, int, int], classes: int, rank: int = 8, alpha: float = 16.0
-) -> ViTClassifier:
-    """A classifier on a copy of a pretrained ViT; only the low-rank changes and the new head can be trained.
-
-    The changes are those of every block's query, key and value, which timm keeps in one matrix. At first they are zero.
-
-    Args:
-        backbone: channels and positions are fitted to the input, see :func:`mmgen.models.timm_bridge.fit_vit`.
-        shape: (C, H, W) of one input.
-        classes: logits.
-        rank, alpha: a change is alpha / rank * B A with B (3D, rank) and A (rank, D).
-
-    Raises:
-        UserError: peft is missing.
-    """
-    try:
-        import peft
-    except ImportError as error:
-        raise UserError("vit_lora needs the package peft, which is not installed; run: pip install peft.") from error
-    vit = fit_vit(copy.deepcopy(backbone), shape)
-    vit.reset_classifier(classes)
-    size = vit.patch_embed.img_size
-    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=["qkv"], modules_to_save=["head"])
-    return ViTClassifier(peft.get_peft_model(vit, config), size)
-
-
 def build_classifier(
     name: ClassifierName, shape: tuple[int, int, int], classes: int, backbone: VisionTransformer | None = None
 ) -> nn.Module:
     """A network (B, C, H, W) of normalised input -> logits (B, classes).
 
     Args:
-        name: "resnet18", "densenet121" and "convnet" are untrained; "vit_lora" is a frozen ``backbone`` with low-rank
-            changes and a new head, see :func:`add_lora`.
+        name: "resnet18", "densenet121" and "convnet" are untrained; "vit_lora" is a frozen ``backbone`` of which only
+            low-rank changes of every block's query, key and value, zero at first, and a new head are trained.
         shape: (C, H, W) of one input.
         classes: at least 2.
         backbone: pretrained, for "vit_lora" alone: from :func:`mmgen.models.timm_bridge.load_vit`, or the encoder of an
-            autoencoder trained on the same kind of images, from ``CrossModalMAE.to_timm``. It is copied.
+            autoencoder trained on the same kind of images, from ``CrossModalMAE.to_timm``. It is copied and fitted to
+            the input, see :func:`mmgen.models.timm_bridge.fit_vit`.
 
     Raises:
-        UserError: unknown name, one class, or no backbone for "vit_lora".
+        UserError: unknown name, one class, or no backbone or no peft for "vit_lora".
     """
     if name not in get_args(ClassifierName):
         raise UserError(f"Unknown classifier {name!r}; there are {get_args(ClassifierName)}.")
@@ -263,4 +232,12 @@ def build_classifier(
             "vit_lora adapts a pretrained Vision Transformer and there is none; name one of timm's, "
             "or give a masked autoencoder trained on such images."
         )
-    return add_lora(backbone, shape, classes)
+    try:
+        import peft
+    except ImportError as error:
+        raise UserError("vit_lora needs the package peft, which is not installed; run: pip install peft.") from error
+    vit = fit_vit(copy.deepcopy(backbone), shape)
+    vit.reset_classifier(classes)
+    # timm keeps query, key and value in one matrix; its change is alpha / r * B A with B (3D, r) and A (r, D).
+    config = peft.LoraConfig(r=8, lora_alpha=16.0, target_modules=["qkv"], modules_to_save=["head"])
+    return ViTClassifier(peft.get_peft_model(vit, config), vit.patch_embed.img_size)

@@ -63,24 +63,16 @@ class ConditionalGenerator(CondensedModel):
         super().__init__()
         check_images(image_size, channels)
         if method not in get_args(ConditionalMethod):
-            raise UserError(
-                f"A conditional generator is made by {' or '.join(get_args(ConditionalMethod))}, not {method!r}."
-            )
+            methods = " or ".join(get_args(ConditionalMethod))
+            raise UserError(f"A conditional generator is made by {methods}, not {method!r}.")
         if len(class_names) > noise // 2:
             raise UserError(
                 f"{len(class_names)} classes leave too little of {noise} entries of noise; "
                 f"give at least {2 * len(class_names)}."
             )
-        self.method, self.class_names = method, tuple(class_names)
-        self.noise = noise
-        self.config = {
-            "image_size": image_size,
-            "channels": channels,
-            "class_names": list(class_names),
-            "method": method,
-            "noise": noise,
-            "width": width,
-        }
+        self.method, self.class_names, self.noise = method, tuple(class_names), noise
+        self.config = {"image_size": image_size, "channels": channels, "class_names": list(class_names)}
+        self.config |= {"method": method, "noise": noise, "width": width}
         doublings = halvings(image_size)
         widths = [min(2**power, 8) * width for power in reversed(range(doublings))]
         start = image_size >> doublings
@@ -101,8 +93,7 @@ class ConditionalGenerator(CondensedModel):
             (B, C, H, W) float32 in [-1, 1].
         """
         classes = len(self.class_names)
-        told = F.one_hot(labels, classes).to(noise.dtype)
-        x = torch.cat([told, noise[:, classes:]], dim=1)
+        x = torch.cat([F.one_hot(labels, classes).to(noise.dtype), noise[:, classes:]], dim=1)
         return self.layers(x[:, :, None, None]).float().tanh()
 
     def make_batch(self, label: int, batch: int, seed: int) -> Tensor:
@@ -115,8 +106,7 @@ class ConditionalGenerator(CondensedModel):
     @torch.no_grad()
     def start_from(self, colour: Sequence[float]) -> None:
         """Let an untrained generator's images be of this colour, 0 to 255 a channel, which it need not find then."""
-        last = self.layers[-1]
-        last.bias.copy_(torch.tensor(colour).div(127.5).sub(1.0).clamp(-0.95, 0.95).atanh())
+        self.layers[-1].bias.copy_(torch.tensor(colour).div(127.5).sub(1.0).clamp(-0.95, 0.95).atanh())
 
     @torch.no_grad()
     def settle(self, seed: int = 0, batches: int = 8, batch_size: int = 64) -> None:
@@ -127,8 +117,7 @@ class ConditionalGenerator(CondensedModel):
         """
         norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
         usual = [norm.momentum for norm in norms]
-        draws = torch_stream(seed, batches)
-        device = next(self.parameters()).device
+        draws, device = torch_stream(seed, batches), next(self.parameters()).device
         labels = (torch.arange(batch_size) % len(self.class_names)).to(device)
         for norm in norms:
             norm.reset_running_stats()
@@ -162,9 +151,8 @@ class ConditionalDiscriminator(nn.Module):
         check_images(image_size, channels)
         if norm not in get_args(Norm):
             raise UserError(f"The discriminator's normalisation is {' or '.join(get_args(Norm))}, not {norm!r}.")
-        self.config = {
-            "image_size": image_size, "channels": channels, "classes": classes, "width": width, "norm": norm
-        }  # fmt: skip
+        self.config = {"image_size": image_size, "channels": channels, "classes": classes}
+        self.config |= {"width": width, "norm": norm}
         times = halvings(image_size)
         widths = [channels, *(min(2**power, 8) * width for power in range(times))]
         layers: list[nn.Module] = []

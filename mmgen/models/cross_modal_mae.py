@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmgen.errors import UserError
 from mmgen.models.generative import GenerativeModel, MaskRatio, Request
-from mmgen.models.mae_layers import Decoder, EncoderStream, FusionQuery, GradualCrossAttention, initialise, linear_xi
+from mmgen.models.mae_layers import Decoder, EncoderStream, FusionQuery, GradualCrossAttention, initialise
 from mmgen.models.modality import Modality
 from mmgen.models.seeds import mask_stream
 from mmgen.models.timm_bridge import stream_to_timm
@@ -118,30 +118,22 @@ class CrossModalMAE(GenerativeModel):
                 f"fusion_query='other' needs equal token counts, got {counts}; change patches or padding, or use 'own'."
             )
         self.class_names = tuple(labels)
-        self.config = {
-            "modalities": [modality.to_dict() for modality in parsed],
-            "dim": dim,
-            "depth": depth,
-            "heads": heads,
-            "decoder_dim": decoder_dim,
-            "decoder_depth": decoder_depth,
-            "decoder_heads": decoder_heads,
-            "fusion_query": fusion_query,
-            "visible_weight": visible_weight,
-            "head": head,
-            "labels": list(labels),
-            "preprocessing": {name: dict(values) for name, values in (preprocessing or {}).items()},
-        }
+        known = {name: dict(values) for name, values in (preprocessing or {}).items()}
+        self.config = {"modalities": [modality.to_dict() for modality in parsed]}
+        self.config |= {"dim": dim, "depth": depth, "heads": heads}
+        self.config |= {"decoder_dim": decoder_dim, "decoder_depth": decoder_depth, "decoder_heads": decoder_heads}
+        self.config |= {"fusion_query": fusion_query, "visible_weight": visible_weight, "head": head}
+        self.config |= {"labels": list(labels), "preprocessing": known}
         self.depth, self.heads = depth, heads
         self.visible_weight = visible_weight
         self.streams = nn.ModuleDict({name: EncoderStream(m, dim, depth, heads) for name, m in self.modalities.items()})
         light = (decoder_dim, decoder_depth, decoder_heads, head)
         self.decoders = nn.ModuleDict({name: Decoder(m, dim, *light) for name, m in self.modalities.items()})
         self.fusion = nn.ModuleList()
-        if len(parsed) > 1:
-            for xi in linear_xi(depth):
-                layer = {name: GradualCrossAttention(dim, heads, xi, fusion_query) for name in self.modalities}
-                self.fusion.append(nn.ModuleDict(layer).apply(initialise))
+        for layer in range(depth if len(parsed) > 1 else 0):
+            xi = layer / max(1, depth - 1)  # a ramp from 0 to 1: late fusion is the better prior (section III-C)
+            terms = {name: GradualCrossAttention(dim, heads, xi, fusion_query) for name in self.modalities}
+            self.fusion.append(nn.ModuleDict(terms).apply(initialise))
         for name, modality in self.modalities.items():
             self.register_buffer(f"valid_{name}", modality.valid(), persistent=False)
 
@@ -152,11 +144,16 @@ class CrossModalMAE(GenerativeModel):
     ) -> dict[str, Tensor]:
         """Loss of each modality, a scalar in normalised units: {name: (B, C, H, W)} -> {name: ()}.
 
-        Masked patches count 1, visible ones ``visible_weight``; a modality with nothing masked or nothing visible still
-        gives a loss that is attached to the graph.
+        It is the weighted mean over each sample's patches (masked 1, visible ``visible_weight``, by share of valid
+        elements), then over samples. A modality with nothing masked or nothing visible still gives a loss that is
+        attached to the graph.
         """
-        losses = self.patch_losses(inputs, mask_ratio, noise)
-        return {name: self._mean_loss(name, loss, mask) for name, (loss, mask) in losses.items()}
+        losses = {}
+        for name, (loss, mask) in self.patch_losses(inputs, mask_ratio, noise).items():
+            weight = self.valid(name).mean(-1) * (mask + self.visible_weight * (1.0 - mask))
+            # Within a sample first, so that the loss of a batch is the mean of its parts', on any number of processes.
+            losses[name] = ((loss * weight).sum(1) / weight.sum(1).clamp_min(1e-8)).mean()
+        return losses
 
     def patch_losses(
         self, inputs: Mapping[str, Tensor], mask_ratio: MaskRatio = 0.75, noise: Mapping[str, Tensor] | None = None
@@ -199,16 +196,6 @@ class CrossModalMAE(GenerativeModel):
     def _decode(self, latent: Mapping[str, Tensor], masked: Mapping[str, Masked]) -> dict[str, Tensor]:
         return {name: self.decoders[name](z, masked[name].ids_restore) for name, z in latent.items()}
 
-    def _mean_loss(self, name: str, loss: Tensor, mask: Tensor) -> Tensor:
-        """Weighted mean over each sample's patches (masked 1, visible ``visible_weight``, by share of valid elements),
-        then over samples.
-
-        Averaging within a sample first makes the loss of a batch the mean of the losses of its parts, on however many
-        processes.
-        """
-        weight = self.valid(name).mean(-1) * (mask + self.visible_weight * (1.0 - mask))
-        return ((loss * weight).sum(1) / weight.sum(1).clamp_min(1e-8)).mean()
-
     # -- training
 
     def valid(self, name: str) -> Tensor:
@@ -218,18 +205,9 @@ class CrossModalMAE(GenerativeModel):
     def parameters_of_loss(self, name: str) -> dict[str, nn.Parameter]:
         """Trainable parameters that the loss of modality ``name`` can reach."""
         last = self.depth - 1
-        out_of_reach = tuple(
-            prefix
-            for other in self.modalities
-            if other != name
-            # What the last layer makes of another modality is read by that modality's decoder alone.
-            for prefix in (
-                f"decoders.{other}.",
-                f"streams.{other}.blocks.{last}.",
-                f"streams.{other}.norm.",
-                f"fusion.{last}.{other}.",
-            )
-        )
+        # The last layer's output for another modality is read by that modality's decoder alone.
+        ends = ("decoders.{0}.", f"streams.{{0}}.blocks.{last}.", "streams.{0}.norm.", f"fusion.{last}.{{0}}.")
+        out_of_reach = tuple(end.format(other) for other in self.modalities if other != name for end in ends)
         return {key: p for key, p in self.named_parameters() if p.requires_grad and not key.startswith(out_of_reach)}
 
     def gates(self) -> dict[str, list[Tensor]]:
@@ -276,7 +254,7 @@ class CrossModalMAE(GenerativeModel):
         patches = self._patches(inputs)
         masked = self._mask(patches, ratios, noise)
         decoded = self._decode(self._encode(patches, masked), masked)
-        outputs = {}
+        outputs: dict[str, Tensor] = {}
         for name, modality in self.modalities.items():
             x = self.decoders[name].head(decoded[name])
             if paste_visible:

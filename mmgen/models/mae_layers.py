@@ -123,11 +123,6 @@ class GradualCrossAttention(nn.Module):
         return self.proj(rearrange(out, "b h n d -> b n (h d)"))
 
 
-def linear_xi(depth: int) -> list[float]:
-    """Initial gates, a ramp from 0 to 1 over the layers: late fusion is the better prior (section III-C)."""
-    return [layer / max(1, depth - 1) for layer in range(depth)]
-
-
 class MSEHead(nn.Module):
     """Predicts the conditional mean of a patch (He et al. 2022): blurred, but stable. Deterministic when sampling."""
 

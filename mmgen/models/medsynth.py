@@ -14,7 +14,6 @@ from mmgen.errors import UserError, first_few
 from mmgen.models.attention_gan import AttentionGenerator
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.condensed import BATCH, CondensedModel, LabelledImages
-from mmgen.models.generative import Origin
 from mmgen.models.images import to_bytes, to_unit_range
 from mmgen.models.seeds import torch_stream
 from mmgen.names import InputPrior
@@ -65,20 +64,16 @@ class RealImages(nn.Module):
         """
         labels = labels.cpu()
         known = set(self._counts.nonzero().flatten().tolist())
-        missing = sorted(set(labels.tolist()) - known)
-        if missing:
+        if missing := sorted(set(labels.tolist()) - known):
             raise UserError(f"There is no real image of class {first_few(missing)} to draw; there are {sorted(known)}.")
         places = torch.rand(len(labels), generator=generator, dtype=torch.float64)
         rows = self._rows[self._starts[labels] + (places * self._counts[labels]).long()]
-        return to_unit_range(self._read(rows).to(self._device))
-
-    def _read(self, rows: Tensor) -> Tensor:
         if isinstance(self._images, Tensor):
-            return self._images[rows.to(self._images.device)]
+            return to_unit_range(self._images[rows.to(self._images.device)].to(self._device))
         images = self._images[rows.numpy()]
         if images.dtype != np.uint8:  # log-mel values, for example, would be no images
             raise UserError(f"Real images that are read from an array must be uint8, not {images.dtype}.")
-        return torch.from_numpy(images)
+        return to_unit_range(torch.from_numpy(images).to(self._device))
 
 
 class MedSynthGenerator(CondensedModel):
@@ -123,7 +118,7 @@ class MedSynthGenerator(CondensedModel):
         super().__init__()
         if input_prior not in ("class", "real"):
             raise UserError(f"The input prior is 'class' or 'real', not {input_prior!r}.")
-        self.input_prior, self.class_names = input_prior, tuple(class_names)
+        self.origin, self.class_names = input_prior, tuple(class_names)
         self.generator = AttentionGenerator(image_size, channels, len(class_names), width, blocks)
         sizes = {"image_size": image_size, "channels": channels, "class_names": list(class_names)}
         self.prior = ClassPrior(**sizes, **(prior or {})) if input_prior == "class" else None
@@ -133,19 +128,19 @@ class MedSynthGenerator(CondensedModel):
         cls, generator: AttentionGenerator, class_names: Sequence[str], prior: ClassPrior | None
     ) -> MedSynthGenerator:
         """One of these parts themselves; without a prior it starts from real images."""
-        model = cls(**_config_of(generator, class_names, prior))
+        sizes = {key: value for key, value in generator.config.items() if key != "classes"}
+        model = cls(class_names=list(class_names), input_prior="real" if prior is None else "class", **sizes)
         model.generator, model.prior = generator, prior
         return model.eval()
 
     @property
     def config(self) -> dict[str, Any]:
-        """Parameters of the constructor."""
-        return _config_of(self.generator, self.class_names, self.prior)
-
-    @property
-    def origin(self) -> Origin:
-        """The input prior."""
-        return self.input_prior
+        """Parameters of the constructor; the prior's sizes and names are those of the whole."""
+        config = {key: value for key, value in self.generator.config.items() if key != "classes"}
+        config |= {"class_names": list(self.class_names), "input_prior": self.origin, "prior": None}
+        if self.prior is not None:
+            config["prior"] = {key: value for key, value in self.prior.config.items() if key not in config}
+        return config
 
     def batches(self, label: int, indices: range, seed: int = 0) -> Iterator[Tensor]:
         """Images number ``indices`` of a class, uint8 (B, C, H, W) at a time; see :meth:`sample`."""
@@ -179,8 +174,7 @@ class MedSynthGenerator(CondensedModel):
             raise UserError(f"This generator takes images (N, {self.shape}), not {(*images.shape,)}{hint}.")
         if len(images) != len(labels) or not len(images):
             raise UserError(f"There are {len(labels)} labels for {len(images)} images; give one for every image.")
-        unknown = sorted(set(labels.tolist()) - set(range(len(self.class_names))))
-        if unknown:
+        if unknown := sorted(set(labels.tolist()) - set(range(len(self.class_names)))):
             raise UserError(f"Labels are 0 to {len(self.class_names) - 1}, not {first_few(unknown)}.")
         pairs = zip(images.split(BATCH), labels.split(BATCH), strict=True)
         synthetic = torch.cat([self._restore(to_unit_range(x), y) for x, y in pairs])
@@ -191,12 +185,3 @@ class MedSynthGenerator(CondensedModel):
         self.eval()  # in training mode spectral normalisation changes a little with every call
         device = self.generator.to_image.bias.device
         return to_bytes(self.generator(x.to(device), labels.to(device)).s).cpu()
-
-
-def _config_of(generator: AttentionGenerator, class_names: Sequence[str], prior: ClassPrior | None) -> dict[str, Any]:
-    """Parameters of a :class:`MedSynthGenerator` of these parts; the prior's sizes and names are those of the whole."""
-    config = {key: value for key, value in generator.config.items() if key != "classes"}
-    config |= {"class_names": list(class_names), "input_prior": "real" if prior is None else "class", "prior": None}
-    if prior is not None:
-        config["prior"] = {key: value for key, value in prior.config.items() if key not in config}
-    return config

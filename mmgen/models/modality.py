@@ -51,23 +51,18 @@ class Modality:
                 object.__setattr__(self, field, tuple(value))
         if not self.name.isidentifier():
             raise UserError(f"Modality name {self.name!r} must be made of letters, digits and underscores.")
+        this = f"Modality {self.name!r}"
         if min(*self.shape, *self.patch) < 1:
-            raise UserError(f"Modality {self.name!r}: shape {self.shape} and patch {self.patch} must be positive.")
+            raise UserError(f"{this}: shape {self.shape} and patch {self.patch} must be positive.")
         for statistic in (self.mean, self.std):
             if len(statistic) not in (1, self.shape[0]):
-                raise UserError(
-                    f"Modality {self.name!r}: mean and std need 1 or {self.shape[0]} numbers, got {len(statistic)}."
-                )
+                raise UserError(f"{this}: mean and std need 1 or {self.shape[0]} numbers, got {len(statistic)}.")
         if min(self.std) <= 0:
-            raise UserError(
-                f"Modality {self.name!r}: std must be positive, got {self.std}; is every training sample constant?"
-            )
+            raise UserError(f"{this}: std must be positive, got {self.std}; is every training sample constant?")
         height, width = self.padded
         if height % self.patch[0] or width % self.patch[1] or height < self.shape[1] or width < self.shape[2]:
-            raise UserError(
-                f"Modality {self.name!r}: pad_to {self.pad_to} must hold {self.shape[1:]} "
-                f"and be a multiple of the patch {self.patch}."
-            )
+            sizes = f"{self.shape[1:]} and be a multiple of the patch {self.patch}"
+            raise UserError(f"{this}: pad_to {self.pad_to} must hold {sizes}.")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form; ``Modality(**values)`` is the inverse."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-_MASKS = 0x6D61736B  # keeps streams of masks apart from those of partners
-
 
 def mixed_seed(*numbers: int) -> int:
     """One seed from several numbers: 63 bits of a multiplicative hash."""
@@ -33,5 +31,6 @@ def numpy_stream(*numbers: int) -> np.random.Generator:
 
 def mask_stream(seed: int, index: int, step: int) -> torch.Generator:
     """Masking noise of segment ``step`` of sample ``index``."""
-    state = np.random.SeedSequence([seed, _MASKS, index, step]).generate_state(1, np.uint64)[0]
+    name = [seed, 0x6D61736B, index, step]  # the constant keeps streams of masks apart from those of partners
+    state = np.random.SeedSequence(name).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))

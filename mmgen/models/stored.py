@@ -50,20 +50,14 @@ class StoredImages(CondensedModel):
         if method not in get_args(StoringMethod):
             raise UserError(f"Stored images are of {' or '.join(get_args(StoringMethod))}, not of {method!r}.")
         if len(counts) != len(class_names) or min(counts, default=0) < 1:
-            raise UserError(
-                f"Each of {len(class_names)} classes needs at least 1 image; the numbers are {list(counts)}."
-            )
+            classes = f"Each of {len(class_names)} classes"
+            raise UserError(f"{classes} needs at least 1 image; the numbers are {list(counts)}.")
         if method == "dm" and len(set(counts)) > 1:
             raise UserError(f"Optimised images are equally many of every class, not {list(counts)}.")
         self.method, self.class_names, self.counts = method, tuple(class_names), tuple(counts)
         self.most_per_class = max(counts)
-        self.config = {
-            "image_size": image_size,
-            "channels": channels,
-            "class_names": list(class_names),
-            "method": method,
-            "counts": list(counts),
-        }
+        self.config = {"image_size": image_size, "channels": channels, "class_names": list(class_names)}
+        self.config |= {"method": method, "counts": list(counts)}
         self._starts = np.cumsum([0, *counts]).tolist()
         self.register_buffer("images", torch.zeros(sum(counts), channels, image_size, image_size, dtype=torch.uint8))
 
@@ -126,7 +120,6 @@ class StoredLatents(CondensedModel):
             raise UserError(f"At least 1 image a class is kept, not {images_per_class}.")
         self.method, self.class_names, self.most_per_class = method, tuple(class_names), images_per_class
         self.generator = ConditionalGenerator(image_size, channels, list(class_names), noise=noise, width=width)
-        self.latents: Tensor
         self.register_buffer("latents", torch.zeros(len(class_names), images_per_class, noise))
 
     @classmethod

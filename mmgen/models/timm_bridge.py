@@ -23,18 +23,9 @@ def stream_to_timm(stream: EncoderStream, modality: Modality, heads: int) -> Vis
 
     The ViT takes the padded size of the modality, normalised.
     """
-    vit = VisionTransformer(
-        img_size=modality.padded,
-        patch_size=modality.patch,
-        in_chans=modality.shape[0],
-        num_classes=0,
-        embed_dim=stream.norm.weight.shape[0],
-        depth=len(stream.blocks),
-        num_heads=heads,
-    )
-    state = {
-        key: value for key, value in stream.state_dict().items() if key.startswith(("blocks.", "norm.", "cls_token"))
-    }
+    sizes = {"embed_dim": stream.norm.weight.shape[0], "depth": len(stream.blocks), "num_heads": heads}
+    vit = VisionTransformer(modality.padded, modality.patch, modality.shape[0], num_classes=0, **sizes)
+    state = {key: x for key, x in stream.state_dict().items() if key.startswith(("blocks.", "norm.", "cls_token"))}
     state["pos_embed"] = stream.positions
     state["patch_embed.proj.weight"] = stream.embed.weight.view_as(vit.patch_embed.proj.weight)
     state["patch_embed.proj.bias"] = stream.embed.bias
@@ -65,8 +56,7 @@ def load_stream(stream: EncoderStream, modality: Modality, weights: Mapping[str,
         )
     state = {key: value for key, value in weights.items() if key.startswith(("blocks.", "norm.", "cls_token"))}
     kernel = _for_channels(weights["patch_embed.proj.weight"].float(), modality.shape[0])
-    kernel = resample_patch_embed(kernel, list(modality.patch))
-    state["embed.weight"] = kernel.reshape(stream.embed.weight.shape)
+    state["embed.weight"] = resample_patch_embed(kernel, list(modality.patch)).reshape(stream.embed.weight.shape)
     state["embed.bias"] = weights["patch_embed.proj.bias"]
     state["positions"] = _positions(weights["pos_embed"], modality)
     unused = stream.load_state_dict(state, strict=False)

@@ -178,7 +178,7 @@ def test_a_generator_from_real_images_has_no_picture_and_a_warning(tmp_path: Pat
     assert "treat what it makes as real data" in card and "model.condense(" in card and "preview" not in card
     assert "Subjects are not known." in card
     loaded = load_model(tmp_path)
-    assert isinstance(loaded, MedSynthGenerator) and loaded.input_prior == "real"
+    assert isinstance(loaded, MedSynthGenerator) and loaded.origin == "real"
 
 
 # -- what is no model

@@ -29,8 +29,7 @@ from mmgen.data.samples import Samples
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.verify import verify_dataset
 from mmgen.errors import UserError
-from mmgen.generation.batches import SyntheticBatch
-from mmgen.generation.pairs import generate_pairs, read_sources
+from mmgen.generation.pairs import SyntheticBatch, generate_pairs, read_sources
 from mmgen.generation.plan import Plan, make_plan
 from mmgen.generation.writing import OutputOptions, write_dataset
 from mmgen.models.cross_modal_mae import CrossModalMAE, visible_count

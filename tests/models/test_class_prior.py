@@ -215,7 +215,7 @@ def test_only_a_bounded_number_of_images_is_held_and_gives_nearly_the_same(monke
     held = []
     measure = class_prior._Tally.principal_directions
     monkeypatch.setattr(
-        class_prior._Tally, "principal_directions", lambda t, limit: held.append(len(t._sample[0])) or measure(t, limit)
+        class_prior._Tally, "principal_directions", lambda t, limit: held.append(len(t.sample[0])) or measure(t, limit)
     )
     parts = [states(ClassPrior.fit(images.split(size), labels, ["a"])) for size in (300, 7)]
     assert held == [100, 100]

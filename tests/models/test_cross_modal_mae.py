@@ -72,6 +72,7 @@ def test_gates_start_as_a_ramp_and_are_listed_by_modality():
         name: [0.0, 0.5, 1.0] for name in ("image", "audio", "breath")
     }
     assert tiny.make_model(["image"]).gates() == {"image": []}
+    assert tiny.make_model(depth=1).gates()["image"] == [0.0]
 
 
 def test_the_printed_orientation_refuses_unequal_token_counts_at_construction():

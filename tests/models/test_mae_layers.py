@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmgen.errors import UserError
-from mmgen.models.mae_layers import GradualCrossAttention, linear_xi
+from mmgen.models.mae_layers import GradualCrossAttention
 
 DIM, HEADS = 16, 4
 
@@ -79,11 +79,6 @@ def test_attention_is_the_textbook_formula_for_each_head():
 def test_unequal_counts_are_refused_in_one_sentence_for_the_printed_orientation():
     with pytest.raises(UserError, match=r"7 tokens to 5 own ones; .*same mask ratio.*fusion_query='own'"):
         make("other")(tokens(5, 0), [tokens(7, 1)])
-
-
-def test_gates_ramp_from_none_to_all():
-    assert linear_xi(5) == [0.0, 0.25, 0.5, 0.75, 1.0]
-    assert linear_xi(1) == [0.0]
 
 
 def test_wrong_settings_are_refused():

@@ -218,7 +218,7 @@ def test_the_configuration_is_sizes_and_names_alone(tmp_path: Path, real: bool) 
     assert "/" not in text and str(tmp_path) not in text
     again = MedSynthGenerator.from_pretrained(tmp_path)
     assert same_weights(again.state_dict(), model.state_dict())
-    assert (again.shape, again.class_names, again.input_prior) == (model.shape, LABELS, model.input_prior)
+    assert (again.shape, again.class_names, again.origin) == (model.shape, LABELS, model.origin)
 
 
 def test_pooled_classes_are_known_after_saving(tmp_path: Path) -> None:
