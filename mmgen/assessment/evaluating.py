@@ -217,8 +217,8 @@ class _Compared:
             like,
             align_labels(test.samples[name], like),
             align_labels(synthetic, like),
-            train.people.get(name),
-            test.people.get(name),
+            train.subjects.get(name),
+            test.subjects.get(name),
             extractor,
             encoder,
             backbone,
@@ -288,7 +288,7 @@ def _read_sets(
     if path.is_dir() and not (path / DOCUMENT).is_file():
         sets = list(data_sets_of(path).values()) or [path]
     settings = synthetic_settings(sets[0], modalities)
-    read = [read_synthetic(folder, settings, reading.how.label_map, reading.how.skip_bad) for folder in sets]
+    read = [read_synthetic(folder, settings, reading.label_map, reading.skip_bad) for folder in sets]
     largest = max(read, key=lambda samples: len(next(iter(samples.values()))))
     if empty := [name for name, samples in largest.items() if not len(samples)]:
         raise UserError(f"{path} holds no samples of {first_few(empty)}; nothing can be measured.")
