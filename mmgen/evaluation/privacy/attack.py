@@ -50,7 +50,6 @@ class Evidence:
         threat: whether the attacker can ask the generator for samples (G) or has this set alone (S).
         model: a masked autoencoder, for the attack on its reconstructions.
         critic: of a GAN, for the white-box attack.
-        mask_ratio: of the reconstructions.
         mirrored: modalities whose mirror images are the same picture.
         device: where the attacker's GAN is trained; model and critic lie there too.
     """
@@ -63,7 +62,6 @@ class Evidence:
     threat: ThreatModel = "S"
     model: CrossModalMAE | None = None
     critic: Critic | None = None
-    mask_ratio: float = 0.75
     mirrored: tuple[str, ...] = ("image",)
     device: torch.device | str = "cpu"
 
