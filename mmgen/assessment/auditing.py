@@ -29,7 +29,6 @@ from mmgen.evaluation.privacy.record import AuditRecord, PrivacySection
 from mmgen.evaluation.privacy.results import CopiesResult
 from mmgen.evaluation.privacy.sides import Side, varied
 from mmgen.evaluation.report.media import ReportMedia
-from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.release.datasets import dataset_digest
 from mmgen.release.texts import privacy_section
 from mmgen.training.engine import best_device
@@ -167,9 +166,9 @@ def audit_target(
     # Blank records are left out here, so that the rows of pairs are those of what is shown.
     synthetic, members = varied(Side(drawn), "synthetic samples").samples, varied(members, "members")
     model, critic, device = target.model, target.critic, best_device()
-    encoder = model.to(device).eval() if model is not None and model.kind == CrossModalMAE.kind else None
+    encoder = model.to(device).eval() if model is not None and model.encoders else None
     modalities = {
-        name: modality_of(name, how, members.samples[name]) if encoder is None else encoder.modalities[name]
+        name: modality_of(name, how, members.samples[name]) if encoder is None else encoder.encoders[name]
         for name, how in target.settings.items()
     }
     evidence = Evidence(

@@ -59,7 +59,9 @@ class Target:
         if here.is_dir() and not holds_model:
             sets = data_sets_of(here) or {".": here}
             return cls(None, None, sets, synthetic_settings(next(iter(sets.values())), modalities))
-        if not here.exists() and not _is_hub_id(path):
+        # A path that is not there may be a model's name on a hub.
+        is_id = isinstance(path, str) and path.count("/") == 1 and not path.startswith((".", "/", "~"))
+        if not here.exists() and not is_id:
             raise UserError(f"There is nothing at {path}; give a run, a model, a data set or a folder of files.")
         model = load_model(path)
         known = model_settings(model)
@@ -83,11 +85,6 @@ def _critic_of(run: Path, model: GenerativeModel) -> Critic | None:
     return None
 
 
-def _is_hub_id(path: str | Path) -> bool:
-    """Whether a path that is not there may be a model's name on a hub; :func:`load_model` decides."""
-    return isinstance(path, str) and path.count("/") == 1 and not path.startswith((".", "/", "~"))
-
-
 def synthetic_samples(target: Target, members: Side, seed: int, reading: Reading | None = None) -> dict[str, Samples]:
     """All that an attacker can have: all stored data sets, and of a generator as many samples more as make 1,000.
 
@@ -100,9 +97,9 @@ def synthetic_samples(target: Target, members: Side, seed: int, reading: Reading
     renames, skip_bad = (reading.label_map, reading.skip_bad) if reading else ({}, False)
     sets = [read_synthetic(path, target.settings, renames, skip_bad) for path in target.data_sets.values()]
     model = target.model
-    if model is not None and model.kind == CrossModalMAE.kind:
-        stored = len(next(iter(sets[0].values()))) if sets else 0
-        sets += [] if stored else [_decoded(model, members, seed)]
+    if model is not None and model.needs_real_data:
+        if not sets or not len(next(iter(sets[0].values()))):
+            sets.append(_decoded(model, members, seed))
     elif model is not None:
         if model.most_per_class is not None and not sets:
             sets.append({IMAGE: to_samples(model.sample(model.most_per_class))})

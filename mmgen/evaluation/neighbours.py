@@ -49,7 +49,6 @@ def nearest(
     Raises:
         ValueError: samples of different shapes, or fewer references than ``count``.
     """
-    _check(queries, references, count)
     search = _Search(queries, references, mirrored, count)
     for block in blocks(queries, references, chunk, mirrored):
         search.look(block.queries, block.references, block.squares)
@@ -63,7 +62,6 @@ def nearest_both(
 
     Arguments and exactness as for :func:`nearest`; with a ``description`` there is a progress bar.
     """
-    _check(first, second, 1)
     there, back = _Search(first, second, mirrored), _Search(second, first, mirrored)
     for block in blocks(first, second, chunk, mirrored, description):
         there.look(block.queries, block.references, block.squares)
@@ -123,6 +121,10 @@ class _Search:
     """The nearest references of every query among the blocks that were looked at, earlier rows before later ones."""
 
     def __init__(self, queries: Sliceable, references: Sliceable, mirrored: bool, count: int = 1) -> None:
+        if queries.shape[1:] != references.shape[1:]:
+            raise ValueError(f"Samples of shape {queries.shape[1:]} cannot be compared with {references.shape[1:]}.")
+        if not 1 <= count <= references.shape[0]:
+            raise ValueError(f"There are {references.shape[0]} references, too few for {count} neighbours.")
         self.queries, self.references, self.mirrored, self.count = queries, references, mirrored, count
         self.squares = np.full((queries.shape[0], count), np.inf)
         self.rows = np.zeros((queries.shape[0], count), np.int64)
@@ -141,7 +143,15 @@ class _Search:
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
         """Distances (N, count) float32 and rows, nearest first."""
-        distances = _distances(self.queries, self.references, self.squares, self.rows, self.mirrored)
+        if self.queries.dtype == self.references.dtype == np.uint8:
+            distances = np.sqrt(self.squares / np.prod(self.queries.shape[1:])).astype(np.float32)
+        else:  # from the differences, so that what is the same has distance 0
+            distances = np.empty(self.rows.shape, np.float32)
+            for place, row in np.ndenumerate(self.rows):
+                query = self.queries[place[0] : place[0] + 1].astype(np.float64)
+                reference = self.references[row : row + 1].astype(np.float64)
+                variants = [query, query[..., ::-1]] if self.mirrored else [query]
+                distances[place] = min(np.sqrt(np.mean((variant - reference) ** 2)) for variant in variants)
         order = np.argsort(distances, axis=1, kind="stable")
         return np.take_along_axis(distances, order, 1), np.take_along_axis(self.rows, order, 1)
 
@@ -149,13 +159,6 @@ class _Search:
         """The nearest alone."""
         distances, rows = self.result()
         return Nearest(distances[:, 0], rows[:, 0])
-
-
-def _check(queries: Sliceable, references: Sliceable, count: int) -> None:
-    if queries.shape[1:] != references.shape[1:]:
-        raise ValueError(f"Samples of shape {queries.shape[1:]} cannot be compared with {references.shape[1:]}.")
-    if not 1 <= count <= references.shape[0]:
-        raise ValueError(f"There are {references.shape[0]} references, too few for {count} neighbours.")
 
 
 def blocks(
@@ -189,11 +192,8 @@ def _floats(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return flat, np.einsum("nd,nd->n", flat, flat)
 
 
-Multiply = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
 @functools.cache
-def _byte_products() -> Multiply:
+def _byte_products() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """The faster of two exact ways to multiply bytes on this machine.
 
     Integer products need a processor that adds them up in 32 bits: others saturate at 16, which the trial shows.
@@ -228,18 +228,3 @@ def _through_floats(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
         q, r = (x[:, start : start + _FLOAT_BLOCK].astype(np.float32) for x in (queries, references))
         total += q @ r.T
     return total
-
-
-def _distances(
-    queries: Sliceable, references: Sliceable, squares: np.ndarray, rows: np.ndarray, mirrored: bool
-) -> np.ndarray:
-    """(N, count) float32 root mean squared differences of the pairs found."""
-    if queries.dtype == references.dtype == np.uint8:
-        return np.sqrt(squares / np.prod(queries.shape[1:])).astype(np.float32)
-    distances = np.empty(rows.shape, np.float32)
-    for place, row in np.ndenumerate(rows):
-        query = queries[place[0] : place[0] + 1].astype(np.float64)
-        reference = references[row : row + 1].astype(np.float64)
-        variants = [query, query[..., ::-1]] if mirrored else [query]
-        distances[place] = min(np.sqrt(np.mean((variant - reference) ** 2)) for variant in variants)
-    return distances
