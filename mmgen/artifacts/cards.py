@@ -164,7 +164,7 @@ def _heading(model: GenerativeModel) -> dict[str, Any]:
 
 def _of_mae(model: GenerativeModel) -> dict[str, str]:
     """Parts of the card of a masked autoencoder."""
-    rows = map(Modality.from_dict, model.config["modalities"])
+    rows = [Modality(**values) for values in model.config["modalities"]]
     table = "\n".join(f"| {in_markdown(m.name)} | {m.shape} | {m.patch} | {m.tokens} |" for m in rows)
     return {
         "tag": "masked-autoencoder",
