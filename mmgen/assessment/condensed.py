@@ -15,7 +15,7 @@ from mmgen.data.loading import PairedData
 from mmgen.data.samples import Samples
 from mmgen.evaluation.fidelity.measure import measure_by_pixels
 from mmgen.evaluation.fidelity.result import COPY_DISTANCE, FidelityResult
-from mmgen.evaluation.neighbours import nearest, nearest_entry
+from mmgen.evaluation.neighbours import nearest
 from mmgen.evaluation.report import figures_condensation as figures
 from mmgen.evaluation.report.media import Figure, ReportMedia, Sample
 from mmgen.evaluation.scores import Utility, with_recovery
@@ -159,10 +159,17 @@ def compared_aucs(utility: Utility, images_per_class: Sequence[int]) -> list[tup
 
 
 def fidelity_section(sets: CondensedSets, synthetic: Samples) -> dict[str, Any]:
-    """Report section ``fidelity`` of a condensed set: closeness, variety, distance to the nearest training image."""
-    nearest_of = nearest_entry(synthetic.values, sets.train.values, sets.test.values)
+    """Report section ``fidelity`` of a condensed set: closeness, variety, distance to the nearest training image.
+
+    ``exact_copies`` counts synthetic images that are less than one grey level from a training image. Neither a small
+    nor a large distance is better: much smaller than real against real speaks of copies, much larger of images that
+    look wrong.
+    """
+    to_train, real = (nearest(side.values, sets.train.values)[0] for side in (synthetic, sets.test))
+    medians = float(np.median(to_train)), float(np.median(real))
+    distance = FidelityResult(*medians, better=None, exact_copies=int((to_train < 1.0).sum()))
     closeness = measure_by_pixels(sets.modality, sets.test, synthetic, subjects=sets.test_subjects, seed=sets.seed)
-    return {sets.modality.name: {**closeness, COPY_DISTANCE: FidelityResult(**nearest_of)}}
+    return {sets.modality.name: {**closeness, COPY_DISTANCE: distance}}
 
 
 def sizes(

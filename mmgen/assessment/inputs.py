@@ -94,11 +94,21 @@ def synthetic_settings(path: Path, names: Sequence[str] = ()) -> dict[str, Setti
     Raises:
         UserError: nothing is there, or not of this kind.
     """
-    found = _own_settings(path) if (path / DOCUMENT).is_file() else _foreign_settings(path, names)
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise UserError(f"{path} has the modalities {', '.join(found)}, not {', '.join(missing)}; correct --modality.")
-    return {name: found[name] for name in names or found}
+    document = path / DOCUMENT
+    if not document.is_file():
+        return _foreign_settings(path, names)
+    try:
+        about = json.loads(document.read_text(encoding="utf-8"))
+        settings = {str(name): settings_from_dict(values) for name, values in about["preprocessing"].items()}
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{document} does not say how its files are read ({error}); make it again.") from error
+    if missing := [name for name in names if name not in settings]:
+        raise UserError(
+            f"{path} has the modalities {', '.join(settings)}, not {', '.join(missing)}; correct --modality."
+        )
+    return {name: settings[name] for name in names or settings}
 
 
 def read_synthetic(
@@ -157,16 +167,6 @@ def _places(path: Path, names: Sequence[str]) -> dict[str, Path]:
     if all((path / folder).is_dir() for folder in FOLDERS.values()):
         return {name: path / FOLDERS.get(name, name) for name in names}
     return dict.fromkeys(names, path)
-
-
-def _own_settings(folder: Path) -> dict[str, Settings]:
-    try:
-        about = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
-        return {str(name): settings_from_dict(values) for name, values in about["preprocessing"].items()}
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{folder / DOCUMENT} does not say how its files are read ({error}); make it again.") from error
 
 
 def _foreign_settings(path: Path, names: Sequence[str]) -> dict[str, Settings]:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgen.artifacts.provenance import Costs, config_to_dict
-from mmgen.assessment.auditing import audit_run
-from mmgen.assessment.target import Target
+from mmgen.assessment.auditing import Target, audit_run
 from mmgen.data.loading import PairedData
 from mmgen.errors import UserError
 from mmgen.evaluation.report.figures_privacy import privacy_figures

@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from mmgen.data.samples import Sliceable
 CHUNK = 1024
 # Sums of this many products of bytes fit into 32 bits; of the second number, into what float32 holds exactly.
 _INTEGER_BLOCK, _FLOAT_BLOCK = 1 << 16, 1024
-COPY_DISTANCE = 1.0
 
 
 class Nearest(NamedTuple):
@@ -77,22 +76,6 @@ def nearest_other(records: Sliceable, chunk: int = CHUNK, mirrored: bool = False
     for block in blocks(records, records, chunk, mirrored):
         search.look(block.queries, block.references, block.squares_of_others)
     return search.first()
-
-
-def nearest_entry(synthetic: Sliceable, train: Sliceable, test: Sliceable) -> dict[str, Any]:
-    """Report entry: median distance of synthetic to training images (N, C, H, W), beside that of test to training.
-
-    ``exact_copies`` counts synthetic images that are less than one grey level from a training image. Neither small nor
-    large is better: much smaller than real against real speaks of copies, much larger of images that look wrong.
-    """
-    to_train, _ = nearest(synthetic, train)
-    real, _ = nearest(test, train)
-    return {
-        "value": float(np.median(to_train)),
-        "real_vs_real": float(np.median(real)),
-        "better": None,
-        "exact_copies": int((to_train < COPY_DISTANCE).sum()),
-    }
 
 
 @dataclass(frozen=True)
@@ -166,7 +149,15 @@ def blocks(
 ) -> Iterator[Block]:
     """Every query beside every reference, ``chunk`` of either at a time; arguments as for :func:`nearest_both`."""
     whole = queries.dtype == references.dtype == np.uint8
-    prepare, multiply = (_bytes, _byte_products()) if whole else (_floats, lambda one, other: one @ other.T)
+    multiply = _byte_products() if whole else lambda one, other: one @ other.T
+
+    def prepare(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Flat samples (N, D), bytes less 128 as int8, others as float64, and the sums of their squares (N,)."""
+        flat = np.ascontiguousarray(samples).reshape(len(samples), -1)
+        flat = (flat ^ 0x80).view(np.int8) if whole else flat.astype(np.float64)
+        sums = np.einsum("nd,nd->n", flat, flat, dtype=np.int64 if whole else np.float64)
+        return flat, sums.astype(np.float64)
+
     starts = range(0, queries.shape[0], chunk)
     for start in progress_bar(starts, len(starts), description, quiet=not description):
         part = np.asarray(queries[start : start + chunk])
@@ -179,17 +170,6 @@ def blocks(
             lengths = variants[0][1][:, None] + lengths
             places = slice(start, start + len(part)), slice(other, other + len(reference))
             yield Block(*places, lengths, lengths - 2.0 * product)
-
-
-def _bytes(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bytes less 128 as int8 (N, D), and the sum of their squares (N,) float64."""
-    flat = (np.ascontiguousarray(samples).reshape(len(samples), -1) ^ 0x80).view(np.int8)
-    return flat, np.einsum("nd,nd->n", flat, flat, dtype=np.int64).astype(np.float64)
-
-
-def _floats(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    flat = samples.reshape(len(samples), -1).astype(np.float64)
-    return flat, np.einsum("nd,nd->n", flat, flat)
 
 
 @functools.cache

@@ -213,13 +213,13 @@ def test_members_are_what_a_recipe_of_the_same_seed_trains_on(tmp_path: Path) ->
         members, others = (read_side({"image": images}, settings, split, reading) for split in ("train", "test"))
         for side, split in ((members, "train"), (others, "test")):
             np.testing.assert_array_equal(side.samples["image"].values[:], trained[split]["image"].values[:])
-        assert not set(members.people["image"]) & set(others.people["image"])
+        assert not set(members.subjects["image"]) & set(others.subjects["image"])
 
 
 def test_data_without_splits_are_read_as_a_whole(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "all", 3, size=20)
     side = read_side({"image": folder}, {"image": ImageSettings(20, 3)}, "test", Reading())
-    assert len(side.samples["image"]) == 6 and side.people["image"] is None
+    assert len(side.samples["image"]) == 6 and side.subjects["image"] is None
 
 
 def test_joined_sets_keep_their_labels() -> None:
