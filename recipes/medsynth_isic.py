@@ -24,7 +24,7 @@ with one_sentence():  # a package that does not load
     from mmgen.assessment.condensed import CondensedSets
     from mmgen.assessment.inputs import data_sets_of
     from mmgen.assessment.reporting import report_run
-    from mmgen.assessment.target import Target
+    from mmgen.assessment.auditing import Target
     from mmgen.cli.condensation_flags import CondensationFlags
     from mmgen.cli.config import parse_config, refuse_below_one
     from mmgen.condensation.medsynth import MedSynth

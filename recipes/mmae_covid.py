@@ -23,7 +23,7 @@ with one_sentence():  # a package that does not load
     from mmgen.assessment.inputs import data_sets_of
     from mmgen.assessment.mae import MAERun, evaluate_mae
     from mmgen.assessment.reporting import report_run
-    from mmgen.assessment.target import Target
+    from mmgen.assessment.auditing import Target
     from mmgen.cli.config import parse_config, refuse_below_one
     from mmgen.cli.mae_flags import MAEFlags
     from mmgen.data.loading import PairedData, prepare

@@ -15,10 +15,10 @@ from mmgen.data.loading import PairedData
 from mmgen.data.samples import Samples
 from mmgen.evaluation.fidelity.measure import measure_by_pixels
 from mmgen.evaluation.fidelity.result import COPY_DISTANCE, FidelityResult
-from mmgen.evaluation.neighbours import nearest, nearest_entry
+from mmgen.evaluation.neighbours import nearest
 from mmgen.evaluation.report import figures_condensation as figures
 from mmgen.evaluation.report.media import Figure, ReportMedia, Sample
-from mmgen.evaluation.scores import Utility, UtilityScores, with_recovery
+from mmgen.evaluation.scores import Utility, with_recovery
 from mmgen.evaluation.training_sets import random_subset
 from mmgen.evaluation.utility import UtilityConfig, utility
 from mmgen.models.modality import Modality
@@ -28,7 +28,6 @@ from mmgen.training.run import read_metrics
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-PHASES = ("phase1", "phase2")
 # (images per class, seed) -> condensed set
 Draw = Callable[[int, int], Samples]
 
@@ -109,9 +108,7 @@ def evaluate_condensed(
 def phase_history(run: Path) -> list[dict[str, Any]]:
     """Rows of the logs of both phases of a run."""
     return [
-        {**row, "phase": number}
-        for number, phase in enumerate(PHASES, 1)
-        for row in read_metrics(run / phase / "metrics.jsonl")
+        {**row, "phase": number} for number in (1, 2) for row in read_metrics(run / f"phase{number}" / "metrics.jsonl")
     ]
 
 
@@ -141,16 +138,14 @@ def measure_utility(
     for classifier in classifiers:
         settings = config.of_classifier(classifier, sets.modality)
         scores = utility(sets.modality, training, sets.test, settings, accelerator, sets.backbone)
-        by_classifier[classifier] = {name: _recovered(scores, name) for name in scores}
+        # Recovery is that of a condensed set, beside the random subset of its size.
+        by_classifier[classifier] = {
+            name: with_recovery(scores, name, f"random_subset@{name.partition('@')[2]}")
+            if "@" in name and not name.startswith("random_subset")
+            else replace(entry, recovery=float("nan"))
+            for name, entry in scores.items()
+        }
     return {sets.modality.name: by_classifier}
-
-
-def _recovered(scores: Mapping[str, UtilityScores], name: str) -> UtilityScores:
-    """With the recovery of a condensed set, beside the random subset of its size; NaN of other sets."""
-    kind, _, count = name.partition("@")
-    if not count or kind == "random_subset":
-        return replace(scores[name], recovery=float("nan"))
-    return with_recovery(scores, name, f"random_subset@{count}")
 
 
 def compared_aucs(utility: Utility, images_per_class: Sequence[int]) -> list[tuple[str, int, float, float, float]]:
@@ -164,10 +159,17 @@ def compared_aucs(utility: Utility, images_per_class: Sequence[int]) -> list[tup
 
 
 def fidelity_section(sets: CondensedSets, synthetic: Samples) -> dict[str, Any]:
-    """Report section ``fidelity`` of a condensed set: closeness, variety, distance to the nearest training image."""
-    nearest_of = nearest_entry(synthetic.values, sets.train.values, sets.test.values)
+    """Report section ``fidelity`` of a condensed set: closeness, variety, distance to the nearest training image.
+
+    ``exact_copies`` counts synthetic images that are less than one grey level from a training image. Neither a small
+    nor a large distance is better: much smaller than real against real speaks of copies, much larger of images that
+    look wrong.
+    """
+    to_train, real = (nearest(side.values, sets.train.values)[0] for side in (synthetic, sets.test))
+    medians = float(np.median(to_train)), float(np.median(real))
+    distance = FidelityResult(*medians, better=None, exact_copies=int((to_train < 1.0).sum()))
     closeness = measure_by_pixels(sets.modality, sets.test, synthetic, subjects=sets.test_subjects, seed=sets.seed)
-    return {sets.modality.name: {**closeness, COPY_DISTANCE: FidelityResult(**nearest_of)}}
+    return {sets.modality.name: {**closeness, COPY_DISTANCE: distance}}
 
 
 def sizes(
@@ -192,6 +194,11 @@ def condensed_figures(sets: CondensedSets, synthetic: Samples, history: list[dic
     """Pictures of every class, samples beside their nearest training images, and how the training went."""
     names, labels = synthetic.label_names, synthetic.labels
     by_class = {name: synthetic.values[np.flatnonzero(labels == c)[:8]] for c, name in enumerate(names)}
+    rows = np.concatenate([np.flatnonzero(labels == c)[:2] for c in range(len(names))])
+    queries = synthetic.values[rows]
+    distances, neighbours = nearest(queries, sets.train.values, min(3, len(sets.train)))
+    cells = [[query, *sets.train.values[near]] for query, near in zip(queries, neighbours, strict=True)]
+    titles = ["synthetic", *(f"training, {i + 1}." for i in range(neighbours.shape[1]))]
     shown = [
         Figure(
             "Synthetic images by class",
@@ -199,7 +206,14 @@ def condensed_figures(sets: CondensedSets, synthetic: Samples, history: list[dic
             f"Grid of synthetic images, a row for each of {', '.join(names)}.",
             figures.class_grid(by_class),
         ),
-        _neighbours(sets, synthetic),
+        Figure(
+            "Nearest training images",
+            "Synthetic images beside the real training images nearest to them, with the distance in grey levels. A "
+            "pair that looks the same is a copy.",
+            "Rows of a synthetic image and its nearest training images.",
+            figures.neighbour_grid(cells, [names[label] for label in labels[rows]], titles, distances.tolist()),
+            shows_real=True,
+        ),
     ]
     if history:
         shown.append(
@@ -212,25 +226,6 @@ def condensed_figures(sets: CondensedSets, synthetic: Samples, history: list[dic
             )
         )
     return shown
-
-
-def _neighbours(sets: CondensedSets, synthetic: Samples, per_class: int = 2, count: int = 3) -> Figure:
-    rows = np.concatenate(
-        [np.flatnonzero(synthetic.labels == c)[:per_class] for c in range(len(synthetic.label_names))]
-    )
-    queries = synthetic.values[rows]
-    distances, neighbours = nearest(queries, sets.train.values, min(count, len(sets.train)))
-    cells = [[query, *sets.train.values[near]] for query, near in zip(queries, neighbours, strict=True)]
-    names = [synthetic.label_names[label] for label in synthetic.labels[rows]]
-    titles = ["synthetic", *(f"training, {i + 1}." for i in range(neighbours.shape[1]))]
-    return Figure(
-        "Nearest training images",
-        "Synthetic images beside the real training images nearest to them, with the distance in grey levels. A pair "
-        "that looks the same is a copy.",
-        "Rows of a synthetic image and its nearest training images.",
-        figures.neighbour_grid(cells, names, titles, distances.tolist()),
-        shows_real=True,
-    )
 
 
 def condensed_samples(sets: CondensedSets, synthetic: Samples, per_class: int = 4) -> list[Sample]:

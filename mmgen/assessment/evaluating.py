@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,15 +201,28 @@ class _Compared:
     ) -> _Compared:
         """Modality ``name`` of both sides."""
         like = train.samples[name]
-        _refuse_missing_labels(name, like, test.samples[name], synthetic)
+        sides = {"--real data": like, "--test data": test.samples[name], "synthetic set": synthetic}
+        held = {
+            side: {label_key(known): known for known in (part.label_names[label] for label in np.unique(part.labels))}
+            for side, part in sides.items()
+        }
+        every = {key: label for labels in held.values() for key, label in labels.items()}
+        for side, labels in held.items():
+            if missing := [label for key, label in every.items() if key not in labels]:
+                raise UserError(
+                    f"The {side} has no '{name}' samples of {first_few(missing)}, which others have; give a class that "
+                    "has another name there the same one with --label-map OLD=NEW, or leave it out with --label-map "
+                    "OLD=."
+                )
         modality = modality_of(name, settings, like)
         if encoder is None:
             extractor = make_extractor(measures.features, modality, best_device())
         else:
-            _refuse_other(encoder, modality, measures.features)
-            extractor = make_extractor(OWN, encoder.encoders[name], best_device(), encoder.to_timm(name))
-        adapts = "vit_lora" in measures.classifiers and measures.backbone is not None
-        backbone = _backbone(measures.backbone, modality) if adapts else None
+            vit = _encoder_of(encoder, modality, measures.features)
+            extractor = make_extractor(OWN, encoder.encoders[name], best_device(), vit)
+        backbone = None
+        if "vit_lora" in measures.classifiers and measures.backbone is not None:
+            backbone = _backbone(measures.backbone, modality)
         return cls(
             modality,
             settings,
@@ -242,19 +254,20 @@ class _Compared:
             name = f"utility/{classifier}/{self.modality.name}"
             started = model_digest(self.backbone) if classifier == "vit_lora" and self.backbone is not None else None
             depends_on = self._content(seed) | {"config": asdict(config), "backbone": started}
-            content = measured.once(name, depends_on, partial(self._scores, config, seed))
+
+            def measure(config: UtilityConfig = config) -> dict[str, Any]:
+                accelerator = make_accelerator()
+                if config.folds:
+                    sides = self.train, self.synthetic, self.train_subjects
+                    scores = utility_by_folds(self.modality, *sides, config, accelerator, self.backbone)
+                else:
+                    sets = four_sets(self.train, self.synthetic, config.max_side, config.seeds, seed)
+                    scores = utility(self.modality, sets, self.test, config, accelerator, self.backbone)
+                return {name: entry.to_json() for name, entry in scores.items()}
+
+            content = measured.once(name, depends_on, measure)
             by_classifier[classifier] = from_json(Mapping[str, UtilityScores], content, name)
         return by_classifier
-
-    def _scores(self, config: UtilityConfig, seed: int) -> dict[str, Any]:
-        accelerator = make_accelerator()
-        if config.folds:
-            sides = self.train, self.synthetic, self.train_subjects
-            scores = utility_by_folds(self.modality, *sides, config, accelerator, self.backbone)
-        else:
-            sets = four_sets(self.train, self.synthetic, config.max_side, config.seeds, seed)
-            scores = utility(self.modality, sets, self.test, config, accelerator, self.backbone)
-        return {name: entry.to_json() for name, entry in scores.items()}
 
     def fidelity(self, measured: Measured, seed: int) -> dict[str, FidelityResult]:
         """Measures of closeness and variety, against the test samples."""
@@ -295,22 +308,6 @@ def _read_sets(
     return largest, settings
 
 
-def _refuse_missing_labels(name: str, train: Samples, test: Samples, synthetic: Samples) -> None:
-    """Raise UserError for a label that not every side has samples of."""
-    sides = {"--real data": train, "--test data": test, "synthetic set": synthetic}
-    held = {
-        side: {label_key(samples.label_names[label]): samples.label_names[label] for label in np.unique(samples.labels)}
-        for side, samples in sides.items()
-    }
-    every = {key: label for labels in held.values() for key, label in labels.items()}
-    for side, labels in held.items():
-        if missing := [label for key, label in every.items() if key not in labels]:
-            raise UserError(
-                f"The {side} has no '{name}' samples of {first_few(missing)}, which others have; give a class that "
-                "has another name there the same one with --label-map OLD=NEW, or leave it out with --label-map OLD=."
-            )
-
-
 def _encoder(features: str) -> GenerativeModel | None:
     """The model in a folder whose encoder is meant, if that is what the features are."""
     path = Path(features)
@@ -326,17 +323,17 @@ def _backbone(spec: str, modality: Modality) -> VisionTransformer:
     """The ViT that a timm name, NAME@FILE or a folder of a masked autoencoder stands for."""
     model = _encoder(spec)
     if model is not None:
-        _refuse_other(model, modality, spec)
-        return model.to_timm(modality.name)
+        return _encoder_of(model, modality, spec)
     name, _, file = spec.partition("@")
     return load_vit(name, Path(file) if file else None)
 
 
-def _refuse_other(model: GenerativeModel, modality: Modality, folder: str) -> None:
-    """Raise UserError for a model that encodes other samples."""
+def _encoder_of(model: GenerativeModel, modality: Modality, folder: str) -> VisionTransformer:
+    """The encoder of a modality; raises UserError for a model that encodes other samples."""
     shape = model.encoders[modality.name].shape if modality.name in model.encoders else None
     if shape != modality.shape:
         raise UserError(
             f"The encoder in {folder} has {'no' if shape is None else f'{shape}'} '{modality.name}', and the synthetic "
             f"set has it in shape {modality.shape}; name other --features or another --backbone."
         )
+    return model.to_timm(modality.name)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -40,28 +39,22 @@ def read_sides(
     splits: tuple[str, str],
     reading: Reading,
 ) -> tuple[Side, Side]:
-    """:func:`read_side` of each; data without splits that are named for both are split as a recipe splits them."""
-    same = {name: path.resolve() for name, path in first.items()} == {n: p.resolve() for n, p in second.items()}
-    one, other = (
-        read_side(paths, settings, split, reading, same) for paths, split in zip((first, second), splits, strict=True)
-    )
-    return one, other
+    """Samples of each modality of two sides, with the names of whose they are.
 
-
-def read_side(
-    paths: Mapping[str, Path], settings: Mapping[str, Settings], split: str, reading: Reading, cut: bool = False
-) -> Side:
-    """Samples of each modality with the names of whose they are.
-
-    Where the data have splits, ``split`` is read, otherwise everything, or with ``cut`` the part that a recipe with
-    the reading's seed makes ``split``. "train" is what a recipe with this seed would train on: without the part that it
-    holds out where there is no "val" split; "val" is that part.
+    Where the data have splits, that of ``splits`` is read, otherwise everything; data without splits that are named for
+    both are split as a recipe with the reading's seed splits them. "train" is what a recipe with this seed would train
+    on: without the part that it holds out where there is no "val" split; "val" is that part.
 
     Raises:
         UserError: data that cannot be read, or lack the split.
     """
-    sources = reading.sources(paths, settings)
-    return side_of(load(sources, reading, split, rule="cut" if cut else "trained", foreign=True))
+    same = {name: path.resolve() for name, path in first.items()} == {n: p.resolve() for n, p in second.items()}
+    rule = "cut" if same else "trained"
+    one, other = (
+        side_of(load(reading.sources(paths, settings), reading, split, rule=rule, foreign=True))
+        for paths, split in zip((first, second), splits, strict=True)
+    )
+    return one, other
 
 
 def side_of(samples: Mapping[str, Samples]) -> Side:
@@ -78,7 +71,9 @@ def parse_paths(paths: Paths, names: Sequence[str], flag: str) -> dict[str, Path
     Raises:
         UserError: a modality without a path, or one that is not wanted.
     """
-    values = _path_values(paths)
+    values = [paths] if isinstance(paths, str | Path) else list(paths)
+    if isinstance(paths, Mapping):
+        values = [f"{name}={path}" for name, path in paths.items()]
     named = {name: Path(path) for name, mark, path in (str(v).partition("=") for v in values) if mark and name in names}
     if not named and len(values) == 1:
         named = _places(Path(values[0]), names)
@@ -99,11 +94,21 @@ def synthetic_settings(path: Path, names: Sequence[str] = ()) -> dict[str, Setti
     Raises:
         UserError: nothing is there, or not of this kind.
     """
-    found = _own_settings(path) if (path / DOCUMENT).is_file() else _foreign_settings(path, names)
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise UserError(f"{path} has the modalities {', '.join(found)}, not {', '.join(missing)}; correct --modality.")
-    return {name: found[name] for name in names or found}
+    document = path / DOCUMENT
+    if not document.is_file():
+        return _foreign_settings(path, names)
+    try:
+        about = json.loads(document.read_text(encoding="utf-8"))
+        settings = {str(name): settings_from_dict(values) for name, values in about["preprocessing"].items()}
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{document} does not say how its files are read ({error}); make it again.") from error
+    if missing := [name for name in names if name not in settings]:
+        raise UserError(
+            f"{path} has the modalities {', '.join(settings)}, not {', '.join(missing)}; correct --modality."
+        )
+    return {name: settings[name] for name in names or settings}
 
 
 def read_synthetic(
@@ -115,9 +120,15 @@ def read_synthetic(
         UserError: it cannot be read, or holds values that are not numbers.
     """
     if (path / DOCUMENT).is_file():
-        return {
-            name: rename_labels(samples, label_map) for name, samples in _checked(path, read_dataset(path, settings))
-        }
+        own = read_dataset(path, settings)
+        for name, samples in own.items():
+            values = samples.values[:]
+            if values.dtype.kind == "f" and (wrong := int((~np.isfinite(values).all(axis=(1, 2, 3))).sum())):
+                raise UserError(
+                    f"{wrong} of {len(samples)} samples of '{name}' in {path} hold values that are not numbers; "
+                    "generate it again."
+                )
+        return {name: rename_labels(samples, label_map) for name, samples in own.items()}
     places, reading = _places(path, list(settings)), Reading(label_map, skip_bad=skip_bad)
     return load(reading.sources(places, settings), reading, foreign=True)
 
@@ -158,27 +169,6 @@ def _places(path: Path, names: Sequence[str]) -> dict[str, Path]:
     return dict.fromkeys(names, path)
 
 
-def _checked(folder: Path, found: Mapping[str, Samples]) -> Iterator[tuple[str, Samples]]:
-    for name, samples in found.items():
-        values = samples.values[:]
-        if values.dtype.kind == "f" and (wrong := int((~np.isfinite(values).all(axis=(1, 2, 3))).sum())):
-            raise UserError(
-                f"{wrong} of {len(samples)} samples of '{name}' in {folder} hold values that are not numbers; generate "
-                "it again."
-            )
-        yield name, samples
-
-
-def _own_settings(folder: Path) -> dict[str, Settings]:
-    try:
-        about = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
-        return {str(name): settings_from_dict(values) for name, values in about["preprocessing"].items()}
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{folder / DOCUMENT} does not say how its files are read ({error}); make it again.") from error
-
-
 def _foreign_settings(path: Path, names: Sequence[str]) -> dict[str, Settings]:
     if not path.exists():
         raise UserError(f"There is nothing at {path}; give a synthetic data set, a folder of one or a CSV.")
@@ -209,11 +199,18 @@ def _has_files(path: Path, suffixes: tuple[str, ...]) -> bool:
 
 def _picture_settings(path: Path) -> ImageSettings:
     """Of the size and colours of the first picture that can be read; the others are named when all are read."""
+    from PIL import Image
+
+    from mmgen.data.formats.bounded import open_picture
+    from mmgen.data.formats.dicom import is_dicom, read_dicom
+
     manifest = read_manifest(path, IMAGE_SUFFIXES)
     for row in range(len(manifest)):
         try:
             with manifest.open(row) as file:
-                side, channels = _size_and_channels(file)
+                picture = read_dicom(file, LARGEST_SIDE)[0] if is_dicom(file.read(132)) else open_picture(file)
+                with picture:
+                    side, is_grey = min(picture.size), Image.getmodebase(picture.mode) == "L"
         except (OSError, ValueError, SyntaxError, UnusableFile) as error:
             refuse_broken_package(error)
             continue
@@ -221,24 +218,5 @@ def _picture_settings(path: Path) -> ImageSettings:
             raise UserError(
                 f"The picture {manifest.name(row)} is {side} pixels wide or high; at least {SMALLEST_SIDE} are needed."
             )
-        return ImageSettings(min(side, LARGEST_SIDE), channels)
+        return ImageSettings(min(side, LARGEST_SIDE), 1 if is_grey else 3)
     raise UserError(f"None of the {len(manifest)} pictures in {path} can be read; repair or replace them.")
-
-
-def _size_and_channels(file: BinaryIO) -> tuple[int, Literal[1, 3]]:
-    """Shorter side of a picture, and whether it is grey or colour."""
-    from PIL import Image
-
-    from mmgen.data.formats.bounded import open_picture
-    from mmgen.data.formats.dicom import is_dicom, read_dicom
-
-    picture = read_dicom(file, LARGEST_SIDE)[0] if is_dicom(file.read(132)) else open_picture(file)
-    with picture:
-        return min(picture.size), 1 if Image.getmodebase(picture.mode) == "L" else 3
-
-
-def _path_values(paths: Paths) -> list[str]:
-    """Any form of paths as a flag has them."""
-    if isinstance(paths, Mapping):
-        return [f"{name}={path}" for name, path in paths.items()]
-    return [str(paths)] if isinstance(paths, str | Path) else list(paths)

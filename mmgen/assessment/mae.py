@@ -92,10 +92,8 @@ def fidelity_section(run: MAERun) -> dict[str, Any]:
     section: dict[str, Any] = {}
     for name, modality in run.model.modalities.items():
         baseline = mean_patch_error(modality, train[name], test[name])
-        per_position = mean_patch_error(modality, train[name], test[name], per_position=True)
-        subjects = test[name].subject_numbers()
-        settings, synthetic = run.settings[name], run.synthetic[name]
-        closeness = measure_by_pixels(modality, test[name], synthetic, settings, subjects, run.seed)
+        subjects, synthetic = test[name].subject_numbers(), run.synthetic[name]
+        closeness = measure_by_pixels(modality, test[name], synthetic, run.settings[name], subjects, run.seed)
         single = None
         if name in run.single:
             single = masked_patch_error(run.single[name], {name: test[name]}, run.mask_ratio, run.seed)[name]
@@ -104,7 +102,7 @@ def fidelity_section(run: MAERun) -> dict[str, Any]:
                 errors[name],
                 baseline=baseline,
                 ratio=errors[name] / baseline,
-                mean_sample_baseline=per_position,
+                mean_sample_baseline=mean_patch_error(modality, train[name], test[name], per_position=True),
                 single_modal=single,
             ),
             **closeness,
@@ -162,7 +160,10 @@ def _reconstructions(run: MAERun, rows: int = 5) -> Figure:
         hidden = hide(modality, batch[name].float(), noise[name], run.mask_ratio)
         for row in range(len(chosen)):
             for column in (batch[name].float(), hidden, decoded[name].cpu()):
-                cells[row].append(_cell(column[row], run.settings[name]))
+                x = column[row]
+                is_sound = isinstance(run.settings[name], AudioSettings)
+                picture = x[0] if is_sound else x.nan_to_num(128.0).round().clamp(0, 255).byte()
+                cells[row].append(picture.numpy())
     titles = [f"{name}: {kind}" for name in model.modalities for kind in ("real", "visible", "decoded")]
     return Figure(
         "Reconstruction of unseen samples",
@@ -171,9 +172,3 @@ def _reconstructions(run: MAERun, rows: int = 5) -> Figure:
         figures.reconstruction_grid(cells, titles),
         shows_real=True,
     )
-
-
-def _cell(x: torch.Tensor, settings: Settings) -> np.ndarray:
-    if isinstance(settings, AudioSettings):
-        return x[0].numpy()
-    return x.nan_to_num(128.0).round().clamp(0, 255).byte().numpy()

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgen.artifacts.provenance import Costs, config_to_dict
-from mmgen.assessment.auditing import audit_run
-from mmgen.assessment.target import Target
+from mmgen.assessment.auditing import Target, audit_run
 from mmgen.data.loading import PairedData
 from mmgen.errors import UserError
 from mmgen.evaluation.report.figures_privacy import privacy_figures
@@ -34,7 +33,9 @@ def add_to_report(folder: Path, sections: Mapping[str, Any], media: ReportMedia)
     earlier, shown = {}, ReportMedia()
     if (folder / "report.json").is_file():
         earlier, shown = read_report(folder), read_media(folder)
-    later = {**_head(_name_of(folder)), **to_json(sections)}
+    whole = folder.resolve()  # a folder that holds a part of a run's report is called like the run
+    name = whole.parent.name if whole.name in PARTS else whole.name
+    later = {**_head(name), **to_json(sections)}
     return write_whole(folder, together(earlier, later), with_media(shown, media))
 
 
@@ -70,12 +71,6 @@ def _head(name: str) -> dict[str, str]:
     return {"run": name, "created": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
-def _name_of(folder: Path) -> str:
-    """The run's name, also of a folder that holds a part of its report."""
-    whole = folder.resolve()
-    return whole.parent.name if whole.name in PARTS else whole.name
-
-
 def write_whole(folder: Path, report: Mapping[str, Any], media: ReportMedia) -> Path:
     """Write a report with the figures that its numbers give; the path of its page."""
     report = to_json(report)
@@ -106,15 +101,14 @@ def redraw(run: Path) -> Path:
     return write_whole(run / PARTS[0], report, media)
 
 
-def together(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
-    """Two reports as one, see :func:`add_to_report`."""
-    return dict(earlier) | {key: _merged(earlier.get(key), value, DEPTHS.get(key, 0)) for key, value in later.items()}
-
-
-def _merged(earlier: Any, later: Any, depth: int) -> Any:
-    if not (depth and isinstance(earlier, Mapping) and isinstance(later, Mapping)):
-        return later
-    return dict(earlier) | {key: _merged(earlier.get(key), value, depth - 1) for key, value in later.items()}
+def together(earlier: Mapping[str, Any], later: Mapping[str, Any], depth: int | None = None) -> dict[str, Any]:
+    """Two reports as one, see :func:`add_to_report`; two sections with the ``depth`` to which they are put together."""
+    result = dict(earlier)
+    for key, value in later.items():
+        below = DEPTHS.get(key, 0) if depth is None else depth
+        both = isinstance(value, Mapping) and isinstance(earlier.get(key), Mapping)
+        result[key] = together(earlier[key], value, below - 1) if below and both else value
+    return result
 
 
 def with_media(earlier: ReportMedia, later: ReportMedia) -> ReportMedia:

@@ -17,65 +17,47 @@ from mmgen.evaluation.report.figures import histograms
 from mmgen.evaluation.report.figures_privacy import pair_grid
 from mmgen.evaluation.report.media import Figure, ReportMedia, Sample
 
-PAIRS = 12
+PAIRS, PER_LABEL = 12, 4
 
 
 def compared_media(
     real: Mapping[str, Samples], synthetic: Mapping[str, Samples], settings: Mapping[str, Settings]
 ) -> ReportMedia:
-    """Distributions of the values of each modality, and samples of every label; see :func:`shown_samples`."""
-    return ReportMedia(
-        [value_figure(name, real[name], samples) for name, samples in synthetic.items()],
-        shown_samples(real, synthetic, settings),
-    )
-
-
-def shown_samples(
-    real: Mapping[str, Samples],
-    synthetic: Mapping[str, Samples],
-    settings: Mapping[str, Settings],
-    per_label: int = 4,
-) -> list[Sample]:
-    """Some samples of every label, real ones first.
+    """Distributions of the values of each modality, and some samples of every label, real ones first.
 
     Args:
         real, synthetic: by modality, with the same label names. Synthetic modalities of one data set are shown row by
             row together, real ones are not of the same subjects anyway.
         settings: how each modality relates to files.
     """
+    distributions = [
+        Figure(
+            f"Intensities: {name}",
+            "Distribution of values in real test data and in the synthetic set.",
+            f"Histograms of {name} values, real and synthetic, one over the other.",
+            histograms(*(values.at_most(500).values[:] for values in (real[name], samples)), name),
+            section="fidelity",
+        )
+        for name, samples in synthetic.items()
+    ]
     names, shown = next(iter(synthetic.values())).label_names, []
     for source, sets in (("real", real), ("synthetic", synthetic)):
         for label, label_name in enumerate(names):
             members = {name: np.flatnonzero(samples.labels == label) for name, samples in sets.items()}
-            count = min(per_label, *map(len, members.values()))
+            count = min(PER_LABEL, *map(len, members.values()))
             for place in range(count):
-                rows = {name: of[np.linspace(0, len(of) - 1, count).astype(int)[place]] for name, of in members.items()}
-                values = {name: sets[name].values[row : row + 1][0] for name, row in rows.items()}
-                shown.append(_sample(source, label_name, values, settings))
-    return shown
-
-
-def _sample(source: str, label: str, values: Mapping[str, np.ndarray], settings: Mapping[str, Settings]) -> Sample:
-    sample = Sample(label, source)
-    for name, of_modality in reversed(list(settings.items())):  # the first of each kind is shown
-        if isinstance(of_modality, AudioSettings):
-            log_mel = values[name][0].astype(np.float32)
-            waveform = mel_to_waveform(torch.from_numpy(log_mel), of_modality).numpy()
-            sample = replace(sample, log_mel=log_mel, waveform=waveform, sample_rate=of_modality.sample_rate)
-        else:
-            sample = replace(sample, image=values[name])
-    return sample
-
-
-def value_figure(name: str, real: Samples, synthetic: Samples) -> Figure:
-    """How the values of a modality are distributed, in some real and some synthetic samples."""
-    return Figure(
-        f"Intensities: {name}",
-        "Distribution of values in real test data and in the synthetic set.",
-        f"Histograms of {name} values, real and synthetic, one over the other.",
-        histograms(*(samples.at_most(500).values[:] for samples in (real, synthetic)), name),
-        section="fidelity",
-    )
+                sample = Sample(label_name, source)
+                for name, how in reversed(list(settings.items())):  # the first of each kind is shown
+                    row = members[name][np.linspace(0, len(members[name]) - 1, count).astype(int)[place]]
+                    value = sets[name].values[row : row + 1][0]
+                    if isinstance(how, AudioSettings):
+                        log_mel = value[0].astype(np.float32)
+                        waveform = mel_to_waveform(torch.from_numpy(log_mel), how).numpy()
+                        sample = replace(sample, log_mel=log_mel, waveform=waveform, sample_rate=how.sample_rate)
+                    else:
+                        sample = replace(sample, image=value)
+                shown.append(sample)
+    return ReportMedia(distributions, shown)
 
 
 def pairs_figure(name: str, copies: CopiesResult, synthetic: Sliceable, training: Sliceable) -> Figure | None:
@@ -89,8 +71,14 @@ def pairs_figure(name: str, copies: CopiesResult, synthetic: Sliceable, training
     pairs = copies.pairs[:PAIRS]
     if not pairs:
         return None
-    copied = [_shown(np.asarray(synthetic[pair.synthetic : pair.synthetic + 1])[0]) for pair in pairs]
-    originals = [_shown(np.asarray(training[pair.training : pair.training + 1])[0]) for pair in pairs]
+
+    def pictures(records: Sliceable, rows: list[int]) -> list[np.ndarray]:
+        """(C, H, W) of bytes, or log-mels (bands, frames)."""
+        shown = [np.asarray(records[row : row + 1])[0] for row in rows]
+        return [record if record.dtype == np.uint8 else record[0].astype(np.float32) for record in shown]
+
+    copied = pictures(synthetic, [pair.synthetic for pair in pairs])
+    originals = pictures(training, [pair.training for pair in pairs])
     words = {"exact": "exact copy", "near": "near copy", "nearest": "distance"}
     return Figure(
         f"Nearest pairs: {name}",
@@ -101,8 +89,3 @@ def pairs_figure(name: str, copies: CopiesResult, synthetic: Sliceable, training
         shows_real=True,
         section="privacy",
     )
-
-
-def _shown(record: np.ndarray) -> np.ndarray:
-    """A picture (C, H, W) of bytes, or a log-mel (bands, frames)."""
-    return record if record.dtype == np.uint8 else record[0].astype(np.float32)

@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from mmgen.data.samples import Sliceable
 CHUNK = 1024
 # Sums of this many products of bytes fit into 32 bits; of the second number, into what float32 holds exactly.
 _INTEGER_BLOCK, _FLOAT_BLOCK = 1 << 16, 1024
-COPY_DISTANCE = 1.0
 
 
 class Nearest(NamedTuple):
@@ -49,7 +48,6 @@ def nearest(
     Raises:
         ValueError: samples of different shapes, or fewer references than ``count``.
     """
-    _check(queries, references, count)
     search = _Search(queries, references, mirrored, count)
     for block in blocks(queries, references, chunk, mirrored):
         search.look(block.queries, block.references, block.squares)
@@ -63,7 +61,6 @@ def nearest_both(
 
     Arguments and exactness as for :func:`nearest`; with a ``description`` there is a progress bar.
     """
-    _check(first, second, 1)
     there, back = _Search(first, second, mirrored), _Search(second, first, mirrored)
     for block in blocks(first, second, chunk, mirrored, description):
         there.look(block.queries, block.references, block.squares)
@@ -79,22 +76,6 @@ def nearest_other(records: Sliceable, chunk: int = CHUNK, mirrored: bool = False
     for block in blocks(records, records, chunk, mirrored):
         search.look(block.queries, block.references, block.squares_of_others)
     return search.first()
-
-
-def nearest_entry(synthetic: Sliceable, train: Sliceable, test: Sliceable) -> dict[str, Any]:
-    """Report entry: median distance of synthetic to training images (N, C, H, W), beside that of test to training.
-
-    ``exact_copies`` counts synthetic images that are less than one grey level from a training image. Neither small nor
-    large is better: much smaller than real against real speaks of copies, much larger of images that look wrong.
-    """
-    to_train, _ = nearest(synthetic, train)
-    real, _ = nearest(test, train)
-    return {
-        "value": float(np.median(to_train)),
-        "real_vs_real": float(np.median(real)),
-        "better": None,
-        "exact_copies": int((to_train < COPY_DISTANCE).sum()),
-    }
 
 
 @dataclass(frozen=True)
@@ -123,6 +104,10 @@ class _Search:
     """The nearest references of every query among the blocks that were looked at, earlier rows before later ones."""
 
     def __init__(self, queries: Sliceable, references: Sliceable, mirrored: bool, count: int = 1) -> None:
+        if queries.shape[1:] != references.shape[1:]:
+            raise ValueError(f"Samples of shape {queries.shape[1:]} cannot be compared with {references.shape[1:]}.")
+        if not 1 <= count <= references.shape[0]:
+            raise ValueError(f"There are {references.shape[0]} references, too few for {count} neighbours.")
         self.queries, self.references, self.mirrored, self.count = queries, references, mirrored, count
         self.squares = np.full((queries.shape[0], count), np.inf)
         self.rows = np.zeros((queries.shape[0], count), np.int64)
@@ -141,7 +126,15 @@ class _Search:
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
         """Distances (N, count) float32 and rows, nearest first."""
-        distances = _distances(self.queries, self.references, self.squares, self.rows, self.mirrored)
+        if self.queries.dtype == self.references.dtype == np.uint8:
+            distances = np.sqrt(self.squares / np.prod(self.queries.shape[1:])).astype(np.float32)
+        else:  # from the differences, so that what is the same has distance 0
+            distances = np.empty(self.rows.shape, np.float32)
+            for place, row in np.ndenumerate(self.rows):
+                query = self.queries[place[0] : place[0] + 1].astype(np.float64)
+                reference = self.references[row : row + 1].astype(np.float64)
+                variants = [query, query[..., ::-1]] if self.mirrored else [query]
+                distances[place] = min(np.sqrt(np.mean((variant - reference) ** 2)) for variant in variants)
         order = np.argsort(distances, axis=1, kind="stable")
         return np.take_along_axis(distances, order, 1), np.take_along_axis(self.rows, order, 1)
 
@@ -151,19 +144,20 @@ class _Search:
         return Nearest(distances[:, 0], rows[:, 0])
 
 
-def _check(queries: Sliceable, references: Sliceable, count: int) -> None:
-    if queries.shape[1:] != references.shape[1:]:
-        raise ValueError(f"Samples of shape {queries.shape[1:]} cannot be compared with {references.shape[1:]}.")
-    if not 1 <= count <= references.shape[0]:
-        raise ValueError(f"There are {references.shape[0]} references, too few for {count} neighbours.")
-
-
 def blocks(
     queries: Sliceable, references: Sliceable, chunk: int = CHUNK, mirrored: bool = False, description: str = ""
 ) -> Iterator[Block]:
     """Every query beside every reference, ``chunk`` of either at a time; arguments as for :func:`nearest_both`."""
     whole = queries.dtype == references.dtype == np.uint8
-    prepare, multiply = (_bytes, _byte_products()) if whole else (_floats, lambda one, other: one @ other.T)
+    multiply = _byte_products() if whole else lambda one, other: one @ other.T
+
+    def prepare(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Flat samples (N, D), bytes less 128 as int8, others as float64, and the sums of their squares (N,)."""
+        flat = np.ascontiguousarray(samples).reshape(len(samples), -1)
+        flat = (flat ^ 0x80).view(np.int8) if whole else flat.astype(np.float64)
+        sums = np.einsum("nd,nd->n", flat, flat, dtype=np.int64 if whole else np.float64)
+        return flat, sums.astype(np.float64)
+
     starts = range(0, queries.shape[0], chunk)
     for start in progress_bar(starts, len(starts), description, quiet=not description):
         part = np.asarray(queries[start : start + chunk])
@@ -178,22 +172,8 @@ def blocks(
             yield Block(*places, lengths, lengths - 2.0 * product)
 
 
-def _bytes(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bytes less 128 as int8 (N, D), and the sum of their squares (N,) float64."""
-    flat = (np.ascontiguousarray(samples).reshape(len(samples), -1) ^ 0x80).view(np.int8)
-    return flat, np.einsum("nd,nd->n", flat, flat, dtype=np.int64).astype(np.float64)
-
-
-def _floats(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    flat = samples.reshape(len(samples), -1).astype(np.float64)
-    return flat, np.einsum("nd,nd->n", flat, flat)
-
-
-Multiply = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
 @functools.cache
-def _byte_products() -> Multiply:
+def _byte_products() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """The faster of two exact ways to multiply bytes on this machine.
 
     Integer products need a processor that adds them up in 32 bits: others saturate at 16, which the trial shows.
@@ -228,18 +208,3 @@ def _through_floats(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
         q, r = (x[:, start : start + _FLOAT_BLOCK].astype(np.float32) for x in (queries, references))
         total += q @ r.T
     return total
-
-
-def _distances(
-    queries: Sliceable, references: Sliceable, squares: np.ndarray, rows: np.ndarray, mirrored: bool
-) -> np.ndarray:
-    """(N, count) float32 root mean squared differences of the pairs found."""
-    if queries.dtype == references.dtype == np.uint8:
-        return np.sqrt(squares / np.prod(queries.shape[1:])).astype(np.float32)
-    distances = np.empty(rows.shape, np.float32)
-    for place, row in np.ndenumerate(rows):
-        query = queries[place[0] : place[0] + 1].astype(np.float64)
-        reference = references[row : row + 1].astype(np.float64)
-        variants = [query, query[..., ::-1]] if mirrored else [query]
-        distances[place] = min(np.sqrt(np.mean((variant - reference) ** 2)) for variant in variants)
-    return distances

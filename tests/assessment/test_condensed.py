@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from mmgen.assessment import condensed
 from mmgen.assessment.condensed import CondensedSets, compared_aucs, fidelity_section, measure_utility, sizes
 from mmgen.data.samples import Samples
+from mmgen.evaluation.fidelity.result import FidelityResult
 from mmgen.evaluation.report.writing import ReportMedia, write_report
 from mmgen.evaluation.scores import Statistic, UtilityScores
 from mmgen.evaluation.utility import UtilityConfig
@@ -108,6 +109,24 @@ def test_copies_are_counted_and_distances_compared() -> None:
     assert fresh["nearest_training_distance"].exact_copies == 0
     assert fresh["nearest_training_distance"].value == pytest.approx(nearest.real_vs_real, rel=0.1)
     assert fresh["kl_intensity"].better == "lower" and fresh["sample_variance"].value > 0
+
+
+def test_the_distance_is_a_median_and_less_than_a_grey_level_is_a_copy() -> None:
+    given, synthetic = sets(), drawn(5, 0)
+
+    def entry() -> FidelityResult:
+        return fidelity_section(given, synthetic)["image"]["nearest_training_distance"]
+
+    def median(side: Samples) -> float:
+        differences = side.values[:, None].astype(float) - given.train.values[None]
+        return np.median(np.sqrt((differences**2).mean((2, 3, 4))).min(1))
+
+    assert entry().exact_copies == 0 and entry().better is None
+    assert entry().value == pytest.approx(median(synthetic), rel=1e-6)
+    assert entry().real_vs_real == pytest.approx(median(given.test), rel=1e-6)
+    synthetic.values[0] = given.train.values[4]
+    synthetic.values[5] = np.clip(given.train.values[9].astype(int) + (np.arange(32) % 2), 0, 255)
+    assert entry().exact_copies == 2
 
 
 def test_a_card_gets_the_aucs_that_are_compared(seen: list, accelerator: Accelerator) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +19,27 @@ from mmgen.assessment.inputs import (
     joined,
     modality_of,
     parse_paths,
-    read_side,
     read_sides,
     read_synthetic,
+    side_of,
     synthetic_settings,
 )
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import ImageSettings
+from mmgen.data.loading import load
 from mmgen.data.phantoms import write_phantoms
+from mmgen.data.settings import Settings
 from mmgen.data.sources import Reading
 from mmgen.errors import UserError
+from mmgen.evaluation.privacy.sides import Side
 from mmgen.generation.plan import make_plan
 from mmgen.generation.writing import OutputOptions, write_dataset
 
 BOTH = ("image", "audio")
+
+
+def read_side(paths: Mapping[str, Path], settings: Mapping[str, Settings], split: str, reading: Reading) -> Side:
+    return side_of(load(reading.sources(paths, settings), reading, split, rule="trained", foreign=True))
 
 
 def test_paths_by_modality(tmp_path: Path) -> None:

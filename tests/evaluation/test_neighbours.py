@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmgen.evaluation import neighbours
-from mmgen.evaluation.neighbours import nearest, nearest_both, nearest_entry, nearest_other
+from mmgen.evaluation.neighbours import nearest, nearest_both, nearest_other
 
 
 def images(count: int, seed: int, shape: tuple[int, ...] = (3, 24, 20)) -> np.ndarray:
@@ -101,17 +101,6 @@ def test_what_cannot_be_compared_is_refused() -> None:
         nearest(images(2, 0), images(2, 0, (1, 24, 20)))
     with pytest.raises(ValueError, match="2 references, too few for 3"):
         nearest(images(2, 0), images(2, 0), count=3)
-
-
-def test_entry_counts_copies_beside_the_distance_of_real_to_real() -> None:
-    train, test, synthetic = images(20, 7), images(10, 8), images(8, 9)
-    clean = nearest_entry(synthetic, train, test)
-    assert clean["exact_copies"] == 0 and clean["better"] is None
-    assert clean["value"] == pytest.approx(np.median(brute_force(synthetic, train).min(1)), rel=1e-6)
-    assert clean["real_vs_real"] == pytest.approx(np.median(brute_force(test, train).min(1)), rel=1e-6)
-    synthetic[0] = train[4]
-    synthetic[5] = np.clip(train[9].astype(int) + (np.arange(20) % 2), 0, 255)  # half a grey level on average
-    assert nearest_entry(synthetic, train, test)["exact_copies"] == 2
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float16])

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from tiny_medsynth import LABELS
 
-from mmgen.assessment import auditing, target
+from mmgen.assessment import auditing
 from mmgen.evaluation.privacy.attack import Effort
 
 SHORT = Effort(updates=4, draws=1, resamples=20, gan={"width": 4, "side": 16})
@@ -21,7 +21,7 @@ DRAWN = 20
 def use_short_attacks(patch: Any) -> None:
     """Make audits with ``fast`` shorter still, and their draws from generators few, by a pytest.MonkeyPatch."""
     patch.setattr(auditing, "FAST", SHORT)
-    patch.setattr(target, "DRAWN", DRAWN)
+    patch.setattr(auditing, "DRAWN", DRAWN)
 
 
 def write_pictures(

@@ -12,7 +12,7 @@ import torch
 from mmgen.artifacts.models import model_digest
 from mmgen.data.samples import Samples
 from mmgen.evaluation.fidelity.features import Extractor
-from mmgen.evaluation.privacy.membership import Scores, membership_result
+from mmgen.evaluation.privacy.membership import Scores
 from mmgen.evaluation.privacy.results import MembershipResult, Result, ThreatModel
 from mmgen.evaluation.privacy.sides import Records, Side
 from mmgen.models.attention_gan import Critic
@@ -50,7 +50,6 @@ class Evidence:
         threat: whether the attacker can ask the generator for samples (G) or has this set alone (S).
         model: a masked autoencoder, for the attack on its reconstructions.
         critic: of a GAN, for the white-box attack.
-        mask_ratio: of the reconstructions.
         mirrored: modalities whose mirror images are the same picture.
         device: where the attacker's GAN is trained; model and critic lie there too.
     """
@@ -63,7 +62,6 @@ class Evidence:
     threat: ThreatModel = "S"
     model: CrossModalMAE | None = None
     critic: Critic | None = None
-    mask_ratio: float = 0.75
     mirrored: tuple[str, ...] = ("image",)
     device: torch.device | str = "cpu"
 
@@ -151,21 +149,3 @@ class Attack:
             **{name: None if model is None else model_digest(model) for name, model in models.items()},
             **self.settings(case),
         }
-
-    def results(self, case: Case) -> dict[str, Result]:
-        """Run it; scores become :class:`MembershipResult`."""
-        counting = {kind.key: kind.measures == "membership" for kind in self.kinds}
-        threat, resamples = self.threat or case.evidence.threat, case.effort.resamples
-        return {
-            key: membership_result(value, threat, case.seed, counting[key.partition("/")[0]], resamples)
-            if isinstance(value, Scores)
-            else value
-            for key, value in self.run(case).items()
-        }
-
-    def failed(self, case: Case, reason: str) -> dict[str, MembershipResult]:
-        """Entries without a result."""
-        keys = [kind.key for kind in self.kinds if kind.measures == "membership"]
-        if self.all_modalities:
-            keys = [case.key(key, name) for key in keys for name in case.evidence.modalities]
-        return dict.fromkeys(keys, MembershipResult(threat_model=self.threat or case.evidence.threat, note=reason))

@@ -10,6 +10,7 @@ from mmgen.errors import UserError
 from mmgen.evaluation.measured import Measured, fingerprint
 from mmgen.evaluation.privacy.attack import Attack, Case, Effort, Evidence
 from mmgen.evaluation.privacy.attacks import ATTACKS
+from mmgen.evaluation.privacy.membership import Scores, membership_result
 from mmgen.evaluation.privacy.record import EFFORT, PrivacySection
 from mmgen.evaluation.privacy.results import EffortResult, MembershipResult, Result
 from mmgen.evaluation.privacy.sides import Side, apart, varied
@@ -58,11 +59,18 @@ def audit_section(
 
 def _results(attack: Attack, case: Case, records: Mapping[str, list[str]], measured: Measured) -> dict[str, Result]:
     """What an attack gives, from an earlier run on the same if there was one, or why there is nothing."""
-    key = attack.kinds[0].key
+    key, threat = attack.kinds[0].key, attack.threat or case.evidence.threat
+    counting = {kind.key: kind.measures == "membership" for kind in attack.kinds}
 
     def measure() -> dict[str, dict]:
         logger.info("Attack %s%s", key.replace("_", " "), f" on {case.name}" if case.name else "")
-        return {entry: result.to_json() for entry, result in attack.results(case).items()}
+        entries = {}
+        for entry, result in attack.run(case).items():
+            if isinstance(result, Scores):
+                counts = counting[entry.partition("/")[0]]
+                result = membership_result(result, threat, case.seed, counts, case.effort.resamples)
+            entries[entry] = result.to_json()
+        return entries
 
     try:
         depends_on = attack.depends_on(case) | {"content": records}
@@ -71,7 +79,10 @@ def _results(attack: Attack, case: Case, records: Mapping[str, list[str]], measu
     except UserError as error:
         if not attack.may_fail:
             raise
-        results = attack.failed(case, str(error))
+        keys = [kind for kind, counts in counting.items() if counts]
+        if attack.all_modalities:
+            keys = [case.key(kind, name) for kind in keys for name in case.evidence.modalities]
+        results = dict.fromkeys(keys, MembershipResult(threat_model=threat, note=str(error)))
         logger.warning("Not attacked by %s: %s", ", ".join(results).replace("_", " "), error)
     if "features" in attack.needs:
         features = case.evidence.extractors[case.name].name

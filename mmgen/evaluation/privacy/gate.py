@@ -125,17 +125,31 @@ def worst(lights: Sequence[Light]) -> Light:
 def _judge_attack(key: str, result: MembershipResult, thresholds: Thresholds) -> Verdict:
     if result.auc is None:
         return _no_result(key)
-    findings = [_judge_auc(result, thresholds)]
-    fewest = min((n for n in (result.n_members, result.n_non_members) if n is not None), default=0)
+    auc, limit = result.auc, thresholds.mia_auc
+    low, high = result.auc_ci or (auc, auc)
+    light: Light = "amber"
+    if low > limit:
+        light, text = "red", f"members can be told from others (allowed: lower end up to {limit:g})"
+    elif auc > limit:
+        low, text = auc, "members may be told from others, the interval is too wide to tell"
+    elif high < 1 - limit:
+        text = "the order is reversed: read the other way round, the scores tell members from others"
+    elif high > limit + TOO_WIDE:
+        text = "members were not told from others, but the interval is wide"
+    else:
+        light, text = "green", "members cannot be told from others"
+    findings = [_Finding(light, text, low, limit)]
+    known = [n for n in (result.n_members, result.n_non_members) if n is not None]
+    fewest = min(known, default=0)
     if fewest < thresholds.least_records:
         few = f"too few records for evidence ({fewest:.0f}, at least {thresholds.least_records} are needed)"
-        light: Light = "red" if fewest < min(FEWEST, thresholds.least_records) else "amber"
-        findings.append(_Finding(light, few, findings[0].value, thresholds.mia_auc))
+        light = "red" if fewest < min(FEWEST, thresholds.least_records) else "amber"
+        findings.append(_Finding(light, few, low, limit))
     if (tpr := result.tpr_at_1_fpr) is None:
         findings.append(_Finding("red", "how many members are found at 1 % false alarms is not known"))
     else:
         words = f"at 1 % false alarms {_percent(tpr)} of the members are found{{}}"
-        luck = _by_luck(tpr, result.n_members, result.n_non_members) > LUCK
+        luck = len(known) == 2 and _by_luck(tpr, *known) > LUCK
         findings.append(_compared(tpr, result.tpr_at_1_fpr_ci, thresholds.tpr_at_1_fpr, words, "", luck))
     return _verdict(key, findings, _title(key, result))
 
@@ -149,7 +163,7 @@ def _title(key: str, result: MembershipResult) -> str:
     return f"{attack_name(key)}: AUC {result.auc:.2f}{ends}: "
 
 
-def _by_luck(tpr: float, members: int | None, non_members: int | None) -> float:
+def _by_luck(tpr: float, members: int, non_members: int) -> float:
     """How often at least this share of the members is found at 1 % false alarms although nothing leaks.
 
     A share t of n members is above all but k = 1 % of the non-members where at most k of these are among the t n + k
@@ -157,42 +171,23 @@ def _by_luck(tpr: float, members: int | None, non_members: int | None) -> float:
     """
     from scipy.stats import hypergeom
 
-    if members is None or non_members is None:
-        return 0.0
     allowed = int(0.01 * non_members)
     return float(hypergeom.cdf(allowed, members + non_members, non_members, round(tpr * members) + allowed))
 
 
 def _judge_difference(key: str, result: MembershipResult) -> Verdict:
     """Whether both sides can be told apart by who knows nothing of the model; this closes no gate."""
-    limit = 0.5
     if result.auc is None:
         return _verdict(key, [_Finding("amber", f"{attack_name(key)}: not compared")])
-    low, _ = _ends(result.auc_ci, result.auc)
-    light: Light = "green" if low <= limit else "amber"
-    text = "members and others are alike"
-    if light == "amber":
+    low, _ = result.auc_ci or (result.auc, result.auc)
+    finding = _Finding("green", "members and others are alike", low, 0.5)
+    if low > 0.5:
         text = (
             "members and others differ anyway, so that attacks may have found that difference and not membership; take "
             "non-members from where the members come from"
         )
-    return _verdict(key, [_Finding(light, text, low, limit)], _title(key, result))
-
-
-def _judge_auc(result: MembershipResult, thresholds: Thresholds) -> _Finding:
-    auc, limit = result.auc, thresholds.mia_auc
-    low, high = _ends(result.auc_ci, auc)
-    if low > limit:
-        text = f"members can be told from others (allowed: lower end up to {limit:g})"
-        return _Finding("red", text, low, limit)
-    if auc > limit:
-        return _Finding("amber", "members may be told from others, the interval is too wide to tell", auc, limit)
-    if high < 1 - limit:
-        text = "the order is reversed: read the other way round, the scores tell members from others"
-        return _Finding("amber", text, low, limit)
-    if high > limit + TOO_WIDE:
-        return _Finding("amber", "members were not told from others, but the interval is wide", low, limit)
-    return _Finding("green", "members cannot be told from others", low, limit)
+        finding = _Finding("amber", text, low, 0.5)
+    return _verdict(key, [finding], _title(key, result))
 
 
 def _judge_copies(key: str, copies: CopiesResult, thresholds: Thresholds) -> list[Verdict]:
@@ -228,8 +223,7 @@ def _judge_pass_through(key: str, result: PassThroughResult, thresholds: Thresho
     if share is None:
         return _verdict(key, [_Finding("red", f"not measured, {NO_EVIDENCE}")], title)
     light: Light = "red" if share > limit else "amber" if share > 0 else "green"
-    part = f"{_percent(share)} of the patches of" if share > 0 else "nothing of"
-    verb = "are" if share > 0 else "is"
+    part, verb = (f"{_percent(share)} of the patches of", "are") if share > 0 else ("nothing of", "is")
     compared = f" ({result.how})" if result.how else ""
     text = f"{part} synthetic {things} {verb} taken over from training {things}{compared}"
     return _verdict(key, [_Finding(light, text, share, limit)], title)
@@ -240,7 +234,7 @@ def _compared(
 ) -> _Finding:
     """A share against its limit; ``words`` with a place for the interval, ``ideal`` is added when it is low enough,
     ``luck``: a value this high may come by chance, whatever its interval."""
-    low, high = _ends(interval, value)
+    low, high = interval or (value, value)  # a value without an interval is judged as if it were certain
     ends = f" ({100 * low:.0f} to {_percent(high)}" if low < high else " ("
     allowed = f"{ends}{'; ' if low < high else ''}allowed: up to {_percent(limit)})"
     if low > limit and not luck:
@@ -260,11 +254,6 @@ def _verdict(key: str, findings: list[_Finding], title: str = "") -> Verdict:
     value, limit = deciding.value, deciding.threshold
     excess = max(0.0, float(value - limit)) if value is not None and limit is not None else 0.0
     return Verdict(key, deciding.light, title + "; ".join(said), deciding.light != "red", value, limit, excess)
-
-
-def _ends(interval: Interval | None, value: float) -> Interval:
-    """Both ends of an interval; the value itself where there is none, which judges it as if it were certain."""
-    return (value, value) if interval is None else interval
 
 
 def _percent(share: float) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmgen.errors import UserError
-from mmgen.evaluation.privacy.results import Curve, Interval, MembershipResult, ThreatModel
+from mmgen.evaluation.privacy.results import Curve, MembershipResult, ThreatModel
 
 # Resamples that are held at a time: 5,000 + 5,000 scores take some 15 MB.
 _CHUNK = 64
@@ -64,20 +64,30 @@ def membership_result(
     different, places = np.unique(-np.concatenate([members, non_members]), return_inverse=True)
     sides = places[len(members) :], places[: len(members)]
 
-    def curve(weights: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:
-        return [_reaching(*side, len(different)) for side in zip(sides, weights, strict=True)]
+    def curve(non_member_weights: np.ndarray, member_weights: np.ndarray) -> list[np.ndarray]:
+        """(R, T + 1) samples of each side, weighted (R, N), that reach each threshold, from above all T different
+        scores down to the least. Counts are whole, so that sums are exact."""
+        counts = []
+        for places, weights in zip(sides, (non_member_weights, member_weights), strict=True):
+            rows = np.arange(len(weights))[:, None] * len(different)
+            sums = np.bincount((rows + places).ravel(), weights.ravel(), len(weights) * len(different))
+            counts.append(np.pad(sums.reshape(len(weights), -1).cumsum(1), ((0, 0), (1, 0))))
+        return counts
 
-    whole = curve((np.ones((1, len(non_members))), np.ones((1, len(members)))))
-    draws = (curve(weights) for weights in _resampled(scores, resamples, seed))
-    auc, tpr = np.concatenate([(_area(*drawn), _recall(*drawn, 0.01)) for drawn in draws], axis=1)
+    whole = curve(np.ones((1, len(non_members))), np.ones((1, len(members))))
+    draws = (curve(*weights) for weights in _resampled(scores, resamples, seed))
+    areas, recalls = np.concatenate([(_area(*drawn), _recall(*drawn, 0.01)) for drawn in draws], axis=1)
+    auc_ci, tpr_ci = (tuple(np.percentile(values, [2.5, 97.5]).tolist()) for values in (areas, recalls))
+    ties = np.random.default_rng(seed).permutation(len(places))
+    top = np.lexsort((ties, places))[: len(members)]
     fpr_curve, tpr_curve = _thinned(*(counts[0] / counts[0, -1] for counts in whole), len(non_members))
     return MembershipResult(
         auc=float(_area(*whole)[0]),
-        auc_ci=_interval(auc),
+        auc_ci=auc_ci,
         tpr_at_1_fpr=float(_recall(*whole, 0.01)[0]),
-        tpr_at_1_fpr_ci=_interval(tpr),
+        tpr_at_1_fpr_ci=tpr_ci,
         tpr_at_01_fpr=float(_recall(*whole, 0.001)[0]),
-        accuracy=_top_share(scores, seed),
+        accuracy=float((top < len(members)).mean()),
         chance=len(members) / (len(members) + len(non_members)),
         threat_model=threat_model,
         n_members=len(members),
@@ -85,16 +95,6 @@ def membership_result(
         counts=counts,
         roc=Curve(tuple(fpr_curve.tolist()), tuple(tpr_curve.tolist())),
     )
-
-
-def _reaching(places: np.ndarray, weights: np.ndarray, different: int) -> np.ndarray:
-    """(R, T + 1) samples of a side that reach each threshold, from above all T different scores down to the least.
-
-    ``places`` (N,) are those of its scores, ``weights`` (R, N) of R draws. Counts are whole, so that sums are exact.
-    """
-    rows = np.arange(len(weights))[:, None] * different
-    sums = np.bincount((rows + places).ravel(), weights.ravel(), len(weights) * different)
-    return np.pad(sums.reshape(len(weights), different).cumsum(1), ((0, 0), (1, 0)))
 
 
 def _area(false: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -122,18 +122,6 @@ def _resampled(scores: Scores, resamples: int, seed: int) -> Iterator[tuple[np.n
             drawn = rng.integers(count, size=(number, count)) + np.arange(number)[:, None] * count
             weights.append(np.bincount(drawn.ravel(), minlength=number * count).reshape(number, count)[:, codes])
         yield weights[1], weights[0]
-
-
-def _interval(values: np.ndarray) -> Interval:
-    return tuple(np.percentile(values, [2.5, 97.5]).tolist())
-
-
-def _top_share(scores: Scores, seed: int) -> float:
-    values = np.concatenate([scores.members, scores.non_members])
-    n = len(scores.members)
-    ties = np.random.default_rng(seed).permutation(len(values))
-    top = np.lexsort((ties, -values))[:n]
-    return float((top < n).mean())
 
 
 def _thinned(fpr: np.ndarray, tpr: np.ndarray, non_members: int) -> tuple[np.ndarray, np.ndarray]:

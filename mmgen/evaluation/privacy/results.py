@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Any, ClassVar, Literal, Self
+
+from mmgen.evaluation.typed_json import to_json
 
 ThreatModel = Literal["G", "S", "W", "none"]
 """What an attacker holds: "W" the model itself, "G" a generator to query, "S" the synthetic set, "none" neither."""
@@ -63,13 +65,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _plain(value: Any) -> Any:
-    """A value in JSON's types."""
-    if is_dataclass(value):
-        return {part.name: _plain(getattr(value, part.name)) for part in fields(value)}
-    return [_plain(part) for part in value] if isinstance(value, tuple) else value
-
-
 @dataclass(frozen=True)
 class Result:
     """Base of all results: fields that are None are not known."""
@@ -79,7 +74,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """The entry of section ``privacy``."""
-        return {name: value for name, value in _plain(self).items() if value is not None or name in self.always}
+        return to_json(self, self.always)
 
     def shared(self) -> dict[str, Any]:
         """The entry without anything of single records."""

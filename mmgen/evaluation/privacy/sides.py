@@ -117,9 +117,17 @@ def unseen(train: Side, test: Side) -> Side:
 
 
 def _same_records(one: Side, other: Side, name: str) -> np.ndarray:
-    """(N,) which records of the other side are also on the first."""
-    known = set(_digests(one.samples[name]))
-    return np.array([digest != "" and digest in known for digest in _digests(other.samples[name])])
+    """(N,) which records of the other side are also on the first; blank ones are not."""
+    known, asked = (
+        [
+            hashlib.blake2b(np.ascontiguousarray(value).tobytes(), digest_size=16).digest() if varies else b""
+            for part in _parts(side.samples[name])
+            for value, varies in zip(part, _varies(part), strict=True)
+        ]
+        for side in (one, other)
+    )
+    known = {*known} - {b""}
+    return np.array([digest in known for digest in asked])
 
 
 def varied(side: Side, noun: str) -> Side:
@@ -135,17 +143,6 @@ def varied(side: Side, noun: str) -> Side:
             raise UserError(f"All {noun} of '{name}' are blank or silent; check the files.")
         side = side.select(name, keep)
     return side
-
-
-def _digests(samples: Samples) -> list[str]:
-    """A digest of the values of each sample; empty for blank ones."""
-    digests = []
-    for part in _parts(samples):
-        digests += [
-            hashlib.blake2b(np.ascontiguousarray(value).tobytes(), digest_size=16).hexdigest() if varies else ""
-            for value, varies in zip(part, _varies(part), strict=True)
-        ]
-    return digests
 
 
 def _parts(samples: Samples) -> Iterator[np.ndarray]:

@@ -52,7 +52,10 @@ def closest_record(
     (to_members, from_members), (to_non_members, from_non_members) = searched
     real = nearest(non_members.values, members.values, mirrored=mirrored)[0][:, 0]
     limit = max(NEAR_SHARE * float(np.quantile(real, 0.01)), exact)
-    distances = to_members.distances
+    distances, rows = to_members
+    kinds = np.where(distances < exact, "exact", np.where(distances < limit, "near", "nearest"))
+    shown = min(PAIRS, max(NEAREST_PAIRS, int((distances < limit).sum())))
+    order = np.argsort(distances, kind="stable")[:shown]
     result = CopiesResult(
         exact=int((distances < exact).sum()),
         near=int(((distances >= exact) & (distances < limit)).sum()),
@@ -61,17 +64,10 @@ def closest_record(
         distance_to_training=float(np.median(distances)),
         distance_to_others=float(np.median(to_non_members.distances)),
         real_distance=float(np.median(real)),
-        pairs=_pairs(distances, to_members.rows, exact, limit),
+        pairs=tuple(Pair(int(row), int(rows[row]), float(distances[row]), str(kinds[row])) for row in order),
     )
     scores = Scores(-from_members.distances, -from_non_members.distances, members.subjects, non_members.subjects)
     return replace(result, **_equal_sides(synthetic, sides, searched, mirrored, seed)), scores
-
-
-def _pairs(distances: np.ndarray, rows: np.ndarray, exact: float, limit: float) -> tuple[Pair, ...]:
-    order = np.argsort(distances, kind="stable")
-    shown = min(PAIRS, max(NEAREST_PAIRS, int((distances < limit).sum())))
-    kinds = np.where(distances < exact, "exact", np.where(distances < limit, "near", "nearest"))
-    return tuple(Pair(int(row), int(rows[row]), float(distances[row]), str(kinds[row])) for row in order[:shown])
 
 
 def _equal_sides(
@@ -86,13 +82,11 @@ def _equal_sides(
     rng = np.random.default_rng(seed)
     rows = _balanced(sides, rng)
     count = len(rows[0])
-    equal, nearby = [], []
-    for side, chosen, of_all in zip(sides, rows, searched, strict=True):
+    equal, nearby = list(sides), list(searched)
+    for place, (side, chosen) in enumerate(zip(sides, rows, strict=True)):
         if count < len(side):
-            side = Records(side.values[chosen], side.owners[chosen])
-            of_all = nearest_both(synthetic, side.values, mirrored=mirrored)
-        equal.append(side)
-        nearby.append(of_all)
+            equal[place] = Records(side.values[chosen], side.owners[chosen])
+            nearby[place] = nearest_both(synthetic, equal[place].values, mirrored=mirrored)
     (to_members, _), (to_non_members, _) = nearby
     # A record that is as near to both counts half for each.
     one, other = to_members.distances, to_non_members.distances
@@ -135,7 +129,7 @@ def _balanced(sides: Sequence[Records], rng: np.random.Generator) -> list[np.nda
 
 
 def _share_interval(
-    hits: list[np.ndarray], subjects: list[np.ndarray], rng: np.random.Generator, resamples: int = 1000
+    hits: list[np.ndarray], subjects: list[np.ndarray], rng: np.random.Generator
 ) -> tuple[float, float]:
     """95 % bootstrap interval of the members' share of all hits, drawing subjects of each side with replacement.
 
@@ -145,10 +139,10 @@ def _share_interval(
     drawn = []
     for counts, owners in zip(hits, subjects, strict=True):
         per_subject = np.bincount(np.unique(owners, return_inverse=True)[1], counts)
-        weights = rng.multinomial(len(per_subject), np.full(len(per_subject), 1 / len(per_subject)), resamples)
+        weights = rng.multinomial(len(per_subject), np.full(len(per_subject), 1 / len(per_subject)), 1000)
         drawn.append(weights @ per_subject)
     total = drawn[0] + drawn[1]
-    shares = np.divide(drawn[0], total, out=np.full(resamples, 0.5), where=total > 0)
+    shares = np.divide(drawn[0], total, out=np.full(len(total), 0.5), where=total > 0)
     low, high = np.quantile(shares, (0.025, 0.975))
     return float(low), float(high)
 

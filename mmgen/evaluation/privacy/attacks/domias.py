@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmgen.data.samples import Sliceable
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.membership import Scores
@@ -45,9 +44,13 @@ def domias_scores(
     """
     from scipy.spatial import cKDTree
 
-    sides = {"members": members.values, "non-members": non_members.values}
-    sets = sides | {"synthetic": synthetic, "reference": reference}
-    flat = {name: _checked(name, values) for name, values in sets.items()}
+    flat, sides = {}, {"members": members.values, "non-members": non_members.values}
+    for name, values in (sides | {"synthetic": synthetic, "reference": reference}).items():
+        if not values.shape[0]:
+            raise UserError(f"DOMIAS needs samples of every kind, but there are no {name}.")
+        flat[name] = np.asarray(values[:], dtype=np.float32).reshape(values.shape[0], -1)
+        if not np.isfinite(flat[name]).all():
+            raise UserError(f"Features of {name} are not finite; leave out the samples that the encoder cannot read.")
     embedded = _embedded(flat, dimensions, seed)
     count = min(neighbours, len(flat["synthetic"]), len(flat["reference"]))
     trees = {name: cKDTree(embedded[name]) for name in ("synthetic", "reference")}
@@ -60,15 +63,6 @@ def domias_scores(
         return logs["reference"] - logs["synthetic"]
 
     return Scores(ratio(embedded["members"]), ratio(embedded["non-members"]), members.subjects, non_members.subjects)
-
-
-def _checked(name: str, values: Sliceable) -> np.ndarray:
-    if not values.shape[0]:
-        raise UserError(f"DOMIAS needs samples of every kind, but there are no {name}.")
-    flat = np.asarray(values[:], dtype=np.float32).reshape(values.shape[0], -1)
-    if not np.isfinite(flat).all():
-        raise UserError(f"Features of {name} are not finite; leave out the samples that the encoder cannot read.")
-    return flat
 
 
 def _embedded(flat: dict[str, np.ndarray], dimensions: int, seed: int) -> dict[str, np.ndarray]:
@@ -85,21 +79,20 @@ def _embedded(flat: dict[str, np.ndarray], dimensions: int, seed: int) -> dict[s
 
 
 def run(case: Case) -> dict[str, Scores]:
-    """The attack on half of the non-members, with the other half for reference."""
+    """The attack on half of the non-members, with the other half for reference; no subject is in both.
+
+    Raises:
+        UserError: all non-members are of one subject, or as for :func:`domias_scores`.
+    """
     synthetic, members, non_members = case.features
-    reference, tested = _halves(non_members, case.seed)
-    return {"domias": domias_scores(members, tested, synthetic.values, reference.values, seed=case.seed)}
-
-
-def _halves(records: Records, seed: int) -> tuple[Records, Records]:
-    """Two halves of records, with no subject in both; raises UserError for records of one subject."""
-    subjects = records.owners
+    subjects = non_members.owners
     every = np.unique(subjects)
     if len(every) < 2:
         raise UserError("All non-members are of one person, and a part of them must be set apart; add more people.")
-    chosen = np.random.default_rng(seed).permutation(every)[: len(every) // 2]
-    first = np.isin(subjects, chosen)
-    return tuple(Records(records.values[half], subjects[half]) for half in (first, ~first))
+    reference = np.isin(subjects, np.random.default_rng(case.seed).permutation(every)[: len(every) // 2])
+    tested = Records(non_members.values[~reference], subjects[~reference])
+    known = synthetic.values, non_members.values[reference]
+    return {"domias": domias_scores(members, tested, *known, seed=case.seed)}
 
 
 ATTACK = Attack((Kind("domias", "DOMIAS"),), run, needs=("features",), may_fail=True)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mmgen.data.samples import Sliceable
-from mmgen.evaluation.privacy.attack import Attack, Case, Kind
+from mmgen.evaluation.privacy.attack import Attack, Kind
 from mmgen.evaluation.privacy.membership import Scores
 from mmgen.evaluation.privacy.sides import Records
 from mmgen.models.attention_gan import Critique
@@ -36,27 +36,20 @@ def critic_scores(critic: nn.Module, values: Sliceable, batch_size: int = 256) -
     return torch.cat(scores).double().cpu().numpy() if scores else np.zeros(0)
 
 
-def logan_white_box(
-    critic: nn.Module, members: Records, non_members: Records, synthetic: Sliceable | None = None, batch_size: int = 256
-) -> dict[str, Scores]:
+def logan_white_box(critic: nn.Module, synthetic: Records, members: Records, non_members: Records) -> dict[str, Scores]:
     """Scores of the white-box attack (threat model "W"), by name of the attack.
 
-    "logan_white_box" sets members against real samples that were not trained on. "logan_white_box_paper", with a
-    ``synthetic`` set, is the protocol of the LOGAN and MedSynth papers, which take synthetic samples for non-members:
-    it measures how real they look to the critic, not membership.
+    "logan_white_box" sets members against real samples that were not trained on. "logan_white_box_paper" is the
+    protocol of the LOGAN and MedSynth papers, which take synthetic samples for non-members: it measures how real they
+    look to the critic, not membership.
     """
-    of_members, of_non_members = (critic_scores(critic, side.values, batch_size) for side in (members, non_members))
-    attacks = {"logan_white_box": Scores(of_members, of_non_members, members.subjects, non_members.subjects)}
-    if synthetic is not None:
-        of_synthetic = critic_scores(critic, synthetic, batch_size)
-        attacks["logan_white_box_paper"] = Scores(of_members, of_synthetic, members.subjects)
-    return attacks
-
-
-def run(case: Case) -> dict[str, Scores]:
-    """The attack with the critic that the generator was trained against."""
-    synthetic, *sides = case.records
-    return logan_white_box(case.evidence.critic, *sides, synthetic.values)
+    of_synthetic, of_members, of_non_members = (
+        critic_scores(critic, side.values) for side in (synthetic, members, non_members)
+    )
+    return {
+        "logan_white_box": Scores(of_members, of_non_members, members.subjects, non_members.subjects),
+        "logan_white_box_paper": Scores(of_members, of_synthetic, members.subjects),
+    }
 
 
 ATTACK = Attack(
@@ -64,7 +57,7 @@ ATTACK = Attack(
         Kind("logan_white_box", "LOGAN, white box"),
         Kind("logan_white_box_paper", "LOGAN, white box, as in the paper", "realism"),
     ),
-    run,
+    lambda case: logan_white_box(case.evidence.critic, *case.records),
     needs=("critic",),
     threat="W",
 )

@@ -44,12 +44,14 @@ def pass_through(modality: Modality, synthetic: Sliceable, real: Sliceable) -> P
 
 def _hashes(modality: Modality, samples: Sliceable) -> Iterator[np.ndarray]:
     """64-bit hashes of patches that are not flat, together with their place; a chunk of samples at a time."""
-    rng = np.random.default_rng(0)
-    size = modality.shape[0] * modality.patch[0] * modality.patch[1]
-    multipliers = rng.integers(0, 2**63, size, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    (h, w), rng = modality.patch, np.random.default_rng(0)
+    multipliers = rng.integers(0, 2**63, modality.shape[0] * h * w, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     least = _GREY_LEVELS if samples.dtype == np.uint8 else _LOG_MEL
     for start in range(0, samples.shape[0], _CHUNK):
-        patches = _patches(modality, np.asarray(samples[start : start + _CHUNK]))
+        chunk = np.asarray(samples[start : start + _CHUNK])
+        rows, columns = samples.shape[2] // h, samples.shape[3] // w
+        whole = chunk[:, :, : rows * h, : columns * w]  # without patches that lie partly outside
+        patches = rearrange(whole, "b c (rows h) (columns w) -> b (rows columns) (c h w)", h=h, w=w)
         numbers = patches.astype(np.float32)
         differs = np.abs(numbers - np.median(numbers, -1, keepdims=True)) >= least
         varied = differs.mean(-1) >= _VARIED_SHARE
@@ -58,14 +60,6 @@ def _hashes(modality: Modality, samples: Sliceable) -> Iterator[np.ndarray]:
         hashes = (codes.astype(np.uint64) * multipliers).sum(-1)
         hashes += np.arange(hashes.shape[1], dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         yield hashes[varied]
-
-
-def _patches(modality: Modality, samples: np.ndarray) -> np.ndarray:
-    """(B, C, H, W) -> (B, tokens, C * h * w) of the patches that lie wholly inside the sample."""
-    h, w = modality.patch
-    rows, columns = samples.shape[2] // h, samples.shape[3] // w
-    whole = samples[:, :, : rows * h, : columns * w]
-    return rearrange(whole, "b c (rows h) (columns w) -> b (rows columns) (c h w)", h=h, w=w)
 
 
 def run(case: Case) -> dict[str, PassThroughResult]:

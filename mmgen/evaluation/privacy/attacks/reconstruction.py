@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,7 +16,7 @@ from mmgen.evaluation.privacy.membership import Scores
 from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio, visible_count
 from mmgen.training.mae_validation import tuples_around
 
-_SIDES = ("members", "others")
+MASK_RATIO = 0.75
 
 
 @torch.no_grad()
@@ -23,7 +24,7 @@ def reconstruction_scores(
     model: CrossModalMAE,
     members: Mapping[str, Samples],
     non_members: Mapping[str, Samples],
-    mask_ratio: MaskRatio = 0.75,
+    mask_ratio: MaskRatio = MASK_RATIO,
     draws: int = 4,
     seed: int = 0,
     batch_size: int = 64,
@@ -48,16 +49,27 @@ def reconstruction_scores(
         if visible_count(tokens, ratio) == tokens:
             raise UserError(f"With mask ratio {ratio} nothing of '{name}' is masked; choose a higher one.")
     for side, samples in sides.items():
-        _check_partners(samples, side)
-    jobs = [(side, name) for name in members for side in _SIDES]
+        labels = {name: {*np.unique(values.labels)} for name, values in samples.items()}
+        for name, other in itertools.permutations(samples, 2):
+            if missing := sorted(labels[other] - labels[name]):
+                names = first_few(samples[other].label_names[label] for label in missing)
+                raise UserError(
+                    f"Among the {side}, '{other}' has samples labelled {names} and '{name}' has none, so that they "
+                    "have no partners; leave out these labels, or attack each modality alone."
+                )
+    jobs = [(side, name) for name in members for side in sides]
     losses = {
         job: _losses(model, sides[job[0]], job[1], mask_ratio, draws, seed, batch_size)
         for job in progress_bar(jobs, len(jobs), "reconstruction attack")
     }
-    scores = {name: tuple(-losses[side, name][name] for side in _SIDES) for name in members}
+    scores = {name: tuple(-losses[side, name][name] for side in sides) for name in members}
     if len(members) > 1:
-        first = next(iter(members))
-        scores["joint"] = _joint(*(losses[side, first] for side in _SIDES))
+        of_members, of_others = (losses[side, next(iter(members))] for side in sides)
+        both = [np.concatenate([loss, of_others[name]]) for name, loss in of_members.items()]
+        # Losses that are all the same say nothing, and are not divided by zero.
+        joint = sum((-(loss - loss.mean()) / (loss.std() or 1.0) for loss in both), 0.0)
+        count = len(scores[next(iter(members))][0])
+        scores["joint"] = joint[:count], joint[count:]
     return scores
 
 
@@ -89,33 +101,11 @@ def _losses(
     return {key: torch.cat(parts).numpy() for key, parts in losses.items()}
 
 
-def _joint(members: Mapping[str, np.ndarray], non_members: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    total = 0.0
-    for name, of_members in members.items():
-        both = np.concatenate([of_members, non_members[name]])
-        # Losses that are all the same say nothing, and are not divided by zero.
-        total = total - (both - both.mean()) / (both.std() or 1.0)
-    count = len(next(iter(members.values())))
-    return total[:count], total[count:]
-
-
-def _check_partners(samples: Mapping[str, Samples], side: str) -> None:
-    labels = {name: set(np.unique(values.labels)) for name, values in samples.items()}
-    for name, known in labels.items():
-        for other, values in samples.items():
-            if missing := sorted(labels[other] - known):
-                names = first_few(values.label_names[label] for label in missing)
-                raise UserError(
-                    f"Among the {side}, '{other}' has samples labelled {names} and '{name}' has none, so that they "
-                    "have no partners; leave out these labels, or attack each modality alone."
-                )
-
-
 def run(case: Case) -> dict[str, Scores]:
     """The attack on every modality and, where there are several, on their tuples."""
-    evidence, sides = case.evidence, (case.evidence.members, case.evidence.non_members)
+    sides = case.evidence.members, case.evidence.non_members
     samples = [side.samples for side in sides]
-    scores = reconstruction_scores(evidence.model, *samples, evidence.mask_ratio, case.effort.draws, case.seed)
+    scores = reconstruction_scores(case.evidence.model, *samples, MASK_RATIO, case.effort.draws, case.seed)
     # Tuples are built around the first modality's records.
     owners = {name: next(iter(scores)) if name == "joint" else name for name in scores}
     return {
@@ -128,7 +118,7 @@ ATTACK = Attack(
     (Kind("reconstruction", "reconstruction error"),),
     run,
     needs=("model",),
-    settings=lambda case: {"draws": case.effort.draws, "ratio": case.evidence.mask_ratio},
+    settings=lambda case: {"draws": case.effort.draws, "ratio": MASK_RATIO},
     threat="W",
     all_modalities=True,
     may_fail=True,
