@@ -37,10 +37,7 @@ USUAL_NAMES = {
     "split": ["split"],
     "subset": [],  # counts only where it is named
 }
-SUBSET_SPELLINGS = {
-    **dict.fromkeys(("1", "true", "yes"), True),
-    **dict.fromkeys(("0", "false", "no", ""), False),
-}
+SUBSET_SPELLINGS = {**dict.fromkeys(("1", "true", "yes"), True), **dict.fromkeys(("0", "false", "no", ""), False)}
 _LONGEST_LABEL = 200
 _LONGEST_SHOWN = 200
 
