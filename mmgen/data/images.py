@@ -100,7 +100,10 @@ def decode_image(file: BinaryIO, settings: ImageSettings) -> Decoded:
 def _to_size(image: Image.Image, settings: ImageSettings) -> tuple[np.ndarray, bool]:
     """Pixels uint8 (C, H, W) of the settings' size, and whether the whole picture is of one single value."""
     image.load()  # first, for Pillow takes a picture that could not be loaded once for a black one
-    orientation = _orientation(image)
+    try:
+        orientation = 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)  # Pillow turns TIFF itself
+    except Exception:  # a damaged note beside a picture that may be whole
+        orientation = 1
     deep = image.mode == "F" or image.mode.startswith("I")
     if deep:
         whole = image.convert("I") if image.mode == "I;16B" else image  # which cannot be resized
@@ -152,14 +155,6 @@ def _scale_to_8_bit(values: np.ndarray, low: float, high: float, inverted: bool)
 def _single_valued(image: Image.Image) -> bool:
     extremes = image.getextrema()
     return all(low == high for low, high in ([extremes] if image.im.bands == 1 else extremes))
-
-
-def _orientation(image: Image.Image) -> int:
-    """How the picture is to be turned, 1 to 8; Pillow turns TIFF by itself."""
-    try:
-        return 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # a damaged note beside a picture that may be whole
-        return 1
 
 
 def _reason(error: Exception) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import math
 import struct
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -109,11 +109,6 @@ def _read_header(file: BinaryIO) -> tuple[Tags, Layout]:
         signed=tags.number(_SIGNED) == 1,
         frames=max(1, int(tags.decimal(_FRAMES, 1))),
     )
-    _check(layout)
-    return tags, layout
-
-
-def _check(layout: Layout) -> None:
     if not (layout.rows and layout.columns and 0 < layout.stored <= layout.allocated):
         raise UnusableFile(DAMAGED)
     if layout.allocated > 16:
@@ -122,9 +117,7 @@ def _check(layout: Layout) -> None:
     samples = 3 if layout.colours in RGB + YBR else 1 if layout.colours in (*_GREY, "PALETTE COLOR") else 0
     if layout.samples != samples:
         raise UnusableFile("its DICOM colour model is not supported: save it as MONOCHROME2 or RGB")
-
-
-# --- what a screen shows
+    return tags, layout
 
 
 def _shown(pixels: np.ndarray, tags: Tags, layout: Layout) -> Image.Image:
@@ -157,8 +150,17 @@ def _grey_levels(values: np.ndarray, tags: Tags, layout: Layout) -> np.ndarray:
     if (item := tags.item(_DISPLAY_TABLE)) is not None:
         values, high = _look_up(values, item, _TABLE, _TABLE_DATA, layout)
         shown = values / high
-    elif about.text(_CENTRE):
-        shown = _window(values, about)
+    elif about.text(_CENTRE):  # 0 to 1 inside the window (PS3.3 C.11.2.1.2 and C.11.2.1.3)
+        centre, width = about.decimal(_CENTRE, 0), about.decimal(_WIDTH, 0)
+        function = about.text(_FUNCTION) or "LINEAR"
+        if width < 1 if function == "LINEAR" else width <= 0:
+            raise UnusableFile("its display window has no width")
+        if function == "LINEAR":
+            centre, width = centre - 0.5, max(width - 1, 1e-9)
+        if function == "SIGMOID":
+            shown = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -500, 500)))
+        else:
+            shown = (values - centre) / width + 0.5
     elif high > low:
         shown = (values - low) / (high - low)
     else:
@@ -166,19 +168,6 @@ def _grey_levels(values: np.ndarray, tags: Tags, layout: Layout) -> np.ndarray:
     if layout.colours == "MONOCHROME1":
         shown = 1 - shown
     return np.rint(255 * np.clip(shown, 0, 1)).astype(np.uint8)
-
-
-def _window(values: np.ndarray, about: Tags) -> np.ndarray:
-    """0 to 1 inside the window (PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
-    centre, width = about.decimal(_CENTRE, 0), about.decimal(_WIDTH, 0)
-    function = about.text(_FUNCTION) or "LINEAR"
-    if width < 1 if function == "LINEAR" else width <= 0:
-        raise UnusableFile("its display window has no width")
-    if function == "SIGMOID":
-        return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -500, 500)))
-    if function == "LINEAR":
-        centre, width = centre - 0.5, max(width - 1, 1e-9)
-    return (values - centre) / width + 0.5
 
 
 def _look_up(values: np.ndarray, tags: Tags, about: int, content: int, layout: Layout) -> tuple[np.ndarray, int]:
@@ -206,14 +195,6 @@ def _functional_group(tags: Tags, group: int, tag: int) -> Tags:
     return tags
 
 
-# --- tags
-
-
-class _Place(NamedTuple):
-    start: int
-    length: int
-
-
 class Tags:
     """The tags from where the file stands up to ``stop``, or to the end of an item or the file.
 
@@ -234,7 +215,7 @@ class Tags:
 
     def __init__(self, file: BinaryIO, order: str, implicit: bool, stop: int = 1 << 32, end: float = math.inf) -> None:
         self._file, self.order, self._implicit = file, order, implicit
-        self._places: dict[int, _Place] = {}
+        self._places: dict[int, tuple[int, int]] = {}  # start and length
         self.stopped = (0, "", 0)
         depth = 0  # of open sequences and items around a tag
         while (here := file.tell()) < end and len(head := file.read(8)) == 8:
@@ -248,7 +229,7 @@ class Tags:
                     break
                 continue
             if not depth:
-                self._places.setdefault(tag, _Place(file.tell(), length))
+                self._places.setdefault(tag, (file.tell(), length))
             if length == _OPEN:
                 depth += 1
             else:
@@ -301,7 +282,7 @@ class Tags:
         """The first item of a sequence, None if there is none."""
         if tag not in self._places:
             return None
-        start = self._places[tag].start
+        start, _ = self._places[tag]
         self._file.seek(start)
         head = self._file.read(8)
         if len(head) < 8:
