@@ -20,18 +20,8 @@ SPLIT_SPELLINGS = {
     **{name: "test" for name in ("test", "testing")},
 }
 USUAL_NAMES = {
-    "path": [
-        "path",
-        "file",
-        "filename",
-        "file_name",
-        "filepath",
-        "file_path",
-        "image",
-        "image_path",
-        "audio",
-        "audio_path",
-    ],
+    "path": ["path", "file", "filename", "file_name", "filepath", "file_path"]
+    + ["image", "image_path", "audio", "audio_path"],
     "label": ["label", "class", "diagnosis"],
     "subject": ["subject", "subject_id", "patient", "patient_id", "participant", "participant_id", "lesion_id"],
     "split": ["split"],

@@ -289,7 +289,12 @@ def find_shards(where: str | os.PathLike[str]) -> tuple[LocalFiles | RemoteFiles
     if isinstance(place, Path):
         found = _find_local(place)
     else:
-        found = list(chain.from_iterable(map(_match_remote, expand_braces(place))))
+        found = []
+        for url in expand_braces(place):
+            wild = re.search(r"[*\[]", url)  # a question mark begins a query
+            folder = url[: wild.start()].rpartition("/")[0] if wild else ""
+            below = RemoteFiles(folder).glob(url[len(folder) + 1 :]) if wild else ()
+            found += [f"{folder}/{path}" for path in below] if wild else [url]
     if not found:
         raise UserError(f"{name} matches no shards; correct the pattern, or give a folder of .tar files.")
     compressed = [path for path in map(without_secrets, found) if not path.lower().endswith(".tar")]
@@ -324,11 +329,3 @@ def _find_local(place: Path) -> list[str]:
     for path in [place.as_posix()] if place.is_file() else expand_braces(place.as_posix()):
         found += sorted(glob.glob(path)) if glob.has_magic(path) and not os.path.exists(path) else [path]
     return found
-
-
-def _match_remote(url: str) -> list[str]:
-    wild = re.search(r"[*\[]", url)  # a question mark begins a query
-    if wild is None:
-        return [url]
-    folder, _, _ = url[: wild.start()].rpartition("/")
-    return [f"{folder}/{path}" for path in RemoteFiles(folder).glob(url[len(folder) + 1 :])]
