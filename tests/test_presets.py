@@ -10,7 +10,7 @@ from PIL import Image
 
 from mmgen.cli.condensation_flags import CondensationFlags
 from mmgen.data.audio_settings import AudioSettings
-from mmgen.data.colour import are_grey
+from mmgen.data.loading import are_grey
 from mmgen.data.images import ImageSettings
 from mmgen.data.loading import prepare
 from mmgen.data.overview import Source

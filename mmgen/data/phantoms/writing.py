@@ -74,23 +74,18 @@ def _write_modality(folder: Path, name: str, files: Plan, image_size: int) -> No
         csv.writer(stream).writerows([("path", "label", "subject", "split"), *(row for row, _ in files)])
 
 
-def _earlier_entries(marker: Path) -> tuple[str, ...]:
-    """Names beside the marker that are phantoms of the set it tells of. Without a kind: X-rays and coughs."""
-    if not marker.exists():
-        return ()
-    try:
-        kind = json.loads(marker.read_text(encoding="utf-8")).get("kind")
-    except (ValueError, AttributeError):  # not written by this version; whatever it is, its folders are the same
-        kind = None
-    return SPLIT_ENTRIES if kind in PICTURES else ("images", "audio")
-
-
 def _make_room(root: Path, entries: Sequence[str]) -> list[Path]:
     """Files that an earlier set left in root, to be removed for a set that is to have these entries there.
 
     Raises UserError if root holds something else that would be lost, or lie within the new set.
     """
-    earlier = _earlier_entries(root / "phantoms.json")
+    earlier: tuple[str, ...] = ()
+    if (marker := root / "phantoms.json").exists():
+        try:
+            kind = json.loads(marker.read_text(encoding="utf-8")).get("kind")
+        except (ValueError, AttributeError):  # not written by this version; whatever it is, its folders are the same
+            kind = None
+        earlier = SPLIT_ENTRIES if kind in PICTURES else ("images", "audio")
     here = {path.name: path for path in root.iterdir() if not path.name.startswith(".")} if root.is_dir() else {}
     foreign = (here.keys() & set(entries)) - set(earlier)
     if entries == SPLIT_ENTRIES and not earlier:  # root itself becomes the data set: other folders would be labels
