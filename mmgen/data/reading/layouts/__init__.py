@@ -10,9 +10,8 @@ from typing import Literal, get_args
 from mmgen.data.files import RemoteFiles
 from mmgen.data.manifest import CSV_IN_FOLDER, read_manifest
 from mmgen.data.reading.folders import LocalTree, RemoteTree, read_folder
-from mmgen.data.reading.layouts.pictures import CORONAHACK, ISIC2019
+from mmgen.data.reading.layouts.data_sets import CORONAHACK, COSWARA, COUGHVID, ISIC2019
 from mmgen.data.reading.layouts.published import LayoutOptions, Published
-from mmgen.data.reading.layouts.recordings import COSWARA, COUGHVID
 from mmgen.data.table import Columns, Manifest, shown
 from mmgen.data.urls import locate, without_secrets
 from mmgen.errors import UserError
