@@ -57,7 +57,23 @@ class Findings:
         for name, manifest in self.overview.manifests.items():
             yield from count_lines(name, manifest)
             if name in self.inspections:
-                yield from _file_lines(manifest, self.inspections[name])
+                inspection = self.inspections[name]
+                for row, reason in inspection.unusable.items():
+                    yield f"  unusable: {manifest.name(row)} ({reason})"
+                for row, remarks in inspection.remarks.items():
+                    yield f"  {remark_text(remarks)}: {manifest.name(row)}"
+                for rows in inspection.duplicates:
+                    yield f"  duplicates: {', '.join(manifest.name(row) for row in rows)}"
+                kinds = {
+                    "unusable": len(inspection.unusable),
+                    **{
+                        remark_text(r): sum(bool(r & remarks) for remarks in inspection.remarks.values())
+                        for r in Remark
+                    },
+                    "duplicates": sum(len(rows) - 1 for rows in inspection.duplicates),
+                }
+                noticed = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+                yield f"  {noticed or 'nothing wrong with the files'}"
         for warning in self.overview.warnings:
             yield f"warning: {warning}"
         for problem in self.overview.problems:
@@ -80,7 +96,16 @@ def check_data(sources: Mapping[str, Source], reading: Reading | None = None) ->
         problems = files.fill()
         remarks = {int(row): Remark(int(files.remarks[row])) for row in np.flatnonzero(files.remarks)}
         inspection = findings.inspections[name] = Inspection(problems, remarks, find_duplicates(manifest))
-        overview.warnings.extend(_crossing_duplicates(name, manifest, inspection.duplicates))
+        duplicates, splits = inspection.duplicates, manifest.splits
+        if labels := sum(len(set(manifest.labels[rows].tolist())) > 1 for rows in duplicates):
+            overview.warnings.append(
+                f"{labels} files of '{name}' are there under several labels, byte for byte; keep the right one."
+            )
+        if sides := 0 if splits is None else sum(len(set(splits[rows])) > 1 for rows in duplicates):
+            overview.warnings.append(
+                f"{sides} files of '{name}' are in several splits, byte for byte: results will be too good; keep one "
+                "of each."
+            )
         if inspection.unusable and not skip_bad:
             names = [f"{manifest.name(row)} ({reason})" for row, reason in inspection.unusable.items()]
             overview.problems.append(unusable(names))
@@ -132,28 +157,3 @@ def _unlisted(source: Source) -> list[str]:
     names = first_few((path.relative_to(folder) for path in unlisted), 3)
     sentence = f"{len(unlisted)} files in {folder} are not in its {CSV_IN_FOLDER} and are not used ({names})."
     return [sentence] if unlisted else []
-
-
-def _crossing_duplicates(name: str, manifest: Manifest, duplicates: list[list[int]]) -> list[str]:
-    """Sentences on equal files that stand under several labels or on several sides of a split."""
-    labels = sum(len(set(manifest.labels[rows].tolist())) > 1 for rows in duplicates)
-    sides = 0 if manifest.splits is None else sum(len(set(manifest.splits[rows])) > 1 for rows in duplicates)
-    under_labels = f"{labels} files of '{name}' are there under several labels, byte for byte; keep the right one."
-    in_splits = f"{sides} files of '{name}' are in several splits, byte for byte: results will be too good; keep one"
-    return [under_labels] * (labels > 0) + [f"{in_splits} of each."] * (sides > 0)
-
-
-def _file_lines(manifest: Manifest, inspection: Inspection) -> Iterator[str]:
-    for row, reason in inspection.unusable.items():
-        yield f"  unusable: {manifest.name(row)} ({reason})"
-    for row, remarks in inspection.remarks.items():
-        yield f"  {remark_text(remarks)}: {manifest.name(row)}"
-    for rows in inspection.duplicates:
-        yield f"  duplicates: {', '.join(manifest.name(row) for row in rows)}"
-    kinds = {
-        "unusable": len(inspection.unusable),
-        **{remark_text(r): sum(bool(r & remarks) for remarks in inspection.remarks.values()) for r in Remark},
-        "duplicates": sum(len(rows) - 1 for rows in inspection.duplicates),
-    }
-    noticed = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
-    yield f"  {noticed or 'nothing wrong with the files'}"

@@ -213,14 +213,7 @@ def _part(manifest: Manifest, split: str, rule: SplitRule, reading: Reading) -> 
 def _decode(
     name: str, manifest: Manifest, settings: Settings, reading: Reading
 ) -> tuple[Manifest, DecodedFiles, list[SkippedFile]]:
-    """The files of one modality, decoded ahead unless they are very many of one sample each.
-
-    Returns:
-        The manifest without the files that are left out (``skip_bad``), its decoded files, and what was left out.
-
-    Raises:
-        UserError: naming all files that cannot be decoded, without ``skip_bad``.
-    """
+    """The files of one modality, decoded ahead unless very many: usable rows, their files, what is left out."""
     files = DecodedFiles(manifest.files, manifest.paths, settings, reading.cache)
     if files.kind.most_samples(settings) == 1 and len(manifest) > DECODE_AHEAD and not reading.skip_bad:
         logger.info("%d images of '%s' are decoded when they are first read.", len(manifest), name)

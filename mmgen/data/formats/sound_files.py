@@ -271,28 +271,17 @@ class _AvReader:
 
 
 class _SampleChunk(NamedTuple):
-    """The part of a file that holds its samples.
+    """The part of a file that holds its samples."""
 
-    Attributes:
-        size: bytes that the header promises; ``held`` if it does not know.
-        held: bytes from its beginning to the end of the file.
-        size_at: where in the file the size stands.
-        order: byte order of the size, ``<`` or ``>``.
-        streamed: the size was left at 0, which libsndfile would believe.
-    """
-
-    size: int
-    held: int
-    size_at: int
-    order: str
-    streamed: bool
+    size: int  # bytes that the header promises; ``held`` if it does not know
+    held: int  # bytes from its beginning to the end of the file
+    size_at: int  # where in the file the size stands
+    order: str  # byte order of the size, ``<`` or ``>``
+    streamed: bool  # the size was left at 0, which libsndfile would believe
 
 
 def _find_samples(file: BinaryIO) -> _SampleChunk | None:
-    """For WAV, RF64, AIFF and AU, whose sizes libsndfile corrects without a word; None for other formats.
-
-    Raises UnusableFile if there are no samples among very many chunks.
-    """
+    """For WAV, RF64, AIFF and AU, whose sizes libsndfile corrects without a word; None for other formats."""
     end = file.seek(0, os.SEEK_END)
     file.seek(0)
     magic, whole, _ = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))

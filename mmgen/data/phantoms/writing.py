@@ -75,10 +75,7 @@ def _write_modality(folder: Path, name: str, files: Plan, image_size: int) -> No
 
 
 def _make_room(root: Path, entries: Sequence[str]) -> list[Path]:
-    """Files that an earlier set left in root, to be removed for a set that is to have these entries there.
-
-    Raises UserError if root holds something else that would be lost, or lie within the new set.
-    """
+    """Files of an earlier set in root, to be removed for a set with these entries; UserError where others would be."""
     earlier: tuple[str, ...] = ()
     if (marker := root / "phantoms.json").exists():
         try:
@@ -116,10 +113,7 @@ def _write_set(
             return
     earlier = _make_room(root, SPLIT_ENTRIES if root in folders.values() else tuple(folders))
     for path in earlier:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     # Between the old files and the new: the remains of a killed run are known as phantoms and replaced by the next.
     with new_file(marker) as file:
         file.write(json.dumps({**settings, "complete": False}, indent=2).encode())

@@ -220,7 +220,13 @@ def tar_members(file: BinaryIO, length: int) -> Iterator[Member]:
             continue
         if kind == _SPARSE or size == -1:
             raise UnusableFile("it holds sparse files; write it without them")
-        name, size = _own_name(header) if name is None else name, own_size if size is None else size
+        if name is None:
+            name = header[:100].split(b"\0", 1)[0]
+            if header[257:263] == b"ustar\0" and (
+                prefix := header[345:500].split(b"\0", 1)[0]
+            ):  # GNU: times
+                name = prefix + b"/" + name
+        size = own_size if size is None else size
         is_file = kind in _FILES and not name.endswith(b"/")  # a name that ends so is an old format's folder
         if kind in _WITHOUT_DATA:
             size = 0
@@ -253,12 +259,6 @@ def _number(field: bytes) -> int:
     if digits.strip(b"01234567"):
         raise UnusableFile("a header holds something other than a number")
     return int(digits or b"0", 8)
-
-
-def _own_name(header: bytes) -> bytes:
-    name = header[:100].split(b"\0", 1)[0]
-    prefix = header[345:500].split(b"\0", 1)[0] if header[257:263] == b"ustar\0" else b""  # GNU keeps times there
-    return prefix + b"/" + name if prefix else name
 
 
 def _pax_values(data: bytes, name: bytes | None, size: int | None) -> tuple[bytes | None, int | None]:
