@@ -70,20 +70,6 @@ def _sulci(x: Array, y: Array, depth: Array, head: Head, rng: Generator) -> Arra
     return np.minimum(np.minimum(sulci, middle), sylvian)
 
 
-def _ventricles(x: Array, y: Array, head: Head) -> Array:
-    """Distance from the lateral and the third ventricle, negative inside."""
-    size = head.ventricles * (1 + 1.1 * head.severity)
-    side, level = np.abs(x), (y + 0.02) / (head.horns * (0.9 + 0.12 * size))
-    heights = np.array([-0.42, -0.36, -0.24, -0.08, 0.06, 0.2, 0.32, 0.43, 0.5])
-    middles = PchipInterpolator(heights, [0.19, 0.16, 0.1, 0.055, 0.07, 0.14, 0.2, 0.21, 0.2])
-    halves = PchipInterpolator(heights, [-0.03, 0.012, 0.04, 0.024, 0.02, 0.035, 0.045, 0.02, -0.03])
-    level = level.clip(-0.42, 0.5)
-    half = halves(level) * np.where(halves(level) > 0, size, 1) * (1 + head.lean * np.sign(x))
-    lateral = np.abs(side - middles(level) - 0.35 * half.clip(0)) - half
-    third = np.sqrt(ellipse(x, y, (0, 0.1), (0.016 + 0.018 * size, 0.13))) * 0.05 - 0.05
-    return np.minimum(0.85 * lateral, third)
-
-
 def _brain(x: Array, y: Array, head: Head, rng: Generator) -> Array:
     """Signal of brain and fluid, everywhere inside the skull."""
     edge, lost, inside = 0.012, head.severity, _surface(x, y, head)
@@ -105,7 +91,16 @@ def _brain(x: Array, y: Array, head: Head, rng: Generator) -> Array:
     bed = ellipse(side, y, (middle - 0.01, 0.26), (0.075, 0.115), -0.5)  # its inner side opens to the ventricle
     hippocampus, bed = expit((1 - own) / 0.15), expit((1 - bed) / 0.25) * min(0.9, max(0.0, lost))
     signal = head.grey + (head.white - head.grey) * white * (1 - hippocampus)
-    ventricle = expit(-_ventricles(x, y, head) / edge)
+    # The lateral and the third ventricle.
+    size = head.ventricles * (1 + 1.1 * lost)
+    level = ((y + 0.02) / (head.horns * (0.9 + 0.12 * size))).clip(-0.42, 0.5)
+    heights = np.array([-0.42, -0.36, -0.24, -0.08, 0.06, 0.2, 0.32, 0.43, 0.5])
+    middles = PchipInterpolator(heights, [0.19, 0.16, 0.1, 0.055, 0.07, 0.14, 0.2, 0.21, 0.2])
+    halves = PchipInterpolator(heights, [-0.03, 0.012, 0.04, 0.024, 0.02, 0.035, 0.045, 0.02, -0.03])(level)
+    half = halves * np.where(halves > 0, size, 1) * (1 + head.lean * np.sign(x))
+    lateral = np.abs(side - middles(level) - 0.35 * half.clip(0)) - half
+    third = np.sqrt(ellipse(x, y, (0, 0.1), (0.016 + 0.018 * size, 0.13))) * 0.05 - 0.05
+    ventricle = expit(-np.minimum(0.85 * lateral, third) / edge)
     wet = 1 - expit(fluid / edge) * (1 - ventricle) * (1 - bed * (1 - hippocampus))
     return signal + (head.fluid - signal) * wet
 

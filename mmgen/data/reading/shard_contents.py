@@ -222,9 +222,7 @@ def tar_members(file: BinaryIO, length: int) -> Iterator[Member]:
             raise UnusableFile("it holds sparse files; write it without them")
         if name is None:
             name = header[:100].split(b"\0", 1)[0]
-            if header[257:263] == b"ustar\0" and (
-                prefix := header[345:500].split(b"\0", 1)[0]
-            ):  # GNU: times
+            if header[257:263] == b"ustar\0" and (prefix := header[345:500].split(b"\0", 1)[0]):  # GNU: times
                 name = prefix + b"/" + name
         size = own_size if size is None else size
         is_file = kind in _FILES and not name.endswith(b"/")  # a name that ends so is an old format's folder

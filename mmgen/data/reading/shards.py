@@ -179,22 +179,8 @@ class _Listed:
     paths: list[str] = field(default_factory=list)
     places: list[np.ndarray] = field(default_factory=list)  # of each shard (n, 3): its number, offsets, sizes
     texts: dict[str, list[str]] = field(default_factory=lambda: {role: [] for role in _ROLES})
-    known: dict[str, str] = field(default_factory=dict)
     origins: list[int] = field(default_factory=list)  # places among all samples
     n_samples: int = 0  # with those that are left out
-
-    def add(self, shard: Shard, samples: list[Sample]) -> None:
-        """Append a shard."""
-        number = len(self.shards)
-        self.shards.append(shard)
-        self.origins.extend(n for n, sample in enumerate(samples, self.n_samples) if sample.about is not None)
-        self.n_samples += len(samples)
-        samples = [sample for sample in samples if sample.about is not None]
-        self.paths.extend(f"{shard.name}/{sample.name}" for sample in samples)
-        places = [(number, sample.offset, sample.size) for sample in samples]
-        self.places.append(np.array(places, dtype=np.int64).reshape(-1, 3))
-        for role, texts in self.texts.items():
-            texts.extend(self.known.setdefault(text, text) for text in (getattr(s.about, role) for s in samples))
 
 
 def _list(
@@ -216,6 +202,7 @@ def _list(
 
     names = [path.partition("?")[0] if isinstance(source, RemoteFiles) else path for path in paths]
     listed, damaged, problems = _Listed(), [], []
+    known: dict[str, str] = {}
     with ThreadPoolExecutor(_WORKERS) as pool:
         results = progress_bar(pool.map(read, paths), len(paths), "Listing shards")
         for path, name, result in zip(paths, names, results, strict=True):
@@ -223,8 +210,16 @@ def _list(
                 damaged.append(f"{name}: {result}")
                 continue
             stamp, samples, faulty = result
-            listed.add(Shard(path, name, stamp), samples)
             problems.extend(f"{name}: {problem}" for problem in faulty)
+            used = [(n, sample) for n, sample in enumerate(samples, listed.n_samples) if sample.about is not None]
+            listed.n_samples += len(samples)
+            listed.origins.extend(n for n, _ in used)
+            listed.paths.extend(f"{name}/{sample.name}" for _, sample in used)
+            places = [(len(listed.shards), sample.offset, sample.size) for _, sample in used]
+            listed.places.append(np.array(places, dtype=np.int64).reshape(-1, 3))
+            listed.shards.append(Shard(path, name, stamp))
+            for role, texts in listed.texts.items():
+                texts.extend(known.setdefault(text, text) for text in (getattr(s.about, role) for _, s in used))
     if damaged:
         raise UserError(
             f"{len(damaged)} of {len(paths)} shards of {collection} cannot be used ({shown(damaged)}); "

@@ -79,7 +79,21 @@ def read_coronahack(csv: Path, suffixes: tuple[str, ...], options: LayoutOptions
     parts = frame["Dataset_type"].str.lower()
     refuse_rows(csv, ~parts.isin(_PARTS), "Dataset_type", "TRAIN or TEST")
     names = parts + "/" + frame["X_ray_image_name"]
-    paths = pd.Series(locate(csv, names, names.str.lower(), _x_rays(csv.parent, suffixes)), frame.index)
+    tree = LocalTree(csv.parent)
+    homes = [home for home in (f"{_X_RAYS}/{_X_RAYS}/", f"{_X_RAYS}/", "") if (csv.parent / home).is_dir()]
+    folders = {home: [name for name in tree.subfolders(home) if name.lower() in _PARTS] for home in homes}
+    home = next((home for home in homes if folders[home]), None)
+    if home is None:
+        raise UserError(
+            f"{csv.parent} holds no pictures of CoronaHack; expected {_X_RAYS}/{_X_RAYS}/train and test there."
+        )
+    pictures = {
+        f"{part}/{name}".lower(): f"{home}{part}/{name}"
+        for part in folders[home]
+        for name in tree.files_in(f"{home}{part}")
+        if name.lower().endswith(suffixes)
+    }
+    paths = pd.Series(locate(csv, names, names.str.lower(), pictures), frame.index)
     kept = drop_repeats(csv, paths, labels)
     paths, labels, parts = paths[kept], labels[kept], parts[kept]
 
@@ -94,25 +108,6 @@ def read_coronahack(csv: Path, suffixes: tuple[str, ...], options: LayoutOptions
         )
     splits = None if one_sided else parts.to_numpy(dtype=object)
     return table_manifest(csv.parent, paths.tolist(), labels, np.flatnonzero(kept), subjects, splits)
-
-
-def _x_rays(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
-    """Paths relative to ``folder`` by part and file name in lower case."""
-    tree = LocalTree(folder)
-    homes = [inner for inner in (f"{_X_RAYS}/{_X_RAYS}/", f"{_X_RAYS}/", "") if (folder / inner).is_dir()]
-    parts = {inner: [name for name in tree.subfolders(inner) if name.lower() in _PARTS] for inner in homes}
-    inner = next((inner for inner in homes if parts[inner]), None)
-    if inner is None:
-        raise UserError(f"{folder} holds no pictures of CoronaHack; expected {_X_RAYS}/{_X_RAYS}/train and test there.")
-    return {
-        f"{part}/{name}".lower(): f"{inner}{part}/{name}"
-        for part in parts[inner]
-        for name in tree.files_in(f"{inner}{part}")
-        if name.lower().endswith(suffixes)
-    }
-
-
-CORONAHACK = Published("image", _CORONAHACK, lambda path: find_tables(path, _CORONAHACK), read_coronahack)
 
 
 def read_isic2019(csv: Path, suffixes: tuple[str, ...], options: LayoutOptions) -> Manifest:
@@ -155,9 +150,6 @@ def read_isic2019(csv: Path, suffixes: tuple[str, ...], options: LayoutOptions) 
     else:
         logger.warning("%s is missing: the subjects of ISIC 2019 are unknown, a lesion may be on two sides.", metadata)
     return table_manifest(csv.parent, paths, labels.iloc[kept], kept, subjects)
-
-
-ISIC2019 = Published("image", _ISIC2019, lambda path: find_tables(path, _ISIC2019), read_isic2019)
 
 
 def find_coswara(path: Path) -> list[Path]:
@@ -217,11 +209,6 @@ def read_coswara(csv: Path, suffixes: tuple[str, ...], options: LayoutOptions) -
     )
     subjects = frame["id"].to_numpy(dtype=object)[rows]
     return table_manifest(csv.parent, [path for _, path in samples], labels.iloc[rows], rows, subjects)
-
-
-COSWARA = Published(
-    "audio", f"{_COSWARA} with the columns {' and '.join(_COSWARA_COLUMNS)}", find_coswara, read_coswara
-)
 
 
 def find_coughvid(path: Path) -> list[Path]:
@@ -301,4 +288,10 @@ def _read_json(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, index, columns=["uuid", "cough_detected", "status"], dtype="str")
 
 
-COUGHVID = Published("audio", f"{_COUGHVID}, or UUID.json beside each recording,", find_coughvid, read_coughvid)
+_COSWARA_TABLE = f"{_COSWARA} with the columns {' and '.join(_COSWARA_COLUMNS)}"
+PUBLISHED: dict[str, Published] = {
+    "coronahack": Published("image", _CORONAHACK, lambda path: find_tables(path, _CORONAHACK), read_coronahack),
+    "coughvid": Published("audio", f"{_COUGHVID}, or UUID.json beside each recording,", find_coughvid, read_coughvid),
+    "coswara": Published("audio", _COSWARA_TABLE, find_coswara, read_coswara),
+    "isic2019": Published("image", _ISIC2019, lambda path: find_tables(path, _ISIC2019), read_isic2019),
+}
