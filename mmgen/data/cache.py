@@ -70,14 +70,19 @@ class Cache:
         hashes = np.frombuffer(b"".join(digests), dtype="u8")
         with self._lock():
             room = self.limit - self._make_room(folder, len(paths) * slot_bytes)
-            if _outgrown(folder, hashes, room // slot_bytes) and _unused(folder):
+            capacity, known = room // slot_bytes, _size(folder / "index.bin") // _RECORD.itemsize
+            outgrown = known > capacity  # or too full of files that are gone to take those that are there:
+            if 0 < known <= capacity < known + len(paths):
+                kept = np.fromfile(folder / "index.bin", _RECORD, count=known)["path"]
+                outgrown = known + len(np.setdiff1d(hashes, kept)) > capacity and bool(len(np.setdiff1d(kept, hashes)))
+            if outgrown and _unused(folder):
                 _remove(folder)
             folder.mkdir(mode=0o700, exist_ok=True)
             held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(held, fcntl.LOCK_SH)
                 (folder / "about.json").write_text(described, encoding="utf-8")
-                slots = _allocate(folder, hashes, slot_bytes, room // slot_bytes)
+                slots = _allocate(folder, hashes, slot_bytes, capacity)
                 return Store(folder, held, shape, dtype), slots
             except OSError:
                 os.close(held)  # or nobody could remove the store while this process lives
@@ -204,15 +209,6 @@ def _allocate(folder: Path, paths: np.ndarray, slot_bytes: int, capacity: int) -
     with (folder / "values.bin").open("ab") as file:
         file.truncate((len(known) + len(new)) * slot_bytes)
     return slots
-
-
-def _outgrown(folder: Path, paths: np.ndarray, capacity: int) -> bool:
-    """Whether a store is larger than it may be, or too full of files that are gone to take those that are there."""
-    known = _size(folder / "index.bin") // _RECORD.itemsize
-    if 0 < known <= capacity < known + len(paths):
-        kept = np.fromfile(folder / "index.bin", _RECORD, count=known)["path"]
-        return known + len(np.setdiff1d(paths, kept)) > capacity and bool(len(np.setdiff1d(kept, paths)))
-    return known > capacity
 
 
 def _remove(folder: Path) -> None:

@@ -109,18 +109,7 @@ def _invert(log_mels: Tensor, settings: AudioSettings) -> Tensor:
 
 def _griffin_lim(magnitude: Tensor, stft: _Stft, momentum: float = 0.99) -> Tensor:
     """(B, T+1, F) -> (B, T * hop_length) whose transform has about these magnitudes."""
-    spectrum = torch.polar(magnitude, _peak_phase(magnitude, stft))
-    previous = torch.zeros_like(spectrum)
-    for _ in range(_PHASE_ROUNDS):
-        rebuilt = stft(stft.inverse(spectrum))
-        spectrum = torch.sub(rebuilt, previous, alpha=momentum / (1 + momentum))
-        spectrum *= magnitude * _power(spectrum).add_(1e-16).rsqrt_()
-        previous = rebuilt
-    return stft.inverse(spectrum)
-
-
-def _peak_phase(magnitude: Tensor, stft: _Stft) -> Tensor:
-    """Phases (B, T, F) of sines at the peaks of the spectrum, each ruling the bins that are nearest to it."""
+    # Sines at the peaks of the spectrum, each ruling the bins that are nearest to it.
     bins = torch.arange(magnitude.shape[-1], device=magnitude.device).expand_as(magnitude)
     below, above = magnitude.roll(1, -1), magnitude.roll(-1, -1)
     peak = (magnitude >= below) & (magnitude >= above)
@@ -133,7 +122,15 @@ def _peak_phase(magnitude: Tensor, stft: _Stft) -> Tensor:
     frequency = (bins + offset.clamp(-0.5, 0.5)).gather(-1, nearest) * (2 * math.pi / stft.fft)  # radians a sample
     advance = 0.5 * stft.hop * (frequency[:, 1:] + frequency[:, :-1]).cumsum(1)
     # A sine has equal phase in all bins around it at the window's centre; the FFT counts from the window's beginning.
-    return F.pad(advance, (0, 0, 1, 0)) - bins * (2 * math.pi / stft.fft * stft.before)
+    phase = F.pad(advance, (0, 0, 1, 0)) - bins * (2 * math.pi / stft.fft * stft.before)
+    spectrum = torch.polar(magnitude, phase)
+    previous = torch.zeros_like(spectrum)
+    for _ in range(_PHASE_ROUNDS):
+        rebuilt = stft(stft.inverse(spectrum))
+        spectrum = torch.sub(rebuilt, previous, alpha=momentum / (1 + momentum))
+        spectrum *= magnitude * _power(spectrum).add_(1e-16).rsqrt_()
+        previous = rebuilt
+    return stft.inverse(spectrum)
 
 
 def _fit_bands(wave: Tensor, bands: Tensor, limit: Tensor, bank: Tensor, stft: _Stft, momentum: float = 0.9) -> Tensor:

@@ -183,11 +183,7 @@ class Member(NamedTuple):
 def tar_members(file: BinaryIO, length: int) -> Iterator[Member]:
     """The plain files in an archive, in their order; links, folders and devices are passed over.
 
-    Between two members the file may be read and moved.
-
-    Args:
-        file: a seekable file.
-        length: its size in bytes.
+    The file is seekable and ``length`` bytes long; between two members it may be read and moved.
 
     Raises:
         UnusableFile: it is compressed, cut off, or no sound tar archive.
