@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeVar
 import torch
 
 from mmgen.data.audio_settings import AudioSettings
-from mmgen.data.colour import are_grey
 from mmgen.data.images import ImageSettings
+from mmgen.data.loading import are_grey
 from mmgen.data.samples import Samples, channel_statistics
 from mmgen.data.settings import Settings, settings_to_dict
 from mmgen.data.sources import Source

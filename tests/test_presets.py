@@ -10,9 +10,8 @@ from PIL import Image
 
 from mmgen.cli.condensation_flags import CondensationFlags
 from mmgen.data.audio_settings import AudioSettings
-from mmgen.data.colour import are_grey
 from mmgen.data.images import ImageSettings
-from mmgen.data.loading import prepare
+from mmgen.data.loading import are_grey, prepare
 from mmgen.data.overview import Source
 from mmgen.data.phantoms import write_phantom_images
 from mmgen.data.samples import Samples

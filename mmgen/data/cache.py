@@ -66,17 +66,23 @@ class Cache:
         described = json.dumps(about, sort_keys=True)
         folder = self.folder / hashlib.sha256(described.encode()).hexdigest()[:32]
         slot_bytes = int(np.prod(shape)) * dtype.itemsize
-        hashes = _hashes(paths)
+        digests = (hashlib.blake2b(path.encode(errors="surrogateescape"), digest_size=8).digest() for path in paths)
+        hashes = np.frombuffer(b"".join(digests), dtype="u8")
         with self._lock():
             room = self.limit - self._make_room(folder, len(paths) * slot_bytes)
-            if _outgrown(folder, hashes, room // slot_bytes) and _unused(folder):
+            capacity, known = room // slot_bytes, _size(folder / "index.bin") // _RECORD.itemsize
+            outgrown = known > capacity  # or too full of files that are gone to take those that are there:
+            if 0 < known <= capacity < known + len(paths):
+                kept = np.fromfile(folder / "index.bin", _RECORD, count=known)["path"]
+                outgrown = known + len(np.setdiff1d(hashes, kept)) > capacity and bool(len(np.setdiff1d(kept, hashes)))
+            if outgrown and _unused(folder):
                 _remove(folder)
             folder.mkdir(mode=0o700, exist_ok=True)
             held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(held, fcntl.LOCK_SH)
                 (folder / "about.json").write_text(described, encoding="utf-8")
-                slots = _allocate(folder, hashes, slot_bytes, room // slot_bytes)
+                slots = _allocate(folder, hashes, slot_bytes, capacity)
                 return Store(folder, held, shape, dtype), slots
             except OSError:
                 os.close(held)  # or nobody could remove the store while this process lives
@@ -101,7 +107,8 @@ class Cache:
         """Bytes that other stores keep, after removing unused ones until ``needed`` bytes fit, or none is left."""
         stores = [path for path in self.folder.iterdir() if (path / "lock").is_file() and path != wanted]
         sizes = {path: _size(path / "values.bin") for path in stores}
-        for path in sorted(stores, key=_last_use):
+        used = {path: about.stat().st_mtime if (about := path / "about.json").is_file() else 0.0 for path in stores}
+        for path in sorted(stores, key=used.__getitem__):
             if sum(sizes.values()) + needed <= self.limit:
                 break
             if _unused(path):
@@ -159,21 +166,17 @@ class Store:
             _write_all(self._values_file, values.tobytes(), slot * self.values[0].nbytes)
             _write_all(self._index_file, record, slot * _RECORD.itemsize)
         except OSError as error:
-            self._give_up(error)
+            with self._lock:
+                told, self._full = self._full, True
+            if not told:
+                logger.warning(
+                    "Decoded files are not kept any more, because %s cannot be written (%s); files that are not in the "
+                    "cache are decoded each time. Free space, or choose another --cache.",
+                    self.folder.parent,
+                    error.strerror or error,
+                )
             return False
         return True
-
-    def _give_up(self, error: OSError) -> None:
-        with self._lock:
-            if self._full:
-                return
-            self._full = True
-        logger.warning(
-            "Decoded files are not kept any more, because %s cannot be written (%s); files that are not in the cache "
-            "are decoded each time. Free space, or choose another --cache.",
-            self.folder.parent,
-            error.strerror or error,
-        )
 
 
 def parse_size(text: str) -> int:
@@ -208,32 +211,12 @@ def _allocate(folder: Path, paths: np.ndarray, slot_bytes: int, capacity: int) -
     return slots
 
 
-def _hashes(paths: Sequence[str]) -> np.ndarray:
-    """(n,) uint64."""
-    digests = b"".join(hashlib.blake2b(path.encode(errors="surrogateescape"), digest_size=8).digest() for path in paths)
-    return np.frombuffer(digests, dtype="u8")
-
-
-def _outgrown(folder: Path, paths: np.ndarray, capacity: int) -> bool:
-    """Whether a store is larger than it may be, or too full of files that are gone to take those that are there."""
-    known = _size(folder / "index.bin") // _RECORD.itemsize
-    if 0 < known <= capacity < known + len(paths):
-        kept = np.fromfile(folder / "index.bin", _RECORD, count=known)["path"]
-        return known + len(np.setdiff1d(paths, kept)) > capacity and bool(len(np.setdiff1d(kept, paths)))
-    return known > capacity
-
-
 def _remove(folder: Path) -> None:
     """Remove a store; its lock goes last, so that one whose removal was cut off is still known for a store."""
     for path in folder.iterdir():
         if path.name != "lock":
             path.unlink()
     shutil.rmtree(folder)
-
-
-def _last_use(folder: Path) -> float:
-    about = folder / "about.json"
-    return about.stat().st_mtime if about.is_file() else 0.0
 
 
 def _unused(folder: Path) -> bool:
@@ -253,7 +236,6 @@ def _size(path: Path) -> int:
 
 
 def _write_all(file: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(file, view, offset)
-        view, offset = view[written:], offset + written
+    while data:
+        written = os.pwrite(file, data, offset)
+        data, offset = data[written:], offset + written

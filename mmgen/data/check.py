@@ -15,7 +15,7 @@ from mmgen.data.decoding import DecodedFiles, in_threads, remark_text, unusable
 from mmgen.data.manifest import CSV_IN_FOLDER, Manifest, read_manifest
 from mmgen.data.overview import Overview, count_lines, look
 from mmgen.data.progress import progress_bar
-from mmgen.data.settings import Settings, kind_of
+from mmgen.data.settings import kind_of
 from mmgen.data.sources import Reading, Source
 from mmgen.errors import UserError, first_few
 
@@ -57,7 +57,23 @@ class Findings:
         for name, manifest in self.overview.manifests.items():
             yield from count_lines(name, manifest)
             if name in self.inspections:
-                yield from _files(name, manifest, self.inspections[name])
+                inspection = self.inspections[name]
+                for row, reason in inspection.unusable.items():
+                    yield f"  unusable: {manifest.name(row)} ({reason})"
+                for row, remarks in inspection.remarks.items():
+                    yield f"  {remark_text(remarks)}: {manifest.name(row)}"
+                for rows in inspection.duplicates:
+                    yield f"  duplicates: {', '.join(manifest.name(row) for row in rows)}"
+                kinds = {
+                    "unusable": len(inspection.unusable),
+                    **{
+                        remark_text(r): sum(bool(r & remarks) for remarks in inspection.remarks.values())
+                        for r in Remark
+                    },
+                    "duplicates": sum(len(rows) - 1 for rows in inspection.duplicates),
+                }
+                noticed = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+                yield f"  {noticed or 'nothing wrong with the files'}"
         for warning in self.overview.warnings:
             yield f"warning: {warning}"
         for problem in self.overview.problems:
@@ -76,8 +92,20 @@ def check_data(sources: Mapping[str, Source], reading: Reading | None = None) ->
     overview = findings.overview
     overview.warnings.extend(sentence for source in sources.values() for sentence in _unlisted(source))
     for name, manifest in overview.manifests.items():
-        inspection = findings.inspections[name] = inspect_files(manifest, sources[name].settings)
-        overview.warnings.extend(_crossing_duplicates(name, manifest, inspection.duplicates))
+        files = DecodedFiles(manifest.files, manifest.paths, sources[name].settings)
+        problems = files.fill()
+        remarks = {int(row): Remark(int(files.remarks[row])) for row in np.flatnonzero(files.remarks)}
+        inspection = findings.inspections[name] = Inspection(problems, remarks, find_duplicates(manifest))
+        duplicates, splits = inspection.duplicates, manifest.splits
+        if labels := sum(len(set(manifest.labels[rows].tolist())) > 1 for rows in duplicates):
+            overview.warnings.append(
+                f"{labels} files of '{name}' are there under several labels, byte for byte; keep the right one."
+            )
+        if sides := 0 if splits is None else sum(len(set(splits[rows])) > 1 for rows in duplicates):
+            overview.warnings.append(
+                f"{sides} files of '{name}' are in several splits, byte for byte: results will be too good; keep one "
+                "of each."
+            )
         if inspection.unusable and not skip_bad:
             names = [f"{manifest.name(row)} ({reason})" for row, reason in inspection.unusable.items()]
             overview.problems.append(unusable(names))
@@ -86,14 +114,6 @@ def check_data(sources: Mapping[str, Source], reading: Reading | None = None) ->
             kept = manifest.select(~np.isin(np.arange(len(manifest)), list(bad)))
             overview.note_missing_labels(name, kept)
     return findings
-
-
-def inspect_files(manifest: Manifest, settings: Settings) -> Inspection:
-    """Decode every file, keeping nothing, and find those that are equal byte for byte."""
-    files = DecodedFiles(manifest.files, manifest.paths, settings)
-    problems = files.fill()
-    remarks = {int(row): Remark(int(files.remarks[row])) for row in np.flatnonzero(files.remarks)}
-    return Inspection(problems, remarks, find_duplicates(manifest))
 
 
 def find_duplicates(manifest: Manifest) -> list[list[int]]:
@@ -105,9 +125,16 @@ def find_duplicates(manifest: Manifest) -> list[list[int]]:
         except (OSError, ValueError):  # gone: decoding says so
             continue
     candidates = [row for rows in by_size.values() if len(rows) > 1 for row in rows]
-    digests = in_threads(lambda row: _digest(manifest, row), candidates)
+
+    def digest_of(row: int) -> bytes:
+        try:
+            with manifest.open(row) as file:
+                return hashlib.file_digest(file, "sha256").digest()
+        except (OSError, ValueError):
+            return b""
+
     groups: dict[bytes, list[int]] = defaultdict(list)
-    shown = progress_bar(digests, total=len(candidates), description="comparing files")
+    shown = progress_bar(in_threads(digest_of, candidates), total=len(candidates), description="comparing files")
     for row, digest in zip(candidates, shown, strict=True):
         if digest:
             groups[digest].append(row)
@@ -126,53 +153,7 @@ def _unlisted(source: Source) -> list[str]:
     except UserError:  # the first look says so, unless it is in rows outside the subset
         return []
     places = (path for path in folder.rglob("*") if path.name.lower().endswith(suffixes) and path.is_file())
-    unlisted = [
-        path for path in places if path.relative_to(folder).as_posix() not in listed and str(path) not in listed
-    ]
-    if not unlisted:
-        return []
-    return [
-        f"{len(unlisted)} files in {folder} are not in its {CSV_IN_FOLDER} and are not used "
-        f"({first_few((path.relative_to(folder) for path in sorted(unlisted)), 3)})."
-    ]
-
-
-def _digest(manifest: Manifest, row: int) -> bytes:
-    try:
-        with manifest.open(row) as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except (OSError, ValueError):
-        return b""
-
-
-def _crossing_duplicates(name: str, manifest: Manifest, duplicates: list[list[int]]) -> list[str]:
-    """Sentences on equal files that stand under several labels or on several sides of a split."""
-    labels = sum(len(set(manifest.labels[rows].tolist())) > 1 for rows in duplicates)
-    sides = 0 if manifest.splits is None else sum(len(set(manifest.splits[rows])) > 1 for rows in duplicates)
-    sentences = []
-    if labels:
-        sentences.append(
-            f"{labels} files of '{name}' are there under several labels, byte for byte; keep the right one."
-        )
-    if sides:
-        sentences.append(
-            f"{sides} files of '{name}' are in several splits, byte for byte: results will be too good; keep one of "
-            "each."
-        )
-    return sentences
-
-
-def _files(name: str, manifest: Manifest, inspection: Inspection) -> Iterator[str]:
-    for row, reason in inspection.unusable.items():
-        yield f"  unusable: {manifest.name(row)} ({reason})"
-    for row, remarks in inspection.remarks.items():
-        yield f"  {remark_text(remarks)}: {manifest.name(row)}"
-    for rows in inspection.duplicates:
-        yield f"  duplicates: {', '.join(manifest.name(row) for row in rows)}"
-    kinds = {
-        "unusable": len(inspection.unusable),
-        **{remark_text(r): sum(bool(r & found) for found in inspection.remarks.values()) for r in Remark},
-        "duplicates": sum(len(rows) - 1 for rows in inspection.duplicates),
-    }
-    noticed = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
-    yield f"  {noticed or 'nothing wrong with the files'}"
+    unlisted = sorted(p for p in places if p.relative_to(folder).as_posix() not in listed and str(p) not in listed)
+    names = first_few((path.relative_to(folder) for path in unlisted), 3)
+    sentence = f"{len(unlisted)} files in {folder} are not in its {CSV_IN_FOLDER} and are not used ({names})."
+    return [sentence] if unlisted else []

@@ -17,7 +17,7 @@ from mmgen.data.cache import Cache, Store
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
 from mmgen.data.files import Files, LocalFiles
 from mmgen.data.progress import progress_bar
-from mmgen.data.settings import DECODER_VERSION, FileKind, Settings, kind_of, settings_to_dict
+from mmgen.data.settings import DECODER_VERSION, Settings, kind_of, settings_to_dict
 from mmgen.data.threads import in_order, one_thread
 from mmgen.errors import UserError, first_few, refuse_broken_package
 
@@ -39,19 +39,40 @@ class DecodedFiles:
     Attributes:
         counts: (n,) samples of each file, 1 until :meth:`fill` has looked.
         remarks: (n,) :class:`Remark` of each file as numbers, none until :meth:`fill` has looked.
+        kind: the kind of these files.
     """
 
     def __init__(self, files: Files, paths: Sequence[str], settings: Settings, cache: Cache | None = None) -> None:
         self.files, self.paths, self.settings = files, paths, settings
         self.counts = np.ones(len(paths), dtype=np.int64)
         self.remarks = np.zeros(len(paths), dtype=np.int64)
-        self._store, self._slots = _open_store(files, paths, settings, cache)
+        self.kind = kind_of(settings)
+        self._store: Store | None = None
+        self._slots = np.full(len(paths), -1)
         self._ready = np.zeros(len(paths), dtype=bool)  # in the store, and found whole by this process
-
-    @property
-    def kind(self) -> FileKind:
-        """The kind of these files."""
-        return kind_of(self.settings)
+        if cache is None or not len(paths):
+            return
+        if cache.limit <= 0:
+            cache.remove_unused()
+            return
+        place = os.path.abspath(str(files)) if isinstance(files, LocalFiles) else str(files)
+        about = {"place": place, "settings": settings_to_dict(settings), "version": DECODER_VERSION}
+        shape = (self.kind.most_samples(settings), *settings.shape)
+        try:
+            self._store, self._slots = cache.open(about, paths, shape, self.kind.dtype)
+        except OSError as error:
+            logger.warning(
+                "Decoded files are not kept, because %s cannot be used (%s); files are decoded each time they are "
+                "read. Free space, or choose another --cache.",
+                cache.folder,
+                error.strerror or error,
+            )
+        if self._store and (lacking := (self._slots < 0).sum()):
+            logger.warning(
+                "Decoded copies of %d of %d files do not fit into --cache-limit; these are decoded each time.",
+                lacking,
+                len(paths),
+            )
 
     def select(self, keep: ArrayLike) -> DecodedFiles:
         """The files at integer indices or where a mask is true; what is known about them is kept."""
@@ -75,7 +96,13 @@ class DecodedFiles:
 
         def look(row: int) -> tuple[int, str] | None:
             try:
-                about = self._look(row)
+                stamp = self._stamp(row)
+                about = None if self._store is None else self._store.about(self._slots[row], stamp)
+                if about is None:
+                    decoded = self._decode(row)
+                    about = len(decoded.values), decoded.remarks
+                    if self._store is not None:
+                        self._ready[row] = self._store.put(int(self._slots[row]), stamp, decoded)
             except UnusableFile as error:
                 return row, str(error)
             self.counts[row], self.remarks[row] = about
@@ -105,15 +132,6 @@ class DecodedFiles:
             whole = fresh[row] if row in fresh else self._store.values[self._slots[row]]
             out[place] = whole[part]
         return out
-
-    def _look(self, row: int) -> tuple[int, Remark]:
-        stamp = self._stamp(row)
-        if self._store is not None and (about := self._store.about(self._slots[row], stamp)) is not None:
-            return about
-        decoded = self._decode(row)
-        if self._store is not None:
-            self._ready[row] = self._store.put(int(self._slots[row]), stamp, decoded)
-        return len(decoded.values), decoded.remarks
 
     def _in_store(self, row: int) -> bool:
         """Whether the store has a file's values whole; looked at once, and so quick that threads would cost more."""
@@ -210,38 +228,6 @@ def remark_text(remarks: Remark) -> str:
         Remark.BURNT_IN: "declares text about the patient in its pixels",
     }
     return ", ".join(text for remark, text in words.items() if remark & remarks)
-
-
-def _open_store(
-    files: Files, paths: Sequence[str], settings: Settings, cache: Cache | None
-) -> tuple[Store | None, np.ndarray]:
-    """The store, if there may be one, and each path's slot in it (n,)."""
-    nowhere = np.full(len(paths), -1)
-    if cache is None or not len(paths):
-        return None, nowhere
-    if cache.limit <= 0:
-        cache.remove_unused()
-        return None, nowhere
-    place = os.path.abspath(str(files)) if isinstance(files, LocalFiles) else str(files)
-    about = {"place": place, "settings": settings_to_dict(settings), "version": DECODER_VERSION}
-    kind = kind_of(settings)
-    try:
-        store, slots = cache.open(about, paths, kind.slot_shape(settings), kind.dtype)
-    except OSError as error:
-        logger.warning(
-            "Decoded files are not kept, because %s cannot be used (%s); files are decoded each time they are read. "
-            "Free space, or choose another --cache.",
-            cache.folder,
-            error.strerror or error,
-        )
-        return None, nowhere
-    if (slots < 0).any():
-        logger.warning(
-            "Decoded copies of %d of %d files do not fit into --cache-limit; these are decoded each time.",
-            (slots < 0).sum(),
-            len(slots),
-        )
-    return store, slots
 
 
 def in_threads(function: Callable[[int], T], rows: Sequence[int]) -> Iterator[T]:

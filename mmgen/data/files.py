@@ -7,6 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -35,23 +36,18 @@ class Files(Protocol):
 
     def open(self, path: str) -> BinaryIO:
         """A seekable binary file; raises OSError if there is none."""
-        ...
 
     def stamp(self, path: str) -> str:
         """Text that changes when the file's content does, without reading it; raises OSError if there is none."""
-        ...
 
     def size(self, path: str) -> int:
         """Bytes of a file; raises OSError if there is none."""
-        ...
 
     def missing(self, paths: Iterable[str]) -> list[str]:
         """Those of ``paths`` that are no files, in their order."""
-        ...
 
     def name(self, path: str) -> str:
         """The name of a file in messages: enough for the user to find it."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,9 @@ class LocalFiles:
         for folder, members in _by_folder(paths).items():
             unseen = set(members)
             if len(members) >= _LIST_FROM:
-                unseen -= self._listing(folder, 8 * len(members))
+                # Not all of it: the folder may hold a million entries that nobody asked for.
+                with suppress(OSError), os.scandir(os.path.join(self.root, folder)) as entries:
+                    unseen -= {folder + e.name for e in islice(entries, 8 * len(members)) if e.is_file()}
             # Case-insensitive file systems have files that no listing spells like that.
             absent.update(path for path in unseen if not os.path.isfile(os.path.join(str(self.root), path)))
         return [path for path in paths if path in absent] if absent else []
@@ -97,14 +95,6 @@ class LocalFiles:
     def name(self, path: str) -> str:
         """See :class:`Files`."""
         return os.path.join(str(self.root), path)
-
-    def _listing(self, folder: str, limit: int) -> set[str]:
-        """Files in a folder, of ``limit`` entries at most: it may hold a million that nobody asked for."""
-        try:
-            with os.scandir(os.path.join(self.root, folder)) as entries:
-                return {folder + entry.name for entry in islice(entries, limit) if entry.is_file()}
-        except OSError:
-            return set()
 
 
 class RemoteFiles:

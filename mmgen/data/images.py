@@ -100,7 +100,10 @@ def decode_image(file: BinaryIO, settings: ImageSettings) -> Decoded:
 def _to_size(image: Image.Image, settings: ImageSettings) -> tuple[np.ndarray, bool]:
     """Pixels uint8 (C, H, W) of the settings' size, and whether the whole picture is of one single value."""
     image.load()  # first, for Pillow takes a picture that could not be loaded once for a black one
-    orientation = _orientation(image)
+    try:
+        orientation = 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)  # Pillow turns TIFF itself
+    except Exception:  # a damaged note beside a picture that may be whole
+        orientation = 1
     deep = image.mode == "F" or image.mode.startswith("I")
     if deep:
         whole = image.convert("I") if image.mode == "I;16B" else image  # which cannot be resized
@@ -116,7 +119,16 @@ def _to_size(image: Image.Image, settings: ImageSettings) -> tuple[np.ndarray, b
     if deep:
         # Pillow inverts only those TIFF files of 8 bits that are stored as a negative.
         zero_is_white = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0
-        pixels = _scale_to_8_bit(pixels, *whole.getextrema(), zero_is_white)
+        low, high = whole.getextrema()
+        if not (np.isfinite([low, high]).all() and np.isfinite(pixels).all()):
+            raise UnusableFile("some pixels are not finite numbers")
+        if low < 0 or high > _FULL_SCALES[-1]:
+            raise UnusableFile(f"pixels run from {low:g} to {high:g}, which has no known full scale: save 8 or 16 bits")
+        # The smallest usual full scale that holds the whole picture's extremes.
+        unit_floats = pixels.dtype.kind == "f" and high <= 1
+        full_scale = 1 if unit_floats else next(scale for scale in _FULL_SCALES if high <= scale)
+        levels = np.rint(pixels.astype(np.float32) * (255 / full_scale)).clip(0, 255)  # resizing overshoots
+        pixels = (255 - levels if zero_is_white else levels).astype(np.uint8)
     # The large picture is looked at only if the small one may come from one value.
     blank = (deep or _single_valued(small)) and _single_valued(whole)
     channels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
@@ -137,29 +149,9 @@ def _without_transparency(image: Image.Image, channels: int) -> Image.Image:
     return flat
 
 
-def _scale_to_8_bit(values: np.ndarray, low: float, high: float, inverted: bool) -> np.ndarray:
-    """uint8 (H, W) from more than 8 bits, by the smallest usual full scale that holds the whole picture's extremes."""
-    if not (np.isfinite([low, high]).all() and np.isfinite(values).all()):
-        raise UnusableFile("some pixels are not finite numbers")
-    if low < 0 or high > _FULL_SCALES[-1]:
-        raise UnusableFile(f"pixels run from {low:g} to {high:g}, which has no known full scale: save 8 or 16 bits")
-    unit_floats = values.dtype.kind == "f" and high <= 1
-    full_scale = 1 if unit_floats else next(scale for scale in _FULL_SCALES if high <= scale)
-    levels = np.rint(values.astype(np.float32) * (255 / full_scale)).clip(0, 255)  # resizing overshoots
-    return (255 - levels if inverted else levels).astype(np.uint8)
-
-
 def _single_valued(image: Image.Image) -> bool:
     extremes = image.getextrema()
     return all(low == high for low, high in ([extremes] if image.im.bands == 1 else extremes))
-
-
-def _orientation(image: Image.Image) -> int:
-    """How the picture is to be turned, 1 to 8; Pillow turns TIFF by itself."""
-    try:
-        return 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # a damaged note beside a picture that may be whole
-        return 1
 
 
 def _reason(error: Exception) -> str:

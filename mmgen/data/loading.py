@@ -18,6 +18,7 @@ import numpy as np
 
 from mmgen.data.decoded import WORTHLESS, Remark
 from mmgen.data.decoding import DecodedFiles, remark_text, unusable
+from mmgen.data.images import ImageSettings
 from mmgen.data.labels import keep_labels
 from mmgen.data.manifest import SPLITS, Manifest, label_key
 from mmgen.data.overview import count_lines, look, read_matched
@@ -26,6 +27,7 @@ from mmgen.data.settings import Settings
 from mmgen.data.sources import Reading, Source
 from mmgen.data.splits import shared_subjects, with_validation
 from mmgen.errors import UserError, first_few
+from mmgen.names import IMAGE
 
 logger = logging.getLogger(__name__)
 
@@ -178,27 +180,22 @@ def load(
     reading = reading or Reading()
     manifests = read_matched(sources, reading, foreign)
     if labels:
-        wanted = _known_labels(next(iter(manifests.values())).label_names, labels)
+        present = next(iter(manifests.values())).label_names
+        here, wanted = set(map(label_key, present)), set(map(label_key, labels))
+        if unknown := [name for name in present if label_key(name) not in wanted]:
+            logger.warning("Left out, because the model was not trained on them: %s.", first_few(unknown))
+        if absent := [name for name in labels if label_key(name) not in here]:
+            logger.warning("Not made, because the data have no samples of them: %s.", first_few(absent))
+        if not (known := [name for name in labels if label_key(name) in here]):
+            raise UserError(f"The model was trained on the labels {labels}; the data have {list(present)}.")
     samples = {}
     for name, manifest in manifests.items():
         chosen = manifest if split is None else _part(manifest, split, rule, reading)
         if labels:
-            chosen = keep_labels(chosen, wanted)
+            chosen = keep_labels(chosen, known)
         usable, files, _ = _decode(name, chosen, sources[name].settings, reading)
         samples[name] = samples_of(usable, files)
     return samples
-
-
-def _known_labels(present: Sequence[str], labels: Sequence[str]) -> list[str]:
-    """The ``labels`` that are present, in their order and spelling."""
-    here, wanted = set(map(label_key, present)), set(map(label_key, labels))
-    if unknown := [name for name in present if label_key(name) not in wanted]:
-        logger.warning("Left out, because the model was not trained on them: %s.", first_few(unknown))
-    if absent := [name for name in labels if label_key(name) not in here]:
-        logger.warning("Not made, because the data have no samples of them: %s.", first_few(absent))
-    if not (known := [name for name in labels if label_key(name) in here]):
-        raise UserError(f"The model was trained on the labels {labels}; the data have {list(present)}.")
-    return known
 
 
 def _part(manifest: Manifest, split: str, rule: SplitRule, reading: Reading) -> Manifest:
@@ -216,14 +213,7 @@ def _part(manifest: Manifest, split: str, rule: SplitRule, reading: Reading) -> 
 def _decode(
     name: str, manifest: Manifest, settings: Settings, reading: Reading
 ) -> tuple[Manifest, DecodedFiles, list[SkippedFile]]:
-    """The files of one modality, decoded ahead unless they are very many of one sample each.
-
-    Returns:
-        The manifest without the files that are left out (``skip_bad``), its decoded files, and what was left out.
-
-    Raises:
-        UserError: naming all files that cannot be decoded, without ``skip_bad``.
-    """
+    """The files of one modality, decoded ahead unless very many: usable rows, their files, what is left out."""
     files = DecodedFiles(manifest.files, manifest.paths, settings, reading.cache)
     if files.kind.most_samples(settings) == 1 and len(manifest) > DECODE_AHEAD and not reading.skip_bad:
         logger.info("%d images of '%s' are decoded when they are first read.", len(manifest), name)
@@ -253,3 +243,17 @@ def _decode(
         first_few((f"{file.file} ({file.reason})" for file in skipped), 3),
     )
     return manifest.select(keep), files.select(keep), skipped
+
+
+def are_grey(source: Source) -> bool:
+    """Whether none of some images, all over the set, has a colour; those that cannot be read are passed over."""
+    source = replace(source, settings=ImageSettings(32, 3))
+    manifest = read_matched({IMAGE: source}, Reading(skip_bad=True))[IMAGE]
+    rows = np.unique(np.linspace(0, len(manifest) - 1, 32).round().astype(int))
+    files = DecodedFiles(manifest.files, [manifest.paths[row] for row in rows], source.settings, None)
+    unreadable = files.fill(progress=False)
+    readable = np.array([number for number in range(len(rows)) if number not in unreadable], dtype=np.int64)
+    if not len(readable):
+        return False
+    values = files.read(readable, np.zeros_like(readable))
+    return bool((values == values[:, :1]).all())

@@ -21,10 +21,7 @@ _CSV_ENDINGS = (".csv", ".tsv", ".txt")
 
 
 def read_manifest(
-    path: str | os.PathLike[str],
-    suffixes: Collection[str],
-    columns: Columns | None = None,
-    check_files: bool = True,
+    path: str | os.PathLike[str], suffixes: Collection[str], columns: Columns | None = None, check_files: bool = True
 ) -> Manifest:
     """Read the samples of one modality.
 

@@ -89,7 +89,14 @@ def _invert(log_mels: Tensor, settings: AudioSettings) -> Tensor:
     floor = math.exp(settings.log_floor)
     silent = bands <= floor * 1.01  # the floor is what is left of silence
     bank = mel_filterbank(settings).to(bands.device)
-    magnitude = _unfold_bands(bands.masked_fill(silent, 0.0), bank).sqrt()
+    # Power of bins that sums to that of the bands. Multiplicative updates from an interpolation between the bands:
+    # nothing becomes negative, and unlike a clamped pseudo-inverse it stays smooth and reaches the bands.
+    heard, spread = bands.masked_fill(silent, 0.0), bank.T.contiguous()
+    total = bank.sum(1).clamp_min(torch.finfo(bank.dtype).tiny)
+    power = (heard / bank.sum(0)) @ spread
+    for _ in range(_UNFOLDING_STEPS):
+        power *= (heard / (power @ bank).clamp_min(1e-12)) @ spread / total
+    magnitude = power.sqrt()
     # Half of the bins describe a window that is no longer than half the FFT, in half of the time.
     step = 2 if settings.n_fft % 2 == 0 and settings.win_length <= settings.n_fft // 2 else 1
     coarse = _Stft(settings, settings.n_fft // step, bands.device)
@@ -100,34 +107,9 @@ def _invert(log_mels: Tensor, settings: AudioSettings) -> Tensor:
     return _fit_bands(wave, bands.masked_fill(silent, 0.5 * floor), limit, bank, fine)
 
 
-def _unfold_bands(bands: Tensor, bank: Tensor) -> Tensor:
-    """Power of bands (B, T, n_mels) -> power of bins (B, T, F) that sums to it.
-
-    Multiplicative updates from an interpolation between the bands: nothing becomes negative, and unlike a clamped
-    pseudo-inverse it stays smooth and reaches the bands.
-    """
-    spread = bank.T.contiguous()
-    total = bank.sum(1).clamp_min(torch.finfo(bank.dtype).tiny)
-    power = (bands / bank.sum(0)) @ spread
-    for _ in range(_UNFOLDING_STEPS):
-        power *= (bands / (power @ bank).clamp_min(1e-12)) @ spread / total
-    return power
-
-
 def _griffin_lim(magnitude: Tensor, stft: _Stft, momentum: float = 0.99) -> Tensor:
     """(B, T+1, F) -> (B, T * hop_length) whose transform has about these magnitudes."""
-    spectrum = torch.polar(magnitude, _peak_phase(magnitude, stft))
-    previous = torch.zeros_like(spectrum)
-    for _ in range(_PHASE_ROUNDS):
-        rebuilt = stft(stft.inverse(spectrum))
-        spectrum = torch.sub(rebuilt, previous, alpha=momentum / (1 + momentum))
-        spectrum *= magnitude * _power(spectrum).add_(1e-16).rsqrt_()
-        previous = rebuilt
-    return stft.inverse(spectrum)
-
-
-def _peak_phase(magnitude: Tensor, stft: _Stft) -> Tensor:
-    """Phases (B, T, F) of sines at the peaks of the spectrum, each ruling the bins that are nearest to it."""
+    # Sines at the peaks of the spectrum, each ruling the bins that are nearest to it.
     bins = torch.arange(magnitude.shape[-1], device=magnitude.device).expand_as(magnitude)
     below, above = magnitude.roll(1, -1), magnitude.roll(-1, -1)
     peak = (magnitude >= below) & (magnitude >= above)
@@ -140,14 +122,19 @@ def _peak_phase(magnitude: Tensor, stft: _Stft) -> Tensor:
     frequency = (bins + offset.clamp(-0.5, 0.5)).gather(-1, nearest) * (2 * math.pi / stft.fft)  # radians a sample
     advance = 0.5 * stft.hop * (frequency[:, 1:] + frequency[:, :-1]).cumsum(1)
     # A sine has equal phase in all bins around it at the window's centre; the FFT counts from the window's beginning.
-    return F.pad(advance, (0, 0, 1, 0)) - bins * (2 * math.pi / stft.fft * stft.before)
+    phase = F.pad(advance, (0, 0, 1, 0)) - bins * (2 * math.pi / stft.fft * stft.before)
+    spectrum = torch.polar(magnitude, phase)
+    previous = torch.zeros_like(spectrum)
+    for _ in range(_PHASE_ROUNDS):
+        rebuilt = stft(stft.inverse(spectrum))
+        spectrum = torch.sub(rebuilt, previous, alpha=momentum / (1 + momentum))
+        spectrum *= magnitude * _power(spectrum).add_(1e-16).rsqrt_()
+        previous = rebuilt
+    return stft.inverse(spectrum)
 
 
 def _fit_bands(wave: Tensor, bands: Tensor, limit: Tensor, bank: Tensor, stft: _Stft, momentum: float = 0.9) -> Tensor:
-    """Change a waveform (B, T * hop_length) until the power of its bands is (B, T+1, n_mels).
-
-    ``limit``, of the same shape, is how much a band's power may be raised in one round.
-    """
+    """Change a waveform (B, T * hop_length) until its bands have this power (B, T+1, n_mels), by ``limit`` a round."""
     spread = (bank / bank.sum(1, keepdim=True).clamp_min(torch.finfo(bank.dtype).tiny)).T.contiguous()
     previous = stft(wave)
     for _ in range(_FITTING_ROUNDS):
@@ -167,8 +154,7 @@ def _power(spectrum: Tensor) -> Tensor:
 class _Stft:
     """Short-time spectra (B, T+1, fft/2+1) of waveforms (B, T * hop_length), and the waveform nearest to spectra.
 
-    As ``torch.stft`` and ``torch.istft``, but only the samples under the window are touched, and what depends on sizes
-    alone is made once. The FFT begins with the window's first sample.
+    As ``torch.stft`` and ``torch.istft``, but only samples under the window are touched; the FFT begins with its first.
     """
 
     def __init__(self, settings: AudioSettings, fft: int, device: torch.device) -> None:

@@ -109,8 +109,23 @@ def look(sources: Mapping[str, Source], reading: Reading | None = None, check_fi
                     "will be too good; split by subject."
                 )
     found.split = not found.problems
-    if found.split and len(found.manifests) > 1:
-        _warn_of_crossing_subjects(found)
+    if not found.split or len(found.manifests) == 1:
+        return found
+    # Subjects named alike in two modalities may be one person, who should be on one side in all of them.
+    on_side: dict[bool, set[str]] = {False: set(), True: set()}
+    crossing: set[str] = set()
+    for manifest in found.manifests.values():
+        if manifest.subjects is not None:
+            in_test = manifest.splits == "test"
+            here = {side: set(manifest.subjects[in_test == side].tolist()) for side in (False, True)}
+            crossing |= (here[True] & on_side[False]) | (here[False] & on_side[True])
+            for side, subjects in here.items():
+                on_side[side] |= subjects
+    if crossing:
+        found.warnings.append(
+            f"{len(crossing)} subjects ({first_few(sorted(crossing), 3)}) are test subjects in one modality and "
+            "training subjects in another; give both data sets one split column if these are the same people."
+        )
     return found
 
 
@@ -190,21 +205,3 @@ def _match(found: Overview, refuse_unpaired: bool) -> None:
     names = next(iter(found.manifests.values())).label_names
     if len(names) == 1:
         found.warnings.append(f"'{names[0]}' is the only label: what is made cannot be measured by classification.")
-
-
-def _warn_of_crossing_subjects(found: Overview) -> None:
-    """Subjects named alike in two modalities may be one person, who should be on one side in all of them."""
-    on_side: dict[bool, set[str]] = {False: set(), True: set()}
-    crossing: set[str] = set()
-    for manifest in found.manifests.values():
-        if manifest.subjects is not None:
-            in_test = manifest.splits == "test"
-            here = {side: set(manifest.subjects[in_test == side].tolist()) for side in (False, True)}
-            crossing |= (here[True] & on_side[False]) | (here[False] & on_side[True])
-            for side, subjects in here.items():
-                on_side[side] |= subjects
-    if crossing:
-        found.warnings.append(
-            f"{len(crossing)} subjects ({first_few(sorted(crossing), 3)}) are test subjects in one modality and "
-            "training subjects in another; give both data sets one split column if these are the same people."
-        )

@@ -45,7 +45,15 @@ class ModalDecouplingSampler:
     def epoch(self, epoch: int) -> dict[str, np.ndarray]:
         """Sample indices of an epoch, {name: (steps_per_epoch * batch_size,)}; equal positions are partners."""
         if self._cached is None or self._cached[0] != epoch:
-            self._cached = (epoch, self._draw(epoch))
+            rng = np.random.default_rng([self.seed, epoch])
+            parts: dict[str, list[np.ndarray]] = {name: [] for name in self._members[0]}
+            for by_name in self._members:
+                most = max(len(members) for members in by_name.values())
+                for name, members in by_name.items():
+                    rounds = [rng.permutation(members) for _ in range(-(-most // len(members)))]
+                    parts[name].append(np.concatenate(rounds)[:most])
+            order = np.resize(rng.permutation(self.tuples), self.steps_per_epoch * self.batch_size)
+            self._cached = epoch, {name: np.concatenate(part)[order] for name, part in parts.items()}
         return self._cached[1]
 
     def batch(self, epoch: int, step: int, rank: int = 0, world: int = 1) -> dict[str, np.ndarray]:
@@ -61,14 +69,3 @@ class ModalDecouplingSampler:
         share = self.batch_size // world
         start = step * self.batch_size + rank * share
         return {name: indices[start : start + share] for name, indices in self.epoch(epoch).items()}
-
-    def _draw(self, epoch: int) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng([self.seed, epoch])
-        parts: dict[str, list[np.ndarray]] = {name: [] for name in self._members[0]}
-        for by_name in self._members:
-            most = max(len(members) for members in by_name.values())
-            for name, members in by_name.items():
-                rounds = [rng.permutation(members) for _ in range(-(-most // len(members)))]
-                parts[name].append(np.concatenate(rounds)[:most])
-        order = np.resize(rng.permutation(self.tuples), self.steps_per_epoch * self.batch_size)
-        return {name: np.concatenate(part)[order] for name, part in parts.items()}

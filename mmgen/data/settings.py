@@ -42,10 +42,6 @@ class FileKind:
     decode: Callable[[BinaryIO, Any], Decoded]
     progress: str
 
-    def slot_shape(self, settings: Settings) -> tuple[int, int, int, int]:
-        """(S, C, H, W): the most samples that one file gives, and a sample's shape."""
-        return (self.most_samples(settings), *settings.shape)
-
 
 FILE_KINDS: dict[str, FileKind] = {
     "image": FileKind(

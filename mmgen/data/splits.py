@@ -39,7 +39,8 @@ def split_by_subject(manifest: Manifest, fractions: Mapping[str, float], seed: i
         raise UserError(f"The fractions of the splits must each be above 0 and sum to 1, not {listed}.")
     names = sorted(fractions, key=lambda name: -fractions[name])  # stable: equal fractions keep their order
     shares = np.array([fractions[name] for name in names])
-    subject_of_row, n_subjects = _subject_indices(manifest)
+    subject_of_row, subjects = _sorted_subjects(manifest)
+    n_subjects = len(subjects)
     # Distinct (label, subject) pairs, so that a subject with many files weighs as one.
     pairs = np.sort(manifest.labels * n_subjects + subject_of_row)
     pairs = pairs[np.diff(pairs, prepend=-1) > 0]  # much quicker than np.unique
@@ -93,28 +94,24 @@ def shared_subjects(manifest: Manifest) -> list[str]:
     """Subjects (files, where subjects are unknown) on more than one side, sorted; empty where nothing is split."""
     if manifest.splits is None or not len(manifest):
         return []
-    subject_of_row, n_subjects = _subject_indices(manifest)
-    on_side = np.zeros((n_subjects, len(SPLITS)), dtype=bool)
+    subject_of_row, subjects = _sorted_subjects(manifest)
+    on_side = np.zeros((len(subjects), len(SPLITS)), dtype=bool)
     for column, split in enumerate(SPLITS):
         on_side[subject_of_row[manifest.splits == split], column] = True
-    shared = on_side.sum(axis=1) > 1
-    return sorted({str(name) for name in _subject_names(manifest)[shared[subject_of_row]]})
+    return sorted({str(subjects[number]) for number in np.flatnonzero(on_side.sum(axis=1) > 1)})
 
 
-def _subject_names(manifest: Manifest) -> np.ndarray:
-    return np.array(manifest.paths, dtype=object) if manifest.subjects is None else manifest.subjects
-
-
-def _subject_indices(manifest: Manifest) -> tuple[np.ndarray, int]:
-    """Index of each row's subject (n,) among the sorted subjects, and their number."""
+def _sorted_subjects(manifest: Manifest) -> tuple[np.ndarray, list[str]]:
+    """Index of each row's subject (n,) among the sorted subjects, and these."""
     import pandas as pd
 
-    codes, distinct = pd.factorize(_subject_names(manifest))
+    names = np.array(manifest.paths, dtype=object) if manifest.subjects is None else manifest.subjects
+    codes, distinct = pd.factorize(names)
     # Python's sort is quicker here than NumPy's: names mostly come in order, and it notices.
     order = sorted(range(len(distinct)), key=distinct.tolist().__getitem__)
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
-    return rank[codes], len(order)
+    return rank[codes], [distinct[number] for number in order]
 
 
 def _fill(side: np.ndarray, members: np.ndarray, shares: np.ndarray) -> None:

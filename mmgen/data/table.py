@@ -19,28 +19,15 @@ SPLIT_SPELLINGS = {
     **{name: "val" for name in ("val", "valid", "validation", "dev")},
     **{name: "test" for name in ("test", "testing")},
 }
+_AUDIO = ("audio", "audio_path")
 USUAL_NAMES = {
-    "path": [
-        "path",
-        "file",
-        "filename",
-        "file_name",
-        "filepath",
-        "file_path",
-        "image",
-        "image_path",
-        "audio",
-        "audio_path",
-    ],
+    "path": [*("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path"), *_AUDIO],
     "label": ["label", "class", "diagnosis"],
     "subject": ["subject", "subject_id", "patient", "patient_id", "participant", "participant_id", "lesion_id"],
     "split": ["split"],
     "subset": [],  # counts only where it is named
 }
-SUBSET_SPELLINGS = {
-    **dict.fromkeys(("1", "true", "yes"), True),
-    **dict.fromkeys(("0", "false", "no", ""), False),
-}
+SUBSET_SPELLINGS = {**dict.fromkeys(("1", "true", "yes"), True), **dict.fromkeys(("0", "false", "no", ""), False)}
 _LONGEST_LABEL = 200
 _LONGEST_SHOWN = 200
 
@@ -235,13 +222,13 @@ def subjects_or_paths(subjects: list[str], paths: list[str]) -> np.ndarray:
 
 def shown(names: Iterable[object], limit: int = 5) -> str:
     """The first few of ``names`` for a message: shortened, with characters that could garble a terminal escaped."""
-    return first_few((_shown(str(name)) for name in names), limit)
 
+    def short(text: str) -> str:
+        if len(text) > _LONGEST_SHOWN:  # of a path both ends tell something
+            text = f"{text[: _LONGEST_SHOWN // 2]}…{text[-_LONGEST_SHOWN // 2 :]}"
+        return text if is_clean(text) else "".join(c if is_clean(c) else ascii(c)[1:-1] for c in text)
 
-def _shown(text: str) -> str:
-    if len(text) > _LONGEST_SHOWN:  # of a path both ends tell something
-        text = f"{text[: _LONGEST_SHOWN // 2]}…{text[-_LONGEST_SHOWN // 2 :]}"
-    return text if is_clean(text) else "".join(c if is_clean(c) else ascii(c)[1:-1] for c in text)
+    return first_few((short(str(name)) for name in names), limit)
 
 
 def is_clean(text: str) -> bool:

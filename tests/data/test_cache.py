@@ -410,7 +410,7 @@ class TestKilled:
 
 
 def test_a_slot_holds_the_most_samples_of_a_file():
-    assert kind_of(SETTINGS).slot_shape(SETTINGS) == (1, 1, 4, 4)
+    assert (kind_of(SETTINGS).most_samples(SETTINGS), *SETTINGS.shape) == (1, 1, 4, 4)
 
 
 @pytest.mark.parametrize(

@@ -218,9 +218,6 @@ class _Tags:
                 raise UnusableFile("a TIFF tag occurs twice: save it anew")
             self._entries[tag] = kind, number, value
 
-    def __contains__(self, tag: int) -> bool:
-        return tag in self._entries
-
     def numbers(self, tag: int, *default: int) -> list[int]:
         """A tag's values, or the default where it is missing."""
         if tag not in self._entries:
@@ -250,7 +247,7 @@ def _check_tiff(file: BinaryIO) -> None:
         raise UnusableFile("its colour model is not supported: save it as RGB or grey")
     across, down = -(-width // part_width), -(-height // part_height)
     # Tiles are decoded as a whole even where they reach beyond the picture.
-    whole_height = down * part_height if 323 in tags else height
+    whole_height = down * part_height if tags.numbers(323) else height
     check_size(across * part_width, whole_height, max(sum(bits), samples * bits[0]) / 8)
     if compression not in (1, 2, 3, 4, 5, 7, 8, 32773, 32946, 50000):
         raise UnusableFile("its TIFF compression is old or slow: save it without or with Deflate or LZW compression")

@@ -4,7 +4,7 @@ Stored values go through the file's rescaling, its display window or table (the 
 MONOCHROME1, inversion. Without a window or table the full scale of the stored bits counts: never the picture's own
 extremes, by which one body would look like another. Only tags that say how pixels are to be read are looked at. No
 value of any tag is returned, logged or put into a message, since a damaged file may have a name where a number
-should be. Tags are read here and not by pydicom, which looks at more of them than it is asked for and warns of values
+should be. _Tags are read here and not by pydicom, which looks at more of them than it is asked for and warns of values
 that it cannot convert with these values, a patient's among them.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import math
 import struct
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -73,7 +73,7 @@ def read_dicom(file: BinaryIO, side: int) -> tuple[Image.Image, Remark]:
     raise UnusableFile(reason)  # here, so that no other error is attached to it
 
 
-def _read_header(file: BinaryIO) -> tuple[Tags, Layout]:
+def _read_header(file: BinaryIO) -> tuple[_Tags, Layout]:
     """The tags, and how the pixels are stored."""
     from pydicom.uid import AllTransferSyntaxes, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -81,7 +81,7 @@ def _read_header(file: BinaryIO) -> tuple[Tags, Layout]:
     metered.seek(128)
     if metered.read(4) != b"DICM":
         metered.seek(0)
-    about = Tags(metered, "<", implicit=False, stop=0x00030000)
+    about = _Tags(metered, "<", implicit=False, stop=0x00030000)
     named = about.text(_SYNTAX) or ImplicitVRLittleEndian
     syntax = next((syntax for syntax in AllTransferSyntaxes if syntax == named), None)
     if syntax is None:
@@ -91,7 +91,7 @@ def _read_header(file: BinaryIO) -> tuple[Tags, Layout]:
     metered.seek(about.behind)
     implicit = not is_kind(metered.read(6)[4:])  # files may do otherwise than they say
     metered.seek(about.behind)
-    tags = Tags(metered, "<" if syntax.is_little_endian else ">", implicit, stop=_PIXEL_DATA - 8)
+    tags = _Tags(metered, "<" if syntax.is_little_endian else ">", implicit, stop=_PIXEL_DATA - 8)
     tag, kind, start = tags.stopped
     if tag != _PIXEL_DATA:
         raise UnusableFile("the DICOM file holds no picture")
@@ -109,11 +109,6 @@ def _read_header(file: BinaryIO) -> tuple[Tags, Layout]:
         signed=tags.number(_SIGNED) == 1,
         frames=max(1, int(tags.decimal(_FRAMES, 1))),
     )
-    _check(layout)
-    return tags, layout
-
-
-def _check(layout: Layout) -> None:
     if not (layout.rows and layout.columns and 0 < layout.stored <= layout.allocated):
         raise UnusableFile(DAMAGED)
     if layout.allocated > 16:
@@ -122,12 +117,10 @@ def _check(layout: Layout) -> None:
     samples = 3 if layout.colours in RGB + YBR else 1 if layout.colours in (*_GREY, "PALETTE COLOR") else 0
     if layout.samples != samples:
         raise UnusableFile("its DICOM colour model is not supported: save it as MONOCHROME2 or RGB")
+    return tags, layout
 
 
-# --- what a screen shows
-
-
-def _shown(pixels: np.ndarray, tags: Tags, layout: Layout) -> Image.Image:
+def _shown(pixels: np.ndarray, tags: _Tags, layout: Layout) -> Image.Image:
     """Codes (H, W) or RGB (H, W, 3) as they are displayed: mode L or RGB."""
     if layout.samples == 3:
         return Image.fromarray(pixels)
@@ -144,7 +137,7 @@ def _shown(pixels: np.ndarray, tags: Tags, layout: Layout) -> Image.Image:
     return Image.fromarray(shown)
 
 
-def _grey_levels(values: np.ndarray, tags: Tags, layout: Layout) -> np.ndarray:
+def _grey_levels(values: np.ndarray, tags: _Tags, layout: Layout) -> np.ndarray:
     """Stored values (N,) to levels uint8 (N,): by PS3.3 C.11.1 to the modality's values, by C.11.2 to what is shown."""
     if (item := tags.item(_VALUE_TABLE)) is not None:
         values, high = _look_up(values, item, _TABLE, _TABLE_DATA, layout)
@@ -157,8 +150,17 @@ def _grey_levels(values: np.ndarray, tags: Tags, layout: Layout) -> np.ndarray:
     if (item := tags.item(_DISPLAY_TABLE)) is not None:
         values, high = _look_up(values, item, _TABLE, _TABLE_DATA, layout)
         shown = values / high
-    elif about.text(_CENTRE):
-        shown = _window(values, about)
+    elif about.text(_CENTRE):  # 0 to 1 inside the window (PS3.3 C.11.2.1.2 and C.11.2.1.3)
+        centre, width = about.decimal(_CENTRE, 0), about.decimal(_WIDTH, 0)
+        function = about.text(_FUNCTION) or "LINEAR"
+        if width < 1 if function == "LINEAR" else width <= 0:
+            raise UnusableFile("its display window has no width")
+        if function == "LINEAR":
+            centre, width = centre - 0.5, max(width - 1, 1e-9)
+        if function == "SIGMOID":
+            shown = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -500, 500)))
+        else:
+            shown = (values - centre) / width + 0.5
     elif high > low:
         shown = (values - low) / (high - low)
     else:
@@ -168,20 +170,7 @@ def _grey_levels(values: np.ndarray, tags: Tags, layout: Layout) -> np.ndarray:
     return np.rint(255 * np.clip(shown, 0, 1)).astype(np.uint8)
 
 
-def _window(values: np.ndarray, about: Tags) -> np.ndarray:
-    """0 to 1 inside the window (PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
-    centre, width = about.decimal(_CENTRE, 0), about.decimal(_WIDTH, 0)
-    function = about.text(_FUNCTION) or "LINEAR"
-    if width < 1 if function == "LINEAR" else width <= 0:
-        raise UnusableFile("its display window has no width")
-    if function == "SIGMOID":
-        return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -500, 500)))
-    if function == "LINEAR":
-        centre, width = centre - 0.5, max(width - 1, 1e-9)
-    return (values - centre) / width + 0.5
-
-
-def _look_up(values: np.ndarray, tags: Tags, about: int, content: int, layout: Layout) -> tuple[np.ndarray, int]:
+def _look_up(values: np.ndarray, tags: _Tags, about: int, content: int, layout: Layout) -> tuple[np.ndarray, int]:
     """Values (N,) through a table of the file, and the table's full scale (PS3.3 C.11.1.1)."""
     entries, first, bits = struct.unpack(tags.order + "HHH", tags.raw(about)[:6])
     entries = entries or 1 << 16
@@ -195,7 +184,7 @@ def _look_up(values: np.ndarray, tags: Tags, about: int, content: int, layout: L
     return table[places].astype(np.float64), (1 << bits) - 1
 
 
-def _functional_group(tags: Tags, group: int, tag: int) -> Tags:
+def _functional_group(tags: _Tags, group: int, tag: int) -> _Tags:
     """Where a tag stands: at the top or, in multi-frame files, in a group of the first frame or of all frames."""
     if tag not in tags:
         for sequence in (_EACH_FRAME, _ALL_FRAMES):
@@ -206,35 +195,16 @@ def _functional_group(tags: Tags, group: int, tag: int) -> Tags:
     return tags
 
 
-# --- tags
+class _Tags:
+    """The tags from where the file stands up to the tag ``stop`` or the position ``end``; values are read when wanted.
 
-
-class _Place(NamedTuple):
-    start: int
-    length: int
-
-
-class Tags:
-    """The tags from where the file stands up to ``stop``, or to the end of an item or the file.
-
-    A value is read only when it is asked for.
-
-    Args:
-        file: a seekable file.
-        order: "<" or ">", the byte order.
-        implicit: whether kinds of values are left out.
-        stop: the first tag that is not read.
-        end: position in the file behind the last tag, where that is known.
-
-    Attributes:
-        stopped: (tag, kind, start of its value) of the one where reading stopped, (0, "", 0) if the end came first.
-        behind: position in the file behind the last tag that was read.
-        order: as given.
+    ``order`` is the byte order, "<" or ">"; ``implicit``: kinds of values are left out. Reading ``stopped`` at a (tag,
+    kind, start of its value), (0, "", 0) if the end came first; ``behind`` is the position behind the last tag read.
     """
 
     def __init__(self, file: BinaryIO, order: str, implicit: bool, stop: int = 1 << 32, end: float = math.inf) -> None:
         self._file, self.order, self._implicit = file, order, implicit
-        self._places: dict[int, _Place] = {}
+        self._places: dict[int, tuple[int, int]] = {}  # start and length
         self.stopped = (0, "", 0)
         depth = 0  # of open sequences and items around a tag
         while (here := file.tell()) < end and len(head := file.read(8)) == 8:
@@ -248,7 +218,7 @@ class Tags:
                     break
                 continue
             if not depth:
-                self._places.setdefault(tag, _Place(file.tell(), length))
+                self._places.setdefault(tag, (file.tell(), length))
             if length == _OPEN:
                 depth += 1
             else:
@@ -297,11 +267,11 @@ class Tags:
             raise UnusableFile(DAMAGED)
         return value
 
-    def item(self, tag: int) -> Tags | None:
+    def item(self, tag: int) -> _Tags | None:
         """The first item of a sequence, None if there is none."""
         if tag not in self._places:
             return None
-        start = self._places[tag].start
+        start, _ = self._places[tag]
         self._file.seek(start)
         head = self._file.read(8)
         if len(head) < 8:
@@ -309,7 +279,7 @@ class Tags:
         mark, _, length = self._parse(head, self._implicit)
         if mark != _ITEM:
             return None
-        return Tags(self._file, self.order, self._implicit, end=math.inf if length == _OPEN else start + 8 + length)
+        return _Tags(self._file, self.order, self._implicit, end=math.inf if length == _OPEN else start + 8 + length)
 
 
 def is_kind(kind: bytes) -> bool:

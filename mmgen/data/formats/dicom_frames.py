@@ -108,7 +108,18 @@ def _jpeg2000(frame: bytes, layout: Layout, side: int) -> np.ndarray:
 
     image: Any = Jpeg2KImagePlugin.Jpeg2KImageFile(Metered(io.BytesIO(frame)))
     check_size(*image.size)
-    image.reduce = _halvings(image.size, frame, side)
+    # A picture is halved as it is decoded as often as ``side`` allows, or as time demands.
+    levels = frame[frame.index(b"\xff\x52") + 9]  # of resolution, in the coding style
+    cost = max(math.prod(image.size) / _MAX_JPEG2000_PIXELS, len(frame) / _MAX_JPEG2000_BYTES)
+    least = max(0, math.ceil(math.log(cost, 4)))
+    most = min(levels, max(least, int(math.log2(max(1, min(image.size) / side)))))
+    for halvings in range(most, least - 1, -1):
+        # Pillow rounds sizes where JPEG 2000 rounds them up, and fails where that differs.
+        if all((n + (1 << halvings >> 1)) >> halvings == -(-n >> halvings) for n in image.size):
+            break
+    else:
+        raise UnusableFile("it is a JPEG 2000 picture that takes too long to decode: save it uncompressed")
+    image.reduce = halvings
     image.load()
     if layout.samples == 3:
         return np.asarray(image.convert("RGB"))
@@ -123,19 +134,6 @@ def _jpeg2000(frame: bytes, layout: Layout, side: int) -> np.ndarray:
         codes = codes.astype(np.uint16)
         codes[codes >> bits - 1 != 0] |= (1 << 16) - (1 << bits)
     return codes & (1 << layout.stored) - 1
-
-
-def _halvings(size: tuple[int, int], frame: bytes, side: int) -> int:
-    """How often a JPEG 2000 picture is halved as it is decoded: as far as ``side`` allows, or as time demands."""
-    levels = frame[frame.index(b"\xff\x52") + 9]  # of resolution, in the coding style
-    cost = max(math.prod(size) / _MAX_JPEG2000_PIXELS, len(frame) / _MAX_JPEG2000_BYTES)
-    least = max(0, math.ceil(math.log(cost, 4)))
-    most = min(levels, max(least, int(math.log2(max(1, min(size) / side)))))
-    for halvings in range(most, least - 1, -1):
-        # Pillow rounds sizes where JPEG 2000 rounds them up, and fails where that differs.
-        if all((n + (1 << halvings >> 1)) >> halvings == -(-n >> halvings) for n in size):
-            return halvings
-    raise UnusableFile("it is a JPEG 2000 picture that takes too long to decode: save it uncompressed")
 
 
 def _lossless_jpeg(frame: bytes, layout: Layout) -> np.ndarray:

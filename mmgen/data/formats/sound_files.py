@@ -16,7 +16,6 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from mmgen.data.decoded import UnusableFile
-from mmgen.data.formats.sound_headers import find_samples, mp3_tells_length
 
 _RATES = range(1_000, 768_001)  # Hz
 _MOST_CHANNELS = 32
@@ -28,6 +27,12 @@ _LARGEST = 1e12
 # Formats for PyAV: ffmpeg's name of the one demuxer that may open the file. Free to choose, ffmpeg would also follow
 # playlists to other files and addresses.
 _AV_FORMATS = {b"\x1a\x45\xdf\xa3": ("webm", "matroska"), b"ftyp": ("m4a", "mov")}
+
+# Formats that are chunks of (name, size): byte order of the size, and the name of the chunk that holds the samples.
+_CHUNKED = {b"RIFF": ("<", b"data"), b"RIFX": (">", b"data"), b"RF64": ("<", b"data"), b"FORM": (">", b"SSND")}
+_MOST_CHUNKS = 1_000
+# What programs write that cannot know the size yet: ffmpeg, sox, arecord.
+_UNKNOWN_SIZES = {0, 0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF, 0x80000000}
 
 
 class Sound(NamedTuple):
@@ -51,7 +56,10 @@ def read_sound(file: BinaryIO, seconds: float | None = None) -> Sound:
         UnusableFile: the format is not known, the file is damaged, it holds no samples, less than its header promises
             or samples that are not numbers, or its rate or its number of channels is impossible.
     """
-    with closing(_open(file)) as reader:
+    file.seek(0)
+    start = file.read(8)
+    by_av = next((names for magic, names in _AV_FORMATS.items() if magic in (start[:4], start[4:8])), None)
+    with closing(_AvReader(file, *by_av) if by_av else _SoundfileReader(file)) as reader:
         if reader.rate not in _RATES:
             raise UnusableFile(f"its sampling rate is said to be {reader.rate} Hz")
         if not 1 <= reader.channels <= _MOST_CHANNELS:
@@ -95,16 +103,6 @@ def _clipped(channel: np.ndarray) -> int:
     return count
 
 
-def _open(file: BinaryIO) -> _SoundfileReader | _AvReader:
-    file.seek(0)
-    start = file.read(8)
-    for magic, (name, demuxer) in _AV_FORMATS.items():
-        if magic in (start[:4], start[4:8]):
-            file.seek(0)
-            return _AvReader(file, name, demuxer)
-    return _SoundfileReader(file)
-
-
 class _SoundfileReader:
     """Reads through soundfile.
 
@@ -118,14 +116,16 @@ class _SoundfileReader:
         import soundfile
 
         self._failure = soundfile.SoundFileError
-        chunk, told = find_samples(file), mp3_tells_length(file)
+        chunk, told = _find_samples(file), _mp3_tells_length(file)
         file.seek(0)
-        self._virtual = _Virtual(file)
-        self._descriptor, self._position = None, 0
+        self._virtual, self._descriptor = _Virtual(file), None
         if chunk and chunk.streamed:
-            self._virtual.patch(chunk.size_at, struct.pack(chunk.order + "I", 0xFFFFFFFF))
-        else:
-            self._descriptor, self._position = _descriptor(file)
+            self._virtual.patch = chunk.size_at, struct.pack(chunk.order + "I", 0xFFFFFFFF)
+        elif type(file) is io.BufferedReader and isinstance(file.raw, io.FileIO):
+            # libsndfile reads a descriptor without calling Python back, so that threads do not wait for one another.
+            self._descriptor = file.fileno()
+            self._position = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
         source = self._virtual if self._descriptor is None else self._descriptor
         try:
             self._file = soundfile.SoundFile(source, closefd=False)
@@ -162,19 +162,6 @@ class _SoundfileReader:
             os.lseek(self._descriptor, self._position, os.SEEK_SET)
 
 
-def _descriptor(file: BinaryIO) -> tuple[int | None, int]:
-    """Descriptor of an ordinary open file, put to its beginning, and its position before; (None, 0) for others.
-
-    libsndfile reads a descriptor without calling Python back, so that threads do not wait for one another.
-    """
-    if not (type(file) is io.BufferedReader and isinstance(file.raw, io.FileIO)):
-        return None, 0
-    descriptor = file.fileno()
-    position = os.lseek(descriptor, 0, os.SEEK_CUR)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor, position
-
-
 def _complaint(error: Exception) -> str:
     """The complaint of soundfile or PyAV as half a sentence."""
     code = getattr(error, "code", 0)
@@ -191,17 +178,14 @@ class _Virtual:
 
     Attributes:
         error: why the file could not be read, if so.
+        patch: a position, and the bytes that are read there instead of the file's.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.tell = file.tell
         self.error: OSError | None = None
-        self._position, self._value = 0, b""
-
-    def patch(self, position: int, value: bytes) -> None:
-        """Let the bytes at a position read as others."""
-        self._position, self._value = position, value
+        self.patch = 0, b""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         try:
@@ -216,7 +200,7 @@ class _Virtual:
         except OSError as error:
             self.error = error
             return b""
-        for place, byte in enumerate(self._value, self._position - start):
+        for place, byte in enumerate(self.patch[1], self.patch[0] - start):
             if 0 <= place < len(data):
                 data[place] = byte
         return bytes(data)
@@ -252,6 +236,7 @@ class _AvReader:
             raise UnusableFile(f"{name} needs PyAV: pip install 'mmgen[webm]'") from error
         self._failures = (av.FFmpegError, ValueError)
         self.held = math.inf
+        file.seek(0)
         self._file = _Timed(file)
         try:
             self._container = av.open(self._file, format=demuxer)
@@ -262,15 +247,13 @@ class _AvReader:
             self._container.close()
             raise UnusableFile("it holds no sound that can be decoded")
         self.rate, self.channels = self._stream.rate, self._stream.channels
-        self.promised = self._promise()
+        if self._stream.duration is not None:
+            self.promised = float(self._stream.duration * self._stream.time_base)
+        else:
+            only_sound = len(self._container.streams) == 1
+            self.promised = (self._container.duration or 0) / 1e6 if only_sound else 0.0
         self._frames = self._container.decode(self._stream)
         self._to_float = av.AudioResampler(format="fltp")
-
-    def _promise(self) -> float:
-        if self._stream.duration is not None:
-            return float(self._stream.duration * self._stream.time_base)
-        only_sound = len(self._container.streams) == 1
-        return (self._container.duration or 0) / 1e6 if only_sound else 0.0
 
     def read(self, frames: int) -> np.ndarray:
         try:
@@ -285,3 +268,58 @@ class _AvReader:
 
     def close(self) -> None:
         self._container.close()
+
+
+class _SampleChunk(NamedTuple):
+    """The part of a file that holds its samples."""
+
+    size: int  # bytes that the header promises; ``held`` if it does not know
+    held: int  # bytes from its beginning to the end of the file
+    size_at: int  # where in the file the size stands
+    order: str  # byte order of the size, ``<`` or ``>``
+    streamed: bool  # the size was left at 0, which libsndfile would believe
+
+
+def _find_samples(file: BinaryIO) -> _SampleChunk | None:
+    """For WAV, RF64, AIFF and AU, whose sizes libsndfile corrects without a word; None for other formats."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    magic, whole, _ = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
+    if magic == b".snd":
+        file.seek(4)
+        offset, size = struct.unpack(">II", file.read(8).ljust(8, b"\0"))
+        held = max(0, end - offset)
+        return _SampleChunk(held if size in _UNKNOWN_SIZES else size, held, 8, ">", False)
+    if magic not in _CHUNKED:
+        return None
+    order, wanted = _CHUNKED[magic]
+    long_size, position = 0, 12
+    for _ in range(_MOST_CHUNKS):
+        file.seek(position)
+        header = file.read(24)
+        if len(header) < 8:
+            return None
+        name, size = struct.unpack(order + "4sI", header[:8])
+        if name == b"ds64" and len(header) == 24:
+            long_size = struct.unpack("<Q", header[16:])[0]
+        if name == wanted:
+            held = end - position - 8
+            # A file may also truly hold nothing; then the size of the whole is right.
+            streamed = magic == b"RIFF" and size == 0 < held and whole + 8 < end
+            size = long_size if magic == b"RF64" and size == 0xFFFFFFFF else size
+            known = size not in _UNKNOWN_SIZES or (size == 0 and not streamed)
+            return _SampleChunk(size if known else held, held, position + 4, order, streamed)
+        position += 8 + size + size % 2
+    raise UnusableFile("it is damaged: it has very many parts before its samples")
+
+
+def _mp3_tells_length(file: BinaryIO) -> bool:
+    """Whether an MP3 file says how long it is; otherwise libsndfile guesses from the first frame's bit rate."""
+    file.seek(0)
+    start = file.read(10)
+    tag = 0
+    if start[:3] == b"ID3" and len(start) == 10:  # 7 bits of each of the last four bytes
+        tag = 10 + sum(byte << shift for byte, shift in zip(start[6:], (21, 14, 7, 0), strict=True))
+    file.seek(tag)
+    frame = file.read(256)
+    return any(name in frame for name in (b"Xing", b"Info", b"VBRI"))

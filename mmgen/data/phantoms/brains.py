@@ -70,50 +70,37 @@ def _sulci(x: Array, y: Array, depth: Array, head: Head, rng: Generator) -> Arra
     return np.minimum(np.minimum(sulci, middle), sylvian)
 
 
-def _ventricles(x: Array, y: Array, head: Head) -> Array:
-    """Distance from the lateral and the third ventricle, negative inside."""
-    size = head.ventricles * (1 + 1.1 * head.severity)
-    side, level = np.abs(x), (y + 0.02) / (head.horns * (0.9 + 0.12 * size))
-    heights = np.array([-0.42, -0.36, -0.24, -0.08, 0.06, 0.2, 0.32, 0.43, 0.5])
-    middles = PchipInterpolator(heights, [0.19, 0.16, 0.1, 0.055, 0.07, 0.14, 0.2, 0.21, 0.2])
-    halves = PchipInterpolator(heights, [-0.03, 0.012, 0.04, 0.024, 0.02, 0.035, 0.045, 0.02, -0.03])
-    level = level.clip(-0.42, 0.5)
-    half = halves(level) * np.where(halves(level) > 0, size, 1) * (1 + head.lean * np.sign(x))
-    lateral = np.abs(side - middles(level) - 0.35 * half.clip(0)) - half
-    third = np.sqrt(ellipse(x, y, (0, 0.1), (0.016 + 0.018 * size, 0.13))) * 0.05 - 0.05
-    return np.minimum(0.85 * lateral, third)
-
-
-def _deep_grey(x: Array, y: Array, head: Head) -> Array:
-    """Share of grey matter of caudate, lentiform nucleus and thalamus: in [0, 1]."""
-    side, push = np.abs(x), 0.05 * head.severity
-    nuclei = (
-        ellipse(side, y, (0.16 + push, -0.17), (0.06, 0.11), -0.3),
-        ellipse(side, y, (0.33, -0.02), (0.065, 0.17), -0.2),
-        ellipse(side, y, (0.13 + push, 0.12), (0.09, 0.12), -0.4),
-    )
-    return np.max([expit((1 - nucleus) / 0.2) for nucleus in nuclei], axis=0)
-
-
-def _hippocampi(x: Array, y: Array, head: Head) -> tuple[Array, Array]:
-    """Shares in [0, 1]: the hippocampi, and the fluid that fills the place they leave."""
-    shrunk, side = 1 - 0.45 * min(1.0, max(0.0, head.severity)), np.abs(x)
-    middle = 0.34 * head.width / 0.7
-    own = ellipse(side, y, (middle + 0.06 * (1 - shrunk), 0.27), (0.07 * shrunk, 0.11 * shrunk), -0.5)
-    bed = ellipse(side, y, (middle - 0.01, 0.26), (0.075, 0.115), -0.5)  # its inner side opens to the ventricle
-    return expit((1 - own) / 0.15), expit((1 - bed) / 0.25) * min(0.9, max(0.0, head.severity))
-
-
 def _brain(x: Array, y: Array, head: Head, rng: Generator) -> Array:
     """Signal of brain and fluid, everywhere inside the skull."""
     edge, lost, inside = 0.012, head.severity, _surface(x, y, head)
     depth = inside - head.gap * (1 + 1.3 * lost)
     sulcus = _sulci(x, y, depth, head, rng) - (0.007 + 0.024 * max(0.0, lost))
     fluid, cortex = np.minimum(depth, sulcus), head.cortex * (1 - 0.2 * lost)
-    white = expit((fluid - cortex) / edge) * (1 - 0.9 * _deep_grey(x, y, head))
-    hippocampus, bed = _hippocampi(x, y, head)
+    # Caudate, lentiform nucleus and thalamus are grey.
+    side, push = np.abs(x), 0.05 * lost
+    nuclei = (
+        ellipse(side, y, (0.16 + push, -0.17), (0.06, 0.11), -0.3),
+        ellipse(side, y, (0.33, -0.02), (0.065, 0.17), -0.2),
+        ellipse(side, y, (0.13 + push, 0.12), (0.09, 0.12), -0.4),
+    )
+    deep_grey = np.max([expit((1 - nucleus) / 0.2) for nucleus in nuclei], axis=0)
+    white = expit((fluid - cortex) / edge) * (1 - 0.9 * deep_grey)
+    # The hippocampi shrink, and fluid fills the bed they leave.
+    shrunk, middle = 1 - 0.45 * min(1.0, max(0.0, lost)), 0.34 * head.width / 0.7
+    own = ellipse(side, y, (middle + 0.06 * (1 - shrunk), 0.27), (0.07 * shrunk, 0.11 * shrunk), -0.5)
+    bed = ellipse(side, y, (middle - 0.01, 0.26), (0.075, 0.115), -0.5)  # its inner side opens to the ventricle
+    hippocampus, bed = expit((1 - own) / 0.15), expit((1 - bed) / 0.25) * min(0.9, max(0.0, lost))
     signal = head.grey + (head.white - head.grey) * white * (1 - hippocampus)
-    ventricle = expit(-_ventricles(x, y, head) / edge)
+    # The lateral and the third ventricle.
+    size = head.ventricles * (1 + 1.1 * lost)
+    level = ((y + 0.02) / (head.horns * (0.9 + 0.12 * size))).clip(-0.42, 0.5)
+    heights = np.array([-0.42, -0.36, -0.24, -0.08, 0.06, 0.2, 0.32, 0.43, 0.5])
+    middles = PchipInterpolator(heights, [0.19, 0.16, 0.1, 0.055, 0.07, 0.14, 0.2, 0.21, 0.2])
+    halves = PchipInterpolator(heights, [-0.03, 0.012, 0.04, 0.024, 0.02, 0.035, 0.045, 0.02, -0.03])(level)
+    half = halves * np.where(halves > 0, size, 1) * (1 + head.lean * np.sign(x))
+    lateral = np.abs(side - middles(level) - 0.35 * half.clip(0)) - half
+    third = np.sqrt(ellipse(x, y, (0, 0.1), (0.016 + 0.018 * size, 0.13))) * 0.05 - 0.05
+    ventricle = expit(-np.minimum(0.85 * lateral, third) / edge)
     wet = 1 - expit(fluid / edge) * (1 - ventricle) * (1 - bed * (1 - hippocampus))
     return signal + (head.fluid - signal) * wet
 

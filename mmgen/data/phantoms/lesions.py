@@ -156,18 +156,6 @@ def _layers(x: Array, y: Array, skin: Skin, lesion: LesionPattern, rng: Generato
     return colours * (1 - 0.65 * pores)[..., None]
 
 
-def _hairs(x: Array, y: Array, skin: Skin, rng: Generator) -> Array:
-    """Share of the light that hairs take, in [0, 1]."""
-    free = np.ones_like(x)
-    for _ in range(skin.hairs):
-        angle, offset, bow, start = rng.uniform([0, -0.9, -0.5, -0.6], [math.tau, 0.9, 0.5, 1.2]).tolist()
-        c, s = math.cos(angle), math.sin(angle)
-        along, across = c * x + s * y, c * y - s * x
-        line = peak((across - offset - bow * along**2) / skin.hair_width)
-        free *= 1 - 0.85 * line * expit((along + start) / 0.04)
-    return 1 - free
-
-
 def phantom_lesion(label_index: int, rng: Generator, size: int, subject_rng: Generator | None = None) -> Array:
     """One dermoscopic picture of a lesion of the skin.
 
@@ -181,7 +169,14 @@ def phantom_lesion(label_index: int, rng: Generator, size: int, subject_rng: Gen
     turn, left, up = rng.normal(0, 0.03, 3).tolist()
     seen_x, seen_y = moved(x, y, turn, left, up, rng.uniform(0.85, 1.1))
     picture = _layers(seen_x, seen_y, skin, lesion, rng)
-    shade = _hairs(x, y, skin, rng)[..., None]
+    bare = np.ones_like(x)  # share of the light that hairs leave
+    for _ in range(skin.hairs):
+        angle, offset, bow, start = rng.uniform([0, -0.9, -0.5, -0.6], [math.tau, 0.9, 0.5, 1.2]).tolist()
+        c, s = math.cos(angle), math.sin(angle)
+        along, across = c * x + s * y, c * y - s * x
+        line = peak((across - offset - bow * along**2) / skin.hair_width)
+        bare *= 1 - 0.85 * line * expit((along + start) / 0.04)
+    shade = (1 - bare)[..., None]
     picture = picture * (1 - shade) + shade * skin.hair_colour
     (right, down), gain = rng.normal(0, 0.05, 2).tolist(), rng.uniform(0.9, 1.08)
     radius = np.hypot(x, y)

@@ -74,35 +74,6 @@ def _write_modality(folder: Path, name: str, files: Plan, image_size: int) -> No
         csv.writer(stream).writerows([("path", "label", "subject", "split"), *(row for row, _ in files)])
 
 
-def _earlier_entries(marker: Path) -> tuple[str, ...]:
-    """Names beside the marker that are phantoms of the set it tells of. Without a kind: X-rays and coughs."""
-    if not marker.exists():
-        return ()
-    try:
-        kind = json.loads(marker.read_text(encoding="utf-8")).get("kind")
-    except (ValueError, AttributeError):  # not written by this version; whatever it is, its folders are the same
-        kind = None
-    return SPLIT_ENTRIES if kind in PICTURES else ("images", "audio")
-
-
-def _make_room(root: Path, entries: Sequence[str]) -> list[Path]:
-    """Files that an earlier set left in root, to be removed for a set that is to have these entries there.
-
-    Raises UserError if root holds something else that would be lost, or lie within the new set.
-    """
-    earlier = _earlier_entries(root / "phantoms.json")
-    here = {path.name: path for path in root.iterdir() if not path.name.startswith(".")} if root.is_dir() else {}
-    foreign = (here.keys() & set(entries)) - set(earlier)
-    if entries == SPLIT_ENTRIES and not earlier:  # root itself becomes the data set: other folders would be labels
-        foreign = set(here)
-    if foreign:
-        raise UserError(
-            f"{root} holds {' and '.join(sorted(foreign)[:3])} that no phantoms.json there tells of: "
-            "choose another folder for phantoms"
-        )
-    return [here[name] for name in earlier if name in here]
-
-
 def _write_set(
     root: Path, folders: dict[str, Path], subjects_per_class: int, seed: int, size: int, labels: list[str], **kind: str
 ) -> None:
@@ -119,12 +90,25 @@ def _write_set(
         wanted = [folder / row[0] for name, folder in folders.items() for row, _ in plans[name]]
         if all(path.is_file() for path in [*wanted, *(folder / "manifest.csv" for folder in folders.values())]):
             return
-    earlier = _make_room(root, SPLIT_ENTRIES if root in folders.values() else tuple(folders))
-    for path in earlier:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    earlier: tuple[str, ...] = ()
+    if marker.exists():
+        try:
+            earlier_kind = json.loads(marker.read_text(encoding="utf-8")).get("kind")
+        except (ValueError, AttributeError):  # not written by this version; whatever it is, its folders are the same
+            earlier_kind = None
+        earlier = SPLIT_ENTRIES if earlier_kind in PICTURES else ("images", "audio")
+    here = {path.name: path for path in root.iterdir() if not path.name.startswith(".")} if root.is_dir() else {}
+    is_root = root in folders.values()
+    foreign = (here.keys() & set(SPLIT_ENTRIES if is_root else folders)) - set(earlier)
+    if is_root and not earlier:  # root itself becomes the data set: other folders would be labels
+        foreign = set(here)
+    if foreign:
+        raise UserError(
+            f"{root} holds {' and '.join(sorted(foreign)[:3])} that no phantoms.json there tells of: "
+            "choose another folder for phantoms"
+        )
+    for path in (here[name] for name in earlier if name in here):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     # Between the old files and the new: the remains of a killed run are known as phantoms and replaced by the next.
     with new_file(marker) as file:
         file.write(json.dumps({**settings, "complete": False}, indent=2).encode())

@@ -91,8 +91,18 @@ def read_csv(
     origins = np.array(rows.origins, dtype=np.int64) if "subset" in column else None
     manifest = Manifest(files, paths, labels, label_names, subjects, splits, origins)
     manifest = _without_repetitions(manifest, where)
-    if check_files:
-        _check_files(manifest, where)
+    if not check_files:
+        return manifest
+    try:
+        missing = manifest.files.missing(manifest.paths)
+    except OSError as error:
+        raise UserError(f"The files named in {where} cannot be looked up: {error}.") from None
+    if missing:
+        slashes = ", write \\ as / in paths" if any("\\" in path for path in missing) else ""
+        raise UserError(
+            f"{len(missing)} of {len(manifest)} files named in {where} do not exist "
+            f"({shown(map(without_secrets, missing))}); restore them{slashes} or remove their rows."
+        )
     return manifest
 
 
@@ -105,29 +115,31 @@ def _read_rows(file: BinaryIO, where: str, columns: Columns) -> _Rows:
     if not first or len(first) == _LONGEST_HEADER:
         raise UserError(f"{where} cannot be read as a CSV (it has no header line); {_WAY_OUT}.")
     reader = csv.reader(chain([first], text), delimiter=max(",;\t", key=first.count), strict=True)
-    try:
-        return _collect(reader, where, columns)
-    except csv.Error as error:
-        raise UserError(f"{where} cannot be read as a CSV at line {reader.line_num} ({error}); {_WAY_OUT}.") from None
-
-
-def _collect(reader: Iterator[list[str]], where: str, columns: Columns) -> _Rows:
-    """The columns in use; raises UserError or csv.Error."""
-    header = next(reader)
-    position = _find_columns(where, [name.strip() for name in header], columns)
-    rows = _Rows({role: header[index].strip() for role, index in position.items()})
     known: dict[str, str] = {}
     used, n_rows = [], 0
-    for values in _chunks(reader, len(header), where):
-        first, n_rows = n_rows, n_rows + len(values[0])
-        if "subset" in position:
-            marks = _marks(values[position["subset"]], first, f"Column '{rows.used['subset']}' of {where}")
-            used.extend(compress(range(first, n_rows), marks))
-            values = [tuple(compress(column, marks)) for column in values]
-        rows.values["path"].extend(map(str.strip, values[position["path"]]))
-        for role in position.keys() & {"label", "subject", "split"}:
-            texts = list(map(str.strip, values[position[role]]))
-            rows.values[role].extend(map(known.setdefault, texts, texts))  # each is in memory once
+    try:
+        header = next(reader)
+        position = _find_columns(where, [name.strip() for name in header], columns)
+        rows = _Rows({role: header[index].strip() for role, index in position.items()})
+        for values in _chunks(reader, len(header), where):
+            start, n_rows = n_rows, n_rows + len(values[0])
+            if "subset" in position:
+                marks = list(map(subset_mark, texts := values[position["subset"]]))
+                if None in marks:
+                    row = marks.index(None)
+                    raise UserError(
+                        f"Column '{rows.used['subset']}' of {where} is '{shown([texts[row].strip()])}' in data row "
+                        f"{start + row + 1}, neither 1, true or yes nor 0, false, no or empty; correct it or name "
+                        "another subset column."
+                    )
+                used.extend(compress(range(start, n_rows), marks))
+                values = [tuple(compress(column, marks)) for column in values]
+            rows.values["path"].extend(map(str.strip, values[position["path"]]))
+            for role in position.keys() & {"label", "subject", "split"}:
+                texts = list(map(str.strip, values[position[role]]))
+                rows.values[role].extend(map(known.setdefault, texts, texts))  # each is in memory once
+    except csv.Error as error:
+        raise UserError(f"{where} cannot be read as a CSV at line {reader.line_num} ({error}); {_WAY_OUT}.") from None
     if not n_rows:
         raise UserError(f"{where} has a header but no rows; give a CSV with one row per file.")
     if not rows.values["path"]:
@@ -137,18 +149,6 @@ def _collect(reader: Iterator[list[str]], where: str, columns: Columns) -> _Rows
         rows.origins = used
         logger.info("%s: %d of %d rows are used, as column '%s' says.", where, len(used), n_rows, rows.used["subset"])
     return rows
-
-
-def _marks(texts: tuple[str, ...], first: int, column: str) -> list[bool]:
-    """Whether each row is used, of rows whose first is the ``first`` of the CSV, counted from 0."""
-    marks = list(map(subset_mark, texts))
-    if None in marks:
-        row = marks.index(None)
-        raise UserError(
-            f"{column} is '{shown([texts[row].strip()])}' in data row {first + row + 1}, neither 1, true or yes nor 0, "
-            "false, no or empty; correct it or name another subset column."
-        )
-    return marks
 
 
 def _chunks(rows: Iterator[list[str]], width: int, where: str) -> Iterator[list[tuple[str, ...]]]:
@@ -267,16 +267,3 @@ def _without_repetitions(manifest: Manifest, where: str) -> Manifest:
         shown(dict.fromkeys(repeated_paths)),
     )
     return manifest.select(np.unique(earlier))
-
-
-def _check_files(manifest: Manifest, where: str) -> None:
-    try:
-        missing = manifest.files.missing(manifest.paths)
-    except OSError as error:
-        raise UserError(f"The files named in {where} cannot be looked up: {error}.") from None
-    if missing:
-        slashes = ", write \\ as / in paths" if any("\\" in path for path in missing) else ""
-        raise UserError(
-            f"{len(missing)} of {len(manifest)} files named in {where} do not exist "
-            f"({shown(map(without_secrets, missing))}); restore them{slashes} or remove their rows."
-        )

@@ -92,20 +92,18 @@ def read_shard(
             group.files.append(member)
     samples, problems = [], []
     for key, group in groups.items():
+        if not group.files:
+            continue
+        # ``KEY.png`` goes before ``KEY.mask.png``.
+        chosen = [member for member in group.files if member.name[len(key) :].lower() in suffixes] or group.files
         try:
-            if group.files:
-                samples.append(Sample(*_only_file(key, group.files, suffixes), _about(key, group.texts, columns)))
+            if len(chosen) > 1:
+                listed = shown(member.name for member in chosen)
+                raise UnusableFile(f"{shown([key])} has several files: {listed}")
+            samples.append(Sample(*chosen[0], _about(key, group.texts, columns)))
         except UnusableFile as problem:
             problems.append(str(problem))
     return samples, problems
-
-
-def _only_file(key: str, files: list[Member], suffixes: Collection[str]) -> Member:
-    """``KEY.png`` goes before ``KEY.mask.png``."""
-    chosen = [member for member in files if member.name[len(key) :].lower() in suffixes] or files
-    if len(chosen) > 1:
-        raise UnusableFile(f"{shown([key])} has several files: {shown(member.name for member in chosen)}")
-    return chosen[0]
 
 
 def _about(key: str, texts: dict[str, About | str], columns: Columns) -> About | None:
@@ -113,26 +111,23 @@ def _about(key: str, texts: dict[str, About | str], columns: Columns) -> About |
     for problem in texts.values():
         if isinstance(problem, str):
             raise UnusableFile(problem)
-    if columns.subset is not None and not _in_subset(key, texts.get("json"), columns.subset):
-        return None
+    if columns.subset is not None:
+        if "json" not in texts:
+            raise UnusableFile(f'{shown([key])} has no .json with "{columns.subset}" for the subset')
+        mark = subset_mark(text := texts["json"].subset)
+        if mark is None:
+            raise UnusableFile(
+                f"{shown([key])}.json holds '{shown([text])}' as \"{columns.subset}\", neither 1, true or yes nor 0, "
+                "false, no or empty"
+            )
+        if not mark:
+            return None
     abouts = [texts[kind] for kind in _LABEL_FILES if kind in texts]
     label = next((about.label for about in abouts if about.label), "")
     if not label:
         wanted = columns.label or '" or "'.join(USUAL_NAMES["label"])
         raise UnusableFile(f'{shown([key])} has no label: no .json with "{wanted}", no .cls and no .txt')
     return abouts[0]._replace(label=label)
-
-
-def _in_subset(key: str, about: About | None, subset: str) -> bool:
-    if about is None:
-        raise UnusableFile(f'{shown([key])} has no .json with "{subset}" for the subset')
-    mark = subset_mark(about.subset)
-    if mark is None:
-        raise UnusableFile(
-            f"{shown([key])}.json holds '{shown([about.subset])}' as \"{subset}\", neither 1, true or yes nor 0, "
-            "false, no or empty"
-        )
-    return mark
 
 
 def _read_text(file: BinaryIO, member: Member, kind: str, columns: Columns) -> About | str:
@@ -144,20 +139,18 @@ def _read_text(file: BinaryIO, member: Member, kind: str, columns: Columns) -> A
             text = file.read(member.size).decode("utf-8-sig")
         except UnicodeDecodeError:
             raise UnusableFile("is not UTF-8 text") from None
-        return _from_json(text, columns) if kind == "json" else About(label=text.strip())
+        if kind != "json":
+            return About(label=text.strip())
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError):  # recursion: lists in lists in lists
+            raise UnusableFile("is not JSON") from None
+        if not isinstance(values, dict):
+            raise UnusableFile("is JSON but no object with names")
+        folded = {key.strip().casefold(): key for key in values}
+        return About(*(_value(values, folded, role, getattr(columns, role)) for role in About._fields))
     except UnusableFile as problem:
         return f"{shown([member.name])} {problem}"
-
-
-def _from_json(text: str, columns: Columns) -> About:
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):  # recursion: lists in lists in lists
-        raise UnusableFile("is not JSON") from None
-    if not isinstance(values, dict):
-        raise UnusableFile("is JSON but no object with names")
-    folded = {key.strip().casefold(): key for key in values}
-    return About(*(_value(values, folded, role, getattr(columns, role)) for role in About._fields))
 
 
 def _value(values: dict[str, Any], folded: dict[str, str], role: str, wanted: str | None) -> str:
@@ -190,11 +183,7 @@ class Member(NamedTuple):
 def tar_members(file: BinaryIO, length: int) -> Iterator[Member]:
     """The plain files in an archive, in their order; links, folders and devices are passed over.
 
-    Between two members the file may be read and moved.
-
-    Args:
-        file: a seekable file.
-        length: its size in bytes.
+    The file is seekable and ``length`` bytes long; between two members it may be read and moved.
 
     Raises:
         UnusableFile: it is compressed, cut off, or no sound tar archive.
@@ -227,7 +216,11 @@ def tar_members(file: BinaryIO, length: int) -> Iterator[Member]:
             continue
         if kind == _SPARSE or size == -1:
             raise UnusableFile("it holds sparse files; write it without them")
-        name, size = _own_name(header) if name is None else name, own_size if size is None else size
+        if name is None:
+            name = header[:100].split(b"\0", 1)[0]
+            if header[257:263] == b"ustar\0" and (prefix := header[345:500].split(b"\0", 1)[0]):  # GNU: times
+                name = prefix + b"/" + name
+        size = own_size if size is None else size
         is_file = kind in _FILES and not name.endswith(b"/")  # a name that ends so is an old format's folder
         if kind in _WITHOUT_DATA:
             size = 0
@@ -260,12 +253,6 @@ def _number(field: bytes) -> int:
     if digits.strip(b"01234567"):
         raise UnusableFile("a header holds something other than a number")
     return int(digits or b"0", 8)
-
-
-def _own_name(header: bytes) -> bytes:
-    name = header[:100].split(b"\0", 1)[0]
-    prefix = header[345:500].split(b"\0", 1)[0] if header[257:263] == b"ustar\0" else b""  # GNU keeps times there
-    return prefix + b"/" + name if prefix else name
 
 
 def _pax_values(data: bytes, name: bytes | None, size: int | None) -> tuple[bytes | None, int | None]:

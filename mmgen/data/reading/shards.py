@@ -118,9 +118,7 @@ class ShardFiles:
         return self._shards[number], offset, size
 
 
-def read_shards(
-    where: str | os.PathLike[str], suffixes: Collection[str], columns: Columns | None = None, progress: bool = True
-) -> Manifest:
+def read_shards(where: str | os.PathLike[str], suffixes: Collection[str], columns: Columns | None = None) -> Manifest:
     """Read the samples of one modality from WebDataset shards.
 
     A sample's label is in its ``.json`` (as "label", "class" or "diagnosis"), or is the text of its ``.cls`` or
@@ -136,7 +134,6 @@ def read_shards(
         suffixes: file name endings to accept, with the dot: what the modality can decode.
         columns: names of the values in the .json, where they are not the usual ones. A sample that its subset leaves
             out needs no label.
-        progress: show a progress bar.
 
     Returns:
         The manifest, in the order of the shards and of the samples in them.
@@ -154,7 +151,7 @@ def read_shards(
         source, shard_paths = find_shards(where)
     except OSError as error:
         raise UserError(f"{collection} cannot be looked up ({error}); check it, and whether you may read it.") from None
-    listed = _list(source, shard_paths, collection, accepted, columns, progress)
+    listed = _list(source, shard_paths, collection, accepted, columns)
     if not listed.n_samples:
         raise UserError(f"{collection} holds no files that end in {', '.join(accepted)}; give shards of this modality.")
     if not listed.paths:
@@ -176,31 +173,14 @@ def read_shards(
 
 @dataclass
 class _Listed:
-    """The used samples of all shards, as columns; a text that many samples share is in memory once.
-
-    ``n_samples`` counts those that are left out, too, and ``origins`` are places among all of them.
-    """
+    """The used samples of all shards, as columns; a text that many samples share is in memory once."""
 
     shards: list[Shard] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     places: list[np.ndarray] = field(default_factory=list)  # of each shard (n, 3): its number, offsets, sizes
     texts: dict[str, list[str]] = field(default_factory=lambda: {role: [] for role in _ROLES})
-    known: dict[str, str] = field(default_factory=dict)
-    origins: list[int] = field(default_factory=list)
-    n_samples: int = 0
-
-    def add(self, shard: Shard, samples: list[Sample]) -> None:
-        """Append a shard."""
-        number = len(self.shards)
-        self.shards.append(shard)
-        self.origins.extend(n for n, sample in enumerate(samples, self.n_samples) if sample.about is not None)
-        self.n_samples += len(samples)
-        samples = [sample for sample in samples if sample.about is not None]
-        self.paths.extend(f"{shard.name}/{sample.name}" for sample in samples)
-        places = [(number, sample.offset, sample.size) for sample in samples]
-        self.places.append(np.array(places, dtype=np.int64).reshape(-1, 3))
-        for role, texts in self.texts.items():
-            texts.extend(self.known.setdefault(text, text) for text in (getattr(s.about, role) for s in samples))
+    origins: list[int] = field(default_factory=list)  # places among all samples
+    n_samples: int = 0  # with those that are left out
 
 
 def _list(
@@ -209,7 +189,6 @@ def _list(
     collection: str,
     suffixes: tuple[str, ...],
     columns: Columns,
-    progress: bool,
 ) -> _Listed:
     """The shards' samples; faults are raised together."""
 
@@ -223,15 +202,24 @@ def _list(
 
     names = [path.partition("?")[0] if isinstance(source, RemoteFiles) else path for path in paths]
     listed, damaged, problems = _Listed(), [], []
+    known: dict[str, str] = {}
     with ThreadPoolExecutor(_WORKERS) as pool:
-        results = progress_bar(pool.map(read, paths), len(paths), "Listing shards", quiet=not progress)
+        results = progress_bar(pool.map(read, paths), len(paths), "Listing shards")
         for path, name, result in zip(paths, names, results, strict=True):
             if isinstance(result, str):
                 damaged.append(f"{name}: {result}")
                 continue
             stamp, samples, faulty = result
-            listed.add(Shard(path, name, stamp), samples)
             problems.extend(f"{name}: {problem}" for problem in faulty)
+            used = [(n, sample) for n, sample in enumerate(samples, listed.n_samples) if sample.about is not None]
+            listed.n_samples += len(samples)
+            listed.origins.extend(n for n, _ in used)
+            listed.paths.extend(f"{name}/{sample.name}" for _, sample in used)
+            places = [(len(listed.shards), sample.offset, sample.size) for _, sample in used]
+            listed.places.append(np.array(places, dtype=np.int64).reshape(-1, 3))
+            listed.shards.append(Shard(path, name, stamp))
+            for role, texts in listed.texts.items():
+                texts.extend(known.setdefault(text, text) for text in (getattr(s.about, role) for _, s in used))
     if damaged:
         raise UserError(
             f"{len(damaged)} of {len(paths)} shards of {collection} cannot be used ({shown(damaged)}); "
@@ -289,7 +277,12 @@ def find_shards(where: str | os.PathLike[str]) -> tuple[LocalFiles | RemoteFiles
     if isinstance(place, Path):
         found = _find_local(place)
     else:
-        found = list(chain.from_iterable(map(_match_remote, expand_braces(place))))
+        found = []
+        for url in expand_braces(place):
+            wild = re.search(r"[*\[]", url)  # a question mark begins a query
+            folder = url[: wild.start()].rpartition("/")[0] if wild else ""
+            below = RemoteFiles(folder).glob(url[len(folder) + 1 :]) if wild else ()
+            found += [f"{folder}/{path}" for path in below] if wild else [url]
     if not found:
         raise UserError(f"{name} matches no shards; correct the pattern, or give a folder of .tar files.")
     compressed = [path for path in map(without_secrets, found) if not path.lower().endswith(".tar")]
@@ -318,17 +311,9 @@ def find_shards(where: str | os.PathLike[str]) -> tuple[LocalFiles | RemoteFiles
 
 def _find_local(place: Path) -> list[str]:
     if place.is_dir():
-        names = sorted(entry.name for entry in place.iterdir() if not entry.name.startswith("."))
-        return [(place / name).as_posix() for name in names if name.lower().endswith(".tar")]
+        names = sorted(e.name for e in place.iterdir() if e.name.lower().endswith(".tar") and e.name[0] != ".")
+        return [(place / name).as_posix() for name in names]
     found = []
     for path in [place.as_posix()] if place.is_file() else expand_braces(place.as_posix()):
         found += sorted(glob.glob(path)) if glob.has_magic(path) and not os.path.exists(path) else [path]
     return found
-
-
-def _match_remote(url: str) -> list[str]:
-    wild = re.search(r"[*\[]", url)  # a question mark begins a query
-    if wild is None:
-        return [url]
-    folder, _, _ = url[: wild.start()].rpartition("/")
-    return [f"{folder}/{path}" for path in RemoteFiles(folder).glob(url[len(folder) + 1 :])]

@@ -246,7 +246,7 @@ class TestReading:
         for shard in range(4):
             keys = list(data)[shard::4]
             write(tmp_path / f"{shard}.tar", *(sample(key, {"label": "a"}, png=data[key]) for key in keys))
-        manifest = read_shards(tmp_path, PNG, progress=False)
+        manifest = read_shards(tmp_path, PNG)
         rows = rng.permutation(np.repeat(np.arange(200), 5))
         with ThreadPoolExecutor(8) as pool:
             read = list(pool.map(lambda row: manifest.open(row).read(), rows))

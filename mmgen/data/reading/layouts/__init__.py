@@ -10,9 +10,8 @@ from typing import Literal, get_args
 from mmgen.data.files import RemoteFiles
 from mmgen.data.manifest import CSV_IN_FOLDER, read_manifest
 from mmgen.data.reading.folders import LocalTree, RemoteTree, read_folder
-from mmgen.data.reading.layouts.pictures import CORONAHACK, ISIC2019
-from mmgen.data.reading.layouts.published import LayoutOptions, Published
-from mmgen.data.reading.layouts.recordings import COSWARA, COUGHVID
+from mmgen.data.reading.layouts.data_sets import PUBLISHED
+from mmgen.data.reading.layouts.published import LayoutOptions
 from mmgen.data.table import Columns, Manifest, shown
 from mmgen.data.urls import locate, without_secrets
 from mmgen.errors import UserError
@@ -22,13 +21,6 @@ __all__ = ["LayoutName", "LayoutOptions", "choose_layout", "read_layout"]
 logger = logging.getLogger(__name__)
 
 LayoutName = Literal["auto", "folders", "csv", "coronahack", "coughvid", "coswara", "isic2019"]
-
-_PUBLISHED: dict[LayoutName, Published] = {
-    "coronahack": CORONAHACK,
-    "coughvid": COUGHVID,
-    "coswara": COSWARA,
-    "isic2019": ISIC2019,
-}
 
 
 def read_layout(
@@ -61,7 +53,7 @@ def read_layout(
     columns = columns or Columns()
     place = locate(path)
     endings = tuple(sorted(suffix.lower() for suffix in suffixes))
-    if name in _PUBLISHED:
+    if name in PUBLISHED:
         return _read_published(name, place, endings, options)
     if name == "folders":
         if isinstance(place, Path) and not place.is_dir():
@@ -74,7 +66,7 @@ def read_layout(
                 f"{place} holds no {CSV_IN_FOLDER}; the layout 'csv' expects one, or the path of a CSV file."
             )
         if name == "auto" and not own_table and not (place.is_file() and columns != Columns()):
-            found = [known for known, layout in _PUBLISHED.items() if layout.kind == kind and layout.find(place)]
+            found = [known for known, layout in PUBLISHED.items() if layout.kind == kind and layout.find(place)]
             if len(found) > 1:
                 raise UserError(f"{place} fits the layouts {' and '.join(found)}; name the one that is meant.")
             if found:
@@ -86,7 +78,7 @@ def read_layout(
 def _read_published(name: LayoutName, path: Path | str, suffixes: tuple[str, ...], options: LayoutOptions) -> Manifest:
     if isinstance(path, str):
         raise UserError(f"The layout '{name}' is read from this machine; download {without_secrets(path)}.")
-    layout = _PUBLISHED[name]
+    layout = PUBLISHED[name]
     sources = [path] if path.is_file() else layout.find(path)
     if not sources:
         raise UserError(
@@ -111,8 +103,8 @@ def choose_layout(kind: str, layouts: Sequence[LayoutName]) -> LayoutName:
     if unknown:
         raise UserError(f"There is no layout {shown(unknown)}; there are {', '.join(get_args(LayoutName))}.")
     names = dict.fromkeys(layouts)
-    own = [name for name in names if name in _PUBLISHED and _PUBLISHED[name].kind == kind]
-    chosen = own or [name for name in names if name not in _PUBLISHED] or ["auto"]
+    own = [name for name in names if name in PUBLISHED and PUBLISHED[name].kind == kind]
+    chosen = own or [name for name in names if name not in PUBLISHED] or ["auto"]
     if len(chosen) > 1:
         raise UserError(f"The layouts {' and '.join(chosen)} are both for {kind} files; name one of them.")
     return chosen[0]
