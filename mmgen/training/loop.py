@@ -262,7 +262,7 @@ class Loop:
         measures = self.task.validate(self.model)
         if self.accelerator.is_main_process:
             if measures and measures["score"] < self._best and self.checkpoints:
-                self.checkpoints.save_best(self.model.state_dict())
+                self.checkpoints.write(self.model.state_dict(), self.checkpoints.best)
             if self._log:
                 for name, picture in self.task.preview(self.model).items():
                     self._log.preview(f"{name}_{epoch + 1:04d}", picture)
