@@ -37,11 +37,7 @@ class FeatureConfig:
 
 
 def trained_network(
-    train: Samples,
-    modality: Modality,
-    config: FeatureConfig,
-    run: Run,
-    validation: Samples | None = None,
+    train: Samples, modality: Modality, config: FeatureConfig, run: Run, validation: Samples | None = None
 ) -> ConvNet:
     """A ConvNet trained on real images and their labels, frozen, in evaluation mode, on the accelerator's device.
 
