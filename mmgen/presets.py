@@ -89,7 +89,18 @@ def build_mae(
     Weights are drawn from ``seed``, which also becomes torch's seed.
     """
     torch.manual_seed(seed)
-    modalities = [_modality(name, preset, settings[name], train[name]) for name in settings]
+    modalities = []
+    for name, form in settings.items():
+        values = train[name].at_most().values
+        mean, std = channel_statistics(values)
+        if isinstance(form, ImageSettings):
+            patch, padded, limits = preset.image_patch, None, (0.0, 255.0)
+        else:
+            # The loudest training value leaves no room for rare clips; 13 dB above it (3 in the logarithm of power) is
+            # a bound that only faults reach.
+            loudest = max(float(values[i : i + 1024].max()) for i in range(0, len(values), 1024)) + 3.0
+            patch, padded, limits = preset.audio_patch, (preset.audio_padded,) * 2, (form.log_floor, loudest)
+        modalities.append(Modality(name, form.shape, (patch, patch), mean, std, padded, limits))
     return CrossModalMAE(
         modalities,
         dim=preset.dim,
@@ -102,18 +113,6 @@ def build_mae(
         labels=next(iter(train.values())).label_names,
         preprocessing={name: settings_to_dict(values) for name, values in settings.items()},
     )
-
-
-def _modality(name: str, preset: Preset, settings: Settings, train: Samples) -> Modality:
-    values = train.at_most().values
-    mean, std = channel_statistics(values)
-    if isinstance(settings, ImageSettings):
-        return Modality(name, settings.shape, (preset.image_patch,) * 2, mean, std, value_range=(0.0, 255.0))
-    padded = (preset.audio_padded,) * 2
-    # The loudest training value leaves no room for rare clips; 13 dB above it (3 in the logarithm of power) is a
-    # bound that only faults reach.
-    loudest = max(float(values[i : i + 1024].max()) for i in range(0, len(values), 1024)) + 3.0
-    return Modality(name, settings.shape, (preset.audio_patch,) * 2, mean, std, padded, (settings.log_floor, loudest))
 
 
 @dataclass(frozen=True)

@@ -48,14 +48,20 @@ PRESETS: dict[str, DCGANConfig] = {
 }
 
 
-class ConditionalGANCondenser(Condenser):
-    """Base of methods that train a conditional GAN; for the arguments see :class:`Condenser`.
+class DCGAN(Condenser):
+    """Fits a conditional DCGAN, which makes any number of images; for the arguments see :class:`Condenser`.
 
+    DCGAN itself has no classes: here the generator is told one, and a second head of the discriminator teaches it them.
     ``validation`` and ``subjects`` make no difference.
 
     Attributes:
         gan: with the newest weights: the moving average of the last stage that has ended.
     """
+
+    method = "dcgan"
+    presets = PRESETS
+    stages = ("gan",)
+    config: DCGANConfig
 
     def _begin(self) -> None:
         config, train = self.config, self.train
@@ -82,18 +88,6 @@ class ConditionalGANCondenser(Condenser):
         self.gan = train_conditional_gan(
             self.gan, self.train, self.modality, learning, loop, self.run.stage(stage), matcher
         )
-
-
-class DCGAN(ConditionalGANCondenser):
-    """Fits a conditional DCGAN, which makes any number of images; see :class:`ConditionalGANCondenser`.
-
-    DCGAN itself has no classes: here the generator is told one, and a second head of the discriminator teaches it them.
-    """
-
-    method = "dcgan"
-    presets = PRESETS
-    stages = ("gan",)
-    config: DCGANConfig
 
     def fit(self) -> Self:
         """Generator against discriminator."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from mmgen.condensation.condenser import Length
-from mmgen.condensation.dcgan import ConditionalGANCondenser, DCGANConfig
+from mmgen.condensation.dcgan import DCGAN, DCGANConfig
 from mmgen.training.conditional_gan import ConditionalGANConfig
 from mmgen.training.network_matching import PoolMatcher, PoolMatchingConfig
 
@@ -59,10 +59,10 @@ PRESETS: dict[str, DiMConfig] = {
 }
 
 
-class DiM(ConditionalGANCondenser):
+class DiM(DCGAN):
     """Fits a conditional WGAN-GP with a class head, then goes on with random networks to match.
 
-    For the arguments see :class:`ConditionalGANCondenser`.
+    For the arguments see :class:`DCGAN`.
     """
 
     method = "dim"

@@ -15,6 +15,7 @@ from mmgen.errors import UserError
 from mmgen.models.modality import Modality
 from mmgen.models.stored import StoredImages
 from mmgen.names import AugmentationName
+from mmgen.training.batches import repeated
 from mmgen.training.distribution_matching import DistributionConfig, match_distributions
 
 # Standard deviation of what is added to a real image that is taken again, as a class may have too few; 0 to 255.
@@ -123,11 +124,10 @@ def real_images(train: Samples, images_per_class: int, modality: Modality, seed:
     rows, again = [], []
     for label in range(len(train.label_names)):
         members = np.flatnonzero(train.labels == label)
-        order = [rng.permutation(members) for _ in range(-(-images_per_class // len(members)))]
-        rows.append(np.concatenate(order)[:images_per_class])
+        rows.append(repeated(rng, members, images_per_class))
         again.append(np.arange(images_per_class) >= len(members))
-    chosen, repeated = np.concatenate(rows), np.concatenate(again)
+    chosen, noisy = np.concatenate(rows), np.concatenate(again)
     values = train.values[chosen].astype(np.float32)
-    values[repeated] += rng.normal(0, _REPEATED_NOISE, values[repeated].shape).astype(np.float32)
+    values[noisy] += rng.normal(0, _REPEATED_NOISE, values[noisy].shape).astype(np.float32)
     labels = torch.from_numpy(train.labels[chosen])
     return PixelImages(modality.normalise(torch.from_numpy(values)), labels)

@@ -13,18 +13,20 @@ from torch import Tensor, nn
 from mmgen.condensation import dcgan
 from mmgen.condensation.condenser import Condenser, loop_of
 from mmgen.condensation.dcgan import DCGAN, DCGANConfig
-from mmgen.condensation.features import FeatureConfig, trained_network
+from mmgen.condensation.subset import FeatureConfig, trained_network
 from mmgen.errors import UserError
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.modality import Modality
 from mmgen.models.stored import StoredLatents
 from mmgen.names import AugmentationName
+from mmgen.training.batches import repeated
 from mmgen.training.distribution_matching import DistributionConfig, match_distributions
 from mmgen.training.inversion import InversionConfig, invert
 
 Choice = Literal["k_means", "random"]
 
-_TUNING = DistributionConfig(optimizer="adam", lr=1e-3)
+_TUNING = DistributionConfig("adam", lr=1e-3)
+_SHORT_TUNING = DistributionConfig("adam", lr=0.02, width=16, real_per_class=16)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ PRESETS: dict[str, ITGANConfig] = {
         inverted_per_class=20,
         inversion=InversionConfig(updates=30),
         tuning_updates=40,
-        tuning=DistributionConfig("adam", 0.02, width=16, real_per_class=16),
+        tuning=_SHORT_TUNING,
     ),
     "small": ITGANConfig(
         images_per_class=50,
@@ -87,7 +89,7 @@ PRESETS: dict[str, ITGANConfig] = {
         inverted_per_class=60,
         inversion=InversionConfig(updates=50),
         tuning_updates=60,
-        tuning=DistributionConfig("adam", 0.02, width=16, real_per_class=16),
+        tuning=_SHORT_TUNING,
     ),
     "paper": ITGANConfig(features=FeatureConfig(128, 3000), inversion=InversionConfig(updates=1000)),
 }
@@ -157,13 +159,8 @@ class ITGAN(Condenser):
         """Train generator and features, then find latents of real images."""
         config = self.config
         generator = self._gan.fit().model
-        network = trained_network(
-            self.train,
-            self.modality,
-            replace(config.features, augmentation=config.augmentation),
-            self.run.stage("features"),
-            self.validation,
-        )
+        learning = replace(config.features, augmentation=config.augmentation)
+        network = trained_network(self.train, self.modality, learning, self.run.stage("features"), self.validation)
         rows = self._rows()
         samples = self.train.select(np.concatenate(rows))
         latents = invert(generator, network, samples, self.modality, config.inversion, self.run.stage("inversion"))
@@ -191,8 +188,7 @@ class ITGAN(Condenser):
         for label in range(len(self.train.label_names)):
             members = np.flatnonzero(self.train.labels == label)
             count = max(self.config.inverted_per_class or len(members), self.config.images_per_class)
-            order = [rng.permutation(members) for _ in range(-(-count // len(members)))]
-            rows.append(np.concatenate(order)[:count])
+            rows.append(repeated(rng, members, count))
         return rows
 
 

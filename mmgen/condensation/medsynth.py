@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from mmgen.condensation.backbone import BackboneConfig, make_backbone
 from mmgen.condensation.condenser import Condenser, Length, image_modality, loop_of, to_samples
 from mmgen.condensation.representatives import chosen_set
 from mmgen.data.samples import Samples
@@ -20,18 +18,46 @@ from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator, Critic
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.classifiers import ViTClassifier, build_classifier
+from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.medsynth import MedSynthGenerator, RealImages
+from mmgen.models.timm_bridge import load_vit
 from mmgen.names import OWN_BACKBONE, AugmentationName, InputPrior
 from mmgen.training.classifier import LEARNING_RATES, ClassifierConfig, train_classifier
 from mmgen.training.gan import GAN, GANConfig, RestorationConfig, train_gan, warm_up
 from mmgen.training.loop import LoopConfig
+from mmgen.training.mae import MAEConfig, train_mae
 from mmgen.training.network_matching import NetworkMatchingConfig, match_generator
 
 # Options that are fields of the settings, and of those of the GAN, and the fields of another name.
 _OPTIONS = ("backbone", "backbone_weights", "input_prior", "prior_floor", "choose_from")
 _GAN_OPTIONS = ("batch_size", "gan_weight", "mask_weight", "matching", "adam_betas")
 _FIELDS = {"prior_floor": "floor", "adam_betas": "betas"}
+# Settings of an own backbone that are arguments of its model.
+_FORM = ("dim", "depth", "heads", "decoder_dim", "decoder_depth", "decoder_heads")
 _PHASE1, _PHASE2 = Length(150, "epochs"), Length(50, "epochs")
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Size and pretraining of an own backbone: the encoder of a masked autoencoder of one modality.
+
+    Attributes:
+        patch: side of a token in pixels.
+        dim, depth, heads: width, layers and attention heads of the encoder.
+        decoder_dim, decoder_depth, decoder_heads: the same of the decoder, which is dropped.
+        updates, batch_size, lr: of pretraining; AdamW, three quarters of the patches hidden.
+    """
+
+    patch: int = 8
+    dim: int = 192
+    depth: int = 6
+    heads: int = 6
+    decoder_dim: int = 96
+    decoder_depth: int = 2
+    decoder_heads: int = 4
+    updates: int = 1500
+    batch_size: int = 64
+    lr: float = 1e-3
 
 
 @dataclass(frozen=True)
@@ -200,17 +226,26 @@ class MedSynth(Condenser):
         return self
 
     def pretrain(self) -> None:
-        """The backbone: loaded, or an own one pretrained on the images without their labels."""
-        config = self.config
-        self.backbone = make_backbone(
-            config.backbone,
-            config.backbone_weights,
-            self.modality,
-            self.train,
-            self.validation,
-            config.own_backbone,
-            self.run.stage("backbone"),
-        )
+        """The backbone, a Vision Transformer without a classifier: a named one, with the weights that were given or
+        those of the hub, or an own one pretrained on the images without their labels.
+
+        Raises:
+            UserError: weights that cannot be had or are not those of the model.
+        """
+        sizes, name, weights = self.config.own_backbone, self.modality.name, self.config.backbone_weights
+        if self.config.backbone != OWN_BACKBONE:
+            self.backbone = load_vit(self.config.backbone, weights)
+            return
+        if weights is not None:
+            raise UserError(f"--backbone-weights {weights} belongs to a model; name it too, e.g. vit_base_patch16_224.")
+        run = self.run.stage("backbone")
+        torch.manual_seed(run.seed)
+        form = {key: value for key, value in vars(sizes).items() if key in _FORM}
+        model = CrossModalMAE([self.modality], **form, labels=self.train.label_names)
+        splits = {"train": {name: self.train}, "val": {} if self.validation is None else {name: self.validation}}
+        learning = MAEConfig(batch_size=min(sizes.batch_size, len(self.train)), lr=sizes.lr)
+        trained = train_mae(model, splits, learning, LoopConfig(epochs=10), run, updates=sizes.updates)
+        self.backbone = trained.cpu().to_timm(name)
 
     def tune(self) -> None:
         """The classifier that phase II matches against: a backbone with LoRA, tuned on the real images."""
@@ -228,7 +263,10 @@ class MedSynth(Condenser):
     def learn_distribution(self) -> None:
         """Phase I: generator against critic, after a warm-up."""
         if self.config.warmup and self._real is None:
-            self._warm_up()
+            length = loop_of(self.config.warmup)
+            learning, loop = RestorationConfig(self.config.gan.batch_size), LoopConfig(length.epochs, length.steps)
+            warm_up(self.gan.generator, self.prior, self.train, learning, loop, self.run.stage("warmup"))
+            self.generator = self._generator(self.gan)
         if self.config.phase1.count:
             self._learn("phase1", self.config.phase1, self.config.gan.lr, None)
 
@@ -238,7 +276,10 @@ class MedSynth(Condenser):
             self._before = self.generator if self.config.phase1.count else None
             self._learn("phase2", self.config.phase2, self.config.lr_phase2, self.classifier)
         if self.config.network_updates and self._real is None:
-            self._match_in_networks()
+            learning = replace(self.config.networks, augmentation=self.config.augmentation)
+            loop, run = loop_of(self.config.network_updates, self.config.gan.ema_decay), self.run.stage("networks")
+            generator = match_generator(self.gan.generator, self.prior, self.train, self.modality, learning, loop, run)
+            self.generator = self._generator(GAN(generator, self.gan.critic))
 
     def chosen(self, images_per_class: int, seed: int = 0) -> Samples | None:
         """Representatives of many draws; with real images as input what is made of random ones of the training set."""
@@ -249,26 +290,17 @@ class MedSynth(Condenser):
         """As in the settings; None with real images as input."""
         return None if self._real is not None else self.config.choose_from
 
-    def _warm_up(self) -> None:
-        learning, length = RestorationConfig(self.config.gan.batch_size), loop_of(self.config.warmup)
-        loop = LoopConfig(length.epochs, length.steps)
-        warm_up(self.gan.generator, self.prior, self.train, learning, loop, self.run.stage("warmup"))
-        self.generator = self._generator(self.gan)
-
-    def _match_in_networks(self) -> None:
-        learning = replace(self.config.networks, augmentation=self.config.augmentation)
-        loop, run = loop_of(self.config.network_updates, self.config.gan.ema_decay), self.run.stage("networks")
-        generator = match_generator(self.gan.generator, self.prior, self.train, self.modality, learning, loop, run)
-        self.generator = self._generator(GAN(generator, self.gan.critic))
-
     @property
     def sample_phase1(self) -> Callable[[int, int], Samples] | None:
         """:meth:`sample` as it was after phase I, where both phases have been trained."""
-        return None if self._before is None else partial(self._sample_before, self._before)
+        if (before := self._before) is None:
+            return None
 
-    def _sample_before(self, before: MedSynthGenerator, images_per_class: int, seed: int = 0) -> Samples:
-        chosen = self._chosen(before, images_per_class, seed)
-        return to_samples(before.sample(images_per_class, seed)) if chosen is None else chosen
+        def sample(images_per_class: int, seed: int = 0) -> Samples:
+            chosen = self._chosen(before, images_per_class, seed)
+            return to_samples(before.sample(images_per_class, seed)) if chosen is None else chosen
+
+        return sample
 
     def _chosen(self, generator: MedSynthGenerator, images_per_class: int, seed: int) -> Samples | None:
         if self._real is not None:

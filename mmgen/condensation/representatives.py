@@ -13,8 +13,6 @@ from mmgen.errors import UserError
 from mmgen.models.classifiers import ConvNet
 from mmgen.models.condensed import CondensedModel
 
-_WIDTH, _AT_ONCE = 32, 64
-
 
 def chosen_set(
     model: CondensedModel, images_per_class: int, choose_from: int, seed: int = 0, device: torch.device | str = "cpu"
@@ -57,18 +55,12 @@ def representatives(
     model = model.to(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # always the same network
-        network = ConvNet(model.shape, len(model.class_names), _WIDTH).requires_grad_(False)
+        network = ConvNet(model.shape, len(model.class_names), 32).requires_grad_(False).to(device)
     images, classes = [], range(len(model.class_names))
     for label in classes:
         drawn = torch.cat(list(model.batches(label, range(choose_from), seed)))
-        images.append(drawn[torch.from_numpy(herding(_features(network, drawn, device), images_per_class))])
+        features = torch.cat([network.embed(x.to(device) / 127.5 - 1.0).cpu() for x in drawn.split(64)]).numpy()
+        images.append(drawn[torch.from_numpy(herding(features, images_per_class))])
     model.to(home)
     labels = np.repeat(np.arange(len(classes)), images_per_class)
     return Samples(torch.cat(images).numpy(), labels, model.class_names, np.arange(len(labels)))
-
-
-@torch.no_grad()
-def _features(network: ConvNet, images: torch.Tensor, device: torch.device | str) -> np.ndarray:
-    """(N, F) of bytes (N, C, H, W)."""
-    network = network.to(device)
-    return torch.cat([network.embed(x.to(device) / 127.5 - 1.0).cpu() for x in images.split(_AT_ONCE)]).numpy()

@@ -95,41 +95,27 @@ def draw(
     if name not in get_args(AugmentationName):
         raise UserError(f"Unknown augmentation {name!r}; there are {get_args(AugmentationName)}.")
     strategy, share = STRATEGIES[name], torch.rand(count, 14, generator=generator)
-    chosen = torch.ones(count, len(_OPERATIONS), dtype=torch.bool) if compose else _one_of(strategy, share[:, 0])
+    if compose:
+        chosen = torch.ones(count, len(_OPERATIONS), dtype=torch.bool)
+    else:  # one true in a row, among the operations that the strategy has
+        colour = strategy.brightness or strategy.saturation or strategy.contrast
+        has = (colour, any(strategy.shift), strategy.cutouts, any(strategy.flips), strategy.scale, strategy.rotation)
+        possible = torch.tensor([i for i, one in enumerate(has) if one] or [0])
+        chosen = F.one_hot(possible[(share[:, 0] * len(possible)).long()], len(_OPERATIONS)).bool()
     on = dict(zip(_OPERATIONS, chosen.float().mul(strength).unbind(1), strict=True))  # 0, or the strength
     either = 2 * share - 1  # -1 to 1
+    sizes = torch.tensor(strategy.cutouts or ((0.0, 0.0),))
+    size = sizes[(share[:, 11] * len(sizes)).long()]
+    # A band that spans a side stays in the middle of it; any other hole may hang over the border.
+    centre = torch.where(size < 1, share[:, 12:14], 0.5)
     return Parameters(
         brightness=on["colour"] * strategy.brightness * either[:, 1],
         saturation=1 + on["colour"] * strategy.saturation * either[:, 2],
         contrast=1 + on["colour"] * strategy.contrast * either[:, 3],
         matrix=_matrix(strategy, on, share, either),
         shift=on["shift"][:, None] * torch.tensor(strategy.shift) * either[:, 4:6],
-        hole=_hole(strategy, on["cutout"], share),
+        hole=torch.cat([centre, size * on["cutout"][:, None]], 1),
     )
-
-
-def augment(x: Tensor, parameters: Parameters) -> Tensor:
-    """Change (B, C, H, W) of normalised input, differentiably; same shape and dtype. What nothing happens to is
-    returned as it is.
-
-    Zero, the mean of normalised input, comes in from outside and replaces what is hidden.
-    """
-    changed = _cut_out(_move(_colour(x.float(), parameters), parameters), parameters)
-    return changed.to(x.dtype)
-
-
-def _one_of(strategy: Strategy, share: Tensor) -> Tensor:
-    """(P, operations): one true in a row, among the operations that the strategy has."""
-    has = {
-        "colour": strategy.brightness or strategy.saturation or strategy.contrast,
-        "shift": any(strategy.shift),
-        "cutout": strategy.cutouts,
-        "flip": any(strategy.flips),
-        "scale": strategy.scale,
-        "rotation": strategy.rotation,
-    }
-    possible = torch.tensor([i for i, name in enumerate(_OPERATIONS) if has[name]] or [0])
-    return F.one_hot(possible[(share * len(possible)).long()], len(_OPERATIONS)).bool()
 
 
 def _matrix(strategy: Strategy, on: dict[str, Tensor], share: Tensor, either: Tensor) -> Tensor:
@@ -143,49 +129,34 @@ def _matrix(strategy: Strategy, on: dict[str, Tensor], share: Tensor, either: Te
     return torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1) * factors[:, :, None]
 
 
-def _hole(strategy: Strategy, on: Tensor, share: Tensor) -> Tensor:
-    sizes = torch.tensor(strategy.cutouts or ((0.0, 0.0),))
-    size = sizes[(share[:, 11] * len(sizes)).long()]
-    # A band that spans a side stays in the middle of it; any other hole may hang over the border.
-    centre = torch.where(size < 1, share[:, 12:14], 0.5)
-    return torch.cat([centre, size * on[:, None]], 1)
+def augment(x: Tensor, parameters: Parameters) -> Tensor:
+    """Change (B, C, H, W) of normalised input, differentiably; same shape and dtype. What nothing happens to is
+    returned as it is.
 
-
-def _colour(x: Tensor, p: Parameters) -> Tensor:
+    Zero, the mean of normalised input, comes in from outside and replaces what is hidden.
+    """
+    p, dtype, (height, width) = parameters, x.dtype, x.shape[-2:]
+    x = x.float()
     if (p.brightness != 0).any():
-        x = x + _per_sample(p.brightness, x)
+        x = x + p.brightness.to(x.device)[:, None, None, None]
     for factor, dims in ((p.saturation, (1,)), (p.contrast, (1, 2, 3))):
         if (factor != 1).any():
             mean = x.mean(dims, keepdim=True)
-            x = mean + (x - mean) * _per_sample(factor, x)
-    return x
-
-
-def _move(x: Tensor, p: Parameters) -> Tensor:
-    """Scale, rotate, flip and shift in one sampling."""
-    if torch.equal(p.matrix, torch.eye(2).expand_as(p.matrix)) and not p.shift.any():
-        return x
-    height, width = x.shape[-2:]
-    sides = torch.tensor([width, height])
-    # Whole pixels, so that a shift alone does not blur.
-    offset = -(p.shift.flip(1) * sides).round() * 2 / sides
-    # From pixels to the coordinates of affine_grid, in which either side is 2 long.
-    matrix = p.matrix * sides / sides[:, None]
-    theta = torch.cat([matrix, offset[:, :, None]], 2).to(x.device).expand(len(x), 2, 3)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-
-
-def _cut_out(x: Tensor, p: Parameters) -> Tensor:
-    if not p.hole[:, 2:].any():
-        return x
-    hidden = []
-    for axis, side in enumerate(x.shape[-2:]):
-        distance = (torch.arange(side) + 0.5) / side - p.hole[:, axis : axis + 1]
-        hidden.append(distance.abs() < p.hole[:, axis + 2 : axis + 3] / 2)  # (P, side)
-    seen = ~(hidden[0][:, None, :, None] & hidden[1][:, None, None, :])
-    return x * seen.to(x.device, x.dtype)
-
-
-def _per_sample(values: Tensor, x: Tensor) -> Tensor:
-    return values.to(x.device)[:, None, None, None]
+            x = mean + (x - mean) * factor.to(x.device)[:, None, None, None]
+    if p.shift.any() or not torch.equal(p.matrix, torch.eye(2).expand_as(p.matrix)):
+        # Scale, rotate, flip and shift in one sampling; by whole pixels, so that a shift alone does not blur.
+        sides = torch.tensor([width, height])
+        offset = -(p.shift.flip(1) * sides).round() * 2 / sides
+        # From pixels to the coordinates of affine_grid, in which either side is 2 long.
+        matrix = p.matrix * sides / sides[:, None]
+        theta = torch.cat([matrix, offset[:, :, None]], 2).to(x.device).expand(len(x), 2, 3)
+        grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+        x = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    if p.hole[:, 2:].any():
+        hidden = []
+        for axis, side in enumerate((height, width)):
+            distance = (torch.arange(side) + 0.5) / side - p.hole[:, axis : axis + 1]
+            hidden.append(distance.abs() < p.hole[:, axis + 2 : axis + 3] / 2)  # (P, side)
+        seen = ~(hidden[0][:, None, :, None] & hidden[1][:, None, None, :])
+        x = x * seen.to(x.device, x.dtype)
+    return x.to(dtype)

@@ -82,19 +82,21 @@ class LabelledBatches:
 
     def _round(self, number: int) -> np.ndarray:
         if number not in self._rounds:
-            kept = {n: order for n, order in self._rounds.items() if n == number - 1}  # a batch may straddle two
-            self._rounds = kept | {number: self._draw(np.random.default_rng([self.seed, number]))}
+            rng = np.random.default_rng([self.seed, number])
+            if self._members is None:
+                order = rng.permutation(self._round_size)
+            else:
+                most = max(map(len, self._members))
+                columns = [repeated(rng, members, most) for members in self._members]
+                order = rng.permuted(np.stack(columns, 1), axis=1).ravel()
+            kept = {n: earlier for n, earlier in self._rounds.items() if n == number - 1}  # a batch may straddle two
+            self._rounds = kept | {number: order}
         return self._rounds[number]
 
-    def _draw(self, rng: np.random.Generator) -> np.ndarray:
-        if self._members is None:
-            return rng.permutation(self._round_size)
-        most = max(map(len, self._members))
-        columns = []
-        for members in self._members:
-            times = [rng.permutation(members) for _ in range(-(-most // len(members)))]
-            columns.append(np.concatenate(times)[:most])
-        return rng.permuted(np.stack(columns, 1), axis=1).ravel()
+
+def repeated(rng: np.random.Generator, members: np.ndarray, count: int) -> np.ndarray:
+    """``count`` random ones of members (n,), each of which comes again only after all others."""
+    return np.concatenate([rng.permutation(members) for _ in range(-(-count // len(members)))])[:count]
 
 
 class WholeBatches(LabelledBatches):

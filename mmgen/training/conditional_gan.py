@@ -11,11 +11,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
-from mmgen.models.attention_gan import Critique
 from mmgen.models.conditional_gan import ConditionalDiscriminator, ConditionalGenerator
 from mmgen.models.gan_losses import critic_loss, generator_loss, gradient_penalty
 from mmgen.models.images import to_unit_range
@@ -94,65 +93,55 @@ class ConditionalGANTask(Task):
         self.config, self.run, self.modality = config, run, modality
         self.batches, self.matcher = batches, matcher
         synchronise_parameters(gan)
-        self._steppers = {
-            name: LossStepper({name: list(part.parameters())}, lr, 0.0, config.betas, clip_norm=None)
+        self._discriminator_stepper, self._generator_stepper = (
+            LossStepper({name: list(part.parameters())}, lr, 0.0, config.betas, clip_norm=None)
             for name, part, lr in (
                 ("discriminator", gan.discriminator, config.discriminator_lr),
                 ("generator", gan.generator, config.lr),
             )
-        }
-        self.optimizers = {name: stepper.optimizers[name] for name, stepper in self._steppers.items()}
+        )
+        self.optimizers = self._discriminator_stepper.optimizers | self._generator_stepper.optimizers
 
     def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
         """Steps of both on the first B raw images; a matcher learns from the others before."""
-        size = self.config.batch_size
-        raw, labels = batch["x"][:size], batch["label"][:size]
+        config, generator, discriminator = self.config, self.model.generator, self.model.discriminator
+        raw, labels = batch["x"][: config.batch_size], batch["label"][: config.batch_size]
         draws = self.run.draws(position.update)
-        noise = torch.randn(size, self.model.generator.noise, generator=draws).to(raw.device)
+        noise = torch.randn(config.batch_size, generator.noise, generator=draws).to(raw.device)
         with self.run.accelerator.autocast():
-            synthetic = self.model.generator(noise, labels)
-        scalars = self._teach_discriminator(to_unit_range(raw), synthetic.detach(), labels, draws)
-        losses = self._generator_losses(self.model.discriminator(synthetic), labels)
-        if self.matcher is not None:
-            rest = self._for_matcher(batch)
-            scalars["loss/network"] = self.matcher.learn(rest["x"], rest["label"], position, self._read)
-            pair = (self.modality.normalise(x) for x in (raw, (synthetic + 1.0) * 127.5))
-            losses["match"] = self.matcher.loss(*pair, labels, draws)
-        norm = self._steppers["generator"].minimise(torch.stack(list(losses.values())).sum())
-        shown = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
-        return scalars | shown | {"gradient_norm/generator": norm}
-
-    def _teach_discriminator(
-        self, real: Tensor, synthetic: Tensor, labels: Tensor, draws: Generator
-    ) -> dict[str, Tensor]:
-        discriminator, config = self.model.discriminator, self.config
-        on_real, on_synthetic = discriminator(real), discriminator(synthetic)
+            synthetic = generator(noise, labels)
+        real, fake = to_unit_range(raw), synthetic.detach()
+        on_real, on_fake = discriminator(real), discriminator(fake)
         if config.loss == "bce":
-            loss = _bce(on_real.score, 1.0) + _bce(on_synthetic.score, 0.0)
+            loss = _bce(on_real.score, 1.0) + _bce(on_fake.score, 0.0)
         else:
-            penalty = gradient_penalty(discriminator, real, synthetic, torch.rand(len(real), generator=draws))
-            loss = critic_loss(on_real.score, on_synthetic.score, penalty, config.penalty_weight)
+            penalty = gradient_penalty(discriminator, real, fake, torch.rand(len(real), generator=draws))
+            loss = critic_loss(on_real.score, on_fake.score, penalty, config.penalty_weight)
         known = F.cross_entropy(on_real.logits, labels)
-        norm = self._steppers["discriminator"].minimise(loss + config.class_weight * known)
-        return {
+        scalars = {
             "loss/discriminator": loss.detach(),
             "loss/discriminator_class": known.detach(),
-            "score_gap": (on_real.score.mean() - on_synthetic.score.mean()).detach(),
-            "gradient_norm/discriminator": norm,
+            "score_gap": (on_real.score.mean() - on_fake.score.mean()).detach(),
+            "gradient_norm/discriminator": self._discriminator_stepper.minimise(loss + config.class_weight * known),
         }
-
-    def _generator_losses(self, seen: Critique, labels: Tensor) -> dict[str, Tensor]:
-        loss = _bce(seen.score, 1.0) if self.config.loss == "bce" else generator_loss(seen.score)
-        known = F.cross_entropy(seen.logits, labels)
-        return {"generator": loss, "generator_class": self.config.class_weight * known}
+        seen = discriminator(synthetic)
+        losses = {"generator": _bce(seen.score, 1.0) if config.loss == "bce" else generator_loss(seen.score)}
+        losses["generator_class"] = config.class_weight * F.cross_entropy(seen.logits, labels)
+        if self.matcher is not None:
+            rest = self._for_matcher(batch)
+            scalars["loss/network"] = self.matcher.learn(
+                rest["x"], rest["label"], position, lambda earlier: self._for_matcher(self.batches.batch(earlier))
+            )
+            pair = (self.modality.normalise(x) for x in (raw, (synthetic + 1.0) * 127.5))
+            losses["match"] = self.matcher.loss(*pair, labels, draws)
+        norm = self._generator_stepper.minimise(torch.stack(list(losses.values())).sum())
+        shown = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
+        return scalars | shown | {"gradient_norm/generator": norm}
 
     def _for_matcher(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Images and labels that a matcher learns from, normalised."""
         x, labels = (batch[key][self.config.batch_size :].to(self.run.accelerator.device) for key in ("x", "label"))
         return {"x": self.modality.normalise(x), "label": labels}
-
-    def _read(self, position: Position) -> dict[str, Tensor]:
-        return self._for_matcher(self.batches.batch(position))
 
     def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
         """A row of eight images of each class, of ten at most."""

@@ -31,8 +31,6 @@ from mmgen.training.run import Run
 
 OptimizerName = Literal["sgd", "adam"]
 
-# Images of a class in a preview.
-_SHOWN = 10
 # Images given to a network at once. An update with 70 synthetic and 224 real images of 64 px, width 32, took 0.42 s in
 # portions of 128, 0.29 of 64, 0.23 of 32 and 0.25 of 16 on one core, 0.18, 0.16, 0.17 and 0.21 on two. Other devices
 # are given as many as make an activation of 2^30 numbers, 2 to 4 GB.
@@ -109,7 +107,9 @@ class DistributionTask(Task):
         draws = torch.Generator().manual_seed(mixed_seed(self.run.seed, position.update))
         parameters = draw(self.config.augmentation, draws)
         draw_weights(self.network, draws)
-        real = self._real_means(batch, parameters)
+        with torch.no_grad():
+            x = [self._features(self.modality.normalise(part), parameters) for part in batch["x"].split(self._at_once)]
+            real = class_means(torch.cat(x), batch["label"], self.classes)
         images = self.model()
         pixels, labels = images.detach().requires_grad_(), self.model.labels
         losses = []
@@ -123,12 +123,6 @@ class DistributionTask(Task):
         self.optimizer.step()
         return {"loss/match": torch.stack(losses).sum()}
 
-    @torch.no_grad()
-    def _real_means(self, batch: Mapping[str, Tensor], parameters: Parameters) -> Tensor:
-        """(classes, F): mean features of the real images of every class."""
-        x = [self._features(self.modality.normalise(part), parameters) for part in batch["x"].split(self._at_once)]
-        return class_means(torch.cat(x), batch["label"], self.classes)
-
     def _features(self, x: Tensor, parameters: Parameters) -> Tensor:
         with self.run.accelerator.autocast():
             features = self.network.embed(augment(x, parameters))
@@ -138,7 +132,7 @@ class DistributionTask(Task):
     def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
         """The first images of every class, a row a class, uint8 (H, W, 3)."""
         labels = model.labels.cpu()
-        shown = min(_SHOWN, int(labels.bincount().min()))
+        shown = min(10, int(labels.bincount().min()))
         first = torch.cat([(labels == label).nonzero()[:shown, 0] for label in range(self.classes)])
         raw = self.modality.denormalise(model()[first.to(model.labels.device)])
         picture = rearrange(raw, "(k n) c h w -> (k h) (n w) c", n=shown)
@@ -152,12 +146,7 @@ def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def match_distributions(
-    images: nn.Module,
-    train: Samples,
-    modality: Modality,
-    config: DistributionConfig,
-    loop: LoopConfig,
-    run: Run,
+    images: nn.Module, train: Samples, modality: Modality, config: DistributionConfig, loop: LoopConfig, run: Run
 ) -> nn.Module:
     """Match synthetic images to real ones of every class.
 

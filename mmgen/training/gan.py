@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Protocol, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -31,15 +31,8 @@ from mmgen.training.engine import from_all, synchronise_parameters
 from mmgen.training.gradients import LossStepper
 from mmgen.training.loop import Loop, LoopConfig, Position, Task
 from mmgen.training.network_matching import matching_loss
-from mmgen.training.preview import draws_grid
+from mmgen.training.preview import Prior, draws_grid
 from mmgen.training.run import Run
-
-
-class Prior(Protocol):
-    """Where the generator's input images come from: a class prior, or real images."""
-
-    def sample(self, labels: Tensor, generator: Generator) -> Tensor:
-        """Images (B, C, H, W) in [-1, 1] of the classes (B,)."""
 
 
 class GAN(nn.Module):
@@ -159,13 +152,7 @@ class GANTask(Task):
     """
 
     def __init__(
-        self,
-        gan: GAN,
-        prior: Prior,
-        config: GANConfig,
-        run: Run,
-        modality: Modality,
-        matcher: nn.Module | None = None,
+        self, gan: GAN, prior: Prior, config: GANConfig, run: Run, modality: Modality, matcher: nn.Module | None = None
     ) -> None:
         _refuse_uneven(config.batch_size, run)
         device = run.accelerator.device
@@ -174,22 +161,18 @@ class GANTask(Task):
         self.run, self.accelerator = run, run.accelerator
         self.matcher = matcher.to(device).eval().requires_grad_(False) if matcher is not None else None
         synchronise_parameters(gan)
-        self._steppers = {
-            name: LossStepper({name: list(part.parameters())}, lr, 0.0, config.betas, clip_norm=None)
-            for name, part, lr in (
-                ("critic", gan.critic, config.critic_lr),
-                ("generator", gan.generator, config.lr),
-            )
-        }
-        self.optimizers = {name: stepper.optimizers[name] for name, stepper in self._steppers.items()}
+        self._critic_stepper, self._generator_stepper = (
+            LossStepper({name: list(part.parameters())}, lr, 0.0, config.betas, clip_norm=None)
+            for name, part, lr in (("critic", gan.critic, config.critic_lr), ("generator", gan.generator, config.lr))
+        )
+        self.optimizers = self._critic_stepper.optimizers | self._generator_stepper.optimizers
 
     def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
         """Steps of the critic and one of the generator on raw (critic_steps * B, C, H, W) images and their labels."""
         draws = self.run.draws(position.update)
         scalars: dict[str, Tensor] = {}
-        parts = list(
-            zip(batch["x"].chunk(self.config.critic_steps), batch["label"].chunk(self.config.critic_steps), strict=True)
-        )
+        chunks = (batch[key].chunk(self.config.critic_steps) for key in ("x", "label"))
+        parts = list(zip(*chunks, strict=True))
         for number, (raw, labels) in enumerate(parts, 1):
             epsilon, x = self._inputs(labels, draws, position)
             last = number == len(parts)
@@ -197,13 +180,15 @@ class GANTask(Task):
             with self.accelerator.autocast(), torch.set_grad_enabled(last):
                 generated = self.model.generator(x, labels)
             scalars = self._teach_critic(to_unit_range(raw), generated.s.detach(), labels, epsilon)
-        losses = self._generator_losses(generated.s, labels)
+        seen = self.model.critic(generated.s)
+        known = F.cross_entropy(seen.logits, labels)
+        losses = {"generator": generator_loss(seen.score), "generator_class": self.config.class_weight * known}
         if self.matcher is not None:
             losses = {name: self.config.gan_weight * loss for name, loss in losses.items()}
             losses["match"] = self._matching_loss(raw, generated.s, labels, draws)
         mean_attention = generated.a.mean()
         losses["attention"] = self.config.mask_weight * mean_attention
-        norm = self._steppers["generator"].minimise(torch.stack(list(losses.values())).sum())
+        norm = self._generator_stepper.minimise(torch.stack(list(losses.values())).sum())
         shown = {f"loss/{name}": loss.detach() for name, loss in losses.items() if name != "attention"}
         return scalars | shown | {"mean_attention": mean_attention.detach(), "gradient_norm/generator": norm}
 
@@ -221,7 +206,7 @@ class GANTask(Task):
         penalty = gradient_penalty(critic, real, fake, epsilon)
         loss = critic_loss(on_real.score, on_fake.score, penalty, self.config.penalty_weight)
         known = F.cross_entropy(on_real.logits, labels)
-        norm = self._steppers["critic"].minimise(loss + self.config.class_weight * known)
+        norm = self._critic_stepper.minimise(loss + self.config.class_weight * known)
         return {
             "loss/critic": loss.detach(),
             "loss/critic_class": known.detach(),
@@ -229,11 +214,6 @@ class GANTask(Task):
             "penalty": penalty.detach(),
             "gradient_norm/critic": norm,
         }
-
-    def _generator_losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        seen = self.model.critic(images)
-        known = F.cross_entropy(seen.logits, labels)
-        return {"generator": generator_loss(seen.score), "generator_class": self.config.class_weight * known}
 
     def _matching_loss(self, raw: Tensor, images: Tensor, labels: Tensor, draws: Generator) -> Tensor:
         """Equation 4 on label-paired images under one change of the whole batch, as in DSA."""

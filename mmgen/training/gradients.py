@@ -33,10 +33,13 @@ class LossStepper:
         self.reach = {name: list(parameters) for name, parameters in reach.items()}
         self.clip_norm = clip_norm
         reached_by = Counter(id(p) for parameters in self.reach.values() for p in parameters)
-        self.optimizers = {
-            name: _adamw(parameters, lr, [weight_decay / reached_by[id(p)] for p in parameters], betas)
-            for name, parameters in self.reach.items()
-        }
+        self.optimizers: dict[str, torch.optim.AdamW] = {}
+        for name, parameters in self.reach.items():
+            groups: dict[float, list[nn.Parameter]] = {}
+            for p in parameters:
+                groups.setdefault(weight_decay / reached_by[id(p)] if p.ndim >= 2 else 0.0, []).append(p)
+            listed = [{"params": members, "weight_decay": decay} for decay, members in groups.items()]
+            self.optimizers[name] = torch.optim.AdamW(listed, lr=lr, betas=betas, fused=True)
         self._gradients: dict[str, list[Tensor | None]] = {}
 
     def accumulate(self, losses: Mapping[str, Tensor], share: float = 1.0) -> None:
@@ -46,10 +49,11 @@ class LossStepper:
             gradients = torch.autograd.grad(
                 losses[name] * share, self.reach[name], retain_graph=name != names[-1], allow_unused=True
             )
-            before = self._gradients.get(name)
-            self._gradients[name] = (
-                list(gradients) if before is None else [_add(a, b) for a, b in zip(before, gradients, strict=True)]
-            )
+            before = self._gradients.get(name, [None] * len(gradients))
+            self._gradients[name] = [
+                new if old is None else old if new is None else old + new
+                for old, new in zip(before, gradients, strict=True)
+            ]
 
     def minimise(self, loss: Tensor) -> Tensor:
         """:meth:`accumulate` and :meth:`step` where there is one loss; the norm of its gradient before clipping, ()."""
@@ -64,43 +68,23 @@ class LossStepper:
         norms = {}
         for name, optimizer in self.optimizers.items():
             gradients = self._gradients.pop(name)
-            norms[name], gradients = self._clip(gradients)
+            present = [g for g in gradients if g is not None]
+            norms[name] = nn.utils.get_total_norm(present)
+            if self.clip_norm is not None:  # out of place: autograd may hand out one tensor for two parameters
+                present = torch._foreach_mul(present, (self.clip_norm / (norms[name] + 1e-6)).clamp(max=1.0))
+            clipped = iter(present)
             for parameter, gradient in zip(self.reach[name], gradients, strict=True):
-                parameter.grad = gradient
+                parameter.grad = None if gradient is None else next(clipped)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return norms
 
-    def _clip(self, gradients: Sequence[Tensor | None]) -> tuple[Tensor, list[Tensor | None]]:
-        """Norm before, gradients after. Out of place: autograd may hand out one tensor for two parameters."""
-        present = [g for g in gradients if g is not None]
-        norm = nn.utils.get_total_norm(present)
-        if self.clip_norm is None:
-            return norm, list(gradients)
-        clipped = iter(torch._foreach_mul(present, (self.clip_norm / (norm + 1e-6)).clamp(max=1.0)))
-        return norm, [None if g is None else next(clipped) for g in gradients]
-
-
-def _adamw(
-    parameters: Sequence[nn.Parameter], lr: float, weight_decay: Sequence[float], betas: tuple[float, float]
-) -> torch.optim.AdamW:
-    groups: dict[float, list[nn.Parameter]] = {}
-    for parameter, decay in zip(parameters, weight_decay, strict=True):
-        groups.setdefault(decay if parameter.ndim >= 2 else 0.0, []).append(parameter)
-    listed = [{"params": members, "weight_decay": decay} for decay, members in groups.items()]
-    return torch.optim.AdamW(listed, lr=lr, betas=betas, fused=True)
-
-
-def _add(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    return b if a is None else a if b is None else a + b
-
 
 def _average_over_processes(gradients: Sequence[Tensor]) -> None:
     """One flat all-reduce in place. Every process has the same set of gradients: it follows from the graph alone."""
-    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
-        return
-    flat = torch.cat([g.reshape(-1) for g in gradients])
-    torch.distributed.all_reduce(flat)
-    flat /= torch.distributed.get_world_size()
-    parts = flat.split([g.numel() for g in gradients])
-    torch._foreach_copy_(list(gradients), [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])
+    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+        flat = torch.cat([g.reshape(-1) for g in gradients])
+        torch.distributed.all_reduce(flat)
+        flat /= torch.distributed.get_world_size()
+        parts = flat.split([g.numel() for g in gradients])
+        torch._foreach_copy_(list(gradients), [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])

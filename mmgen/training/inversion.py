@@ -43,29 +43,13 @@ class InversionConfig:
             raise UserError(f"Inversion needs updates and images, got {self.updates} and {self.together}.")
 
 
-class Latents(nn.Module):
-    """Latents from N(0, 1) in groups, each of which is learnt by itself.
-
-    Args:
-        count: latents in all.
-        together: latents of a group; the last one may be smaller.
-        noise: numbers in a latent.
-        seed: of the draws.
-    """
-
-    def __init__(self, count: int, together: int, noise: int, seed: int) -> None:
-        super().__init__()
-        drawn = torch.randn(count, noise, generator=torch.Generator().manual_seed(seed))
-        self.groups = nn.ParameterList(part.clone() for part in drawn.split(together))
-
-
 class InversionTask(Task):
     """The squared error of an image's features and that of its pixels, both means, added up over images.
 
     Epoch g of the loop inverts group g, with an Adam of its own.
 
     Args:
-        latents: what is learnt; moved to the accelerator's device.
+        latents: what is learnt, "groups" of (B, noise); moved to the accelerator's device.
         generator: makes images of latents; moved there too, frozen.
         network: a classifier of such images, frozen, whose features are compared.
         modality: normalises images for the comparison.
@@ -75,7 +59,7 @@ class InversionTask(Task):
 
     def __init__(
         self,
-        latents: Latents,
+        latents: nn.ModuleDict,
         generator: ConditionalGenerator,
         network: ConvNet,
         modality: Modality,
@@ -90,7 +74,7 @@ class InversionTask(Task):
         self.modality = modality
         self._steppers = [
             LossStepper({str(group): [latent]}, config.lr, 0.0, (0.9, 0.999), clip_norm=None)
-            for group, latent in enumerate(latents.groups)
+            for group, latent in enumerate(latents["groups"])
         ]
         self.optimizers = {str(group): stepper.optimizers[str(group)] for group, stepper in enumerate(self._steppers)}
         self._target = (-1, torch.empty(0), torch.empty(0))
@@ -103,7 +87,7 @@ class InversionTask(Task):
             real = self.modality.normalise(batch["x"])
             self._target = (group, real, self._features(real).detach())
         with self.accelerator.autocast():
-            generated = self.generator(self.model.groups[group], batch["label"])
+            generated = self.generator(self.model["groups"][group], batch["label"])
         generated = self.modality.normalise((generated.float() + 1.0) * 127.5)
         pixels = (generated - self._target[1]).square().flatten(1).mean(1)
         features = (self._features(generated) - self._target[2]).square().mean(1)
@@ -159,7 +143,8 @@ def invert(
     Generator and network go to the accelerator's device and are frozen. A run is resumed only with the same settings
     and labels; see :meth:`Loop.train` for what is raised.
     """
-    latents = Latents(len(samples), config.together, generator.noise, run.seed)
+    drawn = torch.randn(len(samples), generator.noise, generator=torch.Generator().manual_seed(run.seed))
+    latents = nn.ModuleDict({"groups": nn.ParameterList(part.clone() for part in drawn.split(config.together))})
     task = InversionTask(latents, generator, network, modality, config, run)
     loop = LoopConfig(math.ceil(len(samples) / config.together), config.updates, "constant", warmup=0.0)
     batches = GroupedBatches(samples, config.together, config.updates)
@@ -171,4 +156,4 @@ def invert(
     }
     Loop(task, batches, loop, run, identity).train()
     synchronise_parameters(latents)  # all did the same work, but on some devices its last bits are not determined
-    return torch.cat([part.detach().cpu() for part in latents.groups])
+    return torch.cat([part.detach().cpu() for part in latents["groups"]])

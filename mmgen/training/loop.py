@@ -117,12 +117,7 @@ class Loop:
     """
 
     def __init__(
-        self,
-        task: Task,
-        batches: Batches,
-        config: LoopConfig,
-        run: Run,
-        fingerprint: Mapping[str, Any] | None = None,
+        self, task: Task, batches: Batches, config: LoopConfig, run: Run, fingerprint: Mapping[str, Any] | None = None
     ) -> None:
         self.task, self.batches, self.config = task, batches, config
         self.run, self.accelerator, self.checkpoints = run, run.accelerator, run.checkpoints
@@ -134,7 +129,7 @@ class Loop:
         self._identity = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
         self._base_lrs = {name: [g["lr"] for g in o.param_groups] for name, o in task.optimizers.items()}
         self._update = 0
-        self._best = math.inf
+        self._best, self._best_weights = math.inf, dict[str, Tensor]()
         self._finite = torch.ones((), device=run.accelerator.device, dtype=torch.bool)
         self._log: RunLog | None = None
 
@@ -151,57 +146,54 @@ class Loop:
             Interrupted: SIGTERM or SIGINT; a checkpoint was written.
             UserError: a run is resumed without a checkpoint, or with one of another configuration.
         """
-        main = self.accelerator.is_main_process
+        from tqdm import tqdm
+
+        main, steps = self.accelerator.is_main_process, self.batches.steps_per_epoch
         if self.run.resume:
             self._load()
         elif main and self.checkpoints:
             self.checkpoints.set_aside()
         if self.run.folder and main:
-            self._log = RunLog(self.run.folder, resumed_epoch=self._update // self.batches.steps_per_epoch)
+            self._log = RunLog(self.run.folder, resumed_epoch=self._update // steps)
+        progress = {"total": self.updates, "initial": self._update, "disable": self._log is None}
         try:
-            with StopSignal() as stop, ThreadPoolExecutor(1) as reader:
-                self._all_epochs(stop, reader)
+            with (
+                StopSignal() as stop,
+                ThreadPoolExecutor(1) as reader,
+                tqdm(desc="training", unit="step", dynamic_ncols=True, **progress) as bar,
+            ):
+                while self._update < self.updates:
+                    epoch, first, start = self._update // steps, self._update, time.perf_counter()
+                    sums: dict[str, Tensor] = {}
+                    for position, batch in self._stream(epoch, reader):
+                        self._update_once(batch, position, sums)
+                        bar.update()
+                        self._check_in(stop, sums, position, bar)
+                    self._end_of_epoch(epoch, sums, first, time.perf_counter() - start)
+                    self._stop_if_asked(stop)
         finally:
             if self._log:
                 self._log.close()
         return self.model
 
-    def _all_epochs(self, stop: StopSignal, reader: ThreadPoolExecutor) -> None:
-        from tqdm import tqdm
-
-        steps = self.batches.steps_per_epoch
-        muted = not self.accelerator.is_main_process or self.run.folder is None
-        with tqdm(
-            total=self.updates, initial=self._update, desc="training", unit="step", disable=muted, dynamic_ncols=True
-        ) as bar:
-            while self._update < self.updates:
-                epoch, start = self._update // steps, time.perf_counter()
-                first = self._update
-                sums: dict[str, Tensor] = {}
-                for position, batch in self._stream(epoch, reader):
-                    self._update_once(batch, position, sums)
-                    bar.update()
-                    self._check_in(stop, sums, position, bar)
-                self._end_of_epoch(epoch, sums, first, time.perf_counter() - start)
-                self._stop_if_asked(stop)
+    @property
+    def best_weights(self) -> dict[str, Any]:
+        """The weights with the lowest validation score: those of ``best.pt``, or kept in memory without a folder."""
+        return self._best_weights if self.checkpoints is None else self.checkpoints.load(self.checkpoints.best)
 
     def _stream(self, epoch: int, reader: ThreadPoolExecutor) -> Iterator[tuple[Position, dict[str, Tensor]]]:
         """The rest of an epoch; the next batch is read while the current one is learnt."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        steps = self.batches.steps_per_epoch
+        steps, device = self.batches.steps_per_epoch, self.accelerator.device
         positions = [Position(epoch, s, epoch * steps + s, rank, world) for s in range(self._update % steps, steps)]
         pending = reader.submit(self.batches.batch, positions[0])
         for position, following in zip(positions, [*positions[1:], None], strict=True):
             batch = pending.result()
             if following is not None:
                 pending = reader.submit(self.batches.batch, following)
-            yield position, self._to_device(batch)
-
-    def _to_device(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        device = self.accelerator.device
-        if device.type == "cpu":
-            return dict(batch)
-        return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}
+            if device.type != "cpu":
+                batch = {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}
+            yield position, batch
 
     def _update_once(self, batch: Mapping[str, Tensor], position: Position, sums: dict[str, Tensor]) -> None:
         torch.manual_seed(hash((self.run.seed, position.update, position.rank)) & 0x7FFF_FFFF)
@@ -248,26 +240,25 @@ class Loop:
         row |= {name: float(value) / done for name, value in mean_over_processes(sums).items()}
         row |= {"lr": self._lr_factor(self._update - 1), "samples_per_s": done * self.batches.batch_size / seconds}
         row |= {"seconds": seconds, "peak_memory_mb": peak_memory_mb(self.accelerator.device), **self.task.describe()}
-        last = self._update == self.updates
         every = self.config.validate_every or max(1, self.config.epochs // 10)
-        if self.run.folder and (last or (epoch + 1) % every == 0):
-            row |= self._validate(epoch)
+        due = self._update == self.updates or (epoch + 1) % every == 0
+        if due:
+            self.model.eval()
+            measures = self.task.validate(self.model)
+            row |= {f"validation/{name}": value for name, value in measures.items()}
+            if measures and measures["score"] < self._best:
+                self._best = measures["score"]
+                if self.checkpoints is None:
+                    self._best_weights = {key: value.clone() for key, value in self.model.state_dict().items()}
+                elif self.accelerator.is_main_process:
+                    self.checkpoints.write(self.model.state_dict(), self.checkpoints.best)
+        if due and self._log:
+            for name, picture in self.task.preview(self.model).items():
+                self._log.preview(f"{name}_{epoch + 1:04d}", picture)
         if self._log:
             self._log.epoch(row)
-        if self.run.folder and (last or (epoch + 1) % every == 0):
+        if due:
             self._save()
-
-    def _validate(self, epoch: int) -> dict[str, float]:
-        self.model.eval()
-        measures = self.task.validate(self.model)
-        if self.accelerator.is_main_process:
-            if measures and measures["score"] < self._best and self.checkpoints:
-                self.checkpoints.save_best(self.model.state_dict())
-            if self._log:
-                for name, picture in self.task.preview(self.model).items():
-                    self._log.preview(f"{name}_{epoch + 1:04d}", picture)
-        self._best = min(self._best, measures.get("score", math.inf))
-        return {f"validation/{name}": value for name, value in measures.items()}
 
     def _lr_factor(self, update: int) -> float:
         warm = max(1, round(self.config.warmup * self.updates))

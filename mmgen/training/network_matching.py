@@ -253,7 +253,12 @@ class PoolMatcher:
         ``read`` gives "x" and "label" of an earlier update. Returns the mean cross-entropy, ().
         """
         if self._next != (position.epoch, position.step):
-            self._begin(position.epoch)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(mixed_seed(self.run.seed, position.epoch))
+                name = POOL[int(torch.randint(len(POOL), ()))]
+                network = random_network(name, self.shape, self.classes, self.config.width)
+            self.network = network.to(self.run.accelerator.device)
+            self._optimizer = torch.optim.SGD(network.parameters(), self.config.lr, self.config.momentum)
             for step in range(position.step):
                 earlier = Position(position.epoch, step, position.update - position.step + step)
                 batch = read(earlier)
@@ -276,15 +281,6 @@ class PoolMatcher:
                 seen = self.network(augment(real, parameters)).float()
             synthetic = self.network(augment(images, parameters)).float()
         return self.config.weight * matching_loss(synthetic, seen, labels, "log_softmax")
-
-    def _begin(self, epoch: int) -> None:
-        seed = mixed_seed(self.run.seed, epoch)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            name = POOL[int(torch.randint(len(POOL), ()))]
-            network = random_network(name, self.shape, self.classes, self.config.width)
-        self.network = network.to(self.run.accelerator.device)
-        self._optimizer = torch.optim.SGD(network.parameters(), self.config.lr, self.config.momentum)
 
     def _learn(self, x: Tensor, labels: Tensor, position: Position) -> Tensor:
         draws = torch.Generator().manual_seed(mixed_seed(self.run.seed, position.update, 1))

@@ -12,6 +12,9 @@ from mmgen.models.cross_modal_mae import CrossModalMAE, random_masking
 from mmgen.models.medsynth import RealImages
 from mmgen.models.modality import Modality
 
+# Where the input images of MedSynth's generator come from.
+Prior = ClassPrior | RealImages
+
 
 @torch.no_grad()
 def reconstruction_grid(
@@ -54,7 +57,7 @@ def to_picture(x: Tensor, modality: Modality, low: float, high: float) -> np.nda
     return picture[0] if modality.value_range == (0.0, 255.0) else picture[0, ::-1]
 
 
-def draws_grid(generator: AttentionGenerator, prior: ClassPrior | RealImages, seed: int) -> np.ndarray:
+def draws_grid(generator: AttentionGenerator, prior: Prior, seed: int) -> np.ndarray:
     """:func:`generation_grid` of two draws of each of the first ten classes."""
     labels = torch.arange(min(generator.config["classes"], 10)).repeat_interleave(2)
     x = prior.sample(labels, torch.Generator().manual_seed(seed))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import shutil
 import signal
@@ -108,21 +107,15 @@ class Checkpoints:
     Args:
         folder: where they live.
         keep: how many ``step_*.pt`` to keep beside ``last.pt``; they share its disk blocks until it is replaced.
+
+    Attributes:
+        last: path of the newest checkpoint.
+        best: path of the weights with the lowest validation score.
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
-        self.folder = folder
-        self.keep = keep
-
-    @property
-    def last(self) -> Path:
-        """The newest checkpoint."""
-        return self.folder / "last.pt"
-
-    @property
-    def best(self) -> Path:
-        """Weights with the lowest validation score."""
-        return self.folder / "best.pt"
+        self.folder, self.keep = folder, keep
+        self.last, self.best = folder / "last.pt", folder / "best.pt"
 
     def set_aside(self) -> None:
         """Rename what an earlier run left here to ``checkpoints.earlier``, so that nobody resumes it by mistake."""
@@ -133,7 +126,7 @@ class Checkpoints:
 
     def save(self, state: Mapping[str, Any], step: int) -> None:
         """Write ``last.pt`` and keep it as ``step_<step>.pt`` too."""
-        self._write(state, self.last)
+        self.write(state, self.last)
         if self.keep > 0:
             named = self.folder / f"step_{step:08d}.pt"
             named.unlink(missing_ok=True)
@@ -145,10 +138,6 @@ class Checkpoints:
             steps = sorted(file for file in self.folder.glob("step_*.pt") if file.name <= named.name)
             for old in set(self.folder.glob("step_*.pt")) - set(steps[-self.keep :]):
                 old.unlink()
-
-    def save_best(self, weights: Mapping[str, Any]) -> None:
-        """Write ``best.pt``."""
-        self._write(weights, self.best)
 
     def load(self, path: Path | None = None) -> dict[str, Any]:
         """Read a checkpoint (``last.pt`` by default) on the CPU; raises UserError if it is missing or damaged."""
@@ -164,7 +153,8 @@ class Checkpoints:
                 f"Checkpoint {path} cannot be read ({error}); copy a step_*.pt over it and resume."
             ) from error
 
-    def _write(self, state: Mapping[str, Any], path: Path) -> None:
+    def write(self, state: Mapping[str, Any], path: Path) -> None:
+        """Write one file, or leave it as it was and raise UserError."""
         temporary = path.with_suffix(".tmp")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -198,7 +188,7 @@ class RunLog:
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Append one line; numbers that are not finite become null. ``row["epoch"]`` is the x axis in TensorBoard."""
-        row = _finite(row)
+        row = json.loads(json.dumps(row), parse_constant=lambda _: None)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         for name, value in _flatten(row).items():
@@ -227,14 +217,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return rows
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, float]:

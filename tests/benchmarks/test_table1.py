@@ -24,7 +24,8 @@ from mmgen import presets
 from mmgen.artifacts.models import load_model
 from mmgen.condensation import dcgan, dm, medsynth, methods, subset
 from mmgen.condensation.condenser import Condenser
-from mmgen.condensation.features import FeatureConfig
+from mmgen.condensation.medsynth import MedSynth
+from mmgen.condensation.subset import FeatureConfig
 from mmgen.data.samples import Samples
 from mmgen.data.writing.unfinished import alone_in
 from mmgen.errors import UserError
@@ -313,10 +314,14 @@ def test_real_trainings_share_one_backbone(
     accelerator: Any,
 ) -> None:
     caplog.set_level(logging.INFO)
-    made, original = [], medsynth.make_backbone
-    monkeypatch.setattr(
-        medsynth, "make_backbone", lambda *given: made.append((given[6].folder, given[6].resume)) or original(*given)
-    )
+    made, original = [], MedSynth.pretrain
+
+    def pretrain(condenser: MedSynth) -> None:
+        stage = condenser.run.stage("backbone")
+        made.append((stage.folder, stage.resume))
+        original(condenser)
+
+    monkeypatch.setattr(MedSynth, "pretrain", pretrain)
     monkeypatch.setattr(table1, "make_accelerator", lambda precision: accelerator)
     flags = ["--methods", "medsynth", "medsynth_real", "--ipc", "2", "--seeds", "1", "--classifiers", "vit_lora"]
     flags += ["--budget", "quick"]
@@ -349,7 +354,12 @@ def test_a_fit_does_not_pay_for_the_backbone_that_it_shares(
     run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = []
-    monkeypatch.setattr(medsynth, "make_backbone", lambda *given: begun.append("backbone") or torch.nn.Identity())
+
+    def pretrain(condenser: MedSynth) -> None:
+        begun.append("backbone")
+        condenser.backbone = torch.nn.Identity()
+
+    monkeypatch.setattr(MedSynth, "pretrain", pretrain)
 
     def fit(*given: Any) -> None:
         begun.append("fit")

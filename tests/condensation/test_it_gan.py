@@ -15,8 +15,8 @@ from tiny_medsynth import LABELS, tiny_samples
 
 from mmgen.condensation.condenser import Length
 from mmgen.condensation.dcgan import DCGANConfig
-from mmgen.condensation.features import FeatureConfig
 from mmgen.condensation.it_gan import ITGAN, PRESETS, DecodedLatents, ITGANConfig, choose
+from mmgen.condensation.subset import FeatureConfig
 from mmgen.errors import UserError
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.modality import Modality

@@ -10,8 +10,7 @@ from accelerate import Accelerator
 from tiny_medsynth import tiny_samples
 
 from mmgen.artifacts.models import load_model
-from mmgen.condensation.features import FeatureConfig
-from mmgen.condensation.subset import PRESETS, Subset, SubsetConfig, herding, k_center
+from mmgen.condensation.subset import PRESETS, FeatureConfig, Subset, SubsetConfig, herding, k_center
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.names import Selection

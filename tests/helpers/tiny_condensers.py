@@ -10,10 +10,9 @@ from mmgen.condensation.condenser import Length
 from mmgen.condensation.dcgan import DCGANConfig
 from mmgen.condensation.dim import DiMConfig
 from mmgen.condensation.dm import DMConfig
-from mmgen.condensation.features import FeatureConfig
 from mmgen.condensation.it_gan import ITGANConfig
 from mmgen.condensation.methods import METHODS
-from mmgen.condensation.subset import SubsetConfig
+from mmgen.condensation.subset import FeatureConfig, SubsetConfig
 from mmgen.training.conditional_gan import ConditionalGANConfig
 from mmgen.training.distribution_matching import DistributionConfig
 from mmgen.training.inversion import InversionConfig

@@ -12,9 +12,8 @@ from tiny import QUICK_ATTACKS
 from mmgen import presets
 from mmgen.assessment import auditing
 from mmgen.condensation import medsynth
-from mmgen.condensation.backbone import BackboneConfig
 from mmgen.condensation.condenser import Length
-from mmgen.condensation.medsynth import MedSynthConfig
+from mmgen.condensation.medsynth import BackboneConfig, MedSynthConfig
 from mmgen.data.samples import Samples
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.generation.plan import make_plan

@@ -70,7 +70,7 @@ def test_what_is_saved_is_read_again(tmp_path):
     state = checkpoints.load()
     assert (state["update"], state["best"]) == (7, float("inf"))
     assert torch.equal(state["model"]["w"], torch.arange(3.0))
-    checkpoints.save_best({"w": torch.ones(1)})
+    checkpoints.write({"w": torch.ones(1)}, checkpoints.best)
     assert torch.equal(checkpoints.load(checkpoints.best)["w"], torch.ones(1))
     assert names(checkpoints) == ["best.pt", "last.pt", "step_00000007.pt"]
 

@@ -11,7 +11,7 @@ from tiny import same_weights
 from tiny_medsynth import tiny_samples
 
 from mmgen.condensation.condenser import image_modality
-from mmgen.condensation.features import FeatureConfig, embed, trained_network
+from mmgen.condensation.subset import FeatureConfig, embed, trained_network
 from mmgen.training.classifier import ClassifierTask
 from mmgen.training.run import Run
 

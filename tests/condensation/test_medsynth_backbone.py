@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
@@ -10,8 +11,8 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 from tiny_medsynth import TINY, tiny_samples
 
-from mmgen.condensation.backbone import make_backbone
 from mmgen.condensation.condenser import image_modality
+from mmgen.condensation.medsynth import MedSynth
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.names import OWN_BACKBONE
@@ -21,11 +22,10 @@ NAME = "vit_tiny_patch16_224"
 
 
 def backbone(name: str = OWN_BACKBONE, weights: Path | None = None, validation: Samples | None = None, seed: int = 0):
-    train = tiny_samples()
-    modality = image_modality("image", train, TINY.own_backbone.patch)
-    return make_backbone(
-        name, weights, modality, train, validation, TINY.own_backbone, Run(Accelerator(cpu=True), seed=seed)
-    )
+    config = replace(TINY, backbone=name, backbone_weights=weights)
+    condenser = MedSynth(config, Run(Accelerator(cpu=True), seed=seed), tiny_samples(), validation)
+    condenser.pretrain()
+    return condenser.backbone
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -65,7 +65,7 @@ def test_weights_that_cannot_be_had_are_a_sentence(tmp_path: Path, monkeypatch: 
     save_file({"head.weight": torch.zeros(2, 2)}, other)
     for name, weights, words in (
         (NAME, None, f"'{NAME}' cannot be had from the hub"),
-        (NAME, tmp_path / "missing.pth", "missing.pth cannot be read"),
+        (NAME, tmp_path / "missing.pth", "There is no file .*missing.pth"),
         (NAME, other, "not those of"),
         ("no_such_vit", other, "no_such_vit"),
         ("resnet18", other, "no plain Vision Transformer"),
