@@ -21,10 +21,10 @@ with one_sentence():  # a package that does not load
     from mmgen.artifacts.models import save_model
     from mmgen.artifacts.provenance import Costs, begin_run, config_to_dict
     from mmgen.assessment import condensed
+    from mmgen.assessment.auditing import Target
     from mmgen.assessment.condensed import CondensedSets
     from mmgen.assessment.inputs import data_sets_of
     from mmgen.assessment.reporting import report_run
-    from mmgen.assessment.auditing import Target
     from mmgen.cli.condensation_flags import CondensationFlags
     from mmgen.cli.config import parse_config, refuse_below_one
     from mmgen.condensation.medsynth import MedSynth

@@ -20,10 +20,10 @@ with one_sentence():  # a package that does not load
     from mmgen.artifacts.card_facts import CardFacts
     from mmgen.artifacts.models import model_settings, save_model, start_from_timm
     from mmgen.artifacts.provenance import Costs, begin_run, config_to_dict
+    from mmgen.assessment.auditing import Target
     from mmgen.assessment.inputs import data_sets_of
     from mmgen.assessment.mae import MAERun, evaluate_mae
     from mmgen.assessment.reporting import report_run
-    from mmgen.assessment.auditing import Target
     from mmgen.cli.config import parse_config, refuse_below_one
     from mmgen.cli.mae_flags import MAEFlags
     from mmgen.data.loading import PairedData, prepare

@@ -43,7 +43,13 @@ def four_sets(
     return {
         "real": real,
         "synthetic": synthetic,
-        "real+synthetic": _joined(real, synthetic),
+        "real+synthetic": Samples(
+            np.concatenate([real.values[:], synthetic.values[:].astype(real.values.dtype)]),
+            np.concatenate([real.labels, synthetic.labels]),
+            real.label_names,
+            # A synthetic file is none of the real ones, whatever its number is.
+            np.concatenate([real.rows, synthetic.rows + real.rows.max() + 1]),
+        ),
         "random_subset": [random_subset(real, per_class, seed + number) for number in range(draws)],
     }
 
@@ -55,14 +61,6 @@ def random_subset(samples: Samples, per_class: ArrayLike, seed: int) -> Samples:
     counts = np.broadcast_to(per_class, len(samples.label_names))
     chosen = [rng.permutation(np.flatnonzero(samples.labels == label))[:count] for label, count in enumerate(counts)]
     return samples.select(np.sort(np.concatenate(chosen)))
-
-
-def _joined(real: Samples, synthetic: Samples) -> Samples:
-    values = np.concatenate([real.values[:], synthetic.values[:].astype(real.values.dtype)])
-    labels = np.concatenate([real.labels, synthetic.labels])
-    # A synthetic file is none of the real ones, whatever its number is.
-    rows = np.concatenate([real.rows, synthetic.rows + real.rows.max() + 1])
-    return Samples(values, labels, real.label_names, rows)
 
 
 def as_draws(training_sets: Mapping[str, Samples | Sequence[Samples]], max_side: int) -> dict[str, list[Samples]]:

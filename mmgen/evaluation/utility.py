@@ -107,12 +107,9 @@ def classification_scores(probabilities: np.ndarray, labels: np.ndarray) -> dict
     from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
     predicted = probabilities.argmax(1)
-    binary = probabilities.shape[1] == 2
-    auc = (
-        roc_auc_score(labels, probabilities[:, 1])
-        if binary
-        else roc_auc_score(labels, probabilities, multi_class="ovr")
-    )
+    # Of two classes scikit-learn takes the scores of the second.
+    given = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
+    auc = roc_auc_score(labels, given, multi_class="ovr")
     return {
         "accuracy": float((predicted == labels).mean()),
         "balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),

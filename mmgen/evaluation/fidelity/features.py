@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
@@ -82,10 +83,7 @@ class Extractor:
 
 
 def make_extractor(
-    spec: str,
-    modality: Modality,
-    device: torch.device | str = "cpu",
-    own: VisionTransformer | None = None,
+    spec: str, modality: Modality, device: torch.device | str = "cpu", own: VisionTransformer | None = None
 ) -> Extractor:
     """The feature space that ``spec`` names.
 
@@ -114,7 +112,12 @@ def make_extractor(
         return _pixels(modality, torch.device(device))
     if spec == OWN:
         return _own(modality, torch.device(device), own)
-    _check_known(name)
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture) or (tag and name not in timm.list_pretrained(f"{architecture}.*")):
+        raise UserError(
+            f"There are no features {name!r}; choose {PIXELS}, {OWN}, a timm model such as resnet18.a1_in1k, or "
+            "MODEL@FILE with a file of its weights."
+        )
     if modality.shape[0] not in (1, 3):
         raise UserError(
             f"{name} takes grey or colour, not the {modality.shape[0]} channels of {modality.name!r}; "
@@ -186,21 +189,8 @@ def _input_side(network: nn.Module, shape: tuple[int, int, int]) -> int:
     return default
 
 
-def _check_known(name: str) -> None:
-    import timm
-
-    architecture, _, tag = name.partition(".")
-    if not timm.is_model(architecture) or (tag and name not in timm.list_pretrained(f"{architecture}.*")):
-        raise UserError(
-            f"There are no features {name!r}; choose {PIXELS}, {OWN}, a timm model such as resnet18.a1_in1k, or "
-            "MODEL@FILE with a file of its weights."
-        )
-
-
 def _from_file(name: str, file: Path) -> nn.Module:
     """A timm model without a classifier, with the weights of a file in timm's key names."""
-    import timm
-
     network = timm.create_model(name, pretrained=False, num_classes=0)
     if isinstance(network, VisionTransformer):
         return load_vit(name, file)  # knows older names and other sizes

@@ -20,15 +20,15 @@ def intensity_kl(
     low, high = float(min(lows)), float(max(highs))
     if high <= low:
         return 0.0
-    p, q = (_histogram(x, bins, low, high) / np.prod(x.shape) + epsilon for x in (real, synthetic))
+    # Part by part: there is no float copy of all values.
+    p, q = (
+        sum(np.histogram(part.astype(np.float32), bins, (low, high))[0] for part in _parts(x)) / np.prod(x.shape)
+        + epsilon
+        for x in (real, synthetic)
+    )
     p, q = p / p.sum(), q / q.sum()
     return float((p * np.log(p / q)).sum())
 
 
 def _parts(values: np.ndarray | DecodedArray) -> Iterator[np.ndarray]:
     return (values[start : start + 256] for start in range(0, len(values), 256))
-
-
-def _histogram(values: np.ndarray | DecodedArray, bins: int, low: float, high: float) -> np.ndarray:
-    """Counts (bins,) of all values, without a float copy of them all."""
-    return sum(np.histogram(part.astype(np.float32), bins=bins, range=(low, high))[0] for part in _parts(values))

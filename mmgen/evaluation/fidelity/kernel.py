@@ -35,15 +35,10 @@ def kernel_distance(a: np.ndarray, b: np.ndarray, subsets: int = 50, size: int =
 def _discrepancy(a: np.ndarray, b: np.ndarray) -> float:
     """Unbiased estimate of the squared discrepancy: pairs of a sample with itself are left out."""
     a, b = a.astype(np.float64), b.astype(np.float64)
-    within_a, within_b = _sum_of_pairs(a), _sum_of_pairs(b)
+    kernels = _kernel(a, a), _kernel(b, b)
+    within_a, within_b = (kernel.sum() - np.trace(kernel) for kernel in kernels)
     across = _kernel(a, b).sum() / (len(a) * len(b))
     return float(within_a / (len(a) * (len(a) - 1)) + within_b / (len(b) * (len(b) - 1)) - 2 * across)
-
-
-def _sum_of_pairs(x: np.ndarray) -> float:
-    """Kernel summed over ordered pairs of different rows."""
-    kernel = _kernel(x, x)
-    return kernel.sum() - np.trace(kernel)
 
 
 def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -68,13 +68,17 @@ def measure_fidelity(
     features = [extractor(part) for part in parts]
     of_synthetic = Comparison(modality, half, matched, features[0], features[2], settings, seed)
     of_real = replace(of_synthetic, samples=second_half, features=features[1])
-    measures = [m for m in MEASURES.values() if not m.of_sound or isinstance(settings, AudioSettings)]
     notes = _left_out(real, half, "files" if subjects is None else "people")
     computed: dict[Any, list[Any] | str] = {}
     results = {}
-    for measure in measures:
+    for measure in MEASURES.values():
+        if measure.of_sound and not isinstance(settings, AudioSettings):
+            continue
         if measure.compute not in computed:
-            computed[measure.compute] = _computed(measure, of_synthetic, of_real)
+            try:
+                computed[measure.compute] = [measure.compute(comparison) for comparison in (of_synthetic, of_real)]
+            except UserError as error:
+                computed[measure.compute] = str(error)
         results[measure.name] = _result(measure, computed[measure.compute], of_synthetic, notes, extractor.name)
     return results
 
@@ -95,14 +99,6 @@ def measure_by_pixels(
     except UserError as error:
         logger.warning("Closeness of '%s' is not measured: %s", modality.name, error)
         return {}
-
-
-def _computed(measure: FidelityMeasure, *comparisons: Comparison) -> list[Any] | str:
-    """A measure's results for each comparison, or why there are none."""
-    try:
-        return [measure.compute(comparison) for comparison in comparisons]
-    except UserError as error:
-        return str(error)
 
 
 def _result(

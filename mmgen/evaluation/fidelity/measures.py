@@ -54,14 +54,6 @@ _SOUNDS = 64  # that are made audible
 _DISTANCE = (None, None)  # unbiased ones may come out just below 0
 
 
-def _kernel(c: Comparison) -> float:
-    return kernel_distance(c.real_features, c.features, seed=c.seed)
-
-
-def _kernel_within_class(c: Comparison) -> float:
-    return class_mean(partial(kernel_distance, seed=c.seed), c.real_features, c.features, c.real.labels)
-
-
 def _manifold(c: Comparison) -> Mapping[str, float]:
     return manifold_measures(c.real_features, c.features)
 
@@ -103,7 +95,14 @@ _ALL = (
         lambda c: frechet_distance(c.real_features, c.features),
         note=lambda c: bias_note(len(c.samples), c.features.shape[1], "kernel_distance"),
     ),
-    _in_space("kernel_distance", "Kernel distance (KID)", "lower", _kernel, _DISTANCE, note=lambda _: UNBIASED),
+    _in_space(
+        "kernel_distance",
+        "Kernel distance (KID)",
+        "lower",
+        lambda c: kernel_distance(c.real_features, c.features, seed=c.seed),
+        _DISTANCE,
+        note=lambda _: UNBIASED,
+    ),
     _in_space(
         "frechet_within_class",
         "Fréchet distance within classes",
@@ -116,7 +115,7 @@ _ALL = (
         "kernel_distance_within_class",
         "Kernel distance (KID) within classes",
         "lower",
-        _kernel_within_class,
+        lambda c: class_mean(partial(kernel_distance, seed=c.seed), c.real_features, c.features, c.real.labels),
         _DISTANCE,
         within_class=True,
         note=lambda _: UNBIASED,

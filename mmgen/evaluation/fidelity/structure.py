@@ -38,11 +38,8 @@ def ms_ssim_within_class(modality: Modality, samples: Samples, pairs: int = PAIR
     if not members:
         raise UserError("Structural similarity within a class needs a class with at least 2 samples.")
     each = -(-pairs // len(members))
-    means = [
-        _similarities(modality, samples, *_random_pairs(rows, samples.rows, each, rng), weights).mean()
-        for rows in members
-    ]
-    return float(np.mean(means))
+    pairs_of = (_random_pairs(rows, samples.rows, each, rng) for rows in members)
+    return float(np.mean([_similarities(modality, samples, *pair, weights).mean() for pair in pairs_of]))
 
 
 def scale_weights(side: int) -> tuple[float, ...]:

@@ -21,8 +21,7 @@ def sample_variance(modality: Modality, values: np.ndarray | DecodedArray) -> fl
     Real training data are at most 1, since normalisation also removes what all samples share.
     """
     scale = np.asarray(modality.std, dtype=np.float64).reshape(-1, 1, 1)
-    total = np.zeros(modality.shape)
-    squares = np.zeros(modality.shape)
+    total, squares = np.zeros(modality.shape), np.zeros(modality.shape)
     for start in range(0, len(values), 256):
         part = values[start : start + 256].astype(np.float64) / scale
         total += part.sum(0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mmgen.evaluation.privacy.attacks import attack_name
-from mmgen.evaluation.privacy.gate import Verdict, judge, worst
+from mmgen.evaluation.privacy.gate import judge, worst
 from mmgen.evaluation.report.fidelity import fidelity_sentences
 from mmgen.evaluation.report.privacy import sentence
 from mmgen.evaluation.report.reading import Report
@@ -72,7 +72,12 @@ def leaks(report: Report) -> Answer:
     starts = {"red": "Leaks were found by", "amber": "Too little is known after", "green": "Nothing was found by"}
     reasons: list[Reason] = []
     for light, most in MOST_SAID.items():
-        of_light = sorted((verdict for verdict in verdicts if verdict.light == light), key=_weight, reverse=True)
+        # By how many times over its threshold a verdict is; what was not measured comes first.
+        of_light = sorted(
+            (verdict for verdict in verdicts if verdict.light == light),
+            key=lambda verdict: math.inf if verdict.value is None else verdict.excess / (verdict.threshold or 1),
+            reverse=True,
+        )
         said = of_light if len(of_light) <= most else of_light[: max(most - 1, 0)]
         reasons += [Reason(sentence(verdict.line), light) for verdict in said]
         if named := of_light[len(said) :]:
@@ -89,18 +94,10 @@ def leaks(report: Report) -> Answer:
 def _answer(question: str, lights: Sequence[Light], reasons: list[str], missing: str) -> Answer:
     """Yes where all lights are green, no where all are red."""
     if not lights:
-        return Answer(question, "none", "Not judged" if reasons else "Not measured", _plain(reasons or [missing]))
+        word = "Not judged" if reasons else "Not measured"
+        return Answer(question, "none", word, list(map(Reason, reasons or [missing])))
     light = lights[0] if len(set(lights)) == 1 else "amber"
-    return Answer(question, light, {"green": "Yes", "amber": "In part", "red": "No"}[light], _plain(reasons))
-
-
-def _weight(verdict: Verdict) -> float:
-    """How much a verdict says: how many times over its threshold it is; what was not measured comes first."""
-    return math.inf if verdict.value is None else verdict.excess / (verdict.threshold or 1)
-
-
-def _plain(sentences: Sequence[str]) -> list[Reason]:
-    return [Reason(text) for text in sentences]
+    return Answer(question, light, {"green": "Yes", "amber": "In part", "red": "No"}[light], list(map(Reason, reasons)))
 
 
 def _usefulness(results: Scores) -> Light | None:

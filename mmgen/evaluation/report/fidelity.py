@@ -30,7 +30,7 @@ def fidelity_tables(fidelity: Fidelity, data: dict) -> list[Table]:
 def fidelity_sentences(title: str, results: Results) -> list[str]:
     """Sentences on the measures of one modality."""
     sentences = [f"{title}: {sentence}." for sentence in (*_patch_error(results), *_own_sentences(results))]
-    listed = {key: result for key, result in results.items() if key != PATCH_ERROR and not _own_sentence(key)}
+    listed = {key: r for key, r in results.items() if key != PATCH_ERROR and not _own_sentence(key)}
     far = [
         f"{_in_sentence(key)} {number(result.value)} against {number(result.real_vs_real)}"
         for key, result in listed.items()

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from einops import rearrange
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -162,11 +163,9 @@ def _draw_curves(
 
 def _strip(pictures: np.ndarray, places: int) -> np.ndarray:
     """Pictures (N, C, H, W) side by side (C, H, width), white where there is none."""
-    count, channels, height, width = pictures.shape
-    strip = np.full((channels, height, places * (width + _GAP) - _GAP), 255, np.uint8)
-    for place in range(count):
-        strip[:, :, place * (width + _GAP) :][:, :, :width] = pictures[place]
-    return strip
+    margins = ((0, places - len(pictures)), (0, 0), (0, 0), (0, _GAP))
+    padded = np.pad(pictures, margins, constant_values=255)
+    return rearrange(padded, "n c h w -> c h (n w)")[..., :-_GAP]
 
 
 def show(axes: Axes, cell: np.ndarray) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
-from PIL import Image
 
 from mmgen.evaluation.privacy.attacks import LOGAN, attack_name
 from mmgen.evaluation.privacy.record import PrivacySection
@@ -114,7 +113,10 @@ def pair_grid(
     count = len(captions)
     if not count or not len(synthetic) == len(training) == count:
         raise ValueError("A grid of pairs needs as many synthetic as training records and captions, at least one.")
-    pairs = [_drawn(*pair) for pair in zip(synthetic, training, strict=True)]
+    pairs = []
+    for pair in zip(synthetic, training, strict=True):
+        low, high = colour_range([record for record in pair if record.ndim == 2])
+        pairs.append([spectrogram(record, low, high) if record.ndim == 2 else picture(record) for record in pair])
     per_row = min(per_row, count)
     rows = -(-count // per_row)
     tall = 1.75 * max(min(image.height / image.width, 2.0) for pair in pairs for image in pair)
@@ -126,8 +128,12 @@ def pair_grid(
             axes.set_axis_off()
         places = grid.reshape(rows * per_row, 3)
         for (left, right, _), pair, caption in zip(places, pairs, captions, strict=False):
-            _draw_record(left, pair[0], SYNTHETIC, "--")
-            _draw_record(right, pair[1], REAL, "-")
+            for axes, image, edge in zip((left, right), pair, ((SYNTHETIC, "--"), (REAL, "-")), strict=True):
+                axes.set_axis_on()
+                axes.imshow(image.convert("RGB"))
+                axes.grid(False)
+                axes.set(xticks=[], yticks=[])
+                frame(axes, *edge)
             left.set_xlabel(plain(caption), loc="left", labelpad=3)
         for left, right, _ in places[: min(per_row, count)]:
             left.set_title("synthetic", color=SYNTHETIC)
@@ -207,16 +213,3 @@ def _draw_bar(axes: Axes, place: float, width: float, result: MembershipResult, 
     if guess is not None:
         ends = (place - width / 2, place + width / 2)
         axes.plot(ends, [guess] * 2, color=INK, linestyle="--", linewidth=1.6)
-
-
-def _draw_record(axes: Axes, image: Image.Image, colour: str, line: str) -> None:
-    axes.set_axis_on()
-    axes.imshow(image.convert("RGB"))
-    axes.grid(False)
-    axes.set(xticks=[], yticks=[])
-    frame(axes, colour, line)
-
-
-def _drawn(*pair: np.ndarray) -> list[Image.Image]:
-    low, high = colour_range([record for record in pair if record.ndim == 2])
-    return [spectrogram(record, low, high) if record.ndim == 2 else picture(record) for record in pair]

@@ -6,16 +6,7 @@ from mmgen.evaluation.privacy.attacks import attack_name, noun
 from mmgen.evaluation.privacy.gate import Verdict, judge
 from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.privacy.results import CopiesResult, Interval, MembershipResult, PassThroughResult
-from mmgen.evaluation.report.text import (
-    NOTHING,
-    Column,
-    Mark,
-    Table,
-    interval,
-    number,
-    percent,
-    score,
-)
+from mmgen.evaluation.report.text import NOTHING, Column, Mark, Table, interval, number, percent, score
 
 WORDS = {"green": "Nothing found", "amber": "Unclear", "red": "Leaks"}
 REALISM = Mark("none", "Not judged")
@@ -102,7 +93,14 @@ def _copy_tables(privacy: PrivacySection, verdicts: dict[str, Verdict]) -> list[
     for end in dict.fromkeys(key[len(key.partition("/")[0]) :] for key in privacy.results if key in copies | passed):
         rows, notes = [], []
         if (copied := copies.get(f"copies{end}")) is not None:
-            rows, notes = _copy_rows(copied, end, verdicts), _copy_notes(copied, noun(end))
+            rows, things = _copy_rows(copied, end, verdicts), noun(end)
+            near = f"Near copies are closer than {number(copied.limit)} to a training record."
+            notes = [] if copied.limit is None else [near]
+            notes.append(
+                f"Identifiable: training {things} that a synthetic one is closer to than any other training record is; "
+                f"the reference is the same share of held-out {things}. Reference of the distance: held-out {things} "
+                f"to training {things}."
+            )
         if (taken := passed.get(f"pass_through{end}")) is not None:
             mark = _mark(verdicts.get(f"pass_through{end}"))
             rows.append(["Taken over as it is", percent(taken.share), "0 %", mark])
@@ -133,16 +131,6 @@ def _copy_rows(copies: CopiesResult, end: str, verdicts: dict[str, Verdict]) -> 
         ["Median distance to the nearest training record", to_training, real, NOTHING],
         ["Median distance to the nearest held-out record", number(copies.distance_to_others), NOTHING, NOTHING],
     ]
-
-
-def _copy_notes(copies: CopiesResult, things: str) -> list[str]:
-    near = f"Near copies are closer than {number(copies.limit)} to a training record."
-    identifiable = (
-        f"Identifiable: training {things} that a synthetic one is closer to than any other training record is; the "
-        f"reference is the same share of held-out {things}. Reference of the distance: held-out {things} to training "
-        f"{things}."
-    )
-    return [identifiable] if copies.limit is None else [near, identifiable]
 
 
 def _mark(verdict: Verdict | None) -> Mark:

@@ -79,8 +79,11 @@ def read_media(folder: Path) -> ReportMedia:
         cards = [Card(**entry) for entry in content["samples"]]
     except (KeyError, TypeError) as error:
         raise _damaged(path) from error
-    if not all(map(_is_safe, cards)):
-        raise _damaged(path)
+    for card in cards:
+        uris = ((card.picture, PICTURE), (card.spectrogram, PICTURE), (card.sound, SOUND))
+        safe = all(isinstance(uri, str) and (not uri or uri.startswith(prefix)) for uri, prefix in uris)
+        if card.source not in SOURCES or not safe:
+            raise _damaged(path)
     return ReportMedia(figures, cards=cards)
 
 
@@ -94,11 +97,6 @@ def _figure(folder: Path, entry: dict[str, Any]) -> Figure:
     if not png.startswith(b"\x89PNG"):
         raise _damaged(path)
     return Figure(**entry, png=png)
-
-
-def _is_safe(card: Card) -> bool:
-    uris = ((card.picture, PICTURE), (card.spectrogram, PICTURE), (card.sound, SOUND))
-    return card.source in SOURCES and all(isinstance(uri, str) and (not uri or uri.startswith(p)) for uri, p in uris)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -7,17 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mmgen.evaluation.report.text import (
-    NOTHING,
-    Column,
-    Table,
-    as_dict,
-    interval,
-    name_of,
-    number,
-    percent,
-    score,
-)
+from mmgen.evaluation.report.text import NOTHING, Column, Table, as_dict, interval, name_of, number, percent, score
 from mmgen.evaluation.scores import Utility, UtilityScores
 
 Scores = Mapping[str, UtilityScores]

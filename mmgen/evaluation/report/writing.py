@@ -49,14 +49,21 @@ def write_report(folder: Path, report: Mapping[str, Any], media: ReportMedia) ->
     """
     folder = Path(folder)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    clean = _with_stable_keys(to_json(report))
+    content = to_json(report)
+    clean = {"run": content.get("run"), "created": content.get("created")}
+    clean |= {section: content.get(section) or {} for section in SECTIONS}
+    clean |= {key: value for key, value in content.items() if key not in clean}
     _write(folder / "report.json", _json_bytes(clean))
     names = _file_names([figure.title for figure in media.figures])
     for name, figure in zip(names, media.figures, strict=True):
         _write(folder / "figures" / name, figure.png)
     cards = [*media.cards, *draw_cards(media.samples)]
+    kept = ("title", "caption", "alt", "shows_real", "section")
     stored = {
-        "figures": [_described(figure, name) for figure, name in zip(media.figures, names, strict=True)],
+        "figures": [
+            {key: getattr(figure, key) for key in kept} | {"file": name}
+            for figure, name in zip(media.figures, names, strict=True)
+        ],
         "samples": [asdict(card) for card in cards],
     }
     _write(folder / "media.json", _json_bytes(stored))
@@ -86,17 +93,6 @@ def to_json(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     return value if value is None or isinstance(value, bool | int | str) else str(value)
-
-
-def _with_stable_keys(report: dict[str, Any]) -> dict[str, Any]:
-    stable = {"run": report.get("run"), "created": report.get("created")}
-    stable |= {section: report.get(section) or {} for section in SECTIONS}
-    return stable | {key: value for key, value in report.items() if key not in stable}
-
-
-def _described(figure: Figure, file: str) -> dict[str, Any]:
-    kept = ("title", "caption", "alt", "shows_real", "section")
-    return {key: getattr(figure, key) for key in kept} | {"file": file}
 
 
 def _file_names(titles: Sequence[str]) -> list[str]:
