@@ -46,14 +46,13 @@ def write_release(
     parts: Parts = "all",
     audit: str | Path | None = None,
 ) -> list[Verdict]:
-    """Copy a run's generator and data sets to a new folder if its privacy audit allows it.
+    """Copy a run's generator and data sets to a new folder if its privacy audit allows it; the verdicts.
 
     The verdict is formed anew from the audit's numbers. What is copied must be what was audited, by digest. Released
     are the model (weights, configuration, card, preview and utility, :func:`mmgen.release.models.copy_model`); the data
     sets (:func:`mmgen.release.datasets.copy_dataset`); the audit without anything on single records; a README and
     checksums. Nothing else is: no critic, checkpoint, log, configuration or report. Files that were left out of data
     sets are logged. Cards are written anew from numbers and known names; the only free text is that of ``override``.
-
     The folder appears when everything is in it. For data alone what an attacker can do who has nothing else counts
     (threat model S, or G if the audit has none of S; copies, pass-through); a generator needs attacks on it too.
 
@@ -65,19 +64,14 @@ def write_release(
         parts: only the model or only the data.
         audit: folder of ``privacy.json``; ``run/audit`` if absent.
 
-    Returns:
-        The verdicts.
-
     Raises:
         ReleaseRefused: not audited, or a threshold is exceeded, and there is no override.
-        UserError: what was audited was changed since, there is nothing to release, ``out`` is not empty, an override
-            without a name or a reason, or a full disk.
+        UserError: audited files changed, nothing to release, an ``out`` in use, an incomplete override, a full disk.
 
     Example:
-        >>> from pathlib import Path
-        >>> import mmgen
-        >>> verdicts = mmgen.write_release(Path("runs/isic"), Path("to_share"), override=("A. Turing", "phantoms"))
-        >>> sorted(path.name for path in Path("to_share").iterdir())
+        >>> import os, mmgen
+        >>> verdicts = mmgen.write_release("runs/isic", "to_share", override=("A. Turing", "phantoms"))
+        >>> sorted(os.listdir("to_share"))
         ['README.md', 'SHA256SUMS', 'model', 'privacy.json', 'release.json']
     """
     thresholds, signed = thresholds or Thresholds(), _signed(override)
@@ -96,8 +90,7 @@ def write_release(
     verdicts = [*judged(record, thresholds, makes_more, modalities), *further]
     if not opens(verdicts) and signed is None:
         raise ReleaseRefused(_refusal(run, verdicts))
-    needed = None if opens(verdicts) else signed
-    record = presentable(record, modalities)
+    needed, record = None if opens(verdicts) else signed, presentable(record, modalities)
     said = [*judged(record, thresholds, makes_more, modalities), *further]
     section = partial(privacy_section, said, None if record is None else record.created, needed)
     about = _shared_audit(record, said, thresholds, digests, needed)
