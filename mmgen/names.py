@@ -7,6 +7,15 @@ from typing import Literal
 ClassifierName = Literal["resnet18", "densenet121", "convnet", "vit_lora"]
 AugmentationName = Literal["none", "lesion", "radiograph", "spectrogram"]
 MethodName = Literal["subset", "dm", "it_gan", "dim", "dcgan", "medsynth"]
+METHOD_TITLES: dict[MethodName, str] = {
+    "subset": "subset of the real images",
+    "dm": "distribution matching (DM)",
+    "it_gan": "IT-GAN latents",
+    "dim": "DiM generator",
+    "dcgan": "conditional DCGAN",
+    "medsynth": "MedSynth generator",
+}
+"""Readable names of what each method makes."""
 BudgetName = Literal["quick", "small", "paper"]
 Selection = Literal["random", "herding", "k_center"]
 InputPrior = Literal["class", "real"]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from mmgen.artifacts.card_facts import CardFacts
 from mmgen.models.generative import GenerativeModel, Origin
 from mmgen.models.modality import Modality
+from mmgen.names import METHOD_TITLES
 
 _CARD = """---
 library_name: mmgen
@@ -73,14 +74,6 @@ _CONDENSED_PRIVACY = """## Privacy
 {warning}
 """
 
-_TITLES = {
-    "medsynth": "MedSynth generator",
-    "dcgan": "conditional DCGAN",
-    "dim": "DiM generator",
-    "it_gan": "IT-GAN latents",
-    "dm": "distribution matching (DM)",
-    "subset": "subset of the real images",
-}
 _DRAWS = "images, labels, names = model.sample(images_per_class=50, seed=0)"
 _DRAWS_USE = "Draws labelled images for training and testing classifiers; it needs no real image."
 _NOBODY = "nothing it makes is a picture of a person, and none may be taken for one."
@@ -123,6 +116,7 @@ _WORDS: dict[Origin, _Words] = {
         "likely (generation starts from real images): treat what it makes as real data",
     ),
 }
+_OF_REAL = "Images that are real ones or were made from such"
 _STORED = {
     "subset": "Real images, unchanged",
     "dm": "Images that were real ones before their pixels were optimised",
@@ -185,7 +179,13 @@ def _of_condensed(model: Any, facts: CardFacts, weight_bytes: int) -> dict[str, 
     """Parts of the card of a condensed model."""
     words, subset = _WORDS[model.origin], model.method == "subset"
     prior, most = model.config.get("prior") or {}, model.most_per_class
-    contents = words.contents.format(**{"most": most, "stored": _STORED.get(model.method), **prior})
+    contents = words.contents.format(
+        **{
+            "most": most,
+            "stored": _STORED.get(model.method, _OF_REAL),
+            **prior,
+        }
+    )
     if pooled := prior.get("pooled"):
         few = ", ".join(map(in_markdown, pooled))
         contents += f" Too few people for a prior of their own, so they have that of all images: {few}."
@@ -197,7 +197,7 @@ def _of_condensed(model: Any, facts: CardFacts, weight_bytes: int) -> dict[str, 
             sizes.append(f"* condensation ratio at {count} images a class: {ratio:.1f} %")
     return {
         "tag": "data-condensation",
-        "title": f"Condensed image set, {_TITLES[model.method]}",
+        "title": f"Condensed image set, {METHOD_TITLES[model.method]}",
         "summary": _CONDENSED_SUMMARY.format(
             makes="holds" if model.origin == "stored" else "makes",
             shape=model.shape,

@@ -16,8 +16,8 @@ from mmgen.models.attention_gan import Critique, start_level
 from mmgen.models.condensed import BATCH, CondensedModel
 from mmgen.models.images import check_images, to_bytes
 from mmgen.models.seeds import torch_stream
+from mmgen.names import MethodName
 
-ConditionalMethod = Literal["dcgan", "dim"]
 Norm = Literal["batch", "none"]
 
 
@@ -40,7 +40,7 @@ class ConditionalGenerator(CondensedModel):
         image_size: side of the square images in pixels, a multiple of 16 from 32 to 256.
         channels: 1 (grey) or 3 (RGB).
         class_names: names of the labels.
-        method: the method that trains it, "dcgan" or "dim".
+        method: the method that trains it, such as "dcgan" or "dim".
         noise: entries of the noise, of which one a class is replaced.
         width: channels before the last layer; twice as many with every layer before it, up to eight times the width.
 
@@ -56,14 +56,14 @@ class ConditionalGenerator(CondensedModel):
         image_size: int,
         channels: int,
         class_names: Sequence[str],
-        method: ConditionalMethod = "dcgan",
+        method: MethodName = "dcgan",
         noise: int = 128,
         width: int = 64,
     ) -> None:
         super().__init__()
         check_images(image_size, channels)
-        if method not in get_args(ConditionalMethod):
-            methods = " or ".join(get_args(ConditionalMethod))
+        if method not in get_args(MethodName):
+            methods = " or ".join(get_args(MethodName))
             raise UserError(f"A conditional generator is made by {methods}, not {method!r}.")
         if len(class_names) > noise // 2:
             raise UserError(

@@ -14,8 +14,7 @@ from mmgen.errors import UserError
 from mmgen.models.condensed import BATCH, CondensedModel
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.images import check_images, to_bytes
-
-StoringMethod = Literal["subset", "dm"]
+from mmgen.names import MethodName
 
 
 class StoredImages(CondensedModel):
@@ -28,7 +27,7 @@ class StoredImages(CondensedModel):
         image_size: side of the square images in pixels.
         channels: 1 (grey) or 3 (RGB).
         class_names: names of the labels.
-        method: "subset", real images, or "dm", images optimised from real ones.
+        method: the method that made them, such as "subset", real images, or "dm", images optimised from real ones.
         counts: images of each class.
 
     Attributes:
@@ -43,12 +42,12 @@ class StoredImages(CondensedModel):
     threat = "S"  # a fixed set: there is no generator to query
 
     def __init__(
-        self, image_size: int, channels: int, class_names: Sequence[str], method: StoringMethod, counts: Sequence[int]
+        self, image_size: int, channels: int, class_names: Sequence[str], method: MethodName, counts: Sequence[int]
     ) -> None:
         super().__init__()
         check_images(image_size, channels)
-        if method not in get_args(StoringMethod):
-            raise UserError(f"Stored images are of {' or '.join(get_args(StoringMethod))}, not of {method!r}.")
+        if method not in get_args(MethodName):
+            raise UserError(f"Stored images are made by {' or '.join(get_args(MethodName))}, not by {method!r}.")
         if len(counts) != len(class_names) or min(counts, default=0) < 1:
             classes = f"Each of {len(class_names)} classes"
             raise UserError(f"{classes} needs at least 1 image; the numbers are {list(counts)}.")
@@ -63,7 +62,7 @@ class StoredImages(CondensedModel):
 
     @classmethod
     def build(
-        cls, images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], method: StoringMethod
+        cls, images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], method: MethodName
     ) -> StoredImages:
         """One of these images, uint8 (N, C, H, W) with labels (N,); those of a class keep their order."""
         counts = np.bincount(labels, minlength=len(class_names)).tolist()

@@ -12,12 +12,13 @@ from mmgen.errors import UserError
 from mmgen.models.condensed import BATCH
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.images import to_bytes
-from mmgen.models.stored import StoredImages, StoredLatents, StoringMethod
+from mmgen.models.stored import StoredImages, StoredLatents
+from mmgen.names import MethodName
 
 NAMES = ("nevus", "меланома", "keratosis")
 
 
-def stored(counts: tuple[int, ...] = (20, 3, 33), method: StoringMethod = "subset", channels: int = 3) -> StoredImages:
+def stored(counts: tuple[int, ...] = (20, 3, 33), method: MethodName = "subset", channels: int = 3) -> StoredImages:
     """Random images, given in a random order."""
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
@@ -57,7 +58,7 @@ def test_some_of_the_images_of_a_class() -> None:
 
 @pytest.mark.parametrize("method", ["subset", "dm"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_saved_and_loaded_it_gives_equal_bytes(tmp_path: Path, method: StoringMethod, channels: int) -> None:
+def test_saved_and_loaded_it_gives_equal_bytes(tmp_path: Path, method: MethodName, channels: int) -> None:
     model = stored((4, 4), method, channels)
     model.save_pretrained(tmp_path)
     loaded = StoredImages.from_pretrained(tmp_path)
