@@ -13,7 +13,7 @@ from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import ImageSettings
 from mmgen.data.loading import are_grey
 from mmgen.data.samples import Samples, channel_statistics
-from mmgen.data.settings import Settings, settings_to_dict
+from mmgen.data.settings import Settings, kind_of, settings_to_dict
 from mmgen.data.sources import Source
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.cross_modal_mae import CrossModalMAE
@@ -93,7 +93,7 @@ def build_mae(
     for name, form in settings.items():
         values = train[name].at_most().values
         mean, std = channel_statistics(values)
-        if isinstance(form, ImageSettings):
+        if kind_of(form).is_picture:
             patch, padded, limits = preset.image_patch, None, (0.0, 255.0)
         else:
             # The loudest training value leaves no room for rare clips; 13 dB above it (3 in the logarithm of power) is

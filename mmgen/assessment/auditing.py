@@ -28,10 +28,9 @@ from mmgen.assessment.inputs import (
 )
 from mmgen.assessment.shown import pairs_figure
 from mmgen.condensation.condenser import to_samples
-from mmgen.data.images import ImageSettings
 from mmgen.data.loading import PairedData
 from mmgen.data.samples import Samples
-from mmgen.data.settings import Settings
+from mmgen.data.settings import Settings, kind_of
 from mmgen.data.sources import Reading
 from mmgen.errors import UserError
 from mmgen.evaluation.fidelity.features import make_extractor
@@ -316,7 +315,7 @@ def audit_target(
         encoder,
         None if critic is None else critic.to(device),
         device=device,
-        mirrored=tuple(name for name, how in target.settings.items() if isinstance(how, ImageSettings)),
+        mirrored=tuple(name for name, how in target.settings.items() if kind_of(how).is_picture),
     )
     measured = Measured(None if folder is None else folder / "measured")
     section = audit_section(evidence, FAST if fast else FULL, measured, seed, leave_out_shared)

@@ -16,7 +16,7 @@ from mmgen.data.labels import rename_labels
 from mmgen.data.loading import load
 from mmgen.data.manifest import read_manifest
 from mmgen.data.samples import Samples, channel_statistics
-from mmgen.data.settings import Settings, settings_from_dict
+from mmgen.data.settings import Settings, kind_of, settings_from_dict
 from mmgen.data.sources import Reading
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.unfinished import INCOMPLETE
@@ -157,7 +157,7 @@ def joined(sets: Sequence[Samples]) -> Samples:
 def modality_of(name: str, settings: Settings, real: Samples) -> Modality:
     """A modality for data that no model of this library has: normalised by the real samples."""
     mean, std = channel_statistics(real.at_most().values)
-    if isinstance(settings, ImageSettings):
+    if kind_of(settings).is_picture:
         return Modality(name, settings.shape, (8, 8), mean, std, value_range=(0.0, 255.0))
     return Modality(name, settings.shape, (10, 10), mean, std)
 

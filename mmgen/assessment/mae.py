@@ -10,10 +10,9 @@ import numpy as np
 import torch
 
 from mmgen.assessment.shown import compared_media
-from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.loading import PairedData
 from mmgen.data.samples import Samples
-from mmgen.data.settings import Settings
+from mmgen.data.settings import Settings, kind_of
 from mmgen.evaluation.fidelity.measure import measure_by_pixels
 from mmgen.evaluation.fidelity.result import PATCH_ERROR, FidelityResult, PatchError
 from mmgen.evaluation.fidelity.variance import sample_variance, variance_curve
@@ -161,7 +160,7 @@ def _reconstructions(run: MAERun, rows: int = 5) -> Figure:
         for row in range(len(chosen)):
             for column in (batch[name].float(), hidden, decoded[name].cpu()):
                 x = column[row]
-                is_sound = isinstance(run.settings[name], AudioSettings)
+                is_sound = not kind_of(run.settings[name]).is_picture
                 picture = x[0] if is_sound else x.nan_to_num(128.0).round().clamp(0, 255).byte()
                 cells[row].append(picture.numpy())
     titles = [f"{name}: {kind}" for name in model.modalities for kind in ("real", "visible", "decoded")]

@@ -8,10 +8,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.mel import mel_to_waveform
 from mmgen.data.samples import Samples, Sliceable
-from mmgen.data.settings import Settings
+from mmgen.data.settings import Settings, kind_of
 from mmgen.evaluation.privacy.results import CopiesResult
 from mmgen.evaluation.report.figures import histograms
 from mmgen.evaluation.report.figures_privacy import pair_grid
@@ -50,7 +49,7 @@ def compared_media(
                 for name, how in reversed(list(settings.items())):  # the first of each kind is shown
                     row = members[name][np.linspace(0, len(members[name]) - 1, count).astype(int)[place]]
                     value = sets[name].values[row : row + 1][0]
-                    if isinstance(how, AudioSettings):
+                    if not kind_of(how).is_picture:
                         log_mel = value[0].astype(np.float32)
                         waveform = mel_to_waveform(torch.from_numpy(log_mel), how).numpy()
                         sample = replace(sample, log_mel=log_mel, waveform=waveform, sample_rate=how.sample_rate)

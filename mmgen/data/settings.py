@@ -32,6 +32,7 @@ class FileKind:
         most_samples: of one file, by its settings.
         decode: samples (1..S, C, H, W) of one file; raises :class:`mmgen.data.decoded.UnusableFile`.
         progress: what a progress bar says while they are decoded.
+        is_picture: whether samples are written as pictures; otherwise they are log-mels, written as sounds too.
     """
 
     name: str
@@ -41,11 +42,12 @@ class FileKind:
     most_samples: Callable[[Any], int]
     decode: Callable[[BinaryIO, Any], Decoded]
     progress: str
+    is_picture: bool
 
 
 FILE_KINDS: dict[str, FileKind] = {
     "image": FileKind(
-        "image", ImageSettings, IMAGE_SUFFIXES, np.dtype(np.uint8), lambda _: 1, decode_image, "decoding images"
+        "image", ImageSettings, IMAGE_SUFFIXES, np.dtype(np.uint8), lambda _: 1, decode_image, "decoding images", True
     ),
     "audio": FileKind(
         "audio",
@@ -55,13 +57,14 @@ FILE_KINDS: dict[str, FileKind] = {
         lambda settings: settings.frames // settings.segment_frames,
         decode_sound,
         "decoding sound",
+        False,
     ),
 }
 
 
 def kind_of(settings: Settings) -> FileKind:
     """The kind of files that these settings are for."""
-    return next(kind for kind in FILE_KINDS.values() if isinstance(settings, kind.settings))
+    return next(kind for kind in FILE_KINDS.values() if type(settings) is kind.settings)
 
 
 def settings_to_dict(settings: Settings) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from mmgen.artifacts.models import load_model, model_settings
-from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.loading import load
 from mmgen.data.mel import mel_to_waveform
 from mmgen.data.progress import progress_bar
@@ -121,7 +120,7 @@ def _to_files(
     """Arrays as they are written, and the sounds of log-mels; one a sample."""
     values, waveforms = {}, {}
     for name, tensor in raw.items():
-        if isinstance(settings[name], AudioSettings):
+        if not kind_of(settings[name]).is_picture:
             log_mels = [log_mel[0] for log_mel in items.joined(name, tensor)]
             widths = np.array([log_mel.shape[-1] for log_mel in log_mels])
             sounds: dict[int, np.ndarray] = {}

@@ -10,8 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
-from mmgen.data.audio_settings import AudioSettings
-from mmgen.data.images import ImageSettings
+from mmgen.data.settings import FILE_KINDS
 from mmgen.data.writing.layout import DOCUMENT, TABLE, is_inside, read_document, safe_names
 from mmgen.data.writing.unfinished import INCOMPLETE
 from mmgen.errors import UserError, first_few
@@ -25,7 +24,7 @@ _HEAD = frozenset(
         "chosen_from", "copies_real_data", "input_prior", "seed",
     )
 )  # fmt: skip
-_SETTINGS = frozenset(("kind", *(field.name for kind in (ImageSettings, AudioSettings) for field in fields(kind))))
+_SETTINGS = frozenset(("kind", *(field.name for kind in FILE_KINDS.values() for field in fields(kind.settings))))
 # What was chosen at random can be chosen again from them: which real sample each synthetic one was made from.
 _DRAWS = frozenset(("seed", "index"))
 # Texts of a description other than labels and names of modalities, of which every one is known.

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from mmgen.data.images import ImageSettings
 from mmgen.data.settings import Settings, kind_of
 
 DatasetFormat = Literal["folder", "webdataset"]
@@ -34,7 +33,7 @@ def sample_files(settings: Mapping[str, Settings]) -> dict[str, SampleFile]:
     files = {}
     for name, own in settings.items():
         prefix = "" if name == kind_of(own).name else f"{name}."
-        if isinstance(own, ImageSettings):
+        if kind_of(own).is_picture:
             files[f"{name}_file_name"] = SampleFile("images" if name == "image" else name, "png", f"{prefix}png")
         else:
             spectrograms = "spectrograms" if name == "audio" else f"{name}_spectrograms"

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from mmgen.data.decoded import UnusableFile
-from mmgen.data.images import ImageSettings, decode_image
+from mmgen.data.images import decode_image
 from mmgen.data.samples import Samples
-from mmgen.data.settings import Settings
+from mmgen.data.settings import Settings, kind_of
 from mmgen.data.threads import in_order
 from mmgen.data.writing.layout import DOCUMENT, TABLE, sample_files
 from mmgen.errors import UserError
@@ -35,7 +35,7 @@ def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Sa
     values: dict[str, list[np.ndarray]] = {name: [] for name in settings}
     labels: list[int] = []
     # The columns of the table that name what a modality is read from, pictures or spectrograms.
-    ends = {name: "file_name" if isinstance(own, ImageSettings) else "spectrogram" for name, own in settings.items()}
+    ends = {name: "file_name" if kind_of(own).is_picture else "spectrogram" for name, own in settings.items()}
     columns = {name: f"{name}_{end}" for name, end in ends.items()}
     files = sample_files(settings)
     members = {name: files[column].member for name, column in columns.items()}
@@ -108,7 +108,7 @@ def _decode(settings: Mapping[str, Settings], record: _Record) -> tuple[str, dic
     arrays, (label, files) = {}, record
     for name, own in settings.items():
         title, source = files[name]
-        picture = isinstance(own, ImageSettings)
+        picture = kind_of(own).is_picture
         try:
             content = source if isinstance(source, bytes) else source.read_bytes()
             arrays[name] = decode_image(io.BytesIO(content), own).values if picture else _log_mel(content, own.shape)

@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.progress import progress_bar
 from mmgen.data.settings import Settings, settings_to_dict
 from mmgen.data.threads import in_order
@@ -235,7 +234,6 @@ def encode_sample(sample: SyntheticSample, settings: Mapping[str, Settings]) -> 
         contents[f"{name}_file_name"] = buffer.getvalue()
     for name, (log_mel, waveform) in sample.sounds.items():
         own, buffer, array = settings[name], io.BytesIO(), io.BytesIO()
-        assert isinstance(own, AudioSettings)
         soundfile.write(buffer, waveform, own.sample_rate, format="FLAC", subtype="PCM_16")
         np.save(array, np.ascontiguousarray(log_mel, dtype=np.float32))
         contents |= {f"{name}_file_name": buffer.getvalue(), f"{name}_spectrogram": array.getvalue()}

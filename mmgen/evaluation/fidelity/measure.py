@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.labels import align_labels
 from mmgen.data.samples import Samples
-from mmgen.data.settings import Settings
+from mmgen.data.settings import Settings, kind_of
 from mmgen.errors import UserError, first_few
 from mmgen.evaluation.fidelity.comparison import Comparison, matched_rows
 from mmgen.evaluation.fidelity.features import PIXELS, Extractor, make_extractor
@@ -72,7 +71,7 @@ def measure_fidelity(
     computed: dict[Any, list[Any] | str] = {}
     results = {}
     for measure in MEASURES.values():
-        if measure.of_sound and not isinstance(settings, AudioSettings):
+        if measure.of_sound and kind_of(settings).is_picture:
             continue
         if measure.compute not in computed:
             try:
