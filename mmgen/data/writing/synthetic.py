@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from mmgen.data.decoded import UnusableFile
-from mmgen.data.images import decode_image
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings, kind_of
 from mmgen.data.threads import in_order
@@ -111,7 +110,9 @@ def _decode(settings: Mapping[str, Settings], record: _Record) -> tuple[str, dic
         picture = kind_of(own).is_picture
         try:
             content = source if isinstance(source, bytes) else source.read_bytes()
-            arrays[name] = decode_image(io.BytesIO(content), own).values if picture else _log_mel(content, own.shape)
+            arrays[name] = (
+                kind_of(own).decode(io.BytesIO(content), own).values if picture else _log_mel(content, own.shape)
+            )
         except (OSError, ValueError, UnusableFile) as error:
             kind = "picture" if picture else "spectrogram"
             raise UserError(f"Cannot read the {kind} {title}: {error}; generate the data set again.") from error
