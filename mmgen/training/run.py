@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """Where and how a training runs; every training is handed one.
+    """Where and how a training runs: one object for every training.
 
         run = Run(make_accelerator(), Path("runs/mine"), seed=1)
         train_mae(model, splits, config, loop, run)
