@@ -125,7 +125,7 @@ class Fits:
     Args:
         run: its folder gets fits/METHOD or fits/METHOD_ipcN, and backbone.
         budget, augmentation: see :func:`mmgen.condensation.methods.preset`.
-        backbone, weights: what MedSynth and "vit_lora" tune, see :func:`make_backbone`.
+        backbone, weights: what MedSynth and "vit_lora" tune, see :meth:`MedSynth.pretrain`.
     """
 
     def __init__(
