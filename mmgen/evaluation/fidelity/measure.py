@@ -71,7 +71,7 @@ def measure_fidelity(
     computed: dict[Any, list[Any] | str] = {}
     results = {}
     for measure in MEASURES.values():
-        if measure.of_sound and kind_of(settings).is_picture:
+        if measure.of_sound and (settings is None or kind_of(settings).is_picture):
             continue
         if measure.compute not in computed:
             try:
