@@ -39,7 +39,7 @@ from mmgen.data.phantoms.lesions import phantom_lesion
 from mmgen.data.samples import Samples
 from mmgen.models.classifiers import ConvNet, draw_weights
 from mmgen.models.modality import Modality
-from mmgen.models.seeds import mixed_seed
+from mmgen.models.seeds import torch_stream
 from mmgen.names import BudgetName
 from mmgen.training.augmentation import draw
 from mmgen.training.batches import LabelledBatches, WholeBatches
@@ -222,7 +222,7 @@ class LoopingTask(DistributionTask):
 
     def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
         """One step; nothing about it but the order of computation is another."""
-        draws = torch.Generator().manual_seed(mixed_seed(self.run.seed, position.update))
+        draws = torch_stream(self.run.seed, position.update)
         parameters = draw(self.config.augmentation, draws)
         draw_weights(self.network, draws)
         images, loss = self.model(), torch.zeros((), device=batch["x"].device)

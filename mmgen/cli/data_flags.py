@@ -1,4 +1,4 @@
-"""Flags that every command on real data has; :func:`mmgen.data.loading.reading_of` makes a ``Reading`` of them."""
+"""Flags that every command on real data has; :func:`mmgen.data.sources.reading_of` makes a ``Reading`` of them."""
 
 from __future__ import annotations
 

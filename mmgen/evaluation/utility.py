@@ -212,7 +212,7 @@ def utility_by_folds(
     and the tested one too. A fixed test set that no model has seen is the better measure and the usual one.
 
     Args:
-        subjects: (N,) whose sample each real one is, see :func:`mmgen.data.samples.people_in`; None: every file is of
+        subjects: (N,) whose sample each real one is, see :meth:`.Samples.subject_numbers`; None: every file is of
             a subject of its own. A subject is in one part only.
 
     Returns:

@@ -24,6 +24,16 @@ def torch_stream(*numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(mixed_seed(*numbers))
 
 
+def counted_stream(seed: int, number: int) -> torch.Generator:
+    """One of a million streams of torch that are counted: an update of a training, a draw of masks."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + number)
+
+
+def global_seed(seed: int, update: int, rank: int) -> int:
+    """Seed of torch's global state in an update of a training, for what draws without a generator, such as dropout."""
+    return hash((seed, update, rank)) & 0x7FFF_FFFF  # of whole numbers, whose hash is the same in every process
+
+
 def numpy_stream(*numbers: int) -> np.random.Generator:
     """A stream of numpy, which mixes the numbers itself."""
     return np.random.default_rng(numbers)

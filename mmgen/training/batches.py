@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmgen.data.pairing import ModalDecouplingSampler
 from mmgen.data.samples import Samples
+from mmgen.models.seeds import numpy_stream
 from mmgen.training.loop import Position
 
 
@@ -82,7 +83,7 @@ class LabelledBatches:
 
     def _round(self, number: int) -> np.ndarray:
         if number not in self._rounds:
-            rng = np.random.default_rng([self.seed, number])
+            rng = numpy_stream(self.seed, number)
             if self._members is None:
                 order = rng.permutation(self._round_size)
             else:

@@ -21,7 +21,7 @@ from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.classifiers import ConvNet, draw_weights
 from mmgen.models.modality import Modality
-from mmgen.models.seeds import mixed_seed
+from mmgen.models.seeds import torch_stream
 from mmgen.names import AugmentationName
 from mmgen.training.augmentation import Parameters, augment, draw
 from mmgen.training.batches import LabelledBatches, labels_digest
@@ -104,7 +104,7 @@ class DistributionTask(Task):
 
     def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
         """One step towards raw (B, C, H, W) real images and their labels."""
-        draws = torch.Generator().manual_seed(mixed_seed(self.run.seed, position.update))
+        draws = torch_stream(self.run.seed, position.update)
         parameters = draw(self.config.augmentation, draws)
         draw_weights(self.network, draws)
         with torch.no_grad():

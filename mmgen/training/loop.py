@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mmgen.errors import UserError
+from mmgen.models.seeds import global_seed
 from mmgen.training.engine import mean_over_processes, peak_memory_mb
 from mmgen.training.run import Run, RunLog, StopSignal
 
@@ -196,7 +197,7 @@ class Loop:
             yield position, batch
 
     def _update_once(self, batch: Mapping[str, Tensor], position: Position, sums: dict[str, Tensor]) -> None:
-        torch.manual_seed(hash((self.run.seed, position.update, position.rank)) & 0x7FFF_FFFF)
+        torch.manual_seed(global_seed(self.run.seed, position.update, position.rank))
         factor = self._lr_factor(position.update)
         for name, optimizer in self.task.optimizers.items():
             for group, lr in zip(optimizer.param_groups, self._base_lrs[name], strict=True):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.seeds import numpy_stream
 from mmgen.training.batches import PairedBatches
 from mmgen.training.engine import choose_attention, synchronise_parameters
 from mmgen.training.gradients import LossStepper
@@ -132,7 +133,7 @@ class MAETask(Task):
     def mask_ratios(self, position: Position) -> dict[str, float]:
         """Mask ratio of each modality in this update; the same on every process."""
         ratios = dict.fromkeys(self.model.modalities, self.config.mask_ratio)
-        rng = np.random.default_rng([self.run.seed, position.update])
+        rng = numpy_stream(self.run.seed, position.update)
         if rng.random() < self._whole_mask_share:
             ratios[list(ratios)[rng.integers(len(ratios))]] = 1.0
         return ratios

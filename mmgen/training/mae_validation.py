@@ -11,7 +11,7 @@ from torch import Tensor
 from mmgen.data.samples import Samples
 from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio
 from mmgen.models.modality import Modality
-from mmgen.training.run import draws_of
+from mmgen.models.seeds import counted_stream
 
 
 @torch.no_grad()
@@ -35,7 +35,7 @@ def masked_patch_error(
         for start in range(0, len(rows[name]), batch_size):
             index = {key: value[start : start + batch_size] for key, value in rows.items()}
             batch = {key: torch.from_numpy(samples[key].values[i]).to(device) for key, i in index.items()}
-            noise = model.noise(len(index[name]), draws_of(seed, start))
+            noise = model.noise(len(index[name]), counted_stream(seed, start))
             loss, mask = model.patch_losses(batch, mask_ratio, noise)[name]
             weight = mask * model.valid(name).mean(-1)
             total += torch.stack([(loss * weight).sum(), weight.sum()]).double().cpu()

@@ -23,7 +23,7 @@ from mmgen.models.attention_gan import AttentionGenerator
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.classifiers import POOL, ConvNet, draw_weights, random_network
 from mmgen.models.modality import Modality
-from mmgen.models.seeds import mixed_seed
+from mmgen.models.seeds import mixed_seed, torch_stream
 from mmgen.names import AugmentationName, MatchingForm
 from mmgen.training.augmentation import augment, draw
 from mmgen.training.batches import LabelledBatches, labels_digest
@@ -153,10 +153,10 @@ class NetworkMatchingTask(Task):
     def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
         """One step towards raw (B, C, H, W) real images and their labels."""
         device = batch["x"].device
-        shared = torch.Generator().manual_seed(mixed_seed(self.run.seed, position.update))
+        shared = torch_stream(self.run.seed, position.update)
         change = draw(self.config.augmentation, shared)
         draw_weights(self._network, shared)
-        own = torch.Generator().manual_seed(mixed_seed(self.run.seed, position.update, position.rank + 1))
+        own = torch_stream(self.run.seed, position.update, position.rank + 1)
         x, labels = self.prior.sample(self._labels, own).to(device), self._labels.to(device)
         with self.run.accelerator.autocast():
             with torch.no_grad():
@@ -283,7 +283,7 @@ class PoolMatcher:
         return self.config.weight * matching_loss(synthetic, seen, labels, "log_softmax")
 
     def _learn(self, x: Tensor, labels: Tensor, position: Position) -> Tensor:
-        draws = torch.Generator().manual_seed(mixed_seed(self.run.seed, position.update, 1))
+        draws = torch_stream(self.run.seed, position.update, 1)
         losses = []
         for part, known in zip(x.chunk(self.config.batches), labels.chunk(self.config.batches), strict=True):
             changed = augment(part, draw(self.config.augmentation, draws, len(part)))

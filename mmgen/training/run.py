@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from mmgen.errors import UserError
+from mmgen.models.seeds import counted_stream
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -93,12 +94,7 @@ class Run:
 
     def draws(self, update: int) -> torch.Generator:
         """Random numbers of an update, on the CPU: a function of seed and update alone."""
-        return draws_of(self.seed, update)
-
-
-def draws_of(seed: int, number: int) -> torch.Generator:
-    """The generator, on the CPU, of one of many streams of random numbers."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + number)
+        return counted_stream(self.seed, update)
 
 
 class Checkpoints:

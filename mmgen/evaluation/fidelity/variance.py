@@ -12,6 +12,7 @@ from mmgen.data.decoding import DecodedArray
 from mmgen.data.samples import Samples
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.modality import Modality
+from mmgen.models.seeds import counted_stream
 from mmgen.training.mae_validation import tuples_around
 
 
@@ -75,7 +76,7 @@ def variance_curve(
             batch = {
                 name: torch.from_numpy(samples[name].values[index[part]]).to(device) for name, index in rows.items()
             }
-            noise = model.noise(len(part), torch.Generator().manual_seed(seed * 1_000_003 + start))
+            noise = model.noise(len(part), counted_stream(seed, start))
             for name, values in model.reconstruct(batch, ratio, noise).items():
                 synthetic[name].append(values.cpu().numpy())
         for name, parts in synthetic.items():

@@ -14,6 +14,7 @@ from mmgen.errors import UserError, first_few
 from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.membership import Scores
 from mmgen.models.cross_modal_mae import CrossModalMAE, MaskRatio, visible_count
+from mmgen.models.seeds import counted_stream
 from mmgen.training.mae_validation import tuples_around
 
 MASK_RATIO = 0.75
@@ -85,7 +86,7 @@ def _losses(
     """Losses of all modalities in tuples around every sample of ``name``, {modality: (N,)} float64."""
     device = next(model.parameters()).device
     rows = tuples_around(samples, name, seed)
-    masks = [model.noise(1, torch.Generator().manual_seed(seed * 1_000_003 + draw)) for draw in range(draws)]
+    masks = [model.noise(1, counted_stream(seed, draw)) for draw in range(draws)]
     losses: dict[str, list[torch.Tensor]] = {key: [] for key in samples}
     for start in range(0, len(rows[name]), batch_size):
         index = {key: value[start : start + batch_size] for key, value in rows.items()}
