@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,14 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts = {"image": {"covid": 7, "healthy": 5}, "audio": {"covid": 4, "healthy": 9}}
     save_model(small_model(), folder / "model", CardFacts(counts, hidden_patch_errors={"image": 0.5}))
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _own_accelerate_state() -> Iterator[None]:
+    """Accelerate's state is global: no file of tests finds the precision that an earlier one chose."""
+    yield
+    if "accelerate.state" in sys.modules:
+        sys.modules["accelerate.state"].AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture

@@ -21,16 +21,20 @@ if TYPE_CHECKING:
 def make_accelerator(mixed_precision: Precision = "auto") -> Accelerator:
     """An ``Accelerator`` for whatever this process was launched as.
 
-    ``"auto"`` is what the launcher says; without a launcher bf16 where the hardware multiplies it.
+    ``"auto"`` is what an earlier ``Accelerator`` of this process chose, which Accelerate cannot change; without one what
+    the launcher says; without a launcher bf16 where the hardware multiplies it.
 
     Raises:
         UserError: a launcher started several processes but Accelerate sees one (they would overwrite each other).
     """
     from accelerate import Accelerator, InitProcessGroupKwargs
+    from accelerate.state import AcceleratorState, is_initialized
 
     # Without a GPU, Accelerator() ignores the launcher's processes unless it is told to use the CPU.
     on_cpu = not torch.accelerator.is_available()
-    if mixed_precision == "auto":
+    if mixed_precision == "auto" and is_initialized():
+        mixed_precision = AcceleratorState().mixed_precision
+    elif mixed_precision == "auto":
         mixed_precision = os.environ.get("ACCELERATE_MIXED_PRECISION") or ("bf16" if has_fast_bf16() else "no")
     if mixed_precision not in ("no", "bf16"):
         raise UserError(f"Mixed precision is no or bf16, not {mixed_precision!r}; check the launcher's configuration.")

@@ -28,6 +28,11 @@ def test_auto_takes_bf16_where_the_machine_has_it(monkeypatch, fast, chosen):
     assert isinstance(has_fast_bf16(), bool)
 
 
+def test_auto_follows_what_the_process_has_already_chosen(accelerator, monkeypatch):
+    monkeypatch.setattr("mmgen.training.engine.has_fast_bf16", lambda: True)
+    assert make_accelerator().mixed_precision == accelerator.mixed_precision == "no"
+
+
 def test_a_launcher_that_accelerate_does_not_see_is_refused(monkeypatch):
     monkeypatch.setattr(accelerate, "Accelerator", lambda **_: SimpleNamespace(num_processes=1))
     monkeypatch.setenv("WORLD_SIZE", "2")
