@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable
 from importlib.metadata import requires
 from traceback import walk_tb
@@ -12,6 +13,7 @@ from types import ModuleType
 
 # Where the name that is imported is not the name that is installed.
 _DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class UserError(ValueError):
@@ -68,7 +70,24 @@ def _failed_import(error: BaseException) -> str | None:
 
 
 def first_few(names: Iterable[object], limit: int = 5) -> str:
-    """``names`` joined by commas, the rest past ``limit`` as a number: ``"a, b, c, d, e and 7 more"``."""
-    listed = [str(name) for name in names]
+    """``names`` as :func:`shown`, joined by commas, the rest past ``limit`` as a number: ``"a, b, c and 7 more"``."""
+    listed = list(names)
     more = len(listed) - limit
-    return ", ".join(listed[:limit]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(shown(name, 400) for name in listed[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
+def shown(name: object, limit: int = 200) -> str:
+    """A text from elsewhere, such as the name of a file, as it may stand in a message: shortened, and on one line with
+    everything escaped that could move a terminal's cursor or turn the text around."""
+    text = str(name)
+    if len(text) > limit:  # of a path both ends tell something
+        text = f"{text[: limit // 2]}…{text[-limit // 2 :]}"
+    return text if is_clean(text) else "".join(c if is_clean(c) else ascii(c)[1:-1] for c in text)
+
+
+def is_clean(text: str) -> bool:
+    """Whether a text is one line of characters that show as themselves: without control characters, line separators,
+    overrides of the direction of writing, and halves of characters (the leavings of undecodable bytes)."""
+    return text.isprintable() or not any(
+        unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _TURNING for c in text
+    )

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
-from mmgen.data.formats.bounded import open_picture, room_for
+from mmgen.data.formats.bounded import DECODING, open_picture
 from mmgen.data.formats.dicom import is_dicom, read_dicom
 from mmgen.errors import UserError, refuse_broken_package
 
@@ -87,7 +87,7 @@ def decode_image(file: BinaryIO, settings: ImageSettings) -> Decoded:
             image = open_picture(file)
             if image.format == "JPEG":
                 image.draft("L" if settings.channels == 1 else None, (_MARGIN * settings.size,) * 2)
-        with image, room_for(image.width * image.height):
+        with image, DECODING.take(image.width * image.height):
             pixels, blank = _to_size(image, settings)
     except UnusableFile:
         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mmgen.data.files import Files
-from mmgen.errors import UserError, first_few
+from mmgen.errors import UserError, first_few, is_clean, shown
 
 SPLITS = ("train", "val", "test")
 SPLIT_SPELLINGS = {
@@ -29,7 +29,6 @@ USUAL_NAMES = {
 }
 SUBSET_SPELLINGS = {**dict.fromkeys(("1", "true", "yes"), True), **dict.fromkeys(("0", "false", "no", ""), False)}
 _LONGEST_LABEL = 200
-_LONGEST_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ def encode_labels(where: str, labels: Sequence[str]) -> tuple[np.ndarray, tuple[
     if odd:
         raise UserError(
             f"{where} holds labels that are longer than {_LONGEST_LABEL} characters or not plain text "
-            f"({shown(odd)}); is another column the label, or a quotation mark missing?"
+            f"({first_few(map(shown, odd))}); is another column the label, or a quotation mark missing?"
         )
     names: dict[str, str] = {}
     for label in sorted(label for label in stripped if label):
@@ -183,7 +182,7 @@ def encode_splits(where: str, splits: Sequence[str]) -> np.ndarray:
     spellings = [SPLIT_SPELLINGS.get(text.strip().casefold()) for text in texts]
     unknown = [text.strip() for text, known in zip(texts, spellings, strict=True) if known is None]
     if unknown:
-        listed = shown(repr(text) if text else "empty" for text in unknown)
+        listed = first_few(repr(text) if text else "empty" for text in unknown)
         raise UserError(
             f"{where} has values other than train, val and test ({listed}); correct them or name another split column."
         )
@@ -218,19 +217,3 @@ def splits_from_paths(paths: Collection[str]) -> np.ndarray | None:
 def subjects_or_paths(subjects: list[str], paths: list[str]) -> np.ndarray:
     """(n,) object array of subjects: a sample without one is a subject of its own, named by its path."""
     return np.array([subject or path for subject, path in zip(subjects, paths, strict=True)], dtype=object)
-
-
-def shown(names: Iterable[object], limit: int = 5) -> str:
-    """The first few of ``names`` for a message: shortened, with characters that could garble a terminal escaped."""
-
-    def short(text: str) -> str:
-        if len(text) > _LONGEST_SHOWN:  # of a path both ends tell something
-            text = f"{text[: _LONGEST_SHOWN // 2]}…{text[-_LONGEST_SHOWN // 2 :]}"
-        return text if is_clean(text) else "".join(c if is_clean(c) else ascii(c)[1:-1] for c in text)
-
-    return first_few((short(str(name)) for name in names), limit)
-
-
-def is_clean(text: str) -> bool:
-    """Whether a text has neither control characters nor halves of characters (the leavings of undecodable bytes)."""
-    return text.isprintable() or not any(unicodedata.category(c) in ("Cc", "Cs") for c in text)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def make_accelerator(mixed_precision: Precision = "auto") -> Accelerator:
     """An ``Accelerator`` for whatever this process was launched as.
 
-    ``"auto"`` is what an earlier ``Accelerator`` of this process chose, which Accelerate cannot change; without one what
-    the launcher says; without a launcher bf16 where the hardware multiplies it.
+    ``"auto"`` is what an earlier ``Accelerator`` of this process chose, since Accelerate cannot change it; without one
+    what the launcher says; without a launcher bf16 where the hardware multiplies it.
 
     Raises:
         UserError: a launcher started several processes but Accelerate sees one (they would overwrite each other).

@@ -10,9 +10,7 @@ from __future__ import annotations
 import io
 import re
 import struct
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from typing import BinaryIO
 
@@ -21,9 +19,10 @@ from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin,
 from PIL.ImageFile import ImageFile
 
 from mmgen.data.decoded import UnusableFile
+from mmgen.data.threads import Room
 
 MAX_PIXELS = 40_000_000
-PIXELS_AT_ONCE = 24_000_000  # in all threads together
+DECODING = Room(24_000_000)  # pixels in all threads together
 MAX_BYTES = 4 * MAX_PIXELS  # of a picture without compression
 MAX_READS = 300_000  # calls while a file is decoded: decoders read in pieces whose size the file chooses
 _MAX_FILE_BYTES = 400_000_000  # read while one picture is decoded
@@ -134,25 +133,6 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         start = found.end()
         position = start + max(2, int.from_bytes(data[start : start + 2], "big"))
         yield found[1][0], start + 2, position
-
-
-@contextmanager
-def room_for(pixels: int) -> Iterator[None]:
-    """Wait until the pictures that all threads are decoding fit together, or this one is alone."""
-    global _in_flight
-    with _room:
-        _room.wait_for(lambda: not _in_flight or _in_flight + pixels <= PIXELS_AT_ONCE)
-        _in_flight += pixels
-    try:
-        yield
-    finally:
-        with _room:
-            _in_flight -= pixels
-            _room.notify_all()
-
-
-_room = threading.Condition()
-_in_flight = 0
 
 
 def check_size(width: int, height: int, bytes_per_pixel: float = 1, limit: int = MAX_PIXELS) -> None:

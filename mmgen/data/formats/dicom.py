@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from mmgen.data.decoded import Remark, UnusableFile
-from mmgen.data.formats.bounded import Metered, check_size, room_for
+from mmgen.data.formats.bounded import DECODING, Metered, check_size
 from mmgen.data.formats.dicom_frames import DAMAGED, RGB, YBR, Layout, first_frame
 from mmgen.errors import refuse_broken_package
 
@@ -60,7 +60,7 @@ def read_dicom(file: BinaryIO, side: int) -> tuple[Image.Image, Remark]:
         raise UnusableFile("DICOM needs pydicom: pip install 'mmgen[dicom]'") from error
     try:
         tags, layout = _read_header(file)
-        with room_for(layout.columns * layout.rows):
+        with DECODING.take(layout.columns * layout.rows):
             picture = _shown(first_frame(file, layout, side), tags, layout)
         return picture, Remark.BURNT_IN if tags.text(_BURNED_IN).upper() == "YES" else Remark.NONE
     except UnusableFile as error:

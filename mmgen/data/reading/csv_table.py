@@ -20,13 +20,12 @@ from mmgen.data.table import (
     Manifest,
     encode_labels,
     encode_splits,
-    shown,
     splits_from_paths,
     subjects_or_paths,
     subset_mark,
 )
 from mmgen.data.urls import is_url, same_protocol, without_secrets
-from mmgen.errors import UserError
+from mmgen.errors import UserError, first_few, shown
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +100,7 @@ def read_csv(
         slashes = ", write \\ as / in paths" if any("\\" in path for path in missing) else ""
         raise UserError(
             f"{len(missing)} of {len(manifest)} files named in {where} do not exist "
-            f"({shown(map(without_secrets, missing))}); restore them{slashes} or remove their rows."
+            f"({first_few(map(without_secrets, missing))}); restore them{slashes} or remove their rows."
         )
     return manifest
 
@@ -128,7 +127,7 @@ def _read_rows(file: BinaryIO, where: str, columns: Columns) -> _Rows:
                 if None in marks:
                     row = marks.index(None)
                     raise UserError(
-                        f"Column '{rows.used['subset']}' of {where} is '{shown([texts[row].strip()])}' in data row "
+                        f"Column '{rows.used['subset']}' of {where} is '{shown(texts[row].strip())}' in data row "
                         f"{start + row + 1}, neither 1, true or yes nor 0, false, no or empty; correct it or name "
                         "another subset column."
                     )
@@ -160,7 +159,7 @@ def _chunks(rows: Iterator[list[str]], width: int, where: str) -> Iterator[list[
             ragged = [start + index for index, row in enumerate(chunk) if any(row[width:])]
             if ragged:
                 raise UserError(
-                    f"Data rows {shown(ragged)} of {where} have more fields than the header; "
+                    f"Data rows {first_few(ragged)} of {where} have more fields than the header; "
                     "put fields that hold the separator in quotation marks."
                 )
             chunk = [(row + [""] * width)[:width] for row in chunk]
@@ -171,7 +170,7 @@ def _chunks(rows: Iterator[list[str]], width: int, where: str) -> Iterator[list[
 def _find_columns(where: str, header: list[str], columns: Columns) -> dict[str, int]:
     """Position of each role (path, label, subject, split, subset) that the CSV has."""
     folded = [name.casefold() for name in header]
-    present = f"its columns are {shown(header, limit=20)}"
+    present = f"its columns are {first_few(header, limit=20)}"
     position = {}
     for role, usual in USUAL_NAMES.items():
         wanted = getattr(columns, role)
@@ -191,7 +190,7 @@ def _find_columns(where: str, header: list[str], columns: Columns) -> dict[str, 
 def _refuse_empty(column: str, empty: np.ndarray, origins: Sequence[int]) -> None:
     if empty.any():
         numbers = [origins[row] + 1 for row in np.flatnonzero(empty).tolist()]
-        raise UserError(f"{column} is empty in data rows {shown(numbers)}; fill it in or remove the rows.")
+        raise UserError(f"{column} is empty in data rows {first_few(numbers)}; fill it in or remove the rows.")
 
 
 def _tidy(path: str) -> str:
@@ -211,16 +210,16 @@ def _check_paths(
     if wrong:
         raise UserError(
             f"{column} names {len(wrong)} files that do not end in {', '.join(suffixes)} "
-            f"({shown(wrong)}); choose another path column or another CSV."
+            f"({first_few(wrong)}); choose another path column or another CSV."
         )
     odd = [path for path in paths if "\0" in path]
     if odd:
-        raise UserError(f"{column} holds NUL characters ({shown(odd)}), which no path has; export the CSV again.")
+        raise UserError(f"{column} holds NUL characters ({first_few(odd)}), which no path has; export the CSV again.")
     above = [] if may_leave else [path for path in paths if ".." in path]
     if leaving := [path for path in above if posixpath.normpath(path).partition("/")[0] == ".."]:
         raise UserError(
-            f"{column} names {len(leaving)} files outside its folder ({shown(leaving)}); move them below it, or if it "
-            "lies on this machine and you trust it name it instead of its folder."
+            f"{column} names {len(leaving)} files outside its folder ({first_few(leaving)}); move them below it, or if "
+            "it lies on this machine and you trust it name it instead of its folder."
         )
 
 
@@ -233,13 +232,14 @@ def _files_of(column: str, files: LocalFiles | RemoteFiles, paths: list[str], tr
         foreign = [url for url in urls if not same_protocol(url, files.url)]
         if foreign:
             raise UserError(
-                f"{column} names URLs of another protocol than its own ({shown(map(without_secrets, foreign))}); "
+                f"{column} names URLs of another protocol than its own ({first_few(map(without_secrets, foreign))}); "
                 "download the CSV and check it, and use the copy if you trust it."
             )
         return files
     if not trusted:
         raise UserError(
-            f"{column} names URLs ({shown(map(without_secrets, urls))}); if you trust it name it instead of its folder."
+            f"{column} names URLs ({first_few(map(without_secrets, urls))}); if you trust it name it instead of its "
+            "folder."
         )
     if len(urls) < len(paths) or not all(same_protocol(url, urls[0]) for url in urls):
         raise UserError(f"{column} mixes URLs of several kinds, or URLs and paths; make a CSV for each.")
@@ -257,13 +257,13 @@ def _without_repetitions(manifest: Manifest, where: str) -> Manifest:
         if values is not None and (differ := values[repeated] != values[earlier[repeated]]).any():
             names = [manifest.paths[row] for row in repeated[differ]]
             raise UserError(
-                f"{where} lists files more than once with different {column} ({shown(dict.fromkeys(names))}); "
+                f"{where} lists files more than once with different {column} ({first_few(dict.fromkeys(names))}); "
                 "keep one row a file."
             )
     logger.warning(
         "%s lists %d files more than once (%s); the repetitions are left out.",
         where,
         len(set(repeated_paths := [manifest.paths[row] for row in repeated])),
-        shown(dict.fromkeys(repeated_paths)),
+        first_few(dict.fromkeys(repeated_paths)),
     )
     return manifest.select(np.unique(earlier))

@@ -9,8 +9,8 @@ from bisect import bisect_left
 from pathlib import Path
 
 from mmgen.data.files import LocalFiles, RemoteFiles
-from mmgen.data.table import SPLIT_SPELLINGS, Manifest, encode_labels, shown, splits_from_paths
-from mmgen.errors import UserError
+from mmgen.data.table import SPLIT_SPELLINGS, Manifest, encode_labels, splits_from_paths
+from mmgen.errors import UserError, first_few
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class LocalTree:
                     (found if entry.is_file() else broken).append(f"{here}/{entry.name}")
         if broken:
             raise UserError(
-                f"{len(broken)} entries of {self._root} are no files or lead nowhere ({shown(sorted(broken))}); "
+                f"{len(broken)} entries of {self._root} are no files or lead nowhere ({first_few(sorted(broken))}); "
                 "restore or remove them."
             )
         return found
@@ -113,7 +113,7 @@ def read_folder(tree: LocalTree | RemoteTree, suffixes: tuple[str, ...]) -> Mani
     stray = [folder for folder in top if in_splits and folder not in in_splits and tree.files_below(folder, suffixes)]
     if stray:
         raise UserError(
-            f"{tree.files} holds the folders {shown(stray)} beside {shown(in_splits)}; "
+            f"{tree.files} holds the folders {first_few(stray)} beside {first_few(in_splits)}; "
             "put every class folder below train, val or test, or none."
         )
     if in_splits:
@@ -138,7 +138,7 @@ def read_folder(tree: LocalTree | RemoteTree, suffixes: tuple[str, ...]) -> Mani
     except UnicodeEncodeError:  # names in another encoding could be opened, but neither logged nor written anywhere
         odd = [path for path in paths if any("\ud800" <= c <= "\udfff" for c in path)]
         raise UserError(
-            f"{len(odd)} file names below {tree.files} are not UTF-8 ({shown(odd)}); rename them."
+            f"{len(odd)} file names below {tree.files} are not UTF-8 ({first_few(odd)}); rename them."
         ) from None
     labels, label_names = encode_labels(f"{tree.files}", [label_of_path[path] for path in paths])
     return Manifest(tree.files, paths, labels, label_names, None, splits_from_paths(paths) if in_splits else None)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple
 
 from mmgen.data.decoded import UnusableFile
-from mmgen.data.table import USUAL_NAMES, Columns, is_clean, shown, subset_mark
+from mmgen.data.table import USUAL_NAMES, Columns, subset_mark
+from mmgen.errors import first_few, is_clean, shown
 
 _LARGEST_TEXT = 1 << 20
 _LABEL_FILES = ("json", "cls", "txt")  # the first that has a label counts
@@ -82,7 +83,7 @@ def read_shard(
         if not stem or not kind:  # hidden files, files without an ending
             continue
         if name in names:
-            raise UnusableFile(f"it holds {shown([name])} twice")
+            raise UnusableFile(f"it holds {shown(name)} twice")
         names.add(name)
         kind = kind.lower()
         group = groups.setdefault(folder + slash + stem, _Group())
@@ -98,8 +99,8 @@ def read_shard(
         chosen = [member for member in group.files if member.name[len(key) :].lower() in suffixes] or group.files
         try:
             if len(chosen) > 1:
-                listed = shown(member.name for member in chosen)
-                raise UnusableFile(f"{shown([key])} has several files: {listed}")
+                listed = first_few(member.name for member in chosen)
+                raise UnusableFile(f"{shown(key)} has several files: {listed}")
             samples.append(Sample(*chosen[0], _about(key, group.texts, columns)))
         except UnusableFile as problem:
             problems.append(str(problem))
@@ -113,11 +114,11 @@ def _about(key: str, texts: dict[str, About | str], columns: Columns) -> About |
             raise UnusableFile(problem)
     if columns.subset is not None:
         if "json" not in texts:
-            raise UnusableFile(f'{shown([key])} has no .json with "{columns.subset}" for the subset')
+            raise UnusableFile(f'{shown(key)} has no .json with "{columns.subset}" for the subset')
         mark = subset_mark(text := texts["json"].subset)
         if mark is None:
             raise UnusableFile(
-                f"{shown([key])}.json holds '{shown([text])}' as \"{columns.subset}\", neither 1, true or yes nor 0, "
+                f"{shown(key)}.json holds '{shown(text)}' as \"{columns.subset}\", neither 1, true or yes nor 0, "
                 "false, no or empty"
             )
         if not mark:
@@ -126,7 +127,7 @@ def _about(key: str, texts: dict[str, About | str], columns: Columns) -> About |
     label = next((about.label for about in abouts if about.label), "")
     if not label:
         wanted = columns.label or '" or "'.join(USUAL_NAMES["label"])
-        raise UnusableFile(f'{shown([key])} has no label: no .json with "{wanted}", no .cls and no .txt')
+        raise UnusableFile(f'{shown(key)} has no label: no .json with "{wanted}", no .cls and no .txt')
     return abouts[0]._replace(label=label)
 
 
@@ -150,7 +151,7 @@ def _read_text(file: BinaryIO, member: Member, kind: str, columns: Columns) -> A
         folded = {key.strip().casefold(): key for key in values}
         return About(*(_value(values, folded, role, getattr(columns, role)) for role in About._fields))
     except UnusableFile as problem:
-        return f"{shown([member.name])} {problem}"
+        return f"{shown(member.name)} {problem}"
 
 
 def _value(values: dict[str, Any], folded: dict[str, str], role: str, wanted: str | None) -> str:

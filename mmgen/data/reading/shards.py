@@ -29,12 +29,11 @@ from mmgen.data.table import (
     Manifest,
     encode_labels,
     encode_splits,
-    shown,
     splits_from_paths,
     subjects_or_paths,
 )
 from mmgen.data.urls import is_url, locate, without_secrets
-from mmgen.errors import UserError
+from mmgen.errors import UserError, first_few, shown
 
 _LARGEST_FILE = 1 << 30
 _WORKERS = 4
@@ -109,11 +108,11 @@ class ShardFiles:
     def name(self, path: str) -> str:
         """The archive and the name in it."""
         shard = self._place(path)[0]
-        return f"{self._source.name(shard.path)}, member {shown([path[len(shard.name) + 1 :]])}"
+        return f"{self._source.name(shard.path)}, member {shown(path[len(shard.name) + 1 :])}"
 
     def _place(self, path: str) -> tuple[Shard, int, int]:
         if path not in self._rows:
-            raise FileNotFoundError(f"{self._collection} holds no {shown([path])}")
+            raise FileNotFoundError(f"{self._collection} holds no {shown(path)}")
         number, offset, size = self._places[self._rows[path]].tolist()
         return self._shards[number], offset, size
 
@@ -222,12 +221,12 @@ def _list(
                 texts.extend(known.setdefault(text, text) for text in (getattr(s.about, role) for _, s in used))
     if damaged:
         raise UserError(
-            f"{len(damaged)} of {len(paths)} shards of {collection} cannot be used ({shown(damaged)}); "
+            f"{len(damaged)} of {len(paths)} shards of {collection} cannot be used ({first_few(damaged)}); "
             "fetch or write them again."
         )
     if problems:
         raise UserError(
-            f"{len(problems)} samples of {collection} cannot be used ({shown(problems)}); repair or remove them."
+            f"{len(problems)} samples of {collection} cannot be used ({first_few(problems)}); repair or remove them."
         )
     return listed
 
@@ -288,7 +287,7 @@ def find_shards(where: str | os.PathLike[str]) -> tuple[LocalFiles | RemoteFiles
     compressed = [path for path in map(without_secrets, found) if not path.lower().endswith(".tar")]
     if compressed:
         raise UserError(
-            f"Shards must be uncompressed .tar archives: unpack {shown(compressed)} with gunzip or the like."
+            f"Shards must be uncompressed .tar archives: unpack {first_few(compressed)} with gunzip or the like."
         )
     found = list(dict.fromkeys(found))
     start = found[0].index("://") + 3 if is_url(found[0]) else 0
@@ -303,7 +302,7 @@ def find_shards(where: str | os.PathLike[str]) -> tuple[LocalFiles | RemoteFiles
     missing = source.missing(shards)
     if missing:
         raise UserError(
-            f"{len(missing)} of {len(shards)} shards of {name} do not exist ({shown(map(source.name, missing))}); "
+            f"{len(missing)} of {len(shards)} shards of {name} do not exist ({first_few(map(source.name, missing))}); "
             "correct the pattern or fetch them."
         )
     return source, shards

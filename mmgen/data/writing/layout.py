@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from mmgen.data.settings import Settings, kind_of
+from mmgen.errors import shown
 
 DatasetFormat = Literal["folder", "webdataset"]
 DOCUMENT, TABLE, README = "dataset.json", "metadata.csv", "README.md"
@@ -116,11 +117,6 @@ def add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     about = tarfile.TarInfo(name)  # its defaults: mode 0644, time, user and group 0, no names
     about.size = len(content)
     tar.addfile(about, io.BytesIO(content))
-
-
-def shown(name: str) -> str:
-    """A name from a data set that may not say anything to a terminal."""
-    return name[:200] if name.isprintable() else json.dumps(name[:200])
 
 
 def sha256(path: Path, sync: bool = False) -> str:

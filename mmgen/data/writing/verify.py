@@ -15,9 +15,9 @@ from typing import Any
 
 from mmgen.data.progress import progress_bar
 from mmgen.data.threads import in_order
-from mmgen.data.writing.layout import DOCUMENT, TABLE, is_inside, mode_of, read_document, sha256, shown, unlisted
+from mmgen.data.writing.layout import DOCUMENT, TABLE, is_inside, mode_of, read_document, sha256, unlisted
 from mmgen.data.writing.unfinished import INCOMPLETE
-from mmgen.errors import first_few
+from mmgen.errors import first_few, shown
 
 _MEMBER_LIMIT = 1 << 20  # bytes of a sample's metadata; it has some hundred
 
@@ -55,7 +55,7 @@ def verify_dataset(folder: Path, progress: bool = True) -> list[str]:
 def _sentences(wrong_files: Mapping[str, Sequence[str]]) -> list[str]:
     """{what is wrong: names} in words."""
     return [
-        f"{len(names)} {'file is' if len(names) == 1 else 'files are'} {wrong}: {first_few(map(shown, names))}."
+        f"{len(names)} {'file is' if len(names) == 1 else 'files are'} {wrong}: {first_few(names)}."
         for wrong, names in wrong_files.items()
     ]
 
@@ -111,7 +111,7 @@ def _shard_problems(folder: Path, about: Mapping[str, Any], readable: Iterable[s
                 keys.add(key)
                 labels[label] += 1
         except (OSError, ValueError, KeyError, TypeError, RecursionError, tarfile.TarError) as error:
-            problems.append(f"The shard {shown(name)} cannot be used ({shown(str(error))}).")
+            problems.append(f"The shard {shown(name)} cannot be used ({shown(error)}).")
     return [*problems, *_count_problems("shards/", labels, about["counts"])]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import threading
 import time
 import zlib
 
@@ -16,12 +15,10 @@ from PIL import Image
 from mmgen.data.decoded import UnusableFile
 from mmgen.data.formats.bounded import (
     MAX_PIXELS,
-    PIXELS_AT_ONCE,
     Metered,
     jpeg_segments,
     open_jpeg,
     open_picture,
-    room_for,
 )
 from mmgen.data.images import ImageSettings, decode_image
 
@@ -210,44 +207,3 @@ class TestMetered:
 
         with pytest.raises(UnusableFile):
             Metered(Endless(), size=100).read(10**9)
-
-
-def finish(threads: list[threading.Thread], seconds: float) -> None:
-    """Start threads; fail unless all have ended in so many seconds. Those that wait for ever are left behind."""
-    for thread in threads:
-        thread.start()
-    end = time.monotonic() + seconds
-    for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
-    waiting = sum(thread.is_alive() for thread in threads)
-    assert not waiting, f"{waiting} of {len(threads)} threads still wait for room after {seconds} s"
-
-
-def test_threads_together_decode_no_more_than_one_large_picture():
-    together, most = [], []
-
-    def decode(pixels: int) -> None:
-        with room_for(pixels):
-            together.append(pixels)
-            most.append(sum(together))
-            time.sleep(0.01)
-            together.remove(pixels)
-
-    sizes = [PIXELS_AT_ONCE // 3, MAX_PIXELS, PIXELS_AT_ONCE // 2, 10] * 5
-    finish([threading.Thread(target=decode, args=(pixels,), daemon=True) for pixels in sizes], 30)
-    assert len(most) == len(sizes) and max(most) == MAX_PIXELS
-    assert all(total <= PIXELS_AT_ONCE or total == MAX_PIXELS for total in most)
-
-
-def test_room_is_given_back_by_a_picture_that_fails():
-    failed = []
-
-    def fail() -> None:
-        with pytest.raises(ValueError, match="broken"), room_for(MAX_PIXELS):
-            raise ValueError("broken")
-        failed.append(True)
-
-    # One after another: each needs the room that the one before had. In threads, since without it each waits for ever.
-    for number in range(3):
-        finish([threading.Thread(target=fail, daemon=True)], 10)
-        assert len(failed) == number + 1

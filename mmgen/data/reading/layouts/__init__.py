@@ -12,9 +12,9 @@ from mmgen.data.manifest import CSV_IN_FOLDER, read_manifest
 from mmgen.data.reading.folders import LocalTree, RemoteTree, read_folder
 from mmgen.data.reading.layouts.data_sets import PUBLISHED
 from mmgen.data.reading.layouts.published import LayoutOptions
-from mmgen.data.table import Columns, Manifest, shown
+from mmgen.data.table import Columns, Manifest
 from mmgen.data.urls import locate, without_secrets
-from mmgen.errors import UserError
+from mmgen.errors import UserError, first_few
 
 __all__ = ["LayoutName", "LayoutOptions", "choose_layout", "read_layout"]
 
@@ -86,7 +86,7 @@ def _read_published(name: LayoutName, path: Path | str, suffixes: tuple[str, ...
             "give that folder or name another layout."
         )
     if len(sources) > 1:
-        raise UserError(f"{path} holds the layout '{name}' several times ({shown(sources)}); give one of them.")
+        raise UserError(f"{path} holds the layout '{name}' several times ({first_few(sources)}); give one of them.")
     return layout.read(sources[0], suffixes, options)
 
 
@@ -101,7 +101,7 @@ def choose_layout(kind: str, layouts: Sequence[LayoutName]) -> LayoutName:
     """
     unknown = [name for name in layouts if name not in get_args(LayoutName)]
     if unknown:
-        raise UserError(f"There is no layout {shown(unknown)}; there are {', '.join(get_args(LayoutName))}.")
+        raise UserError(f"There is no layout {first_few(unknown)}; there are {', '.join(get_args(LayoutName))}.")
     names = dict.fromkeys(layouts)
     own = [name for name in names if name in PUBLISHED and PUBLISHED[name].kind == kind]
     chosen = own or [name for name in names if name not in PUBLISHED] or ["auto"]

@@ -23,8 +23,8 @@ from mmgen.data.reading.layouts.published import (
     refuse_rows,
     table_manifest,
 )
-from mmgen.data.table import Manifest, shown, subjects_or_paths
-from mmgen.errors import UserError
+from mmgen.data.table import Manifest, subjects_or_paths
+from mmgen.errors import UserError, first_few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +128,7 @@ def read_isic2019(csv: Path, suffixes: tuple[str, ...], options: LayoutOptions) 
     wrong = ((values == 1).sum(axis=1) != 1) | ~np.isin(values, (0, 1)).all(axis=1)
     if wrong.any():
         raise UserError(
-            f"{wrong.sum()} rows of {csv} do not have exactly one label ({shown(frame['image'][wrong])}); "
+            f"{wrong.sum()} rows of {csv} do not have exactly one label ({first_few(frame['image'][wrong])}); "
             "restore the published file or remove them."
         )
     labels = pd.Series(np.array(columns)[values.argmax(axis=1)], frame.index)
@@ -281,7 +281,7 @@ def _read_json(folder: Path) -> pd.DataFrame:
             broken.append(name)
     if broken:
         raise UserError(
-            f"{len(broken)} of {len(names)} JSON files in {folder} cannot be read ({shown(broken)}); "
+            f"{len(broken)} of {len(names)} JSON files in {folder} cannot be read ({first_few(broken)}); "
             "restore the published files or remove them."
         )
     index = pd.Index(names, name="files")

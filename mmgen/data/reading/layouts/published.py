@@ -13,8 +13,8 @@ import numpy as np
 
 from mmgen.data.files import LocalFiles
 from mmgen.data.reading.folders import LocalTree
-from mmgen.data.table import Manifest, encode_labels, shown
-from mmgen.errors import UserError
+from mmgen.data.table import Manifest, encode_labels
+from mmgen.errors import UserError, first_few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +91,7 @@ def read_table(table: Path, columns: Sequence[str], optional: Sequence[str] = ()
             lacking = [name for name in columns if name not in header]
             if lacking:
                 raise UserError(
-                    f"{table} has no column {shown(lacking)}; restore the published file or name another layout."
+                    f"{table} has no column {first_few(lacking)}; restore the published file or name another layout."
                 )
             used = {name: header.index(name) for name in (*columns, *optional) if name in header}
             values: dict[str, list[str]] = {name: [] for name in used}
@@ -149,7 +149,7 @@ def drop_repeats(table: Path, paths: Sequence[str], labels: pd.Series) -> np.nda
 
 
 def _where(wrong: pd.Series) -> str:
-    return f"{wrong.index.name} {shown(wrong.index[wrong])}"
+    return f"{wrong.index.name} {first_few(wrong.index[wrong])}"
 
 
 def locate(table: Path, names: Sequence[str], keys: Sequence[str], files: Mapping[str, str]) -> list[str]:
@@ -161,7 +161,7 @@ def locate(table: Path, names: Sequence[str], keys: Sequence[str], files: Mappin
     missing = [name for name, key in zip(names, keys, strict=True) if key not in files]
     if missing:
         raise UserError(
-            f"{len(missing)} of {len(names)} files named in {table} do not exist ({shown(missing)}); "
+            f"{len(missing)} of {len(names)} files named in {table} do not exist ({first_few(missing)}); "
             "finish the download or remove their rows."
         )
     return [files[key] for key in keys]

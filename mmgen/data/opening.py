@@ -1,0 +1,81 @@
+"""The one way to open files that come from elsewhere: regular files only, never waited for, texts only of a size that
+memory holds."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Iterator
+from io import TextIOBase
+from typing import Any, BinaryIO
+
+MIB = 1 << 20
+_LONGEST_LINE = MIB
+# What parsed JSON takes grows with its parts, of which a file of a megabyte can have a million.
+_MOST_PARTS = 5_000_000
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read.
+
+    Raises:
+        OSError: there is none, or it is a folder, or a pipe, device or socket, which may give nothing or never end.
+    """
+    _refuse_irregular(os.stat(path).st_mode, path)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    try:
+        _refuse_irregular(os.fstat(file.fileno()).st_mode, path)  # it may be another one by now
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _refuse_irregular(mode: int, path: str | os.PathLike[str]) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "no regular file", os.fspath(path))
+
+
+def read_text(path: str | os.PathLike[str], limit: int = 64 * MIB) -> str:
+    """The text of a file.
+
+    Raises:
+        ValueError: it has more than ``limit`` bytes or is not UTF-8.
+        OSError: see :func:`open_regular`.
+    """
+    with open_regular(path) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"it is larger than {limit / MIB:g} MiB")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
+
+
+def read_json(path: str | os.PathLike[str], limit: int = 64 * MIB) -> Any:
+    """The value in a JSON file; raises as :func:`read_text`, and ValueError for what is no JSON."""
+    return parse_json(read_text(path, limit))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text from elsewhere; raises ValueError, and nothing else, for what cannot be one."""
+    separators = (b"[", b"{", b",") if isinstance(text, bytes) else ("[", "{", ",")
+    if sum(map(text.count, separators)) > _MOST_PARTS:
+        raise ValueError(f"it has more than {_MOST_PARTS:,} parts")
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def bounded_lines(text: TextIOBase) -> Iterator[str]:
+    """The lines of a text, with their ends; raises ValueError for one of more than a million characters."""
+    while line := text.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise ValueError(f"a line is longer than {_LONGEST_LINE:,} characters")
+        yield line
