@@ -17,14 +17,16 @@ from mmgen.data.cache import Cache, Store
 from mmgen.data.decoded import Decoded, Remark, UnusableFile
 from mmgen.data.files import Files, LocalFiles
 from mmgen.data.progress import progress_bar
+from mmgen.data.quiet import quiet_libraries
 from mmgen.data.settings import DECODER_VERSION, Settings, kind_of, settings_to_dict
-from mmgen.data.threads import in_order, one_thread
+from mmgen.data.threads import Room, in_order, one_thread
 from mmgen.errors import UserError, first_few, refuse_broken_package
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _FILES_PER_JOB = 32
+_READ = Room(128 << 20)  # bytes of files that all threads together may have read at once
 
 
 class DecodedFiles:
@@ -108,7 +110,7 @@ class DecodedFiles:
             self.counts[row], self.remarks[row] = about
             return None
 
-        with one_thread():  # the threads are ours
+        with one_thread(), quiet_libraries():  # the threads are ours
             # The first alone: threads that import a broken package at once get half of it, and lose the reason.
             looks = chain(map(look, order[:1]), in_threads(look, order[1:]))
             found = progress_bar(looks, total=n, description=self.kind.progress, quiet=not progress)
@@ -123,7 +125,9 @@ class DecodedFiles:
         fresh: dict[int, np.ndarray] = {}
         if not self._ready[rows].all():
             todo = [row for row in np.unique(rows[~self._ready[rows]]).tolist() if not self._in_store(row)]
-            fresh = dict(in_threads(self._fetch, todo))
+            if todo:
+                with quiet_libraries():
+                    fresh = dict(in_threads(self._fetch, todo))
         if not fresh:
             assert self._store is not None
             return self._store.values[self._slots[rows], parts]
@@ -167,7 +171,8 @@ class DecodedFiles:
 
     def _decode(self, row: int) -> Decoded:
         try:
-            with self.files.open(self.paths[row]) as file:
+            # Of a file as much may be in memory while it is decoded.
+            with _READ.take(self.files.size(self.paths[row])), self.files.open(self.paths[row]) as file:
                 return self.kind.decode(file, self.settings)
         except Exception as error:
             refuse_broken_package(error)

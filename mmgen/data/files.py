@@ -13,8 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 
+from mmgen.data.opening import open_regular
 from mmgen.data.urls import connect, is_url, os_errors, without_secrets
-from mmgen.errors import UserError
+from mmgen.errors import UserError, shown
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _LIST_FROM = 20  # files wanted in one folder: from here on listing it is quicker than asking for each
 _REQUESTS = 16  # at once
-_WHOLE = 32 << 20  # bytes up to which a remote file is fetched in one piece
+WHOLE = 32 << 20  # bytes up to which a remote file is fetched in one piece
 _BLOCK = 1 << 20  # bytes of a request where it is not
+_LONGEST_NAME = 4096
 # What servers call a mark of the content or the time of its last change, best first.
 _CONTENT_KEYS = (
     *("etag", "md5", "md5hash", "checksum"),
@@ -35,7 +37,7 @@ class Files(Protocol):
     """A set of named files. ``str()`` of it is what messages call it."""
 
     def open(self, path: str) -> BinaryIO:
-        """A seekable binary file; raises OSError if there is none."""
+        """A seekable binary file; raises OSError if there is none, or something else, such as a pipe."""
 
     def stamp(self, path: str) -> str:
         """Text that changes when the file's content does, without reading it; raises OSError if there is none."""
@@ -44,10 +46,10 @@ class Files(Protocol):
         """Bytes of a file; raises OSError if there is none."""
 
     def missing(self, paths: Iterable[str]) -> list[str]:
-        """Those of ``paths`` that are no files, in their order."""
+        """Those of ``paths`` that are not there, in their order."""
 
     def name(self, path: str) -> str:
-        """The name of a file in messages: enough for the user to find it."""
+        """The name of a file in messages: enough for the user to find it, on one line."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,12 @@ class LocalFiles:
 
     def open(self, path: str) -> BinaryIO:
         """See :class:`Files`."""
-        return open(os.path.join(str(self.root), path), "rb")
+        return open_regular(os.path.join(str(self.root), path))
 
     def read_range(self, path: str, offset: int, size: int) -> bytes:
         """``size`` bytes from ``offset`` on, fewer at the end of the file; several threads may read at once."""
-        with open(os.path.join(str(self.root), path), "rb", buffering=0) as file:
-            file.seek(offset)
-            return file.read(size)
+        with open_regular(os.path.join(str(self.root), path)) as file:
+            return os.pread(file.fileno(), size, offset)
 
     def stamp(self, path: str) -> str:
         """Size and times of change: the inode's too, since copies may keep the time of their content."""
@@ -88,13 +89,14 @@ class LocalFiles:
                 # Not all of it: the folder may hold a million entries that nobody asked for.
                 with suppress(OSError), os.scandir(os.path.join(self.root, folder)) as entries:
                     unseen -= {folder + e.name for e in islice(entries, 8 * len(members)) if e.is_file()}
-            # Case-insensitive file systems have files that no listing spells like that.
-            absent.update(path for path in unseen if not os.path.isfile(os.path.join(str(self.root), path)))
+            # Case-insensitive file systems have files that no listing spells like that. What is there and is no file
+            # is named when it is opened.
+            absent.update(path for path in unseen if not os.path.exists(os.path.join(str(self.root), path)))
         return [path for path in paths if path in absent] if absent else []
 
     def name(self, path: str) -> str:
         """See :class:`Files`."""
-        return os.path.join(str(self.root), path)
+        return shown(os.path.join(str(self.root), path), _LONGEST_NAME)
 
 
 class RemoteFiles:
@@ -122,9 +124,9 @@ class RemoteFiles:
         """A file of up to 32 MiB is fetched in one request; a larger one is read in blocks as they are asked for."""
         filesystem, place = self._resolve(path)
         with os_errors(self.name(path)):
-            if _size(self._stamps.get(place, "0")) <= _WHOLE:
-                start = filesystem.cat_file(place, start=0, end=_WHOLE + 1)
-                if len(start) != _WHOLE + 1:  # more: a server that cannot send a part
+            if _size(self._stamps.get(place, "0")) <= WHOLE:
+                start = filesystem.cat_file(place, start=0, end=WHOLE + 1)
+                if len(start) != WHOLE + 1:  # more: a server that cannot send a part
                     return io.BytesIO(start)
             file = filesystem.open(place, "rb", block_size=_BLOCK)
             return io.BufferedReader(_RemoteFile(file, self.name(path)))
@@ -186,7 +188,7 @@ class RemoteFiles:
 
     def name(self, path: str) -> str:
         """See :class:`Files`. User names, passwords and queries are left out."""
-        return without_secrets(path if is_url(path) else f"{self.url}/{path}")
+        return shown(without_secrets(path if is_url(path) else f"{self.url}/{path}"), _LONGEST_NAME)
 
     def _resolve(self, path: str) -> tuple[AbstractFileSystem, str]:
         """File system and path on it; raises OSError where a URL cannot be used."""

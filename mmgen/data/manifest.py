@@ -31,7 +31,7 @@ def read_manifest(
 
             * a CSV file (behind a URL: .csv, .tsv or .txt). Its paths are relative to its folder, absolute, or all of
               them URLs. Without a split column they tell the splits, if each starts with train/, val/ or test/;
-            * a folder that holds ``manifest.csv``; paths in it do not leave the folder by ``..``;
+            * a folder that holds ``manifest.csv``; paths in it do not leave the folder;
             * a folder with one folder per class, optionally below train/val/test folders;
             * WebDataset shards (:func:`~mmgen.data.reading.shards.read_shards`): a .tar archive, a folder of them, a
               folder whose only folder is ``shards``, or a pattern (``shards/{000..099}.tar``, ``shards/*.tar``).

@@ -4,11 +4,11 @@ memory holds."""
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import stat
 from collections.abc import Iterator
-from io import TextIOBase
 from typing import Any, BinaryIO
 
 MIB = 1 << 20
@@ -73,9 +73,43 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def bounded_lines(text: TextIOBase) -> Iterator[str]:
+def bounded_lines(text: io.TextIOBase) -> Iterator[str]:
     """The lines of a text, with their ends; raises ValueError for one of more than a million characters."""
     while line := text.readline(_LONGEST_LINE):
         if len(line) == _LONGEST_LINE:
             raise ValueError(f"a line is longer than {_LONGEST_LINE:,} characters")
         yield line
+
+
+class Part(io.RawIOBase):
+    """``size`` bytes of a file from ``offset`` on as a file of their own, which closes the whole one with itself."""
+
+    def __init__(self, file: BinaryIO, offset: int, size: int) -> None:
+        self._file, self._offset, self._size, self._place = file, offset, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        if place < 0:
+            raise ValueError(f"negative seek position {place}")
+        self._place = place
+        return place
+
+    def tell(self) -> int:
+        return self._place
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        self._file.seek(self._offset + self._place)
+        data = self._file.read(max(0, min(len(buffer), self._size - self._place)))
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

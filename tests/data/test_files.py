@@ -65,7 +65,7 @@ class TestLocalFiles:
         names += ["folder.png", "broken.png", "linked.png", "gone/1.png", "../outside.png", "a/../a/0.png", "nul\0.png"]
         names += [str(tmp_path / name) for name in names[:5]] + ["/no/such.png", *names[:3]]
         asked = rng.permutation(np.array(names, dtype=object)).tolist()
-        expected = [name for name in asked if not os.path.isfile(os.path.join(tmp_path, name))]
+        expected = [name for name in asked if not os.path.exists(os.path.join(tmp_path, name))]
         assert LocalFiles(tmp_path).missing(asked) == expected
         assert len(expected) > 30
 
@@ -95,7 +95,7 @@ class TestLocalFiles:
 
 class TestRemoteFiles:
     def test_opens_small_files_whole_and_large_ones_in_blocks(self, url, monkeypatch):
-        monkeypatch.setattr(files_module, "_WHOLE", 1000)
+        monkeypatch.setattr(files_module, "WHOLE", 1000)
         small, large = bytes(1000), np.random.default_rng(0).bytes(5000)
         files = RemoteFiles(put(url, {"a/s.bin": small, "l.bin": large, "empty.bin": b""}))
         for path, data in (("a/s.bin", small), ("l.bin", large), ("empty.bin", b"")):
@@ -110,13 +110,13 @@ class TestRemoteFiles:
         files = RemoteFiles(put(url, {"1.png": bytes(1000)}))
         whole = MemoryFileSystem.cat_file
         monkeypatch.setattr(MemoryFileSystem, "cat_file", lambda self, path, **_: whole(self, path))
-        monkeypatch.setattr(files_module, "_WHOLE", 100)
+        monkeypatch.setattr(files_module, "WHOLE", 100)
         assert files.open("1.png").read() == bytes(1000)
         with pytest.raises(OSError, match=r"1\.png cannot be read \(the server sends whole files only; download it"):
             files.read_range("1.png", 10, 10)
 
     def test_a_file_known_to_be_large_is_not_fetched_to_find_out(self, url, monkeypatch, calls):
-        monkeypatch.setattr(files_module, "_WHOLE", 1000)
+        monkeypatch.setattr(files_module, "WHOLE", 1000)
         files = RemoteFiles(put(url, {"l.bin": bytes(5000)}))
         assert files.missing(["l.bin"]) == []
         calls.clear()
@@ -183,7 +183,7 @@ class TestRemoteFiles:
         files = RemoteFiles(put(url, {"1.png": b""}))
         with pytest.raises(FileNotFoundError, match=r"data set/2\.png does not exist"):
             files.open("2.png")
-        monkeypatch.setattr(files_module, "_WHOLE", 100)
+        monkeypatch.setattr(files_module, "WHOLE", 100)
         large = RemoteFiles(put(url, {"1.png": bytes(1000)})).open("1.png")
         monkeypatch.setattr(MemoryFile, "read", refuse)
         with pytest.raises(OSError, match=r"1\.png .*403 for https://host/a\.png") as caught:

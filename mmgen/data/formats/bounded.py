@@ -34,6 +34,7 @@ _MAX_JPEG_BYTES = 128_000_000
 _MAX_SCANNED_PIXELS = 500_000_000  # every scan of a progressive JPEG goes through all pixels
 _MAX_RUN_LENGTH_PIXELS = 4_000_000  # Pillow decodes run-length BMP in Python
 _MAX_PARTS = 65_536  # strips or tiles of a TIFF, image chunks of a PNG
+_FAX, _MAX_FAX_ROWS = (2, 3, 4), 32_768  # compressions of TIFF
 _MAX_EXTRA_CHUNKS = 200  # of a PNG; each may inflate to a megabyte
 
 # Named one by one: Pillow would also open formats whose readers start other programs.
@@ -229,6 +230,8 @@ def _check_tiff(file: BinaryIO) -> None:
     # Tiles are decoded as a whole even where they reach beyond the picture.
     whole_height = down * part_height if tags.numbers(323) else height
     check_size(across * part_width, whole_height, max(sum(bits), samples * bits[0]) / 8)
+    if compression in _FAX and height > _MAX_FAX_ROWS:  # libtiff says what is wrong with every one of them
+        raise UnusableFile(f"it has {height} rows in fax compression, more than {_MAX_FAX_ROWS}: save it anew")
     if compression not in (1, 2, 3, 4, 5, 7, 8, 32773, 32946, 50000):
         raise UnusableFile("its TIFF compression is old or slow: save it without or with Deflate or LZW compression")
     if max(across * down, len(tags.numbers(273)), len(tags.numbers(324))) > _MAX_PARTS:

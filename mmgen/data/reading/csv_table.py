@@ -13,7 +13,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from mmgen.data.cells import from_cell
 from mmgen.data.files import Files, LocalFiles, RemoteFiles
+from mmgen.data.opening import bounded_lines
 from mmgen.data.table import (
     USUAL_NAMES,
     Columns,
@@ -31,7 +33,8 @@ logger = logging.getLogger(__name__)
 
 _REQUIRED = ("path", "label")
 _CHUNK = 256  # rows: fewer lists than wake the garbage collector, which would look through all rows read so far
-_LONGEST_HEADER = 1 << 20
+_MOST_COLUMNS = 10_000
+_LARGEST = 1 << 30  # bytes
 _WAY_OUT = "save it as a CSV in UTF-8 with a header line"
 
 
@@ -63,22 +66,13 @@ def read_csv(
         suffixes: file name endings to accept, with the dot, in lower case.
         columns: names of the columns, where they are not the usual ones.
         check_files: check that the files exist.
-        trusted: the user named this very CSV, so that its paths may lead out of its folder by ``..``.
+        trusted: the user named this very CSV, so that its paths may lead out of its folder.
 
     Raises:
         UserError: the CSV cannot be read, or what it says cannot be used; the sentence says which rows or files.
     """
     where = files.name(name)
-    try:
-        with files.open(name) as file:
-            rows = _read_rows(file, where, columns)
-    except UnicodeDecodeError:
-        raise UserError(f"{where} is not UTF-8 text; {_WAY_OUT}.") from None
-    except FileNotFoundError:
-        raise UserError(f"{where} does not exist; correct its path.") from None
-    except OSError as error:
-        told = f"{where} cannot be read ({error.strerror})" if error.strerror else str(error)
-        raise UserError(f"{told}; make it readable for you.") from None
+    rows = _rows_of(files, name, where, columns)
     paths = [_tidy(path) if "./" in path or "//" in path else path for path in rows.values["path"]]
     column = {role: f"Column '{used}' of {where}" for role, used in rows.used.items()}
     _check_paths(column["path"], paths, rows.origins, suffixes, trusted and isinstance(files, LocalFiles))
@@ -105,19 +99,41 @@ def read_csv(
     return manifest
 
 
+def _rows_of(files: LocalFiles | RemoteFiles, name: str, where: str, columns: Columns) -> _Rows:
+    """All rows of a CSV; whatever it is instead becomes a UserError."""
+    try:
+        if files.size(name) > _LARGEST:
+            raise UserError(f"{where} is larger than {_LARGEST >> 30} GiB; cut it into several files.")
+        with files.open(name) as file:
+            return _read_rows(file, where, columns)
+    except UserError:
+        raise
+    except UnicodeDecodeError:
+        raise UserError(f"{where} is not UTF-8 text; {_WAY_OUT}.") from None
+    except ValueError as error:
+        raise UserError(f"{where} cannot be read as a CSV ({error}); {_WAY_OUT}.") from None
+    except FileNotFoundError:
+        raise UserError(f"{where} does not exist; correct its path.") from None
+    except OSError as error:
+        told = f"{where} cannot be read ({error.strerror})" if error.strerror else str(error)
+        raise UserError(f"{told}; make it readable for you.") from None
+
+
 def _read_rows(file: BinaryIO, where: str, columns: Columns) -> _Rows:
     """All rows; raises UserError or UnicodeDecodeError."""
-    text = TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    first = next((line for line in iter(lambda: text.readline(_LONGEST_HEADER), "") if line.strip()), "")
+    lines = bounded_lines(TextIOWrapper(file, encoding="utf-8-sig", newline=""))
+    first = next(filter(str.strip, lines), "")
     if "\0" in first:  # UTF-16 without a mark, or no text at all
         raise UserError(f"{where} is not UTF-8 text; {_WAY_OUT}.")
-    if not first or len(first) == _LONGEST_HEADER:
+    if not first:
         raise UserError(f"{where} cannot be read as a CSV (it has no header line); {_WAY_OUT}.")
-    reader = csv.reader(chain([first], text), delimiter=max(",;\t", key=first.count), strict=True)
+    reader = csv.reader(chain([first], lines), delimiter=max(",;\t", key=first.count), strict=True)
     known: dict[str, str] = {}
     used, n_rows = [], 0
     try:
         header = next(reader)
+        if len(header) > _MOST_COLUMNS:
+            raise UserError(f"{where} has more than {_MOST_COLUMNS} columns; leave out those that are not needed.")
         position = _find_columns(where, [name.strip() for name in header], columns)
         rows = _Rows({role: header[index].strip() for role, index in position.items()})
         for values in _chunks(reader, len(header), where):
@@ -133,9 +149,9 @@ def _read_rows(file: BinaryIO, where: str, columns: Columns) -> _Rows:
                     )
                 used.extend(compress(range(start, n_rows), marks))
                 values = [tuple(compress(column, marks)) for column in values]
-            rows.values["path"].extend(map(str.strip, values[position["path"]]))
+            rows.values["path"].extend(map(from_cell, map(str.strip, values[position["path"]])))
             for role in position.keys() & {"label", "subject", "split"}:
-                texts = list(map(str.strip, values[position[role]]))
+                texts = [from_cell(text.strip()) for text in values[position[role]]]
                 rows.values[role].extend(map(known.setdefault, texts, texts))  # each is in memory once
     except csv.Error as error:
         raise UserError(f"{where} cannot be read as a CSV at line {reader.line_num} ({error}); {_WAY_OUT}.") from None
@@ -152,17 +168,20 @@ def _read_rows(file: BinaryIO, where: str, columns: Columns) -> _Rows:
 
 def _chunks(rows: Iterator[list[str]], width: int, where: str) -> Iterator[list[tuple[str, ...]]]:
     """All ``width`` columns, some rows at a time; short rows are filled up, empty ones left out."""
-    rows = filter(None, rows)
+    # Of fields that are too many no more is kept than that there are some: there may be very many.
+    rows = (
+        row if len(row) <= width else [*row[:width], *filter(None, row[width:])][: width + 1] for row in rows if row
+    )
     start = 1
     while chunk := list(islice(rows, _CHUNK)):
         if set(map(len, chunk)) != {width}:
-            ragged = [start + index for index, row in enumerate(chunk) if any(row[width:])]
+            ragged = [start + index for index, row in enumerate(chunk) if len(row) > width]
             if ragged:
                 raise UserError(
                     f"Data rows {first_few(ragged)} of {where} have more fields than the header; "
                     "put fields that hold the separator in quotation marks."
                 )
-            chunk = [(row + [""] * width)[:width] for row in chunk]
+            chunk = [row + [""] * (width - len(row)) for row in chunk]
         start += len(chunk)
         yield list(zip(*chunk, strict=True))
 
@@ -215,8 +234,8 @@ def _check_paths(
     odd = [path for path in paths if "\0" in path]
     if odd:
         raise UserError(f"{column} holds NUL characters ({first_few(odd)}), which no path has; export the CSV again.")
-    above = [] if may_leave else [path for path in paths if ".." in path]
-    if leaving := [path for path in above if posixpath.normpath(path).partition("/")[0] == ".."]:
+    above = [] if may_leave else [path for path in paths if ".." in path or path.startswith("/")]
+    if leaving := [path for path in above if posixpath.normpath(path).partition("/")[0] in ("..", "")]:
         raise UserError(
             f"{column} names {len(leaving)} files outside its folder ({first_few(leaving)}); move them below it, or if "
             "it lies on this machine and you trust it name it instead of its folder."

@@ -7,16 +7,17 @@ is used. Formats: ustar, GNU (long names) and PAX.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple
 
 from mmgen.data.decoded import UnusableFile
+from mmgen.data.opening import parse_json
 from mmgen.data.table import USUAL_NAMES, Columns, subset_mark
 from mmgen.errors import first_few, is_clean, shown
 
 _LARGEST_TEXT = 1 << 20
+_LONGEST_VALUE = 1000
 _LABEL_FILES = ("json", "cls", "txt")  # the first that has a label counts
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
@@ -141,10 +142,10 @@ def _read_text(file: BinaryIO, member: Member, kind: str, columns: Columns) -> A
         except UnicodeDecodeError:
             raise UnusableFile("is not UTF-8 text") from None
         if kind != "json":
-            return About(label=text.strip())
+            return About(label=_short(text.strip(), "label"))
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError):  # recursion: lists in lists in lists
+            values = parse_json(text)
+        except ValueError:
             raise UnusableFile("is not JSON") from None
         if not isinstance(values, dict):
             raise UnusableFile("is JSON but no object with names")
@@ -170,6 +171,12 @@ def _value(values: dict[str, Any], folded: dict[str, str], role: str, wanted: st
         text = "\0"
     if not is_clean(text):
         raise UnusableFile(f"holds a {role} that is not plain text")
+    return _short(text, role)
+
+
+def _short(text: str, role: str) -> str:
+    if len(text) > _LONGEST_VALUE:  # there may be millions
+        raise UnusableFile(f"holds a {role} of more than {_LONGEST_VALUE} characters")
     return text
 
 

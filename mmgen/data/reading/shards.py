@@ -21,7 +21,8 @@ from typing import BinaryIO
 import numpy as np
 
 from mmgen.data.decoded import UnusableFile
-from mmgen.data.files import LocalFiles, RemoteFiles
+from mmgen.data.files import WHOLE, LocalFiles, RemoteFiles
+from mmgen.data.opening import Part
 from mmgen.data.progress import progress_bar
 from mmgen.data.reading.shard_contents import Sample, read_shard
 from mmgen.data.table import (
@@ -35,7 +36,6 @@ from mmgen.data.table import (
 from mmgen.data.urls import is_url, locate, without_secrets
 from mmgen.errors import UserError, first_few, shown
 
-_LARGEST_FILE = 1 << 30
 _WORKERS = 4
 _ROLES = ("label", "subject", "split")
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -55,7 +55,8 @@ class Shard:
 class ShardFiles:
     """Files inside tar archives; a path is the archive's name and the name in it: ``000.tar/000012.png``.
 
-    A file is read whole when it is opened: from an archive on this machine, or by one request from a remote one.
+    A file of up to 32 MiB is read whole when it is opened: from an archive on this machine, or by one request from a
+    remote one. Of a larger one no more is read than is asked for.
 
     Args:
         source: where the archives are.
@@ -83,10 +84,10 @@ class ShardFiles:
         """See :class:`~mmgen.data.files.Files`. Raises OSError, too, if the archive was written anew since."""
         shard, offset, size = self._place(path)
         name = self._source.name(shard.path)
-        if size > _LARGEST_FILE:
-            raise OSError(f"{self.name(path)} is larger than {_LARGEST_FILE >> 30} GiB")
         if self._source.stamp(shard.path) != shard.stamp:
             raise OSError(f"{name} has changed since it was listed; start again")
+        if size > WHOLE:
+            return io.BufferedReader(Part(self._source.open(shard.path), offset, size))
         data = self._source.read_range(shard.path, offset, size)
         if len(data) != size:
             raise OSError(f"{name} has become shorter since it was listed; start again")

@@ -263,14 +263,28 @@ class TestReading:
             manifest.open(0)
         assert read_manifest(path, PNG).files.stamp("x.tar/1.png") != stamps[0]
 
-    def test_files_that_are_not_there_or_too_large(self, tmp_path, monkeypatch):
+    def test_files_that_are_not_there(self, tmp_path):
         manifest = read_manifest(write(tmp_path / "x.tar", sample("1", {"label": "a"}, png=b"abc")), PNG)
         for use in (manifest.files.open, manifest.files.size, manifest.files.stamp, manifest.files.name):
             with pytest.raises(FileNotFoundError, match=r"holds no x\.tar/2\.png"):
                 use("x.tar/2.png")
-        monkeypatch.setattr("mmgen.data.reading.shards._LARGEST_FILE", 2)
-        with pytest.raises(OSError, match=r"member 1\.png is larger than"):
-            manifest.open(0)
+
+    @pytest.mark.parametrize("where", ["here", "remote"])
+    def test_a_large_file_is_read_in_place(self, tmp_path, monkeypatch, where):
+        monkeypatch.setattr("mmgen.data.reading.shards.WHOLE", 100)
+        data = np.random.default_rng(0).bytes(5000)
+        path = write(tmp_path / "x.tar", sample("1", {"label": "a"}, png=data), sample("2", {"label": "a"}, png=b"2"))
+        if where == "remote":
+            fsspec.filesystem("memory").pipe_file("/in place/x.tar", path.read_bytes())
+            path = "memory://in place/x.tar"
+        with read_manifest(path, PNG).open(0) as file:
+            assert file.seek(0, os.SEEK_END) == 5000 and file.read() == b""
+            assert file.seek(-10, os.SEEK_CUR) == 4990 and file.read(100) == data[-10:]
+            assert file.seek(4000) == 4000 and file.read(7) == data[4000:4007] and file.tell() == 4007
+            with pytest.raises(ValueError, match="negative"):
+                file.seek(-1)
+            file.seek(0)
+            assert file.read() == data
 
 
 class TestPatterns:
@@ -363,7 +377,7 @@ class TestRemote:
             read_manifest(f"{bucket}/x y/{{02,03}}.tar", PNG)
 
     def test_a_file_is_one_request_and_large_archives_are_read_in_blocks(self, bucket, monkeypatch):
-        monkeypatch.setattr(files_module, "_WHOLE", 10_000)
+        monkeypatch.setattr(files_module, "WHOLE", 10_000)
         rng = np.random.default_rng(0)
         data = [rng.bytes(3000) for _ in range(20)]
         archive = tar_bytes(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from itertools import islice
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmgen.data.opening import MIB, read_json
 from mmgen.data.reading.folders import LocalTree
 from mmgen.data.reading.layouts.published import (
     LayoutOptions,
@@ -273,11 +273,11 @@ def _read_json(folder: Path) -> pd.DataFrame:
     rows, broken = [], []
     for name in names:
         try:
-            values = json.loads((folder / name).read_bytes())
+            values = read_json(folder / name, limit=MIB)
             rows.append(
                 (name[: -len(".json")], str(values.get("cough_detected") or ""), str(values.get("status") or ""))
             )
-        except (ValueError, AttributeError, RecursionError):  # no JSON, no UTF-8, no object
+        except (ValueError, AttributeError):  # no JSON, no UTF-8, no object
             broken.append(name)
     if broken:
         raise UserError(

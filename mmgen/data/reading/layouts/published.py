@@ -6,12 +6,14 @@ import csv
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mmgen.data.files import LocalFiles
+from mmgen.data.opening import bounded_lines, open_regular
 from mmgen.data.reading.folders import LocalTree
 from mmgen.data.table import Manifest, encode_labels
 from mmgen.errors import UserError, first_few
@@ -85,8 +87,8 @@ def read_table(table: Path, columns: Sequence[str], optional: Sequence[str] = ()
     import pandas as pd
 
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+        with open_regular(table) as file:
+            reader = csv.reader(bounded_lines(TextIOWrapper(file, encoding="utf-8-sig", newline="")), strict=True)
             header = [name.strip() for name in next(reader, [])]
             lacking = [name for name in columns if name not in header]
             if lacking:
@@ -103,7 +105,9 @@ def read_table(table: Path, columns: Sequence[str], optional: Sequence[str] = ()
                     values[name].append(row[position].strip())
     except UnicodeDecodeError:
         raise UserError(f"{table} is not UTF-8 text; restore the published file.") from None
-    except csv.Error as error:
+    except UserError:
+        raise
+    except (csv.Error, ValueError) as error:
         raise UserError(f"{table} cannot be read as a CSV ({error}); restore the published file.") from None
     if not longer:
         raise UserError(f"{table} has a header but no rows; restore the published file.")
