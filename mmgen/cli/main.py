@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Union
 
-from mmgen.errors import EnvironmentProblem, UserError, refuse_broken_package
+from mmgen.errors import EnvironmentProblem, UserError, refuse_broken_package, shown
 
 _LEAST = {"RANK": 0, "LOCAL_RANK": -1, "WORLD_SIZE": 1}
 """Variables that launchers set, and the least value of each."""
@@ -45,7 +45,9 @@ def run_command(command: Callable[[], None]) -> None:
     """
     messages = _usable_streams()
     first = os.environ.get("RANK", "0") == "0"
-    logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s", stream=sys.stdout)
+    logging.basicConfig(level=logging.INFO if first else logging.ERROR, stream=sys.stdout)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Escaped("%(message)s"))
     for chatty in ("accelerate", "huggingface_hub", "torch.distributed"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     with one_sentence(messages):
@@ -75,8 +77,19 @@ def one_sentence(messages: Any = None) -> Iterator[None]:
         message, code = str(error), codes[type(error).__name__]
     else:
         return
-    print(message, file=messages or sys.stderr, flush=True)
+    print(_escaped(message), file=messages or sys.stderr, flush=True)
     raise SystemExit(code)
+
+
+class _Escaped(logging.Formatter):
+    """Messages, of which no line can do more to a terminal than stand there."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _escaped(super().format(record))
+
+
+def _escaped(message: str) -> str:
+    return "\n".join(shown(line, len(line)) for line in message.split("\n"))
 
 
 def _usable_streams() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def check_data(sources: Mapping[str, Source], reading: Reading | None = None) ->
         files = DecodedFiles(manifest.files, manifest.paths, sources[name].settings)
         problems = files.fill()
         remarks = {int(row): Remark(int(files.remarks[row])) for row in np.flatnonzero(files.remarks)}
-        inspection = findings.inspections[name] = Inspection(problems, remarks, find_duplicates(manifest))
+        inspection = findings.inspections[name] = Inspection(problems, remarks, find_duplicates(manifest, problems))
         duplicates, splits = inspection.duplicates, manifest.splits
         if labels := sum(len(set(manifest.labels[rows].tolist())) > 1 for rows in duplicates):
             overview.warnings.append(
@@ -116,10 +116,13 @@ def check_data(sources: Mapping[str, Source], reading: Reading | None = None) ->
     return findings
 
 
-def find_duplicates(manifest: Manifest) -> list[list[int]]:
-    """Groups of rows whose files hold the same bytes, in the order of the rows; only files of equal size are read."""
+def find_duplicates(manifest: Manifest, but: Collection[int] = ()) -> list[list[int]]:
+    """Groups of rows, but for some, whose files hold the same bytes, in the order of the rows; only files of equal size
+    are read."""
     by_size: dict[int, list[int]] = defaultdict(list)
     for row, path in enumerate(manifest.paths):
+        if row in but:
+            continue
         try:
             by_size[manifest.files.size(path)].append(row)
         except (OSError, ValueError):  # gone: decoding says so
@@ -134,7 +137,9 @@ def find_duplicates(manifest: Manifest) -> list[list[int]]:
             return b""
 
     groups: dict[bytes, list[int]] = defaultdict(list)
-    shown = progress_bar(in_threads(digest_of, candidates), total=len(candidates), description="comparing files")
+    shown = progress_bar(
+        in_threads(digest_of, candidates, manifest.files), total=len(candidates), description="comparing files"
+    )
     for row, digest in zip(candidates, shown, strict=True):
         if digest:
             groups[digest].append(row)

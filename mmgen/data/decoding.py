@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -110,9 +111,10 @@ class DecodedFiles:
             self.counts[row], self.remarks[row] = about
             return None
 
-        with one_thread(), quiet_libraries():  # the threads are ours
+        # The threads are ours. Pictures are decoded without torch, which takes seconds to load.
+        with nullcontext() if self.kind.is_picture else one_thread(), quiet_libraries():
             # The first alone: threads that import a broken package at once get half of it, and lose the reason.
-            looks = chain(map(look, order[:1]), in_threads(look, order[1:]))
+            looks = chain(map(look, order[:1]), in_threads(look, order[1:], self.files))
             found = progress_bar(looks, total=n, description=self.kind.progress, quiet=not progress)
             return dict(sorted(problem for problem in found if problem))
 
@@ -127,7 +129,7 @@ class DecodedFiles:
             todo = [row for row in np.unique(rows[~self._ready[rows]]).tolist() if not self._in_store(row)]
             if todo:
                 with quiet_libraries():
-                    fresh = dict(in_threads(self._fetch, todo))
+                    fresh = dict(in_threads(self._fetch, todo, self.files))
         if not fresh:
             assert self._store is not None
             return self._store.values[self._slots[rows], parts]
@@ -235,8 +237,8 @@ def remark_text(remarks: Remark) -> str:
     return ", ".join(text for remark, text in words.items() if remark & remarks)
 
 
-def in_threads(function: Callable[[int], T], rows: Sequence[int]) -> Iterator[T]:
-    """``function`` of every row, in order; several rows a job where there are many."""
+def in_threads(function: Callable[[int], T], rows: Sequence[int], files: Files) -> Iterator[T]:
+    """``function`` of every row of a manifest with these files, in order; several rows a job where there are many."""
     if len(rows) == 1:
         yield function(rows[0])
         return
@@ -245,7 +247,9 @@ def in_threads(function: Callable[[int], T], rows: Sequence[int]) -> Iterator[T]
     def work(start: int) -> Iterable[T]:
         return [function(row) for row in rows[start : start + size]]
 
-    yield from chain.from_iterable(in_order(work, range(0, len(rows), size)))
+    # More threads than processors would only wait for one another, unless they wait for a server.
+    workers = os.cpu_count() if isinstance(files, LocalFiles) else None
+    yield from chain.from_iterable(in_order(work, range(0, len(rows), size), workers=workers))
 
 
 def _reason(error: Exception) -> str:
