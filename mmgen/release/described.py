@@ -69,7 +69,7 @@ class Described:
             about = read_document(folder)
             if not about["counts"] or not dict(about["preprocessing"]) or not cls(about).settings:
                 raise ValueError("it describes no synthetic data set")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{folder} is no finished synthetic data set ({DOCUMENT}: {error}); give the folder of one."
             ) from error

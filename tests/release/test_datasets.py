@@ -336,6 +336,11 @@ def spoil_outside(folder: Path) -> None:
     (folder / "dataset.json").write_text(json.dumps(about))
 
 
+def describe_as(folder: Path, preprocessing: Any) -> None:
+    about = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(about | {"preprocessing": preprocessing}))
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -344,6 +349,8 @@ def spoil_outside(folder: Path) -> None:
         (lambda folder: (folder / "INCOMPLETE").touch(), "is not finished"),
         (lambda folder: (folder / "dataset.json").unlink(), "no finished synthetic data set"),
         (lambda folder: (folder / "dataset.json").write_text("[]"), "no finished synthetic data set"),
+        (lambda folder: describe_as(folder, [["image", {"kind": "image"}]]), "no finished synthetic data set"),
+        (lambda folder: describe_as(folder, {"image": {"kind": "smell"}}), "no finished synthetic data set"),
         (lambda folder: (folder / "images" / "covid" / "000001.png").unlink(), "000001.png"),
         (lambda folder: (folder / "images" / "covid" / "000001.png").write_bytes(b"GIF89a"), "it is no PNG"),
     ],
