@@ -228,4 +228,4 @@ def _pixels(model: GenerativeModel) -> str:
 def in_markdown(label: str) -> str:
     """A label as plain text in Markdown: on one line, without markup."""
     words = "".join(character if character.isprintable() else " " for character in label).split()
-    return re.sub(r"([\\`*<>\[\]|])", r"\\\1", " ".join(words))
+    return re.sub(r"([\\`*<>\[\]|&])", r"\\\1", " ".join(words))

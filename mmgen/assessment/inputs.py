@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,9 +14,11 @@ from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings
 from mmgen.data.labels import rename_labels
 from mmgen.data.loading import load
 from mmgen.data.manifest import read_manifest
+from mmgen.data.opening import read_json
 from mmgen.data.samples import Samples, channel_statistics
 from mmgen.data.settings import Settings, kind_of, settings_from_dict
 from mmgen.data.sources import Reading
+from mmgen.data.writing.layout import LARGEST_DOCUMENT
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.unfinished import INCOMPLETE
 from mmgen.errors import UserError, refuse_broken_package
@@ -98,7 +99,7 @@ def synthetic_settings(path: Path, names: Sequence[str] = ()) -> dict[str, Setti
     if not document.is_file():
         return _foreign_settings(path, names)
     try:
-        about = json.loads(document.read_text(encoding="utf-8"))
+        about = read_json(document, LARGEST_DOCUMENT)
         settings = {str(name): settings_from_dict(values) for name, values in about["preprocessing"].items()}
     except UserError:
         raise

@@ -35,9 +35,9 @@ class Release:
     only: Literal["all", "model", "data"] = "all"
     """Which part to copy; data sets alone do not need to withstand attacks on the model."""
     override: str | None = None
-    """Name of who releases it although the audit says no; recorded in the card."""
+    """Name of who releases it although the audit says no; recorded in the card, without paths and addresses."""
     because: str | None = None
-    """Why, with --override; recorded in the card."""
+    """Why, with --override; recorded likewise."""
 
 
 def report(options: Report) -> None:
@@ -52,6 +52,7 @@ def release(options: Release) -> None:
     from mmgen.cli.tables import verdict_lines
     from mmgen.evaluation.privacy.gate import opens
     from mmgen.release import releasing
+    from mmgen.release.cleaning import cleaned
 
     if (options.override is None) != (options.because is None):
         raise UserError("--override NAME and --because REASON belong together; give both or neither.")
@@ -59,5 +60,5 @@ def release(options: Release) -> None:
     verdicts = releasing.write_release(
         options.run, options.out, override=override, parts=options.only, audit=options.audit
     )
-    by = "" if opens(verdicts) else f", on the responsibility of {options.override}"
+    by = "" if opens(verdicts) else f", on the responsibility of {cleaned(options.override or '')}"
     logger.info("%s\n\nReleased  %s%s", verdict_lines(verdicts), options.out, by)

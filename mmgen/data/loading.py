@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mmgen.data.cells import to_cell
 from mmgen.data.decoded import WORTHLESS, Remark
 from mmgen.data.decoding import DecodedFiles, remark_text, unusable
 from mmgen.data.images import ImageSettings
@@ -110,7 +111,7 @@ class PairedData:
         with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(("modality", "file", "reason"))
-            table.writerows((skipped.modality, skipped.file, skipped.reason) for skipped in self.skipped)
+            table.writerows(map(to_cell, (skipped.modality, skipped.file, skipped.reason)) for skipped in self.skipped)
 
 
 def fingerprint(manifest: Manifest) -> str:

@@ -40,19 +40,27 @@ def _refuse_irregular(mode: int, path: str | os.PathLike[str]) -> None:
         raise OSError(errno.EINVAL, "no regular file", os.fspath(path))
 
 
-def read_text(path: str | os.PathLike[str], limit: int = 64 * MIB) -> str:
-    """The text of a file.
+def read_bytes(path: str | os.PathLike[str], limit: int = 64 * MIB) -> bytes:
+    """The content of a file.
 
     Raises:
-        ValueError: it has more than ``limit`` bytes or is not UTF-8.
+        ValueError: it has more than ``limit`` bytes.
         OSError: see :func:`open_regular`.
     """
     with open_regular(path) as file:
-        data = file.read(limit + 1)
+        size = min(limit, os.fstat(file.fileno()).st_size)  # memory is taken for all that is asked for
+        data = file.read(size + 1)
+        if len(data) > size:  # it grew, or its system does not tell its size
+            data += file.read(limit - size)
     if len(data) > limit:
         raise ValueError(f"it is larger than {limit / MIB:g} MiB")
+    return data
+
+
+def read_text(path: str | os.PathLike[str], limit: int = 64 * MIB) -> str:
+    """The text of a file; raises as :func:`read_bytes`, and ValueError for what is not UTF-8."""
     try:
-        return data.decode("utf-8")
+        return read_bytes(path, limit).decode("utf-8")
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 text") from None
 

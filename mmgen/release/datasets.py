@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-import os
+import re
 import stat
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
+from mmgen.data.opening import parse_json, read_bytes
 from mmgen.data.progress import progress_bar
 from mmgen.data.threads import in_order
-from mmgen.data.writing.layout import DOCUMENT, README, TABLE, add_member, is_inside, mode_of, readme, unlisted
+from mmgen.data.writing.layout import (
+    DOCUMENT,
+    LARGEST_FILE,
+    README,
+    TABLE,
+    add_member,
+    mode_of,
+    readme,
+    sha256,
+    shard_members,
+    unlisted,
+)
+from mmgen.data.writing.metadata import read_rows, write_rows
 from mmgen.data.writing.verify import verify_dataset
-from mmgen.errors import UserError
-from mmgen.release.content import SAMPLE_SUFFIXES, sample_digest, stripped
-from mmgen.release.described import Described, is_number
+from mmgen.errors import UserError, shown
+from mmgen.release.content import sample_digest, written_anew
+from mmgen.release.described import Described
 
 
 def dataset_digest(folder: Path) -> str:
     """SHA-256, hexadecimal, of the samples of a data set and their labels.
 
-    It is taken over the sorted relative names of sample files and members of shards, each with the SHA-256 of what
-    :func:`mmgen.release.content.stripped` leaves of it, and the label and files of every row of the table. So it is the
-    same before and after :func:`copy_dataset`, and another one if a pixel, a label or a name is.
+    It is taken over the sorted relative names of sample files and members of shards, each with the SHA-256 of the
+    decoded values (:func:`mmgen.release.content.sample_digest`), and the label and files of every row of the table. So
+    it is the same before and after :func:`copy_dataset`, and another one if a pixel, a label or a name is.
 
     Raises:
         UserError: the folder is no finished data set, or a file is missing, damaged or a link.
@@ -45,7 +57,7 @@ def copy_dataset(source: Path, target: Path, privacy: str = "") -> list[str]:
     """Copy a data set to a new folder: samples and labels, and what :class:`Described` lets through.
 
     Only files that ``dataset.json`` lists, of a known kind and with the names that this library gives, are copied;
-    links are not followed. Of samples' files nothing but the sample is left, of shards neither owner nor time. The
+    links are not followed. Samples are decoded and written anew as :mod:`mmgen.data.writing` does, shards too. The
     README is written anew from the description. Labels stay. Checksums are made anew.
 
     Args:
@@ -61,35 +73,26 @@ def copy_dataset(source: Path, target: Path, privacy: str = "") -> list[str]:
     """
     described = Described.of(source)
     about, head = described.about, described.head()
-    names = [*filter(described.is_named_by_us, described.samples), *described.tables]
+    names = [*described.samples, *described.tables]
     unlisted_names = [name for name, _ in unlisted(source, about["checksums"])]
     left_out = sorted({*about["checksums"], *unlisted_names} - {*names, README})
     checksums, shard_size = {}, 0
-
-    def copy(name: str) -> tuple[str, str, list[str], int]:
-        content, skipped, samples = _shared(source, name, described)
-        return name, _write(target / name, content), skipped, samples
-
-    for name, checksum, skipped, samples in progress_bar(in_order(copy, names), len(names), "copying"):
+    copied = in_order(partial(_copy, source, target, described), names)
+    for name, checksum, skipped, samples in progress_bar(copied, len(names), "copying"):
         checksums[name] = checksum
         left_out += skipped
         shard_size = max(shard_size, samples)
-    checksums[README] = _write(target / README, (readme(head, shard_size) + privacy).encode())
+    (target / README).write_text(readme(head, shard_size) + privacy, encoding="utf-8")
+    checksums[README] = sha256(target / README)
     lost = [key for key in about if key not in head or (head[key] is None and about[key] is not None)]
     left_out += [f"{DOCUMENT}: {key}" for key in lost if key != "checksums"]
     # In the order of the document, which is that of the samples.
     listed = {name: checksums[name] for name in [*about["checksums"], README] if name in checksums}
-    _write(target / DOCUMENT, (json.dumps(head | {"checksums": listed}, indent=1, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(head | {"checksums": listed}, indent=1, ensure_ascii=False)
+    (target / DOCUMENT).write_text(f"{text}\n", encoding="utf-8")
     if problems := verify_dataset(target, progress=False):
         raise UserError(f"{source} cannot be released as it is: {problems[0]} Generate it again.")
     return list(dict.fromkeys(left_out))  # every sample has the same keys
-
-
-def _write(path: Path, content: bytes) -> str:
-    """Write a file in a folder that is made; its SHA-256."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return hashlib.sha256(content).hexdigest()
 
 
 def _checked(folder: Path, name: str) -> Path:
@@ -109,70 +112,77 @@ def _named(folder: Path, name: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, csv.Error, tarfile.TarError, EOFError) as error:
-        raise UserError(f"{folder / name} cannot be read ({error}); generate the data set again.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / name} cannot be read ({shown(error)}); generate the data set again.") from error
 
 
-def _shared(folder: Path, name: str, described: Described) -> tuple[bytes, list[str], int]:
-    """The shared content of a file, columns or members that are left out, and the number of samples in a shard."""
+def _copy(source: Path, target: Path, described: Described, name: str) -> tuple[str, str, list[str], int]:
+    """Copy what is shared of a file; its name and SHA-256, columns or members that are left out, samples in a shard."""
+    path, left_out, samples = target / name, [], 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if name == TABLE:
+        rows = _rows(source)
+        first = next(rows, {})
+        columns = [column for column in first if column in described.keys]
+        shared = ({key: described.value(key, row[key]) for key in columns} for row in chain([first], rows))
+        with path.open("xb") as file:
+            write_rows(file, columns, shared)
+        left_out += [f"metadata: {key}" for key in first if key not in columns]
+    elif name.endswith(".tar"):
+        with tarfile.open(path, "x", format=tarfile.USTAR_FORMAT, encoding="utf-8") as tar:
+            for member, content in _shared_members(source, name, described, left_out):
+                add_member(tar, member, content)
+                samples += member.endswith(".json")
+    elif kind := described.kind_of(name):
+        with _named(source, name):
+            content = written_anew(kind[0], read_bytes(_checked(source, name), LARGEST_FILE), kind[1])
+        path.write_bytes(content)
+    return name, sha256(path), left_out, samples
+
+
+def _rows(folder: Path) -> Iterator[dict[str, str]]:
+    with _named(folder, TABLE):
+        yield from read_rows(_checked(folder, TABLE))
+
+
+def _shared_members(folder: Path, name: str, described: Described, left_out: list[str]) -> Iterator[tuple[str, bytes]]:
+    """Names and shared contents of the files in a shard; ``left_out`` gets what is not shared."""
+    others: list[str] = []
     with _named(folder, name):
-        if name.endswith(".tar"):
-            return _shared_shard(folder, name, described)
-        content = _checked(folder, name).read_bytes()
-        if name != TABLE:
-            return stripped(os.path.splitext(name)[1], content), [], 0
-        rows, out = csv.DictReader(io.StringIO(content.decode(), newline="")), io.StringIO(newline="")
-        columns = [column for column in rows.fieldnames or [] if column in described.keys]
-        table = csv.DictWriter(out, columns, lineterminator="\n")
-        table.writeheader()
-        table.writerows({column: described.value(column, row[column] or "") for column in columns} for row in rows)
-        return out.getvalue().encode(), [f"metadata: {key}" for key in rows.fieldnames or [] if key not in columns], 0
-
-
-def _shared_shard(folder: Path, name: str, described: Described) -> tuple[bytes, list[str], int]:
-    """Members one after the other, without owner and time; what they hold as if they were files."""
-    out, left_out, samples = io.BytesIO(), [], 0
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT, encoding="utf-8") as tar:
-        for member, content in _members(folder, name):
-            suffix = os.path.splitext(member)[1]
-            if content is None or not is_number(member) or suffix not in (".json", *SAMPLE_SUFFIXES):
-                left_out.append(f"{name}/{member}")
-                continue
-            if suffix == ".json":
-                row = json.loads(content)
+        for (member, *_), read in shard_members(_checked(folder, name), others):
+            if _is_metadata(member):
+                row = dict(parse_json(read()))
                 left_out += [f"metadata: {key}" for key in row if key not in described.keys]
                 kept = {key: described.value(key, value) for key, value in row.items() if key in described.keys}
-                content, samples = json.dumps(kept, ensure_ascii=False).encode(), samples + 1
+                yield member, json.dumps(kept, ensure_ascii=False).encode()
+            elif kind := described.kind_of(member):
+                yield member, written_anew(kind[0], read(), kind[1])
             else:
-                content = stripped(suffix, content)
-            add_member(tar, member, content)
-    return out.getvalue(), left_out, samples
+                others.append(member)
+    left_out += [f"{name}/{member}" for member in others]
 
 
-def _members(folder: Path, name: str) -> Iterator[tuple[str, bytes | None]]:
-    """Name and content of a shard's members; None for what is no plain file with a plain name."""
-    with tarfile.open(_checked(folder, name), "r:") as tar:
-        for member in tar:
-            plain = member.isreg() and "/" not in member.name and is_inside(member.name)
-            file = tar.extractfile(member) if plain else None
-            yield member.name, None if file is None else file.read()
+def _is_metadata(member: str) -> bool:
+    return re.fullmatch("[0-9]{6,9}[.]json", member) is not None
 
 
 def _digests(folder: Path, described: Described, name: str) -> list[str]:
     """Lines for :func:`dataset_digest` of a file."""
     parts: list[tuple[str, str]] = []
-    with _named(folder, name):
-        if name.endswith(".tar"):
-            for member, content in _members(folder, name):
-                suffix = os.path.splitext(member)[1]
-                if content is not None and suffix == ".json":
-                    parts.append((f"{name}/{member}", json.dumps(str(json.loads(content)["label"]))))
-                elif content is not None and suffix in SAMPLE_SUFFIXES:
-                    parts.append((f"{name}/{member}", sample_digest(suffix, content)))
-        elif name == TABLE:
-            text, told = _checked(folder, name).read_bytes().decode(), {"label", *described.files}
-            for row in csv.DictReader(io.StringIO(text, newline="")):
-                parts.append((TABLE, json.dumps(sorted(item for item in row.items() if item[0] in told))))
-        else:
-            parts.append((name, sample_digest(os.path.splitext(name)[1], _checked(folder, name).read_bytes())))
+    if name == TABLE:
+        told, digest = {"label", *described.files}, hashlib.sha256()
+        for row in _rows(folder):
+            digest.update(json.dumps(sorted(item for item in row.items() if item[0] in told)).encode())
+        parts.append((TABLE, digest.hexdigest()))
+    elif name.endswith(".tar"):
+        with _named(folder, name):
+            for (member, *_), read in shard_members(_checked(folder, name)):
+                if _is_metadata(member):
+                    parts.append((f"{name}/{member}", json.dumps(str(parse_json(read())["label"]))))
+                elif kind := described.kind_of(member):
+                    parts.append((f"{name}/{member}", sample_digest(kind[0], read(), kind[1])))
+    elif kind := described.kind_of(name):
+        with _named(folder, name):
+            content = read_bytes(_checked(folder, name), LARGEST_FILE)
+            parts.append((name, sample_digest(kind[0], content, kind[1])))
     return [f"{json.dumps(part)} {content}\n" for part, content in parts]

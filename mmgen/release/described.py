@@ -10,13 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
-from mmgen.data.settings import FILE_KINDS
-from mmgen.data.writing.layout import DOCUMENT, TABLE, is_inside, read_document, safe_names
+from mmgen.data.settings import FILE_KINDS, Settings, settings_from_dict
+from mmgen.data.writing.layout import DOCUMENT, TABLE, is_inside, read_document, safe_names, sample_files
 from mmgen.data.writing.unfinished import INCOMPLETE
 from mmgen.errors import UserError, first_few
 from mmgen.models.generative import Origin
 from mmgen.names import MethodName
-from mmgen.release.content import SAMPLE_SUFFIXES
 
 _HEAD = frozenset(
     (
@@ -24,9 +23,11 @@ _HEAD = frozenset(
         "chosen_from", "copies_real_data", "input_prior", "seed",
     )
 )  # fmt: skip
+_LONGEST_NUMBER = 24  # characters of a float at most; a text can be spelled as a longer one
 _SETTINGS = frozenset(("kind", *(field.name for kind in FILE_KINDS.values() for field in fields(kind.settings))))
 # What was chosen at random can be chosen again from them: which real sample each synthetic one was made from.
 _DRAWS = frozenset(("seed", "index"))
+_NUMBER = "[0-9]{6,9}"  # of a sample or shard in its file's name
 # Texts of a description other than labels and names of modalities, of which every one is known.
 _KNOWN: Mapping[str, re.Pattern[str]] = {
     "library": re.compile(r"mmgen \d+(\.\d+)*((a|b|rc|\.dev|\.post)\d+)?"),
@@ -66,9 +67,9 @@ class Described:
             raise UserError(f"{folder} is not finished; run the command that makes it again, and it goes on.")
         try:
             about = read_document(folder)
-            if not about["counts"] or not dict(about["preprocessing"]):
+            if not about["counts"] or not dict(about["preprocessing"]) or not cls(about).settings:
                 raise ValueError("it describes no synthetic data set")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{folder} is no finished synthetic data set ({DOCUMENT}: {error}); give the folder of one."
             ) from error
@@ -93,9 +94,8 @@ class Described:
 
     @property
     def samples(self) -> list[str]:
-        """Listed files that hold samples: shards, or files of a known kind."""
-        suffixes = {".tar"} if self.about["format"] == "webdataset" else SAMPLE_SUFFIXES
-        return [name for name in self.about["checksums"] if "/" in name and os.path.splitext(name)[1] in suffixes]
+        """Listed files that hold samples and are called as this library does: shards, or files of a known kind."""
+        return list(filter(self.is_named_by_us, self.about["checksums"]))
 
     @property
     def tables(self) -> list[str]:
@@ -115,24 +115,38 @@ class Described:
         return own if self.from_real_samples else own | _DRAWS
 
     @cached_property
-    def _folders(self) -> frozenset[str]:
-        """Folders of samples' files or of shards, as this library calls them."""
+    def settings(self) -> dict[str, Settings]:
+        """How the files of each modality become arrays."""
+        return {name: settings_from_dict(own) for name, own in self.head()["preprocessing"].items()}
+
+    @cached_property
+    def _kinds(self) -> dict[str, tuple[str, Settings]]:
+        """Ending and settings of samples' files by their folder and ending, in shards by what follows the number."""
+        kinds = [(file, own) for name, own in self.settings.items() for file in sample_files({name: own}).values()]
         if self.about["format"] == "webdataset":
-            return frozenset(("shards",))
-        kinds = ["images", "spectrograms", *self.modalities, *(f"{name}_spectrograms" for name in self.modalities)]
-        return frozenset(f"{kind}/{label}" for kind in kinds for label in safe_names(list(self.about["counts"])))
+            return {f".{file.member}": (file.ending, own) for file, own in kinds}
+        labels = safe_names(list(self.about["counts"]))
+        return {f"{file.folder}/{label}/.{file.ending}": (file.ending, own) for file, own in kinds for label in labels}
+
+    def kind_of(self, name: str) -> tuple[str, Settings] | None:
+        """Ending and settings of a sample's file, or of one in a shard; None if it is not called as this library does:
+        a number in a known folder, so that its name says nothing else."""
+        folder, slash, last = name.rpartition("/")
+        numbered = re.fullmatch(f"{_NUMBER}([.].+)", last)
+        return None if numbered is None else self._kinds.get(f"{folder}{slash}{numbered[1]}")
 
     def is_named_by_us(self, name: str) -> bool:
-        """Whether a sample's file, or a shard, is a number in a folder of ours, so that its name says nothing else."""
-        folder, _, last = name.rpartition("/")
-        return folder in self._folders and is_number(last)
+        """Whether a file of the data set is a shard, or a sample's file, with a name that this library gives."""
+        if self.about["format"] == "webdataset":
+            return re.fullmatch(f"shards/{_NUMBER}[.]tar", name) is not None
+        return self.kind_of(name) is not None
 
     def value(self, key: str, value: Any) -> Any:
         """A cell of the table, or a value of a sample in a shard, or nothing if it does not belong there."""
         if not isinstance(value, str):
             return value if _is_shared(key, value) else None
-        number = value in ("", "True", "False") or re.fullmatch(r"-?\d+(\.\d+)?(e[-+]?\d+)?", value) is not None
-        plain = key != "model" and number
+        number = len(value) <= _LONGEST_NUMBER and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?", value)
+        plain = key != "model" and (bool(number) or value in ("", "True", "False"))
         own = key == "label" or (key in self.files and self.is_named_by_us(value))
         return value if own or plain or _is_shared(key, value) else ""
 
@@ -153,11 +167,6 @@ def _part(values: Any, keys: Collection[str]) -> dict[str, Any]:
 
 
 def _is_shared(key: str, value: Any) -> bool:
-    """Whether a value is a number, a truth value, nothing, or one of the known texts."""
+    """Whether a value is a number of usual length, a truth value, nothing, or one of the known texts."""
     known = isinstance(value, str) and key in _KNOWN and (value == "" or _KNOWN[key].fullmatch(value) is not None)
-    return known or value is None or isinstance(value, bool | int | float)
-
-
-def is_number(name: str) -> bool:
-    """Whether a file's or member's name is a number with an ending."""
-    return re.fullmatch(r"\d{6,}(\.\w+)+", name) is not None
+    return known or value is None or (isinstance(value, bool | int | float) and len(repr(value)) <= _LONGEST_NUMBER)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
+from mmgen.artifacts.cards import in_markdown
 from mmgen.evaluation.privacy.attacks import KINDS
 from mmgen.evaluation.privacy.gate import NO_EVIDENCE, Thresholds, Verdict, judge
 from mmgen.evaluation.privacy.record import EFFORT, AuditRecord, PrivacySection
@@ -19,11 +20,14 @@ _TEXTS = re.compile(r"[WGS]|none|pixels|own|\d+ x \d+ patches equal to a trainin
 
 @dataclass(frozen=True)
 class Override:
-    """Who releases against the audit, why, and when (ISO date)."""
+    """Who releases against the audit, why (texts after :func:`mmgen.release.cleaning.cleaned`), and when (ISO date)."""
 
     name: str
     because: str
     date: str
+
+    def __str__(self) -> str:
+        return f"Released by {self.name} on {self.date}, although the audit did not allow it, because: {self.because}"
 
 
 def judged(
@@ -101,10 +105,7 @@ def privacy_section(
     if override is None:
         return text
     failed = "\n".join(f"* {verdict.line}" for verdict in verdicts if not verdict.allowed)
-    return (
-        f"{text}\n## Released against the audit\n\nReleased by {override.name} on {override.date}, although the audit "
-        f"did not allow it, because: {override.because}\n\n{failed}\n"
-    )
+    return f"{text}\n## Released against the audit\n\n{in_markdown(str(override))}\n\n{failed}\n"
 
 
 def red(attack: str, line: str) -> Verdict:

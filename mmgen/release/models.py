@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any, get_args
 from mmgen.artifacts.card_facts import FACTS, CardFacts
 from mmgen.artifacts.cards import write_card
 from mmgen.artifacts.models import save_model
+from mmgen.data.opening import read_json
 from mmgen.data.settings import settings_from_dict
 from mmgen.errors import UserError
 from mmgen.models.generative import GenerativeModel
@@ -48,7 +48,7 @@ def copy_model(model: GenerativeModel, source: Path, target: Path, privacy: str)
         for settings in model.preprocessing.values():  # which the model itself does not look at
             settings_from_dict(settings)
         facts = CardFacts.read(source)
-        scores = json.loads(utility.read_text(encoding="utf-8")) if utility.is_file() else {}
+        scores = read_json(utility) if utility.is_file() else {}
         save_model(model, target, facts, shared_utility(scores, model.preprocessing))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"A file of the model {source} is damaged ({error}); save the model again.") from error

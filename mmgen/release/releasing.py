@@ -22,6 +22,7 @@ from mmgen.evaluation.privacy.attacks import KINDS
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict, opens
 from mmgen.evaluation.privacy.record import EFFORT, AuditRecord
 from mmgen.models.generative import GenerativeModel
+from mmgen.release.cleaning import cleaned
 from mmgen.release.datasets import copy_dataset, dataset_digest
 from mmgen.release.described import Described
 from mmgen.release.evidence import Override, judged, presentable, privacy_section, red
@@ -60,7 +61,8 @@ def write_release(
         run: folder of a run (``model/``, ``synthetic/``, ``audit/privacy.json``), a model's folder, or a data set's.
         out: new or empty folder.
         thresholds: what the audit may show at most.
-        override: (name, reason): release although the audit does not allow it; both are written on the card.
+        override: (name, reason): release although the audit does not allow it; both are written on the card as
+            :func:`mmgen.release.cleaning.cleaned` leaves them, which is logged before.
         parts: only the model or only the data.
         audit: folder of ``privacy.json``; ``run/audit`` if absent.
 
@@ -88,9 +90,7 @@ def write_release(
     # A generator needs attacks on it too; a fixed set of samples is audited as data are.
     makes_more = model is not None and (model.needs_real_data or model.threat == "G")
     verdicts = [*judged(record, thresholds, makes_more, modalities), *further]
-    if not opens(verdicts) and signed is None:
-        raise ReleaseRefused(_refusal(run, verdicts))
-    needed, record = None if opens(verdicts) else signed, presentable(record, modalities)
+    needed, record = _needed(signed, run, verdicts), presentable(record, modalities)
     said = [*judged(record, thresholds, makes_more, modalities), *further]
     section = partial(privacy_section, said, None if record is None else record.created, needed)
     about = _shared_audit(record, said, thresholds, digests, needed)
@@ -150,10 +150,20 @@ def _fill(
 def _signed(override: tuple[str, str] | None) -> Override | None:
     if override is None:
         return None
-    name, because = (text.strip() for text in override)
+    name, because = map(cleaned, override)
     if not name or not because:
         raise UserError("An override needs a name and a reason: --override NAME --because REASON.")
     return Override(name, because, datetime.now(UTC).date().isoformat())
+
+
+def _needed(signed: Override | None, run: Path, verdicts: list[Verdict]) -> Override | None:
+    """The override if the verdicts need one, logged as cards will show it; raises ReleaseRefused if there is none."""
+    if opens(verdicts):
+        return None
+    if signed is None:
+        raise ReleaseRefused(_refusal(run, verdicts))
+    logger.info("The card will say: %s", signed)
+    return signed
 
 
 def _contents(run: Path, parts: Parts) -> tuple[Path | None, dict[str, Path]]:

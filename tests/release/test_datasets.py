@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import io
 import json
 import tarfile
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from small import SETTINGS, SOUND, digests
+from swollen import KINDS, little_memory, swell
 
 from mmgen.data.mel import mel_to_waveform
 from mmgen.data.writing.layout import sha256
@@ -262,6 +264,66 @@ def test_only_what_is_listed_and_known_is_copied(tmp_path: Path) -> None:
     assert copied == set(digests(source)) - set(left_out)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_that_no_memory_holds_are_not_read(kind: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", ShardWriter)
+    swell(source / "shards" / "000000.tar", "000000.png", kind)
+    relist(source)
+    words = r"000000\.tar cannot be read \((it holds sparse files|000000.png is larger than 64 MiB)"
+    for action in (lambda: copy_dataset(source, tmp_path / "out"), lambda: dataset_digest(source)):
+        with little_memory(), pytest.raises(UserError, match=words):
+            action()
+
+
+@pytest.mark.parametrize("name", ["images/covid/000000.png", "metadata.csv", "dataset.json"])
+def test_files_that_no_memory_holds_are_not_read(name: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", FolderWriter)
+    with (source / name).open("r+b") as file:
+        file.truncate(1 << 40)
+    for action in (lambda: copy_dataset(source, tmp_path / "out"), lambda: dataset_digest(source)):
+        with pytest.raises(UserError, match=f"{Path(name).name}.*larger than"):
+            action()
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_labels_that_look_like_formulas_outlast_a_release(writer: Any, tmp_path: Path) -> None:
+    labels = ("=cmd()", "+1", "-x", "@SUM", "'=y", "plain")
+    made = writer(tmp_path / "set", {"image": SETTINGS["image"]}, labels, 1, 3, lambda index: {"label": labels[index]})
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 1, 32, 32), dtype=np.uint8)
+    made.write(SyntheticSample(index, {"image": pixels[index]}, {}) for index in range(6))
+    made.finish({})
+    assert verify_dataset(tmp_path / "set") == []
+    assert copy_dataset(tmp_path / "set", tmp_path / "out") == []
+    assert verify_dataset(tmp_path / "out") == [] and digests(tmp_path / "out") == digests(tmp_path / "set")
+    samples = read_dataset(tmp_path / "out", {"image": SETTINGS["image"]})["image"]
+    assert samples.label_names == labels and samples.labels.tolist() == list(range(6))
+    if writer is FolderWriter:
+        with (tmp_path / "out" / "metadata.csv").open(encoding="utf-8", newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        assert "'=cmd()" in cells and not [cell for cell in cells if cell.startswith(tuple("=+-@\t\r"))]
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_numbers_are_too_short_for_a_name(writer: Any, tmp_path: Path) -> None:
+    """A whole number of any length would hold any text."""
+    source = write(tmp_path / "set", writer, traces=False)
+    name = str(int.from_bytes(b"Annika Schmidt", "big"))
+    about = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
+    (source / "dataset.json").write_text(json.dumps(about | {"seed": int(name)}))
+    if writer is FolderWriter:
+        table = source / "metadata.csv"
+        table.write_text(table.read_text(encoding="utf-8").replace("covid,0,", f"covid,{name},"), encoding="utf-8")
+    else:
+        rewrite_shard(
+            source / "shards" / "000000.tar",
+            lambda member, content: (member, content.replace(b'"index": 0', f'"index": {name}'.encode())),
+        )
+    relist(source)
+    assert name.encode() in everything_in(source)
+    copy_dataset(source, tmp_path / "out")
+    assert name.encode() not in everything_in(tmp_path / "out")
+
+
 def spoil_link(folder: Path) -> None:
     path = folder / "images" / "covid" / "000000.png"
     path.rename(folder.parent / "elsewhere.png")
@@ -274,6 +336,11 @@ def spoil_outside(folder: Path) -> None:
     (folder / "dataset.json").write_text(json.dumps(about))
 
 
+def describe_as(folder: Path, preprocessing: Any) -> None:
+    about = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(about | {"preprocessing": preprocessing}))
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -282,6 +349,8 @@ def spoil_outside(folder: Path) -> None:
         (lambda folder: (folder / "INCOMPLETE").touch(), "is not finished"),
         (lambda folder: (folder / "dataset.json").unlink(), "no finished synthetic data set"),
         (lambda folder: (folder / "dataset.json").write_text("[]"), "no finished synthetic data set"),
+        (lambda folder: describe_as(folder, [["image", {"kind": "image"}]]), "no finished synthetic data set"),
+        (lambda folder: describe_as(folder, {"image": {"kind": "smell"}}), "no finished synthetic data set"),
         (lambda folder: (folder / "images" / "covid" / "000001.png").unlink(), "000001.png"),
         (lambda folder: (folder / "images" / "covid" / "000001.png").write_bytes(b"GIF89a"), "it is no PNG"),
     ],

@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from mmgen.errors import UserError
 from mmgen.evaluation.privacy.gate import Thresholds
 from mmgen.generation.plan import make_plan
 from mmgen.generation.writing import OutputOptions, write_dataset
+from mmgen.release import releasing
 from mmgen.release.datasets import dataset_digest
 from mmgen.release.releasing import ReleaseRefused, write_release
 
@@ -348,6 +350,47 @@ def test_an_override_is_written_on_every_card(run: Path, tmp_path: Path) -> None
         assert len(override["failed"]) == 1 and override["date"] >= "2025"
 
 
+def test_an_override_tells_nothing_of_the_machine(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(getpass, "getuser", lambda: "annikas")
+    monkeypatch.setattr(socket, "gethostname", lambda: "lab-pc7.klinik.example")
+    caplog.set_level("INFO")
+    audit(run, changed("copies", exact=12))
+    name = "Dr *Who*\n\n# <b> who@klinik.example"
+    reason = "agreed, see /home/annikas/consent.pdf\u202e on lab-pc7\n\n![x](y) &#8238; by annikas"
+
+    def fill(*arguments: Any) -> None:
+        said.append(caplog.messages[-1])
+        raise KeyboardInterrupt
+
+    said: list[str] = []
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(releasing, "_fill", fill)
+        write_release(run, tmp_path / "out", override=(name, reason))
+    write_release(run, tmp_path / "out", override=(name, reason))
+    found = everything_in(tmp_path / "out")
+    for trace in ("klinik", "lab-pc7", "annikas", "/home", "consent", "\u202e"):
+        assert trace.encode() not in found
+    name, reason = "Dr *Who* # <b> [address]", "agreed, see [path] on [host] ![x](y) &#8238; by [user]"
+    assert said == [f"The card will say: Released by {name} on {datetime.now(UTC).date()}, although the audit did not "
+                    f"allow it, because: {reason}"]  # fmt: skip
+    override = json.loads((tmp_path / "out" / "privacy.json").read_text())["override"]
+    assert (override["name"], override["because"]) == (name, reason)
+    for path in (tmp_path / "out").rglob("README.md"):
+        section = path.read_text(encoding="utf-8").partition("## Released against the audit\n\n")[2]
+        first = section.partition("\n")[0]
+        assert r"Dr \*Who\* # \<b\> \[address\]" in first
+        assert r"see \[path\] on \[host\] !\[x\](y) \&#8238; by \[user\]" in first
+
+
+def test_what_a_killed_release_left_is_removed(run: Path, tmp_path: Path) -> None:
+    (tmp_path / ".tmp-0123abcd-out" / "model").mkdir(parents=True)
+    (tmp_path / ".tmp-0123abcd-out" / "model" / "half").write_text("x")
+    write_release(run, tmp_path / "out", parts="model")
+    assert {path.name for path in tmp_path.iterdir()} == {run.name, "out"}
+
+
 def test_an_override_that_is_not_needed_leaves_no_word(run: Path, tmp_path: Path) -> None:
     write_release(run, tmp_path / "out", override=("Dr Who", "to be sure"))
     assert b"Dr Who" not in everything_in(tmp_path / "out")
@@ -411,8 +454,6 @@ def test_copies_that_differ_from_what_was_audited_are_refused(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if a generation had written to the folder between the look at it and the copy."""
-    from mmgen.release import releasing
-
     copy = releasing.copy_dataset
 
     def copy_others(source: Path, target: Path, privacy: str) -> list[str]:
@@ -427,8 +468,6 @@ def test_copies_that_differ_from_what_was_audited_are_refused(
 
 def test_a_release_that_fails_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
-
-    from mmgen.release import releasing
 
     def full(folder: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from numpy.random import default_rng
 
+from mmgen.data.cells import to_cell
 from mmgen.data.phantoms.brains import BRAINS, phantom_brain
 from mmgen.data.phantoms.coughs import SAMPLE_RATE, phantom_cough
 from mmgen.data.phantoms.lesions import LESIONS, phantom_lesion
@@ -71,7 +72,8 @@ def _write_modality(folder: Path, name: str, files: Plan, image_size: int) -> No
         else:
             soundfile.write(target, draw(label_index, rng, SAMPLE_RATE, subject_rng), SAMPLE_RATE, "PCM_16")
     with open(folder / "manifest.csv", "w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([("path", "label", "subject", "split"), *(row for row, _ in files)])
+        rows = [("path", "label", "subject", "split"), *(row for row, _ in files)]
+        csv.writer(stream).writerows(map(to_cell, row) for row in rows)
 
 
 def _write_set(

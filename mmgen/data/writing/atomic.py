@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import secrets
@@ -60,25 +61,74 @@ def new_file(path: Path, sync: bool = False) -> Iterator[BinaryIO]:
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder to fill that gets its name when the block ends well; otherwise nothing is there.
 
+    What a killed process left of the same folder is removed first.
+
     Raises:
         UserError: the disk is full, or the name is taken by a folder that is not empty.
     """
-    temporary = path.with_name(f".tmp-{secrets.token_hex(4)}-{path.name}")
+    temporary = held = None
     try:
-        temporary.mkdir(parents=True)
+        _remove_abandoned(path)
+        temporary, held = _locked_temporary(path)
         yield temporary
         os.replace(temporary, path)
     except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in _FULL:
             raise UserError(f"The disk is full: {path} cannot be written; free space and try again.") from error
         if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             raise UserError(f"{path} is not an empty folder any more; choose another --out.") from error
         raise
+    finally:
+        if held is not None:
+            os.close(held)
+
+
+def _lock(folder: Path) -> int:
+    """Keep others from locking a folder until the descriptor that is returned is closed or the process ends.
+
+    Raises:
+        BlockingIOError: another process has locked it.
+        OSError: there is none, or its disk locks no folders.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _locked_temporary(path: Path) -> tuple[Path, int | None]:
+    """A new folder beside ``path``, and the descriptor that locks it; None on disks that lock no folders."""
+    while True:
+        temporary = path.with_name(f".tmp-{secrets.token_hex(4)}-{path.name}")
+        temporary.mkdir(parents=True)
+        try:
+            held = _lock(temporary)
+        except (BlockingIOError, FileNotFoundError):  # before it was locked, another process took it for abandoned
+            continue
+        except OSError:
+            return temporary, None
+        if temporary.exists():
+            return temporary, held
+        os.close(held)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary folders of ``path`` that no process has locked."""
+    for folder in path.parent.glob(".tmp-*"):
+        if is_temporary(folder.name) and folder.name[14:] == path.name:  # behind .tmp-01234567-
+            with suppress(OSError):  # in use, gone by now, or on a disk where that cannot be told
+                held = _lock(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(held)
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is one that :func:`new_file` had not finished."""
+    """Whether a file or folder of this name is one that was not finished."""
     return re.fullmatch(r"\.tmp-[0-9a-f]{8}-.+", name, re.DOTALL) is not None
 
 

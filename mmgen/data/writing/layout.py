@@ -5,20 +5,24 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import re
 import stat
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from mmgen.data.decoded import UnusableFile
+from mmgen.data.formats.tar import Member, tar_members
+from mmgen.data.opening import MIB, open_regular, read_json
 from mmgen.data.settings import Settings, kind_of
 from mmgen.errors import shown
 
 DatasetFormat = Literal["folder", "webdataset"]
 DOCUMENT, TABLE, README = "dataset.json", "metadata.csv", "README.md"
+# Bytes that are read at most: of a document or table, a sample's file, a sample's metadata in a shard.
+LARGEST_DOCUMENT, LARGEST_FILE, LARGEST_METADATA = 512 * MIB, 64 * MIB, MIB
 
 
 class SampleFile(NamedTuple):
@@ -68,7 +72,7 @@ def read_document(folder: Path) -> dict[str, Any]:
     path = folder / DOCUMENT
     if not stat.S_ISREG(path.lstat().st_mode):
         raise ValueError("it is a link or no file")
-    about = json.loads(path.read_text(encoding="utf-8"))
+    about = read_json(path, LARGEST_DOCUMENT)
     if not isinstance(about, dict) or about.get("synthetic") is not True:
         raise ValueError('it does not say "synthetic": true')
     form, counts, checksums = (about.get(key) for key in ("format", "counts", "checksums"))
@@ -117,6 +121,32 @@ def add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     about = tarfile.TarInfo(name)  # its defaults: mode 0644, time, user and group 0, no names
     about.size = len(content)
     tar.addfile(about, io.BytesIO(content))
+
+
+def shard_members(shard: Path, others: list[str] | None = None) -> Iterator[tuple[Member, Callable[[], bytes]]]:
+    """Every plain file in a shard, and what reads it before the next one is asked for.
+
+    Args:
+        others: gets the names of what is no plain file.
+
+    Raises:
+        ValueError: the shard is damaged, or a file that is read is larger than 64 MiB (metadata: 1 MiB).
+        OSError: there is none.
+    """
+    with open_regular(shard) as file:
+
+        def read() -> bytes:
+            limit = LARGEST_METADATA if member.name.endswith(".json") else LARGEST_FILE
+            if member.size > limit:
+                raise ValueError(f"{shown(member.name)} is larger than {limit // MIB} MiB")
+            file.seek(member.offset)
+            return file.read(member.size)
+
+        try:
+            for member in tar_members(file, os.fstat(file.fileno()).st_size, others):
+                yield member, read
+        except UnusableFile as error:
+            raise ValueError(str(error)) from error
 
 
 def sha256(path: Path, sync: bool = False) -> str:

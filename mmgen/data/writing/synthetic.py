@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
-import tarfile
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import groupby
@@ -14,11 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from mmgen.data.decoded import UnusableFile
+from mmgen.data.opening import parse_json, read_bytes, read_json
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings, kind_of
 from mmgen.data.threads import in_order
-from mmgen.data.writing.layout import DOCUMENT, TABLE, sample_files
-from mmgen.errors import UserError
+from mmgen.data.writing.encoding import decode_array
+from mmgen.data.writing.layout import DOCUMENT, LARGEST_DOCUMENT, LARGEST_FILE, TABLE, sample_files, shard_members
+from mmgen.data.writing.metadata import read_rows
+from mmgen.errors import UserError, shown
 
 # A sample as it lies on disk: its label, and by modality a file's path or a tar member's name and content.
 _Record = tuple[str, dict[str, tuple[str, Path | bytes]]]
@@ -39,7 +39,7 @@ def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Sa
     files = sample_files(settings)
     members = {name: files[column].member for name, column in columns.items()}
     try:
-        about = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+        about = read_json(folder / DOCUMENT, LARGEST_DOCUMENT)
         counts = {str(label): int(count) for label, count in about["counts"].items()}
         in_shards = about.get("format") == "webdataset"
         records = _shard_records(folder, members) if in_shards else _folder_records(folder, columns)
@@ -49,7 +49,7 @@ def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Sa
                 values[name].append(array)
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder} is not a finished synthetic data set ({error}); generate it again.") from error
     counted = np.bincount(labels, minlength=len(counts)).tolist()
     if not labels or counted != list(counts.values()):
@@ -63,19 +63,18 @@ def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Sa
 
 def _folder_records(folder: Path, columns: Mapping[str, str]) -> Iterator[_Record]:
     root = folder.resolve()
-    with (folder / TABLE).open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            files: dict[str, tuple[str, Path | bytes]] = {}
-            for name, column in columns.items():
-                if column not in row:
-                    raise UserError(f"The data set {folder} has no column {column}, so no modality '{name}'.")
-                path = (folder / row[column]).resolve()
-                if not path.is_relative_to(root):
-                    raise UserError(
-                        f"{folder / TABLE} names {row[column]}, which is outside the data set; do not trust it."
-                    )
-                files[name] = (str(path), path)
-            yield row["label"], files
+    for row in read_rows(folder / TABLE):
+        files: dict[str, tuple[str, Path | bytes]] = {}
+        for name, column in columns.items():
+            if column not in row:
+                raise UserError(f"The data set {folder} has no column {column}, so no modality '{name}'.")
+            path = (folder / row[column]).resolve()
+            if not path.is_relative_to(root):
+                raise UserError(
+                    f"{folder / TABLE} names {shown(row[column])}, which is outside the data set; do not trust it."
+                )
+            files[name] = (str(path), path)
+        yield row["label"], files
 
 
 def _shard_records(folder: Path, wanted: Mapping[str, str]) -> Iterator[_Record]:
@@ -84,21 +83,17 @@ def _shard_records(folder: Path, wanted: Mapping[str, str]) -> Iterator[_Record]
         if not path.resolve().is_relative_to(folder.resolve()):
             raise UserError(f"{path} leads out of the data set; do not trust it.")
         try:
-            with tarfile.open(path, "r:") as tar:
-                for key, members in groupby(tar, key=lambda member: member.name.partition(".")[0]):
-                    contents = {}
-                    for member in members:
-                        if (suffix := member.name.partition(".")[2]) in needed:
-                            file = tar.extractfile(member) if member.isreg() else None
-                            contents[suffix] = b"" if file is None else file.read()
-                    for name, suffix in wanted.items():
-                        if suffix not in contents:
-                            raise UserError(f"{path} has no {key}.{suffix}, so no modality '{name}'.")
-                    sources = {name: (f"{path}/{key}.{suffix}", contents[suffix]) for name, suffix in wanted.items()}
-                    yield str(json.loads(contents["json"])["label"]), sources
+            for key, members in groupby(shard_members(path), key=lambda item: item[0].name.partition(".")[0]):
+                suffixes = ((member.name.partition(".")[2], read) for member, read in members)
+                contents = {suffix: read() for suffix, read in suffixes if suffix in needed}
+                for name, suffix in wanted.items():
+                    if suffix not in contents:
+                        raise UserError(f"{path} has no {shown(key)}.{suffix}, so no modality '{name}'.")
+                sources = {name: (f"{path}/{key}.{suffix}", contents[suffix]) for name, suffix in wanted.items()}
+                yield str(parse_json(contents["json"])["label"]), sources
         except UserError:
             raise
-        except (ValueError, KeyError, TypeError, RecursionError, tarfile.TarError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"The shard {path} cannot be read ({error}); generate the data set again.") from error
 
 
@@ -109,24 +104,19 @@ def _decode(settings: Mapping[str, Settings], record: _Record) -> tuple[str, dic
         title, source = files[name]
         picture = kind_of(own).is_picture
         try:
-            content = source if isinstance(source, bytes) else source.read_bytes()
+            content = source if isinstance(source, bytes) else read_bytes(source, LARGEST_FILE)
             arrays[name] = (
                 kind_of(own).decode(io.BytesIO(content), own).values if picture else _log_mel(content, own.shape)
             )
         except (OSError, ValueError, UnusableFile) as error:
             kind = "picture" if picture else "spectrogram"
-            raise UserError(f"Cannot read the {kind} {title}: {error}; generate the data set again.") from error
+            raise UserError(
+                f"Cannot read the {kind} {shown(title, 1000)}: {error}; generate the data set again."
+            ) from error
     return label, arrays
 
 
 def _log_mel(content: bytes, shape: tuple[int, int, int]) -> np.ndarray:
     """Segments float32 (S, 1, bands, frames) of a stored array (bands, S * frames); raises ValueError."""
-    file = io.BytesIO(content)
-    if np.lib.format.read_magic(file) != (1, 0):  # np.load would also open archives and pickles
-        raise ValueError("it is of an unknown version")
-    stored, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     _, bands, frames = shape
-    if len(stored) != 2 or stored[0] != bands or not stored[1] or stored[1] % frames or dtype.kind != "f":
-        raise ValueError(f"it has shape {stored}, not {shape[1:]}")
-    array = np.frombuffer(file.read(), dtype).reshape(stored, order="F" if fortran else "C").astype(np.float32)
-    return array.reshape(bands, -1, 1, frames).transpose(1, 2, 0, 3)
+    return decode_array(content, bands, frames).reshape(bands, -1, 1, frames).transpose(1, 2, 0, 3)

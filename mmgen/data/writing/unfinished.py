@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mmgen.data.opening import read_json
 from mmgen.data.writing.atomic import is_temporary, new_file, remove_temporaries
+from mmgen.data.writing.layout import LARGEST_DOCUMENT
 from mmgen.errors import UserError, first_few
 
 logger = logging.getLogger(__name__)
@@ -105,8 +107,8 @@ def _short(value: Any) -> str:
 def _read_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file, {} if there is none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        value = read_json(path, LARGEST_DOCUMENT)
+    except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
 

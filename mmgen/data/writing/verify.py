@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import stat
-import tarfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from mmgen.data.opening import MIB, parse_json
 from mmgen.data.progress import progress_bar
 from mmgen.data.threads import in_order
-from mmgen.data.writing.layout import DOCUMENT, TABLE, is_inside, mode_of, read_document, sha256, unlisted
+from mmgen.data.writing.layout import (
+    DOCUMENT,
+    LARGEST_FILE,
+    TABLE,
+    is_inside,
+    mode_of,
+    read_document,
+    sha256,
+    shard_members,
+    unlisted,
+)
+from mmgen.data.writing.metadata import read_rows
 from mmgen.data.writing.unfinished import INCOMPLETE
 from mmgen.errors import first_few, shown
-
-_MEMBER_LIMIT = 1 << 20  # bytes of a sample's metadata; it has some hundred
 
 
 def verify_dataset(folder: Path, progress: bool = True) -> list[str]:
@@ -33,7 +40,7 @@ def verify_dataset(folder: Path, progress: bool = True) -> list[str]:
         return [f"{folder} is still being written, or was interrupted: run the same command again, and it goes on."]
     try:
         about = read_document(folder)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         return [f"{folder / DOCUMENT} cannot be used ({error}): this is no finished synthetic data set."]
     wrong_files: defaultdict[str, list[str]] = defaultdict(list)
     for name, is_link in unlisted(folder, about["checksums"]):
@@ -86,13 +93,12 @@ def _table_problems(folder: Path, about: Mapping[str, Any], readable: Iterable[s
     labels: Counter[str] = Counter()
     unknown: list[str] = []
     try:
-        with (folder / TABLE).open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                labels[row["label"]] += 1
-                for column, name in row.items():
-                    if str(column).endswith(("_file_name", "_spectrogram")) and name not in about["checksums"]:
-                        unknown.append(str(name))
-    except (OSError, ValueError, KeyError, csv.Error) as error:
+        for row in read_rows(folder / TABLE):
+            labels[row["label"]] += 1
+            for column, name in row.items():
+                if column.endswith(("_file_name", "_spectrogram")) and name not in about["checksums"]:
+                    unknown.append(name)
+    except (OSError, ValueError, KeyError) as error:
         return [f"{TABLE} cannot be read ({error})."]
     wrong = {f"named by {TABLE} but not listed in dataset.json": unknown} if unknown else {}
     return [*_sentences(wrong), *_count_problems(TABLE, labels, about["counts"])]
@@ -110,27 +116,31 @@ def _shard_problems(folder: Path, about: Mapping[str, Any], readable: Iterable[s
                     raise ValueError(f"the sample {shown(key)} is there twice")
                 keys.add(key)
                 labels[label] += 1
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, tarfile.TarError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             problems.append(f"The shard {shown(name)} cannot be used ({shown(error)}).")
     return [*problems, *_count_problems("shards/", labels, about["counts"])]
 
 
 def _samples(shard: Path) -> Iterator[tuple[str, str]]:
-    """Key and label of every sample of a shard; raises ValueError or TarError where it is none of ours."""
+    """Key and label of every sample of a shard; raises ValueError where it is none of ours."""
     first: set[str] | None = None
-    with tarfile.open(shard, "r:") as tar:
-        for key, members in groupby(tar, key=lambda member: member.name.partition(".")[0]):
-            suffixes, about = set(), {}
-            for member in members:
-                if not member.isreg() or not is_inside(member.name) or "/" in member.name:
-                    raise ValueError(f"{shown(member.name)} is no plain file")
-                suffixes.add(suffix := member.name.partition(".")[2])
-                if suffix == "json" and member.size <= _MEMBER_LIMIT and (file := tar.extractfile(member)):
-                    about = json.loads(file.read())
-            first = first or suffixes
-            if suffixes != first:
-                raise ValueError(f"the sample {shown(key)} has other files than the first")
-            yield key, str(about["label"])
+    others: list[str] = []
+    for key, members in groupby(shard_members(shard, others), key=lambda item: item[0].name.partition(".")[0]):
+        suffixes, about = set(), {}
+        for member, read in members:
+            if not is_inside(member.name) or "/" in member.name:
+                raise ValueError(f"{shown(member.name)} is no plain file")
+            if member.size > LARGEST_FILE:
+                raise ValueError(f"{shown(member.name)} is larger than {LARGEST_FILE // MIB} MiB")
+            suffixes.add(suffix := member.name.partition(".")[2])
+            if suffix == "json":
+                about = parse_json(read())
+        first = first or suffixes
+        if suffixes != first:
+            raise ValueError(f"the sample {shown(key)} has other files than the first")
+        yield key, str(about["label"])
+    if others:
+        raise ValueError(f"{shown(others[0])} is no plain file")
 
 
 def _count_problems(where: str, counted: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import tarfile
@@ -20,6 +18,7 @@ from mmgen.data.progress import progress_bar
 from mmgen.data.settings import Settings, settings_to_dict
 from mmgen.data.threads import in_order
 from mmgen.data.writing.atomic import new_file, remove_temporaries
+from mmgen.data.writing.encoding import encode_array, encode_picture, encode_sound
 from mmgen.data.writing.layout import (
     DOCUMENT,
     README,
@@ -31,6 +30,7 @@ from mmgen.data.writing.layout import (
     sample_files,
     sha256,
 )
+from mmgen.data.writing.metadata import write_rows
 from mmgen.data.writing.unfinished import INCOMPLETE
 from mmgen.errors import UserError
 
@@ -178,12 +178,8 @@ class FolderWriter(DatasetWriter):
     def tables(self) -> list[str]:
         """See :class:`DatasetWriter`."""
         with new_file(self.folder / TABLE) as file:
-            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
             columns = [*self.files(0), *self.describe(0)]
-            table = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
-            table.writeheader()
-            table.writerows({**self.files(index), **self.describe(index)} for index in range(len(self)))
-            text.detach()
+            write_rows(file, columns, ({**self.files(index), **self.describe(index)} for index in range(len(self))))
         return [TABLE]
 
 
@@ -224,19 +220,10 @@ class ShardWriter(DatasetWriter):
 
 def encode_sample(sample: SyntheticSample, settings: Mapping[str, Settings]) -> dict[str, bytes]:
     """Contents of a sample's files: ``NAME_file_name`` a PNG or FLAC (16 bit), ``NAME_spectrogram`` a numpy array."""
-    import soundfile
-    from PIL import Image
-
-    contents = {}
-    for name, pixels in sample.images.items():
-        picture, buffer = pixels.transpose(1, 2, 0), io.BytesIO()
-        Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(buffer, "PNG")
-        contents[f"{name}_file_name"] = buffer.getvalue()
+    contents = {f"{name}_file_name": encode_picture(pixels) for name, pixels in sample.images.items()}
     for name, (log_mel, waveform) in sample.sounds.items():
-        own, buffer, array = settings[name], io.BytesIO(), io.BytesIO()
-        soundfile.write(buffer, waveform, own.sample_rate, format="FLAC", subtype="PCM_16")
-        np.save(array, np.ascontiguousarray(log_mel, dtype=np.float32))
-        contents |= {f"{name}_file_name": buffer.getvalue(), f"{name}_spectrogram": array.getvalue()}
+        contents[f"{name}_file_name"] = encode_sound(waveform, settings[name].sample_rate)
+        contents[f"{name}_spectrogram"] = encode_array(log_mel)
     return contents
 
 

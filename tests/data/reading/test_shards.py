@@ -17,10 +17,10 @@ from PIL import Image
 from small import SETTINGS, SOUND
 
 import mmgen.data.files as files_module
-import mmgen.data.reading.shard_contents as tar_module
+import mmgen.data.formats.tar as tar_module
 from mmgen.data.decoded import UnusableFile
+from mmgen.data.formats.tar import tar_members
 from mmgen.data.manifest import Columns, Manifest, read_manifest
-from mmgen.data.reading.shard_contents import tar_members
 from mmgen.data.reading.shards import expand_braces, read_shards
 from mmgen.data.writing.unfinished import prepare_folder
 from mmgen.data.writing.writer import ShardWriter, SyntheticSample

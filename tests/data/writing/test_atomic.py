@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mmgen.data.writing.atomic import is_temporary, new_file, remove_temporaries
+from mmgen.data.writing.atomic import is_temporary, new_file, new_folder, remove_temporaries
 from mmgen.errors import UserError
 
 
@@ -79,3 +81,72 @@ def test_only_what_looks_like_a_leftover_is_removed(tmp_path: Path) -> None:
     remove_temporaries(tmp_path)
     assert files(tmp_path) == sorted(keep)
     remove_temporaries(tmp_path / "missing")
+
+
+FILLING = """
+import sys, time
+from pathlib import Path
+from mmgen.data.writing.atomic import new_folder
+
+with new_folder(Path(sys.argv[1])) as folder:
+    (folder / "half").write_text("secret")
+    print(folder.name, flush=True)
+    time.sleep(100)
+"""
+
+
+def test_what_a_killed_process_left_of_a_folder_is_removed(tmp_path: Path) -> None:
+    """And nothing else: neither what a living one writes, nor what is another's."""
+    others = [".tmp-0123abcd-other", ".tmp-0123abcd-out-2", ".tmp-mine-out", "0123abcd-out"]
+    for name in others:
+        (tmp_path / name).mkdir()
+    (tmp_path / ".tmp-0123abcd-out").write_text("a file")
+    os.mkfifo(tmp_path / ".tmp-0123abce-out")
+    files_here = [".tmp-0123abcd-out", ".tmp-0123abce-out"]
+    command = [sys.executable, "-c", FILLING, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        left = process.stdout.readline().strip()
+        try:
+            with new_folder(tmp_path / "out") as folder:
+                (folder / "whole").write_text("1")
+                assert (tmp_path / left / "half").exists()
+        finally:
+            process.kill()
+    assert {path.name for path in tmp_path.iterdir()} == {*others, *files_here, left, "out"}
+    (tmp_path / "out" / "whole").unlink()
+    with new_folder(tmp_path / "out"):
+        assert not (tmp_path / left).exists()
+    assert {path.name for path in tmp_path.iterdir()} == {*others, *files_here, "out"}
+
+
+def test_disks_that_lock_nothing_keep_what_cannot_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    (tmp_path / ".tmp-0123abcd-out").mkdir()
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "whole").write_text("1")
+    assert {path.name for path in tmp_path.iterdir()} == {".tmp-0123abcd-out", "out"}
+
+
+def test_a_folder_that_another_process_removes_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    lock, tries = fcntl.flock, []
+
+    def removing(descriptor: int, operation: int) -> None:
+        tries.append(descriptor)
+        if len(tries) == 1:
+            next(tmp_path.glob(".tmp-*")).rmdir()
+        if len(tries) == 2:
+            raise BlockingIOError
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removing)
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "whole").write_text("1")
+    assert len(tries) == 3 and (tmp_path / "out" / "whole").exists()

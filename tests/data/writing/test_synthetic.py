@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small import SETTINGS, SOUND
+from swollen import KINDS, little_memory, swell
 
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import ImageSettings
@@ -201,3 +202,20 @@ def test_a_sample_without_metadata_is_a_sentence(shards: Path) -> None:
             tar.addfile(about, io.BytesIO(content))
         with pytest.raises(UserError, match=r"000001\.tar cannot be read"):
             read_dataset(shards, {})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_that_no_memory_holds_are_not_read(shards: Path, kind: str) -> None:
+    swell(shards / "shards" / "000001.tar", "000004.png", kind)
+    with little_memory():
+        refused(shards, r"000001\.tar cannot be read \((it holds sparse files|000004.png is larger than 64 MiB)")
+
+
+def test_files_that_no_memory_holds_are_not_read(folder: Path) -> None:
+    path = folder / "images" / "NA" / "000000.png"
+    with path.open("r+b") as file:
+        file.truncate((64 << 20) + 1)
+    refused(folder, "Cannot read the picture .*000000.png: it is larger than 64 MiB")
+    path.unlink()
+    os.mkfifo(path)
+    refused(folder, "Cannot read the picture .*000000.png")

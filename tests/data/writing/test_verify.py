@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from small import SETTINGS, SOUND
+from swollen import KINDS, little_memory, swell
 
 from mmgen.data.writing.unfinished import INCOMPLETE, prepare_folder
 from mmgen.data.writing.verify import verify_dataset
@@ -261,6 +262,22 @@ def test_members_that_are_no_files_are_found(shards: Path, kind: bytes) -> None:
     rewrite(shards / "shards" / "000001.tar", lambda members: members, kind)
     relist(shards, "shards/000001.tar")
     assert "is no plain file" in problems(shards)[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_that_no_memory_holds_are_found_and_not_read(shards: Path, kind: str) -> None:
+    swell(shards / "shards" / "000001.tar", "000004.png", kind)
+    relist(shards, "shards/000001.tar")
+    with little_memory():
+        found = problems(shards)
+    words = "000004.png is larger than 64 MiB" if kind == "large" else "it holds sparse files"
+    assert f"The shard shards/000001.tar cannot be used ({words}" in found[0]
+
+
+def test_a_document_is_bounded(folder: Path) -> None:
+    with (folder / "dataset.json").open("r+b") as file:
+        file.truncate(1 << 40)
+    only(folder, "it is larger than 512 MiB")
 
 
 def test_damaged_shards_are_sentences(shards: Path) -> None:

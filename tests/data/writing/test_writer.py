@@ -16,6 +16,7 @@ from small import SETTINGS, SOUND, digests, run
 
 from mmgen.data.images import ImageSettings
 from mmgen.data.writing import writer as module
+from mmgen.data.writing.metadata import read_rows
 from mmgen.data.writing.unfinished import INCOMPLETE, prepare_folder
 from mmgen.data.writing.writer import FolderWriter, SyntheticSample
 from mmgen.errors import UserError
@@ -217,8 +218,7 @@ def test_awkward_labels_are_written_inside_the_folder_and_kept_in_the_metadata(t
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["set"]
     assert len(list((tmp_path / "in" / "set").rglob("*.png"))) == len(labels)
-    with (tmp_path / "in" / "set" / "metadata.csv").open(encoding="utf-8", newline="") as file:
-        assert tuple(row["label"] for row in csv.DictReader(file)) == labels
+    assert tuple(row["label"] for row in read_rows(tmp_path / "in" / "set" / "metadata.csv")) == labels
     assert list(json.loads((tmp_path / "in" / "set" / "dataset.json").read_text())["counts"]) == list(labels)
 
 
