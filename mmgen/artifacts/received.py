@@ -23,6 +23,8 @@ from mmgen.models.generative import GenerativeModel
 # Bytes of config.json and of the header of the weights, and tensors in these: a large model has a thousand.
 _LARGEST = MIB
 _MOST_TENSORS = 5000
+# How values of parameters that are annotated so stand in JSON.
+_TYPES = {"int": (int,), "float": (int, float), "str": (str,), "Sequence[str]": (list,), "Sequence[int]": (list,)}
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -92,7 +94,11 @@ def check_numbers(model: nn.Module) -> None:
 
 def _sketched(kind: type[GenerativeModel], config: Mapping[str, Any], shapes: Sequence[tuple[int, ...]]) -> Any:
     """A model of this kind and configuration on the device "meta", without memory, of tensors of these shapes."""
-    known = {name: config[name] for name in inspect.signature(kind).parameters if name in config}
+    parameters = inspect.signature(kind).parameters
+    known = {name: config[name] for name in parameters if name in config}
+    for name, value in known.items():
+        if type(value) not in _TYPES.get(parameters[name].annotation, (type(value),)):
+            raise ValueError(f"{name} in config.json is of another type than {parameters[name].annotation}")
     try:
         with torch.device("meta"), _Stock(shapes):
             return kind(**known)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import torch
 from torch import Tensor
 
@@ -12,7 +10,7 @@ from mmgen.errors import UserError
 
 def check_images(image_size: int, channels: int) -> None:
     """Raise :class:`UserError` unless images are squares of 32, 48, ... 256 pixels with 1 or 3 channels."""
-    if not isinstance(image_size, Integral) or image_size % 16 or not 32 <= image_size <= 256:
+    if image_size % 16 or not 32 <= image_size <= 256:
         raise UserError(
             f"Images must be squares with a side of 32 to 256 pixels that is a multiple of 16, not {image_size}; "
             "choose another image size."

@@ -122,7 +122,7 @@ def test_there_are_so_many_images_whatever_the_seed(model: StoredLatents) -> Non
         model.sample(COUNT + 1)
     with pytest.raises(UserError, match="At least 1 image a class"):
         StoredLatents(32, 3, LABELS, images_per_class=0)
-    with pytest.raises(UserError, match="is made by .*, not 'magic'"):
+    with pytest.raises(UserError, match=r"is made by .*, not 'magic'"):
         StoredLatents(32, 3, LABELS, images_per_class=1, method="magic")
 
 
