@@ -25,7 +25,7 @@ class UserError(ValueError):
         ...     mmgen.Modality("chest X-ray", shape=(1, 32, 32), patch=(8, 8))
         ... except mmgen.UserError as error:
         ...     print(error)
-        Modality name 'chest X-ray' must be made of letters, digits and underscores.
+        Modality name 'chest X-ray' must be made of at most 100 letters, digits and underscores.
     """
 
 

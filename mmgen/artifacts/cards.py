@@ -3,11 +3,11 @@ measured, and what it may be used for. No text that anybody wrote gets onto a ca
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmgen.artifacts.card_facts import CardFacts
+from mmgen.data.markdown import in_markdown
 from mmgen.models.generative import GenerativeModel, Origin
 from mmgen.models.modality import Modality
 from mmgen.names import METHOD_TITLES
@@ -223,9 +223,3 @@ def pixels_line(model: GenerativeModel) -> str:
 
 def _pixels(model: GenerativeModel) -> str:
     return "all of them" if model.config.get("method") == "subset" else _WORDS[model.origin].pixels
-
-
-def in_markdown(label: str) -> str:
-    """A label as plain text in Markdown: on one line, without markup."""
-    words = "".join(character if character.isprintable() else " " for character in label).split()
-    return re.sub(r"([\\`*<>\[\]|&])", r"\\\1", " ".join(words))

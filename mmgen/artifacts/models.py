@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from einops import rearrange
 from torch import nn
 
 from mmgen.artifacts.card_facts import FACTS, CardFacts
 from mmgen.artifacts.cards import write_card
+from mmgen.artifacts.received import check_numbers, check_received, read_config
 from mmgen.data.settings import Settings, settings_from_dict
-from mmgen.errors import UserError, first_few
+from mmgen.errors import EnvironmentProblem, UserError, refuse_broken_package, shown
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.cross_modal_mae import CrossModalMAE
@@ -36,7 +36,8 @@ _KINDS: dict[str, type[GenerativeModel]] = {
 def load_model(path_or_id: str | Path) -> GenerativeModel:
     """A trained model from a folder (or a run's folder), or from a hub id such as ``organisation/name``.
 
-    Only a name of that form that is no local path reaches for the network.
+    Only a name of that form that is no local path reaches for the network. Whoever made the files, loading them runs no
+    code of theirs and takes time and memory by the size of the weights, see :mod:`mmgen.artifacts.received`.
 
     Raises:
         UserError: nothing is there, or it is not a model of this library.
@@ -48,13 +49,14 @@ def load_model(path_or_id: str | Path) -> GenerativeModel:
         ('medsynth', ('melanoma', 'nevus'))
     """
     folder = Path(path_or_id)
-    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
+    if not os.path.isfile(folder / "config.json") and os.path.isfile(folder / "model" / "config.json"):
         folder = folder / "model"
-    local = (folder / "config.json").is_file()
+    local = os.path.isfile(folder / "config.json")
     # A mistyped runs/name has the form of an id too; the folder runs/ beside it gives it away.
     is_id = isinstance(path_or_id, str) and path_or_id.count("/") == 1 and not path_or_id.startswith((".", "/", "~"))
-    if not local and (not is_id or folder.exists() or folder.parent.is_dir()):
-        raise UserError(f"There is no model in {path_or_id}: config.json is missing; give the model/ folder of a run.")
+    where = shown(path_or_id, 400)
+    if not local and (not is_id or os.path.exists(folder) or os.path.isdir(folder.parent)):
+        raise UserError(f"There is no model in {where}: config.json is missing; give the model/ folder of a run.")
     try:
         if local:
             config, weights = folder / "config.json", folder / _WEIGHTS
@@ -62,33 +64,22 @@ def load_model(path_or_id: str | Path) -> GenerativeModel:
             from huggingface_hub import hf_hub_download
 
             config, weights = (Path(hf_hub_download(path_or_id, name)) for name in ("config.json", _WEIGHTS))
-        name = json.loads(config.read_text(encoding="utf-8")).get("kind")
-        if name not in _KINDS:
-            raise UserError(f"{config} names the kind {name!r}, which this version does not know; update mmgen.")
-        _refuse_other_sizes(_KINDS[name], config, weights)
-        return _KINDS[name].from_pretrained(folder if local else str(path_or_id), strict=True).eval()
-    except UserError:
+        values = read_config(config)
+        name = values.get("kind")
+        if not isinstance(name, str) or name not in _KINDS:
+            raise UserError(f"its kind is {name!r}, which this version does not know; update mmgen.")
+        check_received(_KINDS[name], values, weights)
+        model = _KINDS[name].from_pretrained(folder if local else str(path_or_id), strict=True)
+        check_numbers(model)
+        return model.eval()
+    except EnvironmentProblem:
         raise
+    except UserError as error:
+        raise UserError(shown(f"The model {where} cannot be used: {error}", 1000)) from error
     except Exception as error:
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        message = f"The model {path_or_id} cannot be loaded ({reason}); save it again or check the name."
-        raise UserError(message) from error
-
-
-def _refuse_other_sizes(kind: type[GenerativeModel], config: Path, weights: Path) -> None:
-    """Raise ValueError unless the weights have the sizes that the configuration asks for, before any of them takes
-    memory: whatever it says, a small file makes a small model."""
-    from safetensors import safe_open
-
-    keys = json.loads(config.read_text("utf-8"))
-    known = {name: keys[name] for name in inspect.signature(kind).parameters if name in keys}
-    with torch.device("meta"):
-        wanted = {name: list(x.shape) for name, x in kind(**known).state_dict().items()}
-    with safe_open(weights, "pt") as file:
-        stored = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  # it is no mapping
-    if wanted != stored:
-        differing = sorted(name for name in wanted.keys() | stored.keys() if wanted.get(name) != stored.get(name))
-        raise ValueError(f"config.json and {weights.name} differ in {first_few(differing)}")
+        refuse_broken_package(error)
+        reason = shown(" ".join(str(error).split()).rstrip(".") or type(error).__name__, 400)
+        raise UserError(f"The model {where} cannot be loaded ({reason}); save it again or check the name.") from error
 
 
 def save_model(

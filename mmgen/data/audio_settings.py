@@ -6,6 +6,15 @@ from dataclasses import dataclass
 
 from mmgen.errors import UserError
 
+_MOST_NUMBERS = 1 << 29  # of what is computed for one recording
+# Far above what recordings and models have, and such that a filterbank is made in a second or two.
+_LARGEST = {
+    "sample_rate": 1_000_000,
+    **dict.fromkeys(("n_fft", "win_length", "hop_length"), 32_768),
+    "n_mels": 512,
+    **dict.fromkeys(("frames", "segment_frames"), _MOST_NUMBERS),
+}
+
 
 @dataclass(frozen=True)
 class AudioSettings:
@@ -29,10 +38,10 @@ class AudioSettings:
     log_floor: float = -11.5
 
     def __post_init__(self) -> None:
-        for name in ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "frames", "segment_frames"):
+        for name, largest in _LARGEST.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"{name} must be a whole number of at least 1, not {value!r}.")
+            if not isinstance(value, int) or not 1 <= value <= largest:
+                raise UserError(f"{name} must be a whole number of 1 to {largest}, not {value!r}.")
         if not self.hop_length <= self.win_length <= self.n_fft:
             raise UserError(
                 "hop_length must not exceed win_length, nor win_length n_fft; they are "
@@ -40,6 +49,8 @@ class AudioSettings:
             )
         if not -80.0 <= self.log_floor <= 0.0:
             raise UserError(f"log_floor must be between -80 and 0, not {self.log_floor}.")
+        if self.frames * max(self.win_length, self.n_mels) > _MOST_NUMBERS:
+            raise UserError(f"{self.frames} frames of {self.win_length} samples are too many; give fewer frames.")
         if self.frames % self.segment_frames:
             raise UserError(f"frames ({self.frames}) must be a multiple of segment_frames ({self.segment_frames}).")
 

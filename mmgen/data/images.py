@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import warnings
 from dataclasses import dataclass
+from numbers import Integral
 from typing import BinaryIO, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from mmgen.data.formats.dicom import is_dicom, read_dicom
 from mmgen.errors import UserError, refuse_broken_package
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm", ".dicom"})
+_LARGEST_SIDE = 8192
 _FULL_SCALES = (255, 4095, 65535)  # 8, 12 and 16 bits
 # Decoders may shrink a picture as they decode it, and large pictures are shrunk roughly before they are resized, to no
 # less than this many times the final size: three times faster, and at most one grey level off in X-rays.
@@ -43,15 +45,15 @@ class ImageSettings:
     """The form of decoded images: squares of ``size`` pixels with 1 (grey) or 3 (RGB) channels.
 
     Raises:
-        UserError: if the size is not positive or the channels are neither 1 nor 3.
+        UserError: if the size is not 1 to 8192 or the channels are neither 1 nor 3.
     """
 
     size: int = 224
     channels: Literal[1, 3] = 1
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise UserError(f"The image size must be at least 1 pixel, not {self.size}.")
+        if not isinstance(self.size, Integral) or not 1 <= self.size <= _LARGEST_SIDE:
+            raise UserError(f"The image size must be 1 to {_LARGEST_SIDE} pixels, not {self.size}.")
         if self.channels not in (1, 3):
             raise UserError(f"Images have 1 (grey) or 3 (RGB) channels, not {self.channels}.")
 

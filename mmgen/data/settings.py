@@ -12,7 +12,7 @@ from mmgen.data.audio import AUDIO_SUFFIXES, decode_sound
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.decoded import Decoded
 from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings, decode_image
-from mmgen.errors import UserError
+from mmgen.errors import UserError, shown
 
 Settings = ImageSettings | AudioSettings
 
@@ -73,9 +73,12 @@ def settings_to_dict(settings: Settings) -> dict[str, Any]:
 
 
 def settings_from_dict(values: Mapping[str, Any]) -> Settings:
-    """The inverse of :func:`settings_to_dict`; raises UserError for an unknown kind."""
+    """The inverse of :func:`settings_to_dict`; raises UserError for an unknown kind, or other settings than it has."""
     options = dict(values)
     kind = options.pop("kind", None)
-    if kind not in FILE_KINDS:
-        raise UserError(f"Unknown kind of preprocessing {kind!r}; this version knows {sorted(FILE_KINDS)}.")
-    return FILE_KINDS[kind].settings(**options)
+    if not isinstance(kind, str) or kind not in FILE_KINDS:
+        raise UserError(f"Unknown kind of preprocessing {shown(repr(kind))}; this version knows {sorted(FILE_KINDS)}.")
+    try:
+        return FILE_KINDS[kind].settings(**options)
+    except TypeError as error:
+        raise UserError(f"This version cannot use the settings of preprocessing {kind!r} ({error}).") from error

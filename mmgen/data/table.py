@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -142,6 +142,16 @@ def label_key(label: str) -> str:
     return unicodedata.normalize("NFC", label.strip()).casefold()
 
 
+def check_labels(where: str, labels: Iterable[object], hint: str) -> None:
+    """Raise UserError, which names ``where`` and ends with ``hint``, for labels that are no plain text or too long."""
+    odd = [x for x in labels if not isinstance(x, str) or len(x) > _LONGEST_LABEL or not is_clean(x)]
+    if odd:
+        raise UserError(
+            f"{where} holds labels that are longer than {_LONGEST_LABEL} characters or not plain text "
+            f"({first_few(map(shown, odd))}); {hint}"
+        )
+
+
 def encode_labels(where: str, labels: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Label indices and names of samples.
 
@@ -158,12 +168,7 @@ def encode_labels(where: str, labels: Sequence[str]) -> tuple[np.ndarray, tuple[
     """
     codes, spellings = _numbered(labels)
     stripped = [text.strip() for text in spellings]
-    odd = [text for text in stripped if len(text) > _LONGEST_LABEL or not is_clean(text)]
-    if odd:
-        raise UserError(
-            f"{where} holds labels that are longer than {_LONGEST_LABEL} characters or not plain text "
-            f"({first_few(map(shown, odd))}); is another column the label, or a quotation mark missing?"
-        )
+    check_labels(where, stripped, "is another column the label, or a quotation mark missing?")
     names: dict[str, str] = {}
     for label in sorted(label for label in stripped if label):
         names.setdefault(label_key(label), label)

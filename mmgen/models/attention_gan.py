@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import register_parametrization
 
 from mmgen.errors import UserError
 from mmgen.models.images import check_images
@@ -178,10 +179,26 @@ def _conv(inputs: int, outputs: int, halve: bool = False) -> nn.Module:
 
 def _bounded(layer: nn.Conv2d | nn.Linear) -> nn.Module:
     """Spectral normalisation (Miyato et al. 2018) from an orthogonal start; biases are zero."""
+    if layer.weight.is_meta:  # only the form is wanted, and a start of all layers takes seconds there
+        register_parametrization(layer, "weight", _SpectralForm(layer.weight), unsafe=True)
+        return layer
     nn.init.orthogonal_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return spectral_norm(layer)
+
+
+class _SpectralForm(nn.Module):
+    """The buffers of a spectral normalisation, as they are called there, and nothing of what it does."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        outputs, inputs = weight.flatten(1).shape
+        self.register_buffer("_u", weight.new_empty(outputs))
+        self.register_buffer("_v", weight.new_empty(inputs))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight
 
 
 # -- critic

@@ -79,6 +79,8 @@ class ClassPrior(nn.Module):
         check_images(image_size, channels)
         if floor < 1 or directions < 0:
             raise UserError(f"A class prior needs floor >= 1 and directions >= 0, not {floor} and {directions}.")
+        if unknown := sorted(set(pooled) - set(class_names)):
+            raise UserError(f"Pooled classes are some of the prior's own, not {first_few(unknown)}.")
         self.config = {"image_size": image_size, "channels": channels, "class_names": list(class_names)}
         self.config |= {"floor": floor, "directions": directions, "pooled": list(pooled)}
         classes, grid = len(class_names), (channels, GRID, GRID)

@@ -17,6 +17,9 @@ from mmgen.models.modality import Modality
 from mmgen.models.seeds import mask_stream
 from mmgen.models.timm_bridge import stream_to_timm
 
+# Numbers in one sample of all modalities: 4096 x 4096 grey pixels. Masks of padding are of this size.
+_LARGEST_SAMPLE = 1 << 24
+
 
 def visible_count(tokens: int, mask_ratio: float) -> int:
     """How many of ``tokens`` stay visible: rounded, at least one unless ``mask_ratio`` is 1.
@@ -74,7 +77,8 @@ class CrossModalMAE(GenerativeModel):
         preprocessing: how files became tensors, one JSON-able dictionary a modality; opaque here.
 
     Raises:
-        UserError: no or duplicate modalities, or ``fusion_query="other"`` with unequal token counts.
+        UserError: no or duplicate modalities, samples of more than 2^24 numbers, or ``fusion_query="other"`` with
+            unequal token counts.
 
     Example:
         >>> import torch
@@ -113,6 +117,10 @@ class CrossModalMAE(GenerativeModel):
         if not parsed or len(self.modalities) != len(parsed):
             raise UserError(f"A model needs at least one modality and different names, got {[m.name for m in parsed]}.")
         counts = {name: modality.tokens for name, modality in self.modalities.items()}
+        if (size := sum(modality.tokens * modality.patch_size for modality in parsed)) > _LARGEST_SAMPLE:
+            raise UserError(
+                f"A sample of all modalities has {size:,} numbers, more than {_LARGEST_SAMPLE:,}; make it smaller."
+            )
         if fusion_query == "other" and len(set(counts.values())) > 1:
             raise UserError(
                 f"fusion_query='other' needs equal token counts, got {counts}; change patches or padding, or use 'own'."

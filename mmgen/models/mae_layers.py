@@ -37,7 +37,7 @@ def transformer_blocks(dim: int, depth: int, heads: int) -> nn.ModuleList:
 
 
 def _check_heads(dim: int, heads: int) -> None:
-    if dim % heads:
+    if heads < 1 or dim % heads:
         raise UserError(f"The number of heads ({heads}) must divide the width ({dim}).")
 
 

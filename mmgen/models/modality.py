@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -10,7 +11,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from mmgen.errors import UserError
+from mmgen.errors import UserError, shown
+
+_LONGEST_NAME = 100
+_LARGEST = torch.finfo(torch.float32).max
+_SMALLEST = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class Modality:
     """One kind of input, e.g. a chest X-ray or a log-mel segment.
 
     Args:
-        name: key of this modality in every batch, letters, digits and underscores.
+        name: key of this modality in every batch, at most 100 letters, digits and underscores.
         shape: (C, H, W) of one sample in raw units.
         patch: (h, w) of one token.
         mean, std: normalisation in raw units, one number or one a channel.
@@ -49,20 +54,33 @@ class Modality:
             value = getattr(self, field)
             if value is not None:
                 object.__setattr__(self, field, tuple(value))
-        if not self.name.isidentifier():
-            raise UserError(f"Modality name {self.name!r} must be made of letters, digits and underscores.")
+        if not (isinstance(self.name, str) and self.name.isidentifier() and len(self.name) <= _LONGEST_NAME):
+            kinds = f"at most {_LONGEST_NAME} letters, digits and underscores"
+            raise UserError(f"Modality name {shown(repr(self.name))} must be made of {kinds}.")
         this = f"Modality {self.name!r}"
-        if min(*self.shape, *self.patch) < 1:
-            raise UserError(f"{this}: shape {self.shape} and patch {self.patch} must be positive.")
-        for statistic in (self.mean, self.std):
-            if len(statistic) not in (1, self.shape[0]):
-                raise UserError(f"{this}: mean and std need 1 or {self.shape[0]} numbers, got {len(statistic)}.")
-        if min(self.std) <= 0:
-            raise UserError(f"{this}: std must be positive, got {self.std}; is every training sample constant?")
+        pad_to = (1, 1) if self.pad_to is None else self.pad_to
+        whole = all(isinstance(size, Integral) and size >= 1 for size in (*self.shape, *self.patch, *pad_to))
+        if not whole or (len(self.shape), len(self.patch), len(pad_to)) != (3, 2, 2):
+            sizes = f"three sizes of shape {self.shape}, two of patch {self.patch} and of pad_to {self.pad_to}"
+            raise UserError(f"{this}: the {sizes} must be positive whole numbers.")
+        self._check_statistics(this)
         height, width = self.padded
         if height % self.patch[0] or width % self.patch[1] or height < self.shape[1] or width < self.shape[2]:
             sizes = f"{self.shape[1:]} and be a multiple of the patch {self.patch}"
             raise UserError(f"{this}: pad_to {self.pad_to} must hold {sizes}.")
+
+    def _check_statistics(self, this: str) -> None:
+        limits = (0.0, 1.0) if self.value_range is None else self.value_range
+        for number in (*self.mean, *self.std, *limits):
+            if not (isinstance(number, Real) and abs(number) <= _LARGEST):
+                raise UserError(f"{this}: mean, std and value_range must be finite numbers, got {shown(number)}.")
+        for statistic in (self.mean, self.std):
+            if len(statistic) not in (1, self.shape[0]):
+                raise UserError(f"{this}: mean and std need 1 or {self.shape[0]} numbers, got {len(statistic)}.")
+        if min(self.std) < _SMALLEST:
+            raise UserError(f"{this}: std must be positive, got {self.std}; is every training sample constant?")
+        if len(limits) != 2 or limits[0] >= limits[1]:
+            raise UserError(f"{this}: value_range is (low, high), got {self.value_range}.")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form; ``Modality(**values)`` is the inverse."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmgen.errors import UserError
+from mmgen.errors import UserError, first_few
 from mmgen.models.condensed import BATCH, CondensedModel
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.images import check_images, to_bytes
@@ -50,9 +50,9 @@ class StoredImages(CondensedModel):
             raise UserError(f"Stored images are made by {' or '.join(get_args(MethodName))}, not by {method!r}.")
         if len(counts) != len(class_names) or min(counts, default=0) < 1:
             classes = f"Each of {len(class_names)} classes"
-            raise UserError(f"{classes} needs at least 1 image; the numbers are {list(counts)}.")
+            raise UserError(f"{classes} needs at least 1 image; the numbers are {first_few(counts)}.")
         if method == "dm" and len(set(counts)) > 1:
-            raise UserError(f"Optimised images are equally many of every class, not {list(counts)}.")
+            raise UserError(f"Optimised images are equally many of every class, not {first_few(counts)}.")
         self.method, self.class_names, self.counts = method, tuple(class_names), tuple(counts)
         self.most_per_class = max(counts)
         self.config = {"image_size": image_size, "channels": channels, "class_names": list(class_names)}
@@ -118,7 +118,7 @@ class StoredLatents(CondensedModel):
         if images_per_class < 1:
             raise UserError(f"At least 1 image a class is kept, not {images_per_class}.")
         self.method, self.class_names, self.most_per_class = method, tuple(class_names), images_per_class
-        self.generator = ConditionalGenerator(image_size, channels, list(class_names), noise=noise, width=width)
+        self.generator = ConditionalGenerator(image_size, channels, list(class_names), method, noise, width)
         self.register_buffer("latents", torch.zeros(len(class_names), images_per_class, noise))
 
     @classmethod

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from mmgen.artifacts.cards import in_markdown
+from mmgen.data.markdown import in_markdown
 from mmgen.evaluation.privacy.attacks import KINDS
 from mmgen.evaluation.privacy.gate import NO_EVIDENCE, Thresholds, Verdict, judge
 from mmgen.evaluation.privacy.record import EFFORT, AuditRecord, PrivacySection

@@ -12,7 +12,6 @@ from mmgen.artifacts.card_facts import FACTS, CardFacts
 from mmgen.artifacts.cards import write_card
 from mmgen.artifacts.models import save_model
 from mmgen.data.opening import read_json
-from mmgen.data.settings import settings_from_dict
 from mmgen.errors import UserError
 from mmgen.models.generative import GenerativeModel
 from mmgen.names import ClassifierName
@@ -45,8 +44,6 @@ def copy_model(model: GenerativeModel, source: Path, target: Path, privacy: str)
             raise UserError(f"{source / name} is a link, which is not followed; put the file itself there.")
     utility = source / "utility.json"
     try:
-        for settings in model.preprocessing.values():  # which the model itself does not look at
-            settings_from_dict(settings)
         facts = CardFacts.read(source)
         scores = read_json(utility) if utility.is_file() else {}
         save_model(model, target, facts, shared_utility(scores, model.preprocessing))

@@ -48,6 +48,8 @@ def test_keys_that_are_not_known_are_left_out() -> None:
         {"training_bytes": 1.5},
         {"images_per_class": ["ten"]},
         {"hidden_patch_errors": {"image": "low"}},
+        {"hidden_patch_errors": {"image": float("nan")}},
+        {"hidden_patch_errors": {"image": float("inf")}},
         {"scores": [{"classifier": "Maria Rossi", "images_per_class": 1}]},
         {"scores": [asdict(FACTS.scores[0]) | {"all_real": "good"}]},
     ],

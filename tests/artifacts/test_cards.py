@@ -7,7 +7,7 @@ from small import small_model
 from tiny_medsynth import LABELS, small_generator, tiny_samples
 
 from mmgen.artifacts.card_facts import CardFacts
-from mmgen.artifacts.cards import in_markdown, pixels_line, write_card
+from mmgen.artifacts.cards import pixels_line, write_card
 from mmgen.artifacts.models import save_model
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.medsynth import MedSynthGenerator
@@ -67,7 +67,11 @@ def test_only_of_models_that_may_hold_real_pixels_it_is_said() -> None:
     assert pixels_line(small_generator(real=True)).startswith("* real pixels in the output: likely")
 
 
-def test_labels_are_no_markup() -> None:
-    assert in_markdown("no  finding") == "no finding" and in_markdown("actinic_keratosis") == "actinic_keratosis"
-    assert in_markdown("a|b\n# c\0") == r"a\|b # c"
-    assert in_markdown("[x](y) <b> `c`") == r"\[x\](y) \<b\> \`c\`"
+def test_labels_are_no_markup_on_a_card(tmp_path: Path) -> None:
+    labels = ("<script>alert(1)</script> | &lt; T <2", "b")
+    model = small_generator(real=True)
+    model.class_names = labels
+    save_model(model, tmp_path, CardFacts({"image": dict.fromkeys(labels, 3)}))
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    shown = r"\<script\>alert(1)\</script\> \| \&lt; T \<2"
+    assert f"| image | {shown} | 3 |\n" in card and f"{shown}, b" in card and "<script" not in card.replace(shown, "")

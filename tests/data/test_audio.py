@@ -72,6 +72,8 @@ def test_settings_are_checked_and_sizes_derived():
         "n_mels": -1,
         "frames": 0,
         "hop_length": 1.5,
+        "n_fft": 10**9,
+        "segment_frames": 10**9,
         "log_floor": float("nan"),
     }.items():
         with pytest.raises(UserError, match=f"{name} must be .* not"):
@@ -79,6 +81,10 @@ def test_settings_are_checked_and_sizes_derived():
     for options in ({"win_length": 2048}, {"hop_length": 500}):
         with pytest.raises(UserError, match="hop_length must not exceed win_length, nor win_length n_fft; they are"):
             AudioSettings(**options)
+    with pytest.raises(UserError, match="10000000 frames of 400 samples are too many"):
+        AudioSettings(frames=10_000_000)
+    hour = AudioSettings(sample_rate=48_000, n_fft=2048, win_length=1200, hop_length=480, frames=360_000)
+    assert hour.segment_samples == 48_000
 
 
 # -- files

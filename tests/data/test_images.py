@@ -61,7 +61,7 @@ class TestSettings:
         assert settings.shape == (3, 48, 48)
         assert ImageSettings(**json.loads(json.dumps(asdict(settings)))) == settings
 
-    @pytest.mark.parametrize("values", [{"size": 0}, {"channels": 4}])
+    @pytest.mark.parametrize("values", [{"size": 0}, {"size": 8193}, {"size": "%99d"}, {"channels": 4}])
     def test_impossible_settings_are_refused(self, values):
         with pytest.raises(UserError):
             ImageSettings(**values)

@@ -29,6 +29,12 @@ def test_an_unknown_kind_is_refused(values):
         settings_from_dict(values)
 
 
+@pytest.mark.parametrize("change", [{"colour": 1}, {"log_floor": "low"}])
+def test_settings_of_another_version_are_refused(change):
+    with pytest.raises(UserError, match="This version cannot use the settings of preprocessing 'audio'"):
+        settings_from_dict(settings_to_dict(AudioSettings()) | change)
+
+
 def test_selection_by_index_and_by_mask():
     samples = Samples(np.arange(4).reshape(4, 1, 1, 1), np.array([0, 1, 0, 1]), ("a", "b"), np.array([0, 0, 1, 2]))
     picked = samples.select([3, 0])

@@ -423,3 +423,5 @@ def test_wrong_input_is_refused_in_one_sentence():
         ClassPrior.fit(noise(40, 40), labels, NAMES)
     with pytest.raises(UserError, match="floor >= 1"):
         ClassPrior(32, 1, NAMES, floor=0)
+    with pytest.raises(UserError, match="some of the prior's own, not somebody"):
+        ClassPrior(32, 1, NAMES, pooled=[NAMES[0], "somebody"])

@@ -122,6 +122,8 @@ def test_there_are_so_many_images_whatever_the_seed(model: StoredLatents) -> Non
         model.sample(COUNT + 1)
     with pytest.raises(UserError, match="At least 1 image a class"):
         StoredLatents(32, 3, LABELS, images_per_class=0)
+    with pytest.raises(UserError, match=r"is made by .*, not 'magic'"):
+        StoredLatents(32, 3, LABELS, images_per_class=1, method="magic")
 
 
 def test_what_is_saved_gives_the_same_bytes(model: StoredLatents, tmp_path: Path) -> None:

@@ -672,8 +672,6 @@ def test_a_masked_autoencoder_has_no_preview_and_no_unknown_setting(tmp_path: Pa
     text = json.loads(config.read_text())
     text["preprocessing"]["image"]["patient"] = "Maria Rossi"
     config.write_text(json.dumps(text))
-    record = json.loads((run / "audit" / "privacy.json").read_text())
-    record["of"]["model"] = model_digest(load_model(run))
-    (run / "audit" / "privacy.json").write_text(json.dumps(record))
-    with pytest.raises(UserError, match="is damaged"):
+    with pytest.raises(UserError, match=r"cannot be used: .* unexpected keyword argument 'patient'"):
         write_release(run, tmp_path / "other", parts="model")
+    assert not (tmp_path / "other").exists()

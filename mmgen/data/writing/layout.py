@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import re
 import stat
@@ -15,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from mmgen.data.decoded import UnusableFile
 from mmgen.data.formats.tar import Member, tar_members
+from mmgen.data.markdown import in_markdown
 from mmgen.data.opening import MIB, open_regular, read_json
 from mmgen.data.settings import Settings, kind_of
 from mmgen.errors import shown
@@ -193,7 +195,8 @@ def readme(about: Mapping[str, Any], shard_size: int) -> str:
     if about["format"] == "folder":
         place = "`metadata.csv` has a row a sample."
         names = "Audio, load_dataset" if sounds else "load_dataset"
-        casts = "".join(f'.cast_column("{name}", Audio())' for name in sounds)  # every file is taken for an image
+        # Every file is taken for an image.
+        casts = "".join(f".cast_column({json.dumps(name)}, Audio())" for name in sounds)
         opening = f'from datasets import {names}\n\nload_dataset("imagefolder", data_dir="this folder"){casts}'
     else:
         place = f"`shards/` holds up to {shard_size} samples a file, sorted by label: shuffle them. "
@@ -201,5 +204,5 @@ def readme(about: Mapping[str, Any], shard_size: int) -> str:
         needs = "  # sound needs datasets[audio]" if sounds else ""
         load = 'load_dataset("webdataset", data_files="this folder/shards/*.tar")'
         opening = f"from datasets import load_dataset{needs}\n\n{load}"
-    counts = "\n".join(f"| {label} | {count} |" for label, count in about["counts"].items())
+    counts = "\n".join(f"| {in_markdown(label)} | {count} |" for label, count in about["counts"].items())
     return _README.format(title=title, origin=origin, counts=counts, place=place, opening=opening)

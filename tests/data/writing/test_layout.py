@@ -68,6 +68,10 @@ def test_the_readme_is_a_function_of_the_description() -> None:
     assert folder.startswith("# Synthetic data set\n") and "| covid | 2 |" in folder
     assert '.cast_column("breath", Audio())' in folder and "up to 4 samples a file" in shards
     assert "as real data" in readme(ABOUT | {"copies_real_data": True}, 0)
+    labels = {"<script>": 1, "a|b\n": 2}
+    assert "| \\<script\\> | 1 |\n| a\\|b | 2 |\n\n" in readme(ABOUT | {"counts": labels}, 0)
+    odd = ABOUT | {"preprocessing": {'a", print)\n```\n<b>': settings_to_dict(SOUND)}}
+    assert r'.cast_column("a\", print)\n```\n<b>", Audio())' in readme(odd, 0)
     assert readme(ABOUT | {"generator": {"method": "subset"}}, 0).startswith("# Subset of a real data set\n")
 
 
