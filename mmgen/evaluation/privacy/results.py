@@ -23,7 +23,9 @@ SHARED = (
     "auc", "auc_ci", "tpr_at_1_fpr", "tpr_at_1_fpr_ci", "tpr_at_01_fpr", "accuracy", "chance", "threat_model",
     "n_members", "n_non_members", "counts", "roc", "exact", "near", "of", "limit", "share_closer_to_training",
     "share_closer_ci", "identifiability", "identifiability_of_others", "distance_to_training", "distance_to_others",
-    "share", "how", "patches", "compared", "features", "real_distance",
+    "share", "how", "patches", "compared", "features", "real_distance", "found", "found_ci", "p_value",
+    "false_alarm_rate", "compared_found", "power", "planted", "recognised", "recognised_ci", "others", "others_ci",
+    "real", "verification_auc", "people",
 )  # fmt: skip
 
 
@@ -41,6 +43,11 @@ def _numbers(value: Any) -> tuple[float, ...]:
 def _curve(value: Any) -> Curve | None:
     fpr, tpr = (_numbers(value.get(key) if isinstance(value, Mapping) else None) for key in ("fpr", "tpr"))
     return Curve(fpr, tpr) if len(fpr) == len(tpr) > 1 else None
+
+
+def _shares(value: Any) -> dict[str, float] | None:
+    """Numbers by name, as far as they are such; None of anything else."""
+    return {str(key): item for key, item in value.items() if is_number(item)} if isinstance(value, Mapping) else None
 
 
 def _pairs(value: Any) -> tuple[Pair, ...]:
@@ -62,6 +69,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "Interval | None": lambda value: numbers if len(numbers := _numbers(value)) == 2 else None,
     "Curve | None": _curve,
     "tuple[Pair, ...]": _pairs,
+    "tuple[DisguisedPair, ...]": lambda value: (),  # written for who holds the training data, never read back
+    "Mapping[str, float] | None": _shares,
 }
 
 
@@ -203,6 +212,84 @@ class PassThroughResult(Result):
     share: float | None = None
     patches: int | None = None
     how: str | None = None
+
+
+@dataclass(frozen=True)
+class DisguisedPair:
+    """A synthetic record and the training record whose disguised copy it seems to be, by their rows.
+
+    Attributes:
+        score: how much more alike they are than records of different people; the threshold of the set is 0.
+        transform: (2 x 3, row by row) the affine map from places in the synthetic record to places in the training
+            record, both from -1 to 1 across the record.
+        inverted: dark and bright are exchanged.
+    """
+
+    synthetic: int
+    training: int
+    score: float
+    transform: tuple[float, ...]
+    inverted: bool
+
+
+@dataclass(frozen=True)
+class DisguisedCopiesResult(Result):
+    """Copies of training records that were moved, turned, cropped, recoloured or otherwise disguised.
+
+    Attributes:
+        found, of: synthetic records that are more like a training record than an innocent record is in all but
+            ``false_alarm_rate`` of innocent sets of this size, and how many synthetic records there are.
+        found_ci: exact 95 % interval of the share of such records.
+        p_value: chance that an innocent set of this size holds as many records as much like training records.
+        false_alarm_rate: stated chance of an alarm on an innocent set.
+        compared, compared_found: real records of people other than those they were compared with, by which the
+            threshold was set, and how many of them are above it.
+        power: share found, 0..1, of training records that the audit disguised itself, by kind of disguise.
+        planted: records of each kind.
+        pairs: those found, the most alike first.
+    """
+
+    found: int | None = None
+    of: int | None = None
+    found_ci: Interval | None = None
+    p_value: float | None = None
+    false_alarm_rate: float | None = None
+    compared: int | None = None
+    compared_found: int | None = None
+    power: Mapping[str, float] | None = None
+    planted: int | None = None
+    pairs: tuple[DisguisedPair, ...] = ()
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class RecognisedResult(Result):
+    """Whether synthetic records show people of the training data to a network that recognises people.
+
+    Attributes:
+        recognised, recognised_ci: share of synthetic records that are taken for a person of the training data at 1 %
+            false matches; 95 % interval.
+        of: synthetic records.
+        others, others_ci: the same of real records of people who are not in the training data: chance.
+        real: the same of further real records of people in the training data: what a real record gives away.
+        auc, auc_ci: chance that a synthetic record is more like its nearest training person than a record of other
+            people is; 0.5 is ideal.
+        verification_auc: of the network on pairs of records of people it has not seen.
+        people: with several records, on which it was trained and tested.
+        note: why nothing could be measured.
+    """
+
+    recognised: float | None = None
+    recognised_ci: Interval | None = None
+    of: int | None = None
+    others: float | None = None
+    others_ci: Interval | None = None
+    real: float | None = None
+    auc: float | None = None
+    auc_ci: Interval | None = None
+    verification_auc: float | None = None
+    people: int | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
