@@ -46,17 +46,31 @@ def _curve(value: Any) -> Curve | None:
 
 
 def _shares(value: Any) -> dict[str, float] | None:
-    """Numbers by name, as far as they are such; None of anything else."""
-    return {str(key): item for key, item in value.items() if is_number(item)} if isinstance(value, Mapping) else None
+    """Shares by name, 0..1; None of anything else."""
+    given = value if isinstance(value, Mapping) else {"": None}
+    return dict(given) if all(is_number(share) and 0 <= share <= 1 for share in given.values()) else None
 
 
 def _pairs(value: Any) -> tuple[Pair, ...]:
     pairs = []
-    for entry in value if isinstance(value, Sequence) else ():
-        *numbers, kind = (entry.get(part.name) if isinstance(entry, Mapping) else None for part in fields(Pair))
+    for *numbers, kind in _values(value, Pair):
         if all(map(is_number, numbers)) and kind in ("exact", "near", "nearest"):
             pairs.append(Pair(*numbers, kind))
     return tuple(pairs)
+
+
+def _disguised_pairs(value: Any) -> tuple[DisguisedPair, ...]:
+    pairs = []
+    for *numbers, transform, inverted in _values(value, DisguisedPair):
+        if all(map(is_number, numbers)) and len(_numbers(transform)) == 6 and isinstance(inverted, bool):
+            pairs.append(DisguisedPair(*numbers, _numbers(transform), inverted))
+    return tuple(pairs)
+
+
+def _values(value: Any, kind: type) -> list[list[Any]]:
+    """The values of the fields of a dataclass in every entry of a list."""
+    entries = value if isinstance(value, Sequence) else ()
+    return [[entry.get(part.name) for part in fields(kind)] for entry in entries if isinstance(entry, Mapping)]
 
 
 # What makes the value of a field, by its annotation, of a JSON value.
@@ -69,7 +83,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "Interval | None": lambda value: numbers if len(numbers := _numbers(value)) == 2 else None,
     "Curve | None": _curve,
     "tuple[Pair, ...]": _pairs,
-    "tuple[DisguisedPair, ...]": lambda value: (),  # written for who holds the training data, never read back
+    "tuple[DisguisedPair, ...]": _disguised_pairs,
     "Mapping[str, float] | None": _shares,
 }
 
@@ -306,6 +320,7 @@ class Verdict:
             there is none.
         threshold: what it was compared with.
         excess: how far ``value`` is above ``threshold``, 0 if it is not.
+        unknown: red because too little is known, and not because something leaks.
     """
 
     attack: str
@@ -315,3 +330,4 @@ class Verdict:
     value: float | None = None
     threshold: float | None = None
     excess: float = 0.0
+    unknown: bool = False

@@ -7,15 +7,19 @@ from mmgen.evaluation.privacy.attacks import (
     blind,
     closest_features,
     copies,
+    disguised_copies,
     domias,
     logan_black_box,
     logan_white_box,
     pass_through,
     reconstruction,
+    reidentification,
 )
 
 ATTACKS: tuple[Attack, ...] = (
     copies.ATTACK,
+    disguised_copies.ATTACK,
+    reidentification.ATTACK,
     pass_through.ATTACK,
     closest_features.ATTACK,
     domias.ATTACK,
