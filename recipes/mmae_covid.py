@@ -102,7 +102,7 @@ def main() -> None:
         model = train(config, sizes, data, list(data.manifests), run)
     history = read_metrics(out / "metrics.jsonl")
     if run.accelerator.is_main_process:
-        save_model(model, model_folder, CardFacts(data.training_counts()))
+        save_model(model, model_folder, CardFacts(data.training_counts(), members=data.members))
         if history:
             costs["train"]["samples_per_s"] = median(row["samples_per_s"] for row in history)
     single: dict[str, CrossModalMAE] = {}
@@ -126,7 +126,7 @@ def main() -> None:
         evaluated = evaluate_mae(subject, sizes.utility, run.accelerator, history)
     sections, _ = evaluated
     errors = {name: results[PATCH_ERROR].ratio for name, results in sections["fidelity"].items()}
-    facts = CardFacts(data.training_counts(), hidden_patch_errors=errors)
+    facts = CardFacts(data.training_counts(), hidden_patch_errors=errors, members=data.members)
     save_model(model, model_folder, facts, to_json(sections["utility"]))
     target = Target(model, None, data_sets_of(out), settings)
     page = report_run(out, config, data, target, evaluated, costs, config.fast or config.preset == "tiny")

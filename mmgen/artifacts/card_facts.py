@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,8 @@ class CardFacts:
         images_per_class: sizes of the condensed sets that were made.
         hidden_patch_errors: error on hidden patches by modality, 1 is that of the mean patch.
         scores: what classifiers reach.
+        members: :attr:`mmgen.data.loading.PairedData.members` of the training data; empty if not recorded. A release
+            compares them with those of the audit; they are on no card.
     """
 
     counts: Counts = field(default_factory=dict)
@@ -53,6 +56,7 @@ class CardFacts:
     images_per_class: tuple[int, ...] = ()
     hidden_patch_errors: Mapping[str, float] = field(default_factory=dict)
     scores: tuple[Scores, ...] = ()
+    members: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, data: PairedData, images_per_class: Sequence[int] = ()) -> CardFacts:
@@ -64,6 +68,7 @@ class CardFacts:
             len(data.splits["train"][IMAGE]),
             sum(manifest.files.size(path) for path in manifest.paths),
             tuple(images_per_class),
+            members=data.members,
         )
 
     @classmethod
@@ -90,7 +95,8 @@ class CardFacts:
             errors = _numbers(values["hidden_patch_errors"], int, float)
             images_per_class = tuple(_checked(count, int) for count in values["images_per_class"])
             scores = tuple(map(_scores, values["scores"]))
-            return cls(counts, subjects, *sizes, images_per_class, errors, scores)
+            members = {_checked(name, str): _fingerprint(own) for name, own in values.get("members", {}).items()}
+            return cls(counts, subjects, *sizes, images_per_class, errors, scores, members)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{FACTS} has another form: {error}") from error
 
@@ -100,6 +106,12 @@ def _scores(values: Mapping[str, Any]) -> Scores:
         raise ValueError(f"{FACTS} names a classifier that is not known")
     numbers = (_checked(values[name], int, float) for name in ("condensed", "random_real", "all_real"))
     return Scores(values["classifier"], _checked(values["images_per_class"], int), *numbers)
+
+
+def _fingerprint(value: Any) -> str:
+    if not re.fullmatch("[0-9a-f]{24}", _checked(value, str)):
+        raise ValueError(f"{FACTS} holds no fingerprint where there should be one")
+    return value
 
 
 def _numbers(values: Mapping[str, Any], *kinds: type) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from mmgen.models.stored import StoredImages, StoredLatents
 from mmgen.models.timm_bridge import load_stream, pretrained, read_weights
 
 _WEIGHTS = "model.safetensors"
+PRIVACY = "privacy.json"
 
 _KINDS: dict[str, type[GenerativeModel]] = {
     model.kind: model for model in (CrossModalMAE, MedSynthGenerator, ConditionalGenerator, StoredLatents, StoredImages)
@@ -105,9 +106,21 @@ def save_model(
     write_card(model, folder, facts)
     if not (model.needs_real_data or model.may_hold_real_pixels):
         Image.fromarray(preview(model)).save(folder / "preview.png")
-    (folder / "privacy.json").write_text('{"audited": false}\n', encoding="utf-8")
+    _say_unaudited(folder)
     if utility:
         (folder / "utility.json").write_text(json.dumps(utility, indent=2) + "\n", encoding="utf-8")
+
+
+def withdraw_audit(run: Path) -> None:
+    """Remove what an audit said of a run and of its model, before another training takes their place."""
+    if (run / "audit" / PRIVACY).is_file():
+        (run / "audit" / PRIVACY).unlink()
+    if (run / "model" / PRIVACY).is_file():
+        _say_unaudited(run / "model")
+
+
+def _say_unaudited(folder: Path) -> None:
+    (folder / PRIVACY).write_text('{"audited": false}\n', encoding="utf-8")
 
 
 def preview(model: CondensedModel, per_class: int = 8) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from mmgen.artifacts.models import withdraw_audit
 from mmgen.data.loading import PairedData
 from mmgen.errors import UserError
 from mmgen.training.engine import peak_memory_mb
@@ -68,7 +69,7 @@ def write_config(folder: Path, config: Mapping[str, Any], fingerprints: Mapping[
 
 def begin_run(run: Run, config: Mapping[str, Any], data: PairedData, stages: Sequence[str]) -> None:
     """Write the configuration of a run and the files that it leaves out, and set aside what an earlier run left of its
-    stages. A run that is resumed keeps what it has; all processes wait for the first.
+    stages; its audit is removed. A run that is resumed keeps what it has; all processes wait for the first.
 
     Raises:
         UserError: a run is resumed on other data.
@@ -83,6 +84,7 @@ def begin_run(run: Run, config: Mapping[str, Any], data: PairedData, stages: Seq
             raise UserError(f"{run.folder} holds a run on other data; {hint}.")
     if run.accelerator.is_main_process:
         if not run.resume:
+            withdraw_audit(run.folder)
             write_config(run.folder, config, data.fingerprints)
             run.set_aside(*stages)
         data.write_skipped(run.folder / "skipped_files.csv")

@@ -13,7 +13,7 @@ import numpy as np
 
 from mmgen.artifacts.card_facts import CardFacts
 from mmgen.artifacts.cards import pixels_line, write_card
-from mmgen.artifacts.models import load_model, model_digest, model_settings
+from mmgen.artifacts.models import PRIVACY, load_model, model_digest, model_settings
 from mmgen.assessment.inputs import (
     DOCUMENT,
     Paths,
@@ -26,10 +26,10 @@ from mmgen.assessment.inputs import (
     side_of,
     synthetic_settings,
 )
-from mmgen.assessment.shown import pairs_figure
+from mmgen.assessment.shown import disguised_figure, pairs_figure
 from mmgen.condensation.condenser import to_samples
 from mmgen.data.loading import PairedData
-from mmgen.data.samples import Samples
+from mmgen.data.samples import Samples, set_fingerprint
 from mmgen.data.settings import Settings, kind_of
 from mmgen.data.sources import Reading
 from mmgen.errors import UserError
@@ -39,7 +39,6 @@ from mmgen.evaluation.privacy.attack import Evidence
 from mmgen.evaluation.privacy.audit import FAST, FULL, audit_section
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict, judge, opens
 from mmgen.evaluation.privacy.record import AuditRecord, PrivacySection
-from mmgen.evaluation.privacy.results import CopiesResult
 from mmgen.evaluation.privacy.sides import Side, varied
 from mmgen.evaluation.report.media import ReportMedia
 from mmgen.generation.pairs import generate_pairs
@@ -56,7 +55,6 @@ from mmgen.training.run import Checkpoints
 
 logger = logging.getLogger(__name__)
 
-PRIVACY = "privacy.json"
 # Samples that are drawn from a generator for its audit, over all classes.
 DRAWN = 1000
 
@@ -178,6 +176,7 @@ class AuditResult:
         verdicts: what each entry means for the release.
         synthetic, members: the records that were compared.
         reused: how many results were there from an earlier audit.
+        fingerprints: of the members by modality, see :func:`mmgen.data.samples.set_fingerprint`.
     """
 
     privacy: PrivacySection
@@ -185,6 +184,7 @@ class AuditResult:
     synthetic: Mapping[str, Samples] = field(repr=False)
     members: Side = field(repr=False)
     reused: int = 0
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def opens(self) -> bool:
@@ -192,12 +192,15 @@ class AuditResult:
         return opens(self.verdicts)
 
     def media(self) -> ReportMedia:
-        """Pictures of the synthetic records that lie nearest to training records, beside these."""
-        copies = self.privacy.of_type(CopiesResult).values()
-        figures = [
-            pairs_figure(name, entry, synthetic.values, self.members.samples[name].values)
-            for entry, (name, synthetic) in zip(copies, self.synthetic.items(), strict=True)
-        ]
+        """Pictures of the synthetic records that lie nearest to training records, or are disguised copies of some,
+        beside these."""
+        figures = []
+        for name, synthetic in self.synthetic.items():
+            records = synthetic.values, self.members.samples[name].values
+            end = f"/{name}" if len(self.synthetic) > 1 else ""
+            for key, draw in (("copies", pairs_figure), ("disguised_copies", disguised_figure)):
+                if key + end in self.privacy.results:
+                    figures.append(draw(name, self.privacy.results[key + end], *records))
         return ReportMedia([figure for figure in figures if figure is not None])
 
 
@@ -229,7 +232,7 @@ def audit(
         out: folder for ``privacy.json`` and what is kept of the results.
         modalities: which ones, all if empty.
         features: space of the attacks on features, see :func:`make_extractor`.
-        fast: a short black-box attack and fewer resamples.
+        fast: a short black-box attack and fewer resamples, which is too little for a release.
         leave_out_shared: leave out non-members that are also members instead of refusing.
         seed: of all draws; also that of the training, where it held out part of the members for validation.
         reading: how the real data are read.
@@ -240,9 +243,9 @@ def audit(
     Example:
         >>> import mmgen
         >>> result = mmgen.audit("runs/isic", members="isic", non_members="isic", fast=True)
-        >>> print(result.verdicts[0].line)
-        copies of records: none of 20 synthetic records are exact copies of training records
-        >>> result.opens  # 9 test images are too few for evidence
+        >>> result.privacy.results["copies"].exact
+        0
+        >>> result.opens  # short attacks, and 9 test images, are no evidence that nothing leaks
         False
     """
     known = Target.at(target, modalities)
@@ -272,8 +275,9 @@ def audit_run(
     model_folder = folder.parent / "model"
     if target.model is not None and (model_folder / "README.md").is_file():
         # Numbers may be passed on, nothing of single records.
-        _record(target, result.privacy, result.verdicts).write(model_folder / PRIVACY, shared=True)
-        section = privacy_section(result.verdicts, datetime.now(UTC).isoformat(), pixels=pixels_line(target.model))
+        record = _record(target, result)
+        record.write(model_folder / PRIVACY, shared=True)
+        section = privacy_section(result.verdicts, record, pixels=pixels_line(target.model))
         write_card(target.model, model_folder, CardFacts.read(model_folder), section)
     for verdict in result.verdicts:
         logger.info("%s", verdict.line)
@@ -294,6 +298,8 @@ def audit_target(
 ) -> AuditResult:
     """:func:`audit` of what is read already; writes ``privacy.json``."""
     drawn = synthetic_samples(target, members, seed, reading)
+    # As they were trained on, also the blank ones.
+    fingerprints = {name: set_fingerprint(samples.values) for name, samples in members.samples.items()}
     # Blank records are left out here, so that the rows of pairs are those of what is shown.
     synthetic, members = varied(Side(drawn), "synthetic samples").samples, varied(members, "members")
     model, critic, device = target.model, target.critic, best_device()
@@ -321,19 +327,20 @@ def audit_target(
     section = audit_section(evidence, FAST if fast else FULL, measured, seed, leave_out_shared)
     if measured.reused:
         logger.info("%d results were there from an earlier audit of the same data.", measured.reused)
-    verdicts = judge(section, thresholds)
+    result = AuditResult(section, judge(section, thresholds), synthetic, members, measured.reused, fingerprints)
     if folder is not None:
-        _record(target, section, verdicts).write(folder / PRIVACY)
-    return AuditResult(section, verdicts, synthetic, members, measured.reused)
+        _record(target, result).write(folder / PRIVACY)
+    return result
 
 
-def _record(target: Target, section: PrivacySection, verdicts: Sequence[Verdict]) -> AuditRecord:
+def _record(target: Target, result: AuditResult) -> AuditRecord:
     sets = {name: path for name, path in target.data_sets.items() if (path / DOCUMENT).is_file()}
     return AuditRecord(
         datetime.now(UTC).isoformat(timespec="seconds"),
         tuple(target.settings),
         None if target.model is None else model_digest(target.model),
         {name: dataset_digest(path) for name, path in sets.items()},
-        section,
-        verdicts,
+        result.privacy,
+        result.verdicts,
+        result.fingerprints,
     )

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from mmgen.data.mel import mel_to_waveform
 from mmgen.data.samples import Samples, Sliceable
 from mmgen.data.settings import Settings, kind_of
-from mmgen.evaluation.privacy.results import CopiesResult
+from mmgen.evaluation.privacy.results import CopiesResult, DisguisedCopiesResult, DisguisedPair
 from mmgen.evaluation.report.figures import histograms
 from mmgen.evaluation.report.figures_privacy import pair_grid
 from mmgen.evaluation.report.media import Figure, ReportMedia, Sample
@@ -70,14 +71,8 @@ def pairs_figure(name: str, copies: CopiesResult, synthetic: Sliceable, training
     pairs = copies.pairs[:PAIRS]
     if not pairs:
         return None
-
-    def pictures(records: Sliceable, rows: list[int]) -> list[np.ndarray]:
-        """(C, H, W) of bytes, or log-mels (bands, frames)."""
-        shown = [np.asarray(records[row : row + 1])[0] for row in rows]
-        return [record if record.dtype == np.uint8 else record[0].astype(np.float32) for record in shown]
-
-    copied = pictures(synthetic, [pair.synthetic for pair in pairs])
-    originals = pictures(training, [pair.training for pair in pairs])
+    copied = [_drawn(_record(synthetic, pair.synthetic)) for pair in pairs]
+    originals = [_drawn(_record(training, pair.training)) for pair in pairs]
     words = {"exact": "exact copy", "near": "near copy", "nearest": "distance"}
     return Figure(
         f"Nearest pairs: {name}",
@@ -88,3 +83,59 @@ def pairs_figure(name: str, copies: CopiesResult, synthetic: Sliceable, training
         shows_real=True,
         section="privacy",
     )
+
+
+def disguised_figure(
+    name: str, copies: DisguisedCopiesResult, synthetic: Sliceable, training: Sliceable
+) -> Figure | None:
+    """The disguised copies of a modality, each beside its training record, laid upon it, and the difference; None
+    without any. Arguments as those of :func:`pairs_figure`."""
+    shown = []
+    for pair in copies.pairs[:PAIRS]:
+        copy = _record(synthetic, pair.synthetic)
+        moved = laid_on(_record(training, pair.training), pair)
+        shown.append((_drawn(copy), _drawn(moved), _drawn(difference(copy, moved))))
+    if not shown:
+        return None
+    copied, originals, differences = zip(*shown, strict=True)
+    captions = [f"score {pair.score:.2g}{', inverted' * pair.inverted}" for pair in copies.pairs[:PAIRS]]
+    return Figure(
+        f"Disguised copies: {name}",
+        "Synthetic records (dashed frame), the most alike first, each beside the training record that it seems to be a "
+        "copy of, moved onto it and inverted where dark and bright are exchanged, and the difference of both at equal "
+        "brightness and contrast (dark: none).",
+        f"Synthetic records of {name}, training records laid upon them, and their difference, with their score.",
+        pair_grid(copied, originals, captions, 2, differences),
+        shows_real=True,
+        section="privacy",
+    )
+
+
+def laid_on(record: np.ndarray, pair: DisguisedPair) -> np.ndarray:
+    """A training record (C, H, W) as it lies upon the synthetic one of its pair, of the same type."""
+    values = torch.from_numpy(record.astype(np.float32))[None]
+    grid = functional.affine_grid(torch.tensor(pair.transform).reshape(1, 2, 3), list(values.shape), False)
+    moved = functional.grid_sample(values, grid, padding_mode="border", align_corners=False)[0].numpy()
+    if pair.inverted:
+        moved = (255.0 if record.dtype == np.uint8 else moved.max() + moved.min()) - moved
+    return _typed(moved, record.dtype)
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """|one - other| of (C, H, W) once the other has the mean and deviation of the first, of the same type."""
+    first, second = one.astype(np.float32), other.astype(np.float32)
+    alike = (second - second.mean()) / max(float(second.std()), 1e-3) * first.std() + first.mean()
+    return _typed(np.abs(first - alike), one.dtype)
+
+
+def _typed(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return values.round().clip(0, 255).astype(dtype) if dtype == np.uint8 else values.astype(dtype)
+
+
+def _record(records: Sliceable, row: int) -> np.ndarray:
+    return np.asarray(records[row : row + 1])[0]
+
+
+def _drawn(record: np.ndarray) -> np.ndarray:
+    """(C, H, W) of bytes, or a log-mel (bands, frames)."""
+    return record if record.dtype == np.uint8 else record[0].astype(np.float32)

@@ -11,6 +11,7 @@ from mmgen.evaluation.report.text import name_of, number, score
 from mmgen.evaluation.scores import Utility
 
 _MARKS = {"green": "ok   ", "amber": "note ", "red": "LEAK "}
+_UNKNOWN = "STOP "  # red, because too little is known
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -63,4 +64,5 @@ def verdict_lines(verdicts: Sequence[Verdict]) -> str:
         end = "The audit found no leak: it may be released."
     else:
         end = "The audit found nothing that forbids a release; read what it notes."
-    return "\n".join([*(f"{_MARKS[verdict.light]} {verdict.line}" for verdict in verdicts), end])
+    marks = [_UNKNOWN if verdict.unknown else _MARKS[verdict.light] for verdict in verdicts]
+    return "\n".join([*(f"{mark} {verdict.line}" for mark, verdict in zip(marks, verdicts, strict=True)), end])

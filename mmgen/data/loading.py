@@ -23,7 +23,7 @@ from mmgen.data.images import ImageSettings
 from mmgen.data.labels import keep_labels
 from mmgen.data.manifest import SPLITS, Manifest, label_key
 from mmgen.data.overview import count_lines, look, read_matched
-from mmgen.data.samples import ENOUGH, Samples, samples_of
+from mmgen.data.samples import ENOUGH, Samples, samples_of, set_fingerprint
 from mmgen.data.settings import Settings
 from mmgen.data.sources import Reading, Source
 from mmgen.data.splits import shared_subjects, with_validation
@@ -74,6 +74,11 @@ class PairedData:
     def fingerprints(self) -> dict[str, str]:
         """:func:`fingerprint` of each modality."""
         return {name: fingerprint(manifest) for name, manifest in self.manifests.items()}
+
+    @cached_property
+    def members(self) -> dict[str, str]:
+        """:func:`mmgen.data.samples.set_fingerprint` of the training samples of each modality."""
+        return {name: set_fingerprint(samples.values) for name, samples in self.splits["train"].items()}
 
     def training_counts(self) -> dict[str, dict[str, int]]:
         """Training files by modality and label."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -68,6 +69,18 @@ def samples_of(manifest: Manifest, files: DecodedFiles, rows: ArrayLike | None =
     values = DecodedArray(files, repeated, parts)
     subjects = None if manifest.subjects is None else manifest.subjects[repeated]
     return Samples(values, manifest.labels[repeated], manifest.label_names, manifest.origins[repeated], subjects)
+
+
+def set_fingerprint(values: Sliceable, chunk: int = 256) -> str:
+    """24 hexadecimal digits that name a set of records (N, ...) by their decoded values, whatever their order, labels
+    and files: SHA-256 over the sorted digests of all of them."""
+    digests = [
+        hashlib.sha256(np.ascontiguousarray(record)).digest()
+        for start in range(0, len(values), chunk)
+        for record in np.asarray(values[start : start + chunk])
+    ]
+    form = f"{tuple(values.shape[1:])} {values.dtype}".encode()
+    return hashlib.sha256(form + b"".join(sorted(digests))).hexdigest()[:24]
 
 
 def channel_statistics(values: Sliceable, chunk: int = 1024) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from mmgen.data.markdown import in_markdown
 from mmgen.evaluation.privacy.attacks import KINDS
-from mmgen.evaluation.privacy.gate import NO_EVIDENCE, Thresholds, Verdict, judge
+from mmgen.evaluation.privacy.disguises.planting import PICTURES, SOUNDS
+from mmgen.evaluation.privacy.findings import NO_EVIDENCE
+from mmgen.evaluation.privacy.gate import Thresholds, judge
 from mmgen.evaluation.privacy.record import EFFORT, AuditRecord, PrivacySection
-from mmgen.evaluation.privacy.results import CopiesResult, MembershipResult, NoResult, PassThroughResult, Result
+from mmgen.evaluation.privacy.results import (
+    CopiesResult,
+    DisguisedCopiesResult,
+    MembershipResult,
+    NoResult,
+    PassThroughResult,
+    Result,
+    Verdict,
+)
 
-# Texts in an audit: threat models, feature spaces of this library, how pass-through is measured.
-_TEXTS = re.compile(r"[WGS]|none|pixels|own|\d+ x \d+ patches equal to a training record's at the same place")
+# Texts in an audit: threat models, feature spaces of this library, how pass-through is measured, why nobody could be
+# recognised.
+_TEXTS = re.compile(
+    r"[WGS]|none|pixels|own|\d+ x \d+ patches equal to a training record's at the same place|each person has one record"
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +49,8 @@ def judged(
 ) -> list[Verdict]:
     """Verdicts on all attacks that count for what is released, and red ones on evidence that is missing.
 
-    Every modality must have been audited: counted copies, pass-through and an attack on membership with a result.
+    Every modality must have been audited: counted copies, a search for disguised ones, pass-through and an attack on
+    membership with a result. An audit must say that its attacks were not short.
 
     Args:
         record: of the audit; None if there was none.
@@ -55,6 +70,8 @@ def judged(
             verdicts += _missing(privacy, name, f"/{name}" if len(record.modalities) > 1 else "")
         else:
             verdicts.append(red(f"audit/{name}", f"{name}: this modality is not audited; audit it too"))
+    if EFFORT not in privacy.results:
+        verdicts.append(red(EFFORT, f"effort: whether the attacks were short is not known, {NO_EVIDENCE}"))
     if with_model and not {_threat(result) for result in privacy.results.values()} & {"W", "G"}:
         verdicts.append(red("attacks", f"generator: not attacked, {NO_EVIDENCE}"))
     return verdicts
@@ -75,13 +92,27 @@ def presentable(record: AuditRecord | None, modalities: Collection[str]) -> Audi
         created = datetime.fromisoformat(record.created or "").isoformat()
     except ValueError:
         created = None
-    return replace(record, created=created, privacy=PrivacySection(results, refused))
+    members = {
+        name: own for name, own in record.members.items() if name in modalities and re.fullmatch("[0-9a-f]{24}", own)
+    }
+    return replace(record, created=created, privacy=PrivacySection(results, refused), members=members)
+
+
+@cache
+def _disguises() -> frozenset[str]:
+    """Names of the kinds of disguise, with and without their strength."""
+    kinds = [*PICTURES.items(), *SOUNDS.items()]
+    named = (disguise.name(kind, strength) for kind, disguise in kinds for strength in disguise.strengths)
+    return frozenset([*(kind for kind, _ in kinds), *named])
 
 
 def _known_text(value: Any) -> Any:
-    """A field's value; None of a text that this library does not write, such as the name of an unknown network."""
+    """A field's value; None of a text that this library does not write, such as the name of an unknown network, and
+    without entries that have such names."""
     import timm
 
+    if isinstance(value, Mapping):
+        return {name: number for name, number in value.items() if name in _disguises()}
     if not isinstance(value, str) or _TEXTS.fullmatch(value):
         return value
     name, at, digest = value.partition("@")
@@ -91,16 +122,18 @@ def _known_text(value: Any) -> Any:
 
 
 def privacy_section(
-    verdicts: Sequence[Verdict], audited: str | None, override: Override | None = None, pixels: str = ""
+    verdicts: Sequence[Verdict], record: AuditRecord | None, override: Override | None = None, pixels: str = ""
 ) -> str:
     """Markdown for cards: what the audit found, and that it was overridden, if it was.
 
     Args:
-        audited: ISO time of the audit; None if there was none.
+        record: of the audit, for its date and the fingerprint of the members; None if there was none.
         pixels: a further line, of what lets real pixels through (:func:`mmgen.artifacts.cards.pixels_line`).
     """
     lines = "\n".join([*(f"* {verdict.light}: {verdict.line}" for verdict in verdicts), *filter(None, [pixels])])
-    when = f"Audited on {audited[:10]}." if audited else "Not audited."
+    when = f"Audited on {record.created[:10]}." if record is not None and record.created else "Not audited."
+    if record is not None and record.members:
+        when += f" Fingerprint of the members: {', '.join(f'{name} {own}' for name, own in record.members.items())}."
     text = f"## Privacy\n\n{when}\n\n{lines}\n\nAn audit finds leaks; it cannot prove that there are none.\n"
     if override is None:
         return text
@@ -118,6 +151,8 @@ def _missing(privacy: PrivacySection, name: str, suffix: str) -> list[Verdict]:
     verdicts = []
     if not isinstance(privacy.results.get(f"copies{suffix}"), CopiesResult):
         verdicts.append(red(f"copies/{name}", f"{name}: copies not counted, {NO_EVIDENCE}"))
+    if not isinstance(privacy.results.get(f"disguised_copies{suffix}"), DisguisedCopiesResult):
+        verdicts.append(red(f"disguised_copies/{name}", f"{name}: not searched for disguised copies, {NO_EVIDENCE}"))
     if not isinstance(privacy.results.get(f"pass_through{suffix}"), PassThroughResult):
         verdicts.append(red(f"pass_through/{name}", f"{name}: pass-through not measured, {NO_EVIDENCE}"))
     attacks = [privacy.results.get(key + suffix) for key, kind in KINDS.items() if kind.measures != "difference"]

@@ -25,6 +25,9 @@ _MEASURES = frozenset(
 )  # fmt: skip
 
 
+_DAMAGED = "A file of the model {} is damaged ({}); save the model again."
+
+
 def copy_model(model: GenerativeModel, source: Path, target: Path, privacy: str) -> None:
     """Write the files that a receiver of a model loads and reads to a new folder.
 
@@ -39,18 +42,30 @@ def copy_model(model: GenerativeModel, source: Path, target: Path, privacy: str)
     Raises:
         UserError: a file is a link or damaged.
     """
-    for name in ("model.safetensors", "config.json", FACTS, "utility.json"):
-        if (source / name).is_symlink():
-            raise UserError(f"{source / name} is a link, which is not followed; put the file itself there.")
-    utility = source / "utility.json"
+    for name in ("model.safetensors", "config.json", "utility.json"):
+        _refuse_link(source / name)
+    utility, facts = source / "utility.json", read_facts(source)
     try:
-        facts = CardFacts.read(source)
         scores = read_json(utility) if utility.is_file() else {}
         save_model(model, target, facts, shared_utility(scores, model.preprocessing))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"A file of the model {source} is damaged ({error}); save the model again.") from error
+        raise UserError(_DAMAGED.format(source, error)) from error
     (target / FACTS).unlink()  # what may be shared of it is on the card
     write_card(model, target, facts, privacy)
+
+
+def read_facts(folder: Path) -> CardFacts:
+    """:meth:`mmgen.artifacts.card_facts.CardFacts.read`; raises UserError if the file is a link or damaged."""
+    _refuse_link(folder / FACTS)
+    try:
+        return CardFacts.read(folder)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(_DAMAGED.format(folder, error)) from error
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise UserError(f"{path} is a link, which is not followed; put the file itself there.")
 
 
 def shared_utility(document: Any, modalities: Collection[str]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from mmgen.artifacts.card_facts import FACTS
 from mmgen.artifacts.cards import pixels_line
-from mmgen.artifacts.models import load_model, model_digest
+from mmgen.artifacts.models import PRIVACY, load_model, model_digest
 from mmgen.data.writing.atomic import new_folder
 from mmgen.data.writing.layout import DOCUMENT, sha256
 from mmgen.errors import UserError, first_few
@@ -26,13 +27,12 @@ from mmgen.release.cleaning import cleaned
 from mmgen.release.datasets import copy_dataset, dataset_digest
 from mmgen.release.described import Described
 from mmgen.release.evidence import Override, judged, presentable, privacy_section, red
-from mmgen.release.models import copy_model
+from mmgen.release.models import copy_model, read_facts
 from mmgen.version import __version__
 
 logger = logging.getLogger(__name__)
 
 Parts = Literal["all", "model", "data"]
-_AUDIT = "privacy.json"
 
 
 class ReleaseRefused(UserError):  # noqa: N818  # what happened, not what is wrong
@@ -49,11 +49,12 @@ def write_release(
 ) -> list[Verdict]:
     """Copy a run's generator and data sets to a new folder if its privacy audit allows it; the verdicts.
 
-    The verdict is formed anew from the audit's numbers. What is copied must be what was audited, by digest. Released
-    are the model (weights, configuration, card, preview and utility, :func:`mmgen.release.models.copy_model`); the data
-    sets (:func:`mmgen.release.datasets.copy_dataset`); the audit without anything on single records; a README and
-    checksums. Nothing else is: no critic, checkpoint, log, configuration or report. Files that were left out of data
-    sets are logged. Cards are written anew from numbers and known names; the only free text is that of ``override``.
+    The verdict is formed anew from the audit's numbers. What is copied must be what was audited, by digest, against the
+    training data, by the fingerprint that the run recorded of them, if any. Released are the model (weights,
+    configuration, card, preview and utility, :func:`mmgen.release.models.copy_model`); the data sets
+    (:func:`mmgen.release.datasets.copy_dataset`); the audit without anything on single records; a README and checksums.
+    Nothing else is: no critic, checkpoint, log, configuration or report. Files that were left out are logged. Cards are
+    written anew from numbers and known names; the only free text is that of ``override``.
     The folder appears when everything is in it. For data alone what an attacker can do who has nothing else counts
     (threat model S, or G if the audit has none of S; copies, pass-through); a generator needs attacks on it too.
 
@@ -81,18 +82,18 @@ def write_release(
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise UserError(f"{out} is not an empty folder; choose another --out.")
     model_folder, data_sets = _contents(run, parts)
-    record = _read_audit((run / "audit" if audit is None else Path(audit)) / _AUDIT)
+    record = _read_audit((run / "audit" if audit is None else Path(audit)) / PRIVACY)
     model = None if model_folder is None else load_model(model_folder)
     described = {name: Described.of(path) for name, path in data_sets.items()}
     digests = _digests(model, data_sets)
-    further = [*_may_hold_real_data(model, described), *_compare(digests, record)]
     modalities = _modalities(model, described)
+    further = [*_may_hold_real_data(model, described), *_compare(digests, _trained_on(run), modalities, record)]
     # A generator needs attacks on it too; a fixed set of samples is audited as data are.
     makes_more = model is not None and (model.needs_real_data or model.threat == "G")
     verdicts = [*judged(record, thresholds, makes_more, modalities), *further]
     needed, record = _needed(signed, run, verdicts), presentable(record, modalities)
     said = [*judged(record, thresholds, makes_more, modalities), *further]
-    section = partial(privacy_section, said, None if record is None else record.created, needed)
+    section = partial(privacy_section, said, record, needed)
     about = _shared_audit(record, said, thresholds, digests, needed)
     with new_folder(out) as folder:
         _fill(folder, model, model_folder, data_sets, about, section)
@@ -111,7 +112,7 @@ def _shared_audit(
     return {
         "audited": record is not None,
         "created": None if record is None else record.created,
-        "of": dict(digests),
+        "of": {**digests, "members": {} if record is None else dict(record.members)},
         "privacy": {} if record is None else record.privacy.shared(),
         "thresholds": asdict(thresholds),
         "verdicts": [asdict(verdict) for verdict in verdicts],
@@ -131,11 +132,11 @@ def _fill(
     """Write all parts of a release; ``about`` is its ``privacy.json``, ``section`` that on privacy of every card."""
     if model_folder is not None and model is not None:
         copy_model(model, model_folder, folder / "model", section(pixels_line(model)))
-        _write_json(folder / "model" / _AUDIT, about)
+        _write_json(folder / "model" / PRIVACY, about)
     for name, source in data_sets.items():
         if left_out := copy_dataset(source, folder / name, f"\n{section()}"):
             logger.warning("Not released of %s: %s.", name, first_few(left_out))
-    _write_json(folder / _AUDIT, about)
+    _write_json(folder / PRIVACY, about)
     parts = ["`model/`: the generator, with its card"] if model is not None else []
     parts += [f"`{name}/`: a synthetic data set; `{name}/README.md` says how to open it" for name in data_sets]
     parts += ["`privacy.json`: the privacy audit in numbers", "`SHA256SUMS`, `release.json`: every file's checksum"]
@@ -143,7 +144,7 @@ def _fill(
     made = "Made by generative models with mmgen. Check it with `sha256sum -c SHA256SUMS`."
     (folder / "README.md").write_text(f"# Synthetic release\n\n{made}\n\n{listed}\n{section()}", encoding="utf-8")
     copied = None if model is None else load_model(folder / "model")
-    if _digests(copied, {name: folder / name for name in data_sets}) != about["of"]:
+    if about["of"] != about["of"] | _digests(copied, {name: folder / name for name in data_sets}):
         raise UserError("The files were changed while they were released; release them again when nothing runs.")
 
 
@@ -229,8 +230,11 @@ def _may_hold_real_data(model: GenerativeModel | None, described: Mapping[str, D
     return [red(f"real data/{name}", f"{name}: {words}") for name, (_, copies) in origins.items() if copies]
 
 
-def _compare(digests: Mapping[str, Any], record: AuditRecord | None) -> list[Verdict]:
-    """Red verdicts on what the audit did not look at; raises UserError for what has been changed since."""
+def _compare(
+    digests: Mapping[str, Any], trained: Mapping[str, str], modalities: Sequence[str], record: AuditRecord | None
+) -> list[Verdict]:
+    """Red verdicts on what the audit did not look at, and on modalities whose members in it were others than those that
+    were trained on; raises UserError for what has been changed since."""
     if record is None:
         return []
     missing = []
@@ -244,7 +248,23 @@ def _compare(digests: Mapping[str, Any], record: AuditRecord | None) -> list[Ver
             if name in record.data_sets or (name == "synthetic" and len(record.data_sets) > 0):
                 raise UserError(f"The data set {name} was changed after the audit; audit it again.")
             missing.append(name)
-    return [red(f"audit/{name}", f"{name}: not audited") for name in missing]
+    words = (
+        "the audit was made against other members than the training data; audit it again with the --members, --seed "
+        "and labels of the training"
+    )
+    wrong = [name for name in modalities if name in trained and record.members.get(name) != trained[name]]
+    return [
+        *(red(f"audit/{name}", f"{name}: not audited") for name in missing),
+        *(red(f"members/{name}", f"{name}: {words}") for name in wrong),
+    ]
+
+
+def _trained_on(run: Path) -> Mapping[str, str]:
+    """Fingerprints of the training data, by modality, of the run that a folder is or lies in; none if not recorded."""
+    # A run, its model, or a data set in its folder synthetic.
+    places = [run / "model", run, *(parent / "model" for parent in list(run.parents)[:2])]
+    recorded = (read_facts(place) for place in places if (place / FACTS).is_file())
+    return next((facts.members for facts in recorded), {})
 
 
 def _refusal(run: Path, verdicts: list[Verdict]) -> str:

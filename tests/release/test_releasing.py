@@ -36,11 +36,17 @@ QUIET = {
     "n_non_members": 500, "counts": True,
 }  # fmt: skip
 CLOSE = {"exact": 0, "near": 0, "of": 400, "share_closer_to_training": 0.5, "share_closer_ci": [0.46, 0.54]}
+SEARCH = {
+    "found": 0, "of": 400, "found_ci": [0.0, 0.01], "p_value": 1.0, "false_alarm_rate": 0.01, "compared": 500,
+    "compared_found": 0, "power": {"shift": 0.98, "average of two": 0.61}, "planted": 20,
+}  # fmt: skip
 PRIVACY = {
+    "effort": {"fast": False},
     "logan_white_box": QUIET | {"threat_model": "W"},
     "logan_black_box": QUIET | {"threat_model": "G"},
     "domias": QUIET | {"threat_model": "S"},
     "copies": CLOSE | {"pairs": [{"synthetic": 3, "training": 7_654_321, "distance": 1.5, "kind": "nearest"}]},
+    "disguised_copies": SEARCH,
     "pass_through": {"share": 0.0, "how": "class prior", "patches": 0},
 }
 UTILITY = {"image": {"convnet": {"real+synthetic": {"auc": {"mean": 0.9, "std": 0.1, "ci95": [0.8, 1.0]}, "seeds": 3}}}}
@@ -91,7 +97,7 @@ def everything_in(folder: Path) -> bytes:
 def test_a_clean_run_is_released_whole_and_listed(run: Path, tmp_path: Path) -> None:
     verdicts = write_release(run, tmp_path / "out")
     out = tmp_path / "out"
-    assert all(verdict.allowed for verdict in verdicts) and len(verdicts) == 7
+    assert all(verdict.allowed for verdict in verdicts) and len(verdicts) == 8
     assert {path.name for path in out.iterdir()} == {
         "README.md", "SHA256SUMS", "model", "privacy.json", "release.json", "synthetic",
     }  # fmt: skip
@@ -156,7 +162,16 @@ def test_nothing_of_machine_user_or_training_data_goes_along(
     monkeypatch.setattr(type(small_generator()), "from_pretrained", _ignoring_notes(type(small_generator())))
     write_release(run, tmp_path / "out")
     found = everything_in(tmp_path / "out")
-    for trace in (*traces, "annikaschmidt", "klinik", "srv/lesions", "Users", "source_image_id", "7654321", "PLANTED"):
+    for trace in (
+        *traces,
+        "annikaschmidt",
+        "klinik",
+        "srv/lesions",
+        "Users",
+        "source_image_id",
+        "7654321",
+        "PLANTED-CRITIC",
+    ):
         assert trace.encode() not in found and trace.lower().encode() not in found.lower(), trace
         assert trace == "klinik" or trace.encode() in everything_in(run)
     assert str(tmp_path).encode() not in found and b"mein Lauf" not in found
@@ -505,7 +520,7 @@ def test_a_masked_autoencoder_and_its_tuples(tmp_path: Path) -> None:
     run, model, samples = tmp_path / "run", small_model(), noise_samples()
     save_model(model, run / "model", CardFacts({"image": {"covid": 7}}))
     write_dataset(model, make_plan(model, samples, 2), run / "synthetic", model_name="covid /home/x")
-    names = {f"{key}/{name}": entry for key, entry in PRIVACY.items() for name in SETTINGS if key != "logan_white_box"}
+    names = {key: entry for key, entry in by_modality(PRIVACY).items() if "logan_white_box" not in key}
     folder = audit(run, names)
     record = json.loads((folder / "privacy.json").read_text())
     record["of"] |= {"data_sets": {"synthetic": dataset_digest(run / "synthetic")}, "modalities": list(SETTINGS)}
@@ -521,13 +536,17 @@ def test_a_masked_autoencoder_and_its_tuples(tmp_path: Path) -> None:
     )
 
 
+def by_modality(privacy: dict[str, Any]) -> dict[str, Any]:
+    named = [(key, f"{key}/{name}") for key in privacy for name in SETTINGS]
+    return {key if key == "effort" else whole: privacy[key] for key, whole in named}
+
+
 def two_modalities(run: Path) -> dict[str, Any]:
     """A masked autoencoder and its tuples, audited whole; the record of the audit."""
     model, samples = small_model(), noise_samples()
     save_model(model, run / "model", CardFacts({"image": {"covid": 7}}))
     write_dataset(model, make_plan(model, samples, 2), run / "synthetic", model_name="tiny")
-    entries = {f"{key}/{name}": entry for key, entry in PRIVACY.items() for name in SETTINGS}
-    folder = audit(run, entries)
+    folder = audit(run, by_modality(PRIVACY))
     record = json.loads((folder / "privacy.json").read_text())
     record["of"] |= {"data_sets": {"synthetic": dataset_digest(run / "synthetic")}, "modalities": list(SETTINGS)}
     (folder / "privacy.json").write_text(json.dumps(record))

@@ -24,6 +24,11 @@ QUIET = {
     "n_non_members": 500, "counts": True,
 }  # fmt: skip
 INNOCENT = {
+    "effort": {"fast": False},
+    "disguised_copies": {
+        "found": 0, "of": 400, "p_value": 1.0, "false_alarm_rate": 0.01, "compared": 500, "power": {"shift": 0.98},
+        "planted": 20,
+    },
     "logan_black_box": QUIET | {"threat_model": "G"},
     "domias": QUIET | {"threat_model": "S"},
     "copies": {

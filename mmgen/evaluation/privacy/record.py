@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,6 +77,7 @@ class AuditRecord:
         data_sets: digests of data sets, by name.
         privacy: what was measured.
         verdicts: what it meant then. They are not read from a file: who decides judges the numbers anew.
+        members: :func:`mmgen.data.samples.set_fingerprint` of the members by modality; empty where that is not said.
     """
 
     created: str | None
@@ -85,13 +86,15 @@ class AuditRecord:
     data_sets: Mapping[str, str]
     privacy: PrivacySection
     verdicts: Sequence[Verdict] = ()
+    members: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, path: Path, shared: bool = False) -> None:
         """Write ``privacy.json``; ``shared``: without anything of single records, to be passed on."""
+        digests = {"model": self.model, "data_sets": dict(self.data_sets), "members": dict(self.members)}
         content = {
             "audited": True,
             "created": self.created,
-            "of": {"modalities": list(self.modalities), "model": self.model, "data_sets": dict(self.data_sets)},
+            "of": {"modalities": list(self.modalities), **digests},
             "privacy": self.privacy.shared() if shared else self.privacy.to_json(),
             "verdicts": [asdict(verdict) for verdict in self.verdicts],
         }
@@ -110,7 +113,10 @@ class AuditRecord:
         names, texts = of.get("modalities"), (known.get("created"), of.get("model"))
         created, model = (text if isinstance(text, str) else None for text in texts)
         modalities = tuple(map(str, names)) if isinstance(names, list) else ()
-        return cls(created, modalities, model, of["data_sets"], PrivacySection.from_json(known["privacy"]))
+        told = of["members"] if isinstance(of.get("members"), Mapping) else {}
+        members = {name: own for name, own in told.items() if isinstance(own, str)}
+        section = PrivacySection.from_json(known["privacy"])
+        return cls(created, modalities, model, of["data_sets"], section, members=members)
 
     @classmethod
     def read(cls, path: Path) -> AuditRecord | None:

@@ -69,7 +69,7 @@ def faithful(report: Report) -> Answer:
 def leaks(report: Report) -> Answer:
     """Does it tell about the people in the training data? What the gate says, worst first."""
     verdicts = judge(report.privacy)
-    starts = {"red": "Leaks were found by", "amber": "Too little is known after", "green": "Nothing was found by"}
+    starts = {"red": "The gate is closed by", "amber": "Too little is known after", "green": "Nothing was found by"}
     reasons: list[Reason] = []
     for light, most in MOST_SAID.items():
         # By how many times over its threshold a verdict is; what was not measured comes first.
@@ -87,7 +87,9 @@ def leaks(report: Report) -> Answer:
             reasons.append(Reason(f"{starts[light]} {checks}: {names}.", light))
     not_audited = all(verdict.attack == "audit" for verdict in verdicts)
     light = worst([verdict.light for verdict in verdicts])
-    word = "Not audited" if not_audited else {"green": "Nothing found", "amber": "Unclear", "red": "Yes"}[light]
+    found = any(verdict.light == "red" and not verdict.unknown for verdict in verdicts)
+    words = {"green": "Nothing found", "amber": "Unclear", "red": "Yes" if found else "Too little is known"}
+    word = "Not audited" if not_audited else words[light]
     return Answer("Does it leak?", light, word, reasons)
 
 

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from mmgen.evaluation.privacy.attacks import LOGAN, attack_name
 from mmgen.evaluation.privacy.record import PrivacySection
-from mmgen.evaluation.privacy.results import MembershipResult
+from mmgen.evaluation.privacy.results import DisguisedCopiesResult, MembershipResult
 from mmgen.evaluation.report.figures import (
     INK,
     REAL,
@@ -96,8 +96,37 @@ def logan_bars(results_by_method: Mapping[str, Mapping[str, MembershipResult]]) 
         return png_bytes(figure)
 
 
+def power_figure(privacy: PrivacySection) -> bytes:
+    """Bars of the share that a search for disguised copies found of its own, a panel for each modality.
+
+    Raises:
+        ValueError: there was no such search, or it planted none.
+    """
+    drawn = _powers(privacy)
+    if not drawn:
+        raise ValueError("There is no power to draw.")
+    kinds = [len(power) for power in drawn.values()]
+    with matplotlib.rc_context(STYLE):
+        figure = Drawing(figsize=(7.6, 0.24 * sum(kinds) + 0.9 * len(kinds)), layout="constrained")
+        panels = figure.subplots(len(drawn), 1, squeeze=False, height_ratios=kinds)[:, 0]
+        for axes, (key, power) in zip(panels, drawn.items(), strict=True):
+            names = [plain(kind) for kind in power]
+            axes.barh(range(len(names)), list(power.values()), 0.7, color=REAL)
+            for place, share in enumerate(power.values()):
+                axes.text(share + 0.01, place, f"{100 * share:.0f} %", va="center", fontsize=8.5)
+            axes.set(yticks=range(len(names)), yticklabels=names, xlim=(0, 1.08), xlabel="share found")
+            axes.set_title(plain(attack_name(key)), loc="left")
+            axes.invert_yaxis()
+            axes.grid(False, axis="y")
+        return png_bytes(figure)
+
+
 def pair_grid(
-    synthetic: Sequence[np.ndarray], training: Sequence[np.ndarray], captions: Sequence[str], per_row: int = 3
+    synthetic: Sequence[np.ndarray],
+    training: Sequence[np.ndarray],
+    captions: Sequence[str],
+    per_row: int = 3,
+    differences: Sequence[np.ndarray] | None = None,
 ) -> bytes:
     """Synthetic records, each with its nearest training record at its right, the synthetic ones in a dashed frame.
 
@@ -106,44 +135,62 @@ def pair_grid(
             colours of their pair.
         captions: under each pair, such as "near copy, 3.1".
         per_row: pairs beside each other, fewer if there are not as many.
+        differences: of each pair, at its right: of the same form, 0 where both are alike.
 
     Raises:
-        ValueError: there is no pair, or the three are not of one length.
+        ValueError: there is no pair, or not all are of one length.
     """
-    count = len(captions)
-    if not count or not len(synthetic) == len(training) == count:
+    count, given = len(captions), [synthetic, training] if differences is None else [synthetic, training, differences]
+    if not count or any(len(records) != count for records in given):
         raise ValueError("A grid of pairs needs as many synthetic as training records and captions, at least one.")
     pairs = []
-    for pair in zip(synthetic, training, strict=True):
-        low, high = colour_range([record for record in pair if record.ndim == 2])
-        pairs.append([spectrogram(record, low, high) if record.ndim == 2 else picture(record) for record in pair])
-    per_row = min(per_row, count)
+    for pair in zip(*given, strict=True):
+        low, high = colour_range([record for record in pair[:2] if record.ndim == 2])
+        ends = [(low, high), (low, high), (0.0, high - low)]
+        pairs.append([spectrogram(x, *end) if x.ndim == 2 else picture(x) for x, end in zip(pair, ends, strict=False)])
+    per_row, width = min(per_row, count), len(given)
     rows = -(-count // per_row)
     tall = 1.75 * max(min(image.height / image.width, 2.0) for pair in pairs for image in pair)
+    heads = (("synthetic", SYNTHETIC, "--"), ("training", REAL, "-"), ("difference", INK, ":"))[:width]
     with matplotlib.rc_context(STYLE):
-        figure = Drawing(figsize=(max(3.8 * per_row, 4.0), (tall + 0.3) * rows + 0.35), layout="compressed")
-        # Every third column is a gap, so that pairs are seen as pairs.
-        grid = figure.subplots(rows, 3 * per_row, squeeze=False, width_ratios=[1, 1, 0.08] * per_row)
+        figure = Drawing(figsize=(max(1.9 * width * per_row, 4.0), (tall + 0.3) * rows + 0.35), layout="compressed")
+        # The last column of each pair is a gap, so that pairs are seen as pairs.
+        ratios = [*[1] * width, 0.08] * per_row
+        grid = figure.subplots(rows, len(ratios), squeeze=False, width_ratios=ratios)
         for axes in grid.ravel():
             axes.set_axis_off()
-        places = grid.reshape(rows * per_row, 3)
-        for (left, right, _), pair, caption in zip(places, pairs, captions, strict=False):
-            for axes, image, edge in zip((left, right), pair, ((SYNTHETIC, "--"), (REAL, "-")), strict=True):
+        places = grid.reshape(rows * per_row, width + 1)
+        for number, (row, pair, caption) in enumerate(zip(places, pairs, captions, strict=False)):
+            for axes, image, (title, colour, style) in zip(row, pair, heads, strict=False):
                 axes.set_axis_on()
                 axes.imshow(image.convert("RGB"))
                 axes.grid(False)
                 axes.set(xticks=[], yticks=[])
-                frame(axes, *edge)
-            left.set_xlabel(plain(caption), loc="left", labelpad=3)
-        for left, right, _ in places[: min(per_row, count)]:
-            left.set_title("synthetic", color=SYNTHETIC)
-            right.set_title("training", color=REAL)
+                frame(axes, colour, style)
+                if number < per_row:
+                    axes.set_title(title, color=colour)
+            row[0].set_xlabel(plain(caption), loc="left", labelpad=3)
         return png_bytes(figure)
 
 
 def privacy_figures(report: Report) -> list[Figure]:
-    """Figures of section "privacy" that need ``report.json`` alone: ROC curves and LOGAN bars."""
+    """Figures of section "privacy" that need ``report.json`` alone: ROC curves, LOGAN bars, and what was found of the
+    copies that the audit disguised itself."""
     figures, privacy = [], report.privacy
+    if powers := _powers(privacy):
+        said = [
+            f"{attack_name(key)}: {kind} {100 * by:.0f} %" for key, one in powers.items() for kind, by in one.items()
+        ]
+        figures.append(
+            Figure(
+                "What the search for disguised copies finds",
+                "Share found of training records that the audit disguised itself, by kind of disguise. Where it is "
+                "low, such copies may be there unseen.",
+                f"Bars of the share found: {'; '.join(said)}.",
+                power_figure(privacy),
+                section="privacy",
+            )
+        )
     if curves := _curves(privacy):
         names = [attack_name(key) for results in curves.values() for key in results]
         figures.append(
@@ -171,6 +218,12 @@ def privacy_figures(report: Report) -> list[Figure]:
             )
         )
     return figures
+
+
+def _powers(privacy: PrivacySection) -> dict[str, dict[str, float]]:
+    """Search -> kind of disguise -> share found, the lowest first."""
+    searches = privacy.of_type(DisguisedCopiesResult).items()
+    return {key: dict(sorted(one.power.items(), key=lambda item: item[1])) for key, one in searches if one.power}
 
 
 def _curves(privacy: PrivacySection) -> dict[str, dict[str, MembershipResult]]:

@@ -5,10 +5,18 @@ from __future__ import annotations
 from mmgen.evaluation.privacy.attacks import attack_name, noun
 from mmgen.evaluation.privacy.gate import Verdict, judge
 from mmgen.evaluation.privacy.record import PrivacySection
-from mmgen.evaluation.privacy.results import CopiesResult, Interval, MembershipResult, PassThroughResult
+from mmgen.evaluation.privacy.results import (
+    CopiesResult,
+    DisguisedCopiesResult,
+    Interval,
+    MembershipResult,
+    PassThroughResult,
+    RecognisedResult,
+)
 from mmgen.evaluation.report.text import NOTHING, Column, Mark, Table, interval, number, percent, score
 
 WORDS = {"green": "Nothing found", "amber": "Unclear", "red": "Leaks"}
+UNKNOWN = "Not known"
 REALISM = Mark("none", "Not judged")
 ATTACKERS = {
     "W": "W (white box): the attacker holds the model itself: generator and critic, or encoder and decoders",
@@ -31,9 +39,11 @@ REALISM_NOTE = (
 
 
 def privacy_tables(privacy: PrivacySection) -> list[Table]:
-    """Attacks on membership, those that only measure realism below; then copies and pass-through by modality."""
+    """Attacks on membership, those that only measure realism below; then copies and pass-through by modality, disguised
+    copies with what the search would have found, and recognised people."""
     verdicts = {verdict.attack: verdict for verdict in judge(privacy)}
-    return _attack_tables(privacy, verdicts) + _copy_tables(privacy, verdicts)
+    parts = (_attack_tables, _copy_tables, _disguise_tables, _people_tables)
+    return [table for part in parts for table in part(privacy, verdicts)]
 
 
 def findings(privacy: PrivacySection) -> list[tuple[Mark, str]]:
@@ -133,8 +143,61 @@ def _copy_rows(copies: CopiesResult, end: str, verdicts: dict[str, Verdict]) -> 
     ]
 
 
+def _disguise_tables(privacy: PrivacySection, verdicts: dict[str, Verdict]) -> list[Table]:
+    """By modality: how many disguised copies, and the share that was found of those that the audit planted."""
+    columns = [Column("What", numeric=False), Column("Synthetic data"), Column("Reference"), Column("Verdict", False)]
+    tables = []
+    for key, result in privacy.of_type(DisguisedCopiesResult).items():
+        things, name = noun(key), _title(noun(key))
+        ends = "" if result.found_ci is None else f" ({interval(result.found_ci, 100, 1)} %)"
+        found = f"{number(result.found)} of {number(result.of)}{ends}"
+        others = f"{number(result.compared_found)} of {number(result.compared)}"
+        rows = [
+            ["Disguised copies", found, others, _mark(verdicts.get(key))],
+            ["Chance of so many if none is a copy", number(result.p_value), percent(result.false_alarm_rate), NOTHING],
+        ]
+        notes = [
+            f"Disguised: moved, turned, cropped, recoloured, mixed or otherwise changed. Reference: real {things} of "
+            "other people that are as much alike; the chance below which the gate closes, which is how often an "
+            "innocent set raises a false alarm."
+        ]
+        notes += [f"{_title(result.note)}."] if result.note else []
+        tables.append(Table(f"{name}: disguised copies of training {things}", columns, rows, notes))
+        if result.power:
+            shares = sorted(result.power.items(), key=lambda item: item[1])
+            notes = [f"{number(result.planted)} training {things} were disguised in each way by the audit itself."]
+            found = [[_title(kind), percent(share)] for kind, share in shares]
+            heads = [Column("Disguise", numeric=False), Column("Found")]
+            tables.append(Table(f"{name}: what this audit would have found", heads, found, notes))
+    return tables
+
+
+def _people_tables(privacy: PrivacySection, verdicts: dict[str, Verdict]) -> list[Table]:
+    """Shares of records that are taken for a person of the training data."""
+    results = privacy.of_type(RecognisedResult)
+    if not results:
+        return []
+    rows, notes = [], []
+    for key, result in results.items():
+        shares = ((result.recognised, result.recognised_ci), (result.others, result.others_ci), (result.real, None))
+        cells = [percent(share) + (f" ({interval(ci, 100, 1)} %)" if ci else "") for share, ci in shares]
+        auc = _with_interval(result.auc, result.auc_ci)
+        rows.append([_title(noun(key)), *cells, auc, score(result.verification_auc), _mark(verdicts.get(key))])
+        notes += [f"{_title(noun(key))}: {result.note}."] if result.note else []
+    heads = ("Synthetic", "Other people, real", "The same people, real", "AUC, synthetic", "AUC, two people")
+    columns = [Column("Records", numeric=False), *map(Column, heads), Column("Verdict", numeric=False)]
+    notes = [
+        "Share that a network which recognises people takes for a person of the training data, at 1 % false matches. "
+        "Other people: chance; the same people: what a real record gives away. AUC, synthetic: chance that a synthetic "
+        "record is more like a training person than another person's record is; two people: how well the network "
+        "tells people apart whom it has not seen.",
+        *notes,
+    ]
+    return [Table("People recognised", columns, rows, notes)]
+
+
 def _mark(verdict: Verdict | None) -> Mark:
-    return REALISM if verdict is None else Mark(verdict.light, WORDS[verdict.light])
+    return REALISM if verdict is None else Mark(verdict.light, UNKNOWN if verdict.unknown else WORDS[verdict.light])
 
 
 def _title(name: str) -> str:

@@ -37,9 +37,11 @@ def warnings(report: Report, shows_real: bool) -> list[str]:
     if all(verdict.attack == "audit" for verdict in verdicts):
         sentences.append("Privacy has not been audited: do not share the synthetic data or the model yet.")
     elif closed:
+        unknown = all(verdict.unknown for verdict in closed)
+        found = "is no evidence that nothing leaks" if unknown else "found too much"
         sentences.append(
-            f"The privacy audit found too much ({len(closed)} of {len(verdicts)} checks): do not share the synthetic "
-            "data or the model."
+            f"The privacy audit {found} ({len(closed)} of {len(verdicts)} checks): do not share the synthetic data or "
+            "the model."
         )
     if shows_real:
         sentences.append(

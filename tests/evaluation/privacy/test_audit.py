@@ -20,6 +20,8 @@ from mmgen.evaluation.measured import Measured
 from mmgen.evaluation.privacy.attack import Effort, Evidence
 from mmgen.evaluation.privacy.audit import audit_section
 from mmgen.evaluation.privacy.gate import judge, opens
+from mmgen.evaluation.privacy.record import EFFORT, PrivacySection
+from mmgen.evaluation.privacy.results import Verdict
 from mmgen.evaluation.privacy.sides import Side
 from mmgen.models.attention_gan import Critic
 from mmgen.models.images import to_unit_range
@@ -57,6 +59,12 @@ def parts(films: np.ndarray, seed: int, *counts: int) -> list[np.ndarray]:
     return [films[order[start : start + n]] for start, n in zip(np.cumsum([0, *counts]), counts, strict=False)]
 
 
+def judged(section: PrivacySection) -> list[Verdict]:
+    """The verdicts, without the one on the effort: of these short attacks no release could come."""
+    assert section.results[EFFORT].fast
+    return [verdict for verdict in judge(section) if verdict.attack != EFFORT]
+
+
 @pytest.mark.parametrize(
     ("leak", "copies"),
     [
@@ -75,7 +83,7 @@ def test_generators_that_return_training_images_are_caught(
     assert getattr(section.results["copies"], copies) == 120
     assert section.results["closest_record"].auc > 0.9
     assert section.results["copies"].share_closer_ci[0] > 0.55
-    assert not opens(judge(section))
+    assert not opens(judged(section))
 
 
 def test_half_of_the_training_set_memorised_is_caught(films: np.ndarray) -> None:
@@ -83,7 +91,7 @@ def test_half_of_the_training_set_memorised_is_caught(films: np.ndarray) -> None
     section = audit_section(evidence(np.concatenate([members[:60], fresh]), members, others), QUICK)
     assert section.results["copies"].exact == 60
     assert {pair.training for pair in section.results["copies"].pairs if pair.kind == "exact"} == set(range(60))
-    red = {verdict.attack for verdict in judge(section) if verdict.light == "red"}
+    red = {verdict.attack for verdict in judged(section) if verdict.light == "red"}
     assert {"exact_copies", "closest_record", "domias", "pass_through"} <= red
 
 
@@ -93,7 +101,7 @@ def test_one_copy_in_a_hundred_is_listed_and_closes_the_gate(films: np.ndarray) 
     section = audit_section(evidence(synthetic, members, others), QUICK)
     found = {(p.synthetic, p.training) for p in section.results["copies"].pairs if p.kind == "exact"}
     assert found == {(17, 4), (93, 8)}
-    verdicts = judge(section)
+    verdicts = judged(section)
     assert [verdict.attack for verdict in verdicts if not verdict.allowed] == ["exact_copies"]
     assert "2 of 200" in verdicts[0].line and not opens(verdicts)
 
@@ -101,7 +109,7 @@ def test_one_copy_in_a_hundred_is_listed_and_closes_the_gate(films: np.ndarray) 
 def test_a_pasted_patch_is_passed_through_and_closes_the_gate(films: np.ndarray) -> None:
     members, others, synthetic = parts(films, 3, 150, 150, 100)
     synthetic[5, :, 8:16, 8:16] = members[70, :, 8:16, 8:16]
-    verdicts = judge(audit_section(evidence(synthetic, members, others), QUICK))
+    verdicts = judged(audit_section(evidence(synthetic, members, others), QUICK))
     assert [verdict.attack for verdict in verdicts if not verdict.allowed] == ["pass_through"]
 
 
@@ -120,7 +128,7 @@ def test_an_overfitted_critic_is_caught(films: np.ndarray) -> None:
     section = audit_section(evidence(synthetic, members, others, critic=critic.eval()), QUICK)
     assert section.results["logan_white_box"].auc > 0.9 and section.results["logan_white_box"].threat_model == "W"
     assert section.results["logan_white_box_paper"].auc > 0.99 and not section.results["logan_white_box_paper"].counts
-    assert [verdict.attack for verdict in judge(section) if not verdict.allowed] == ["logan_white_box"]
+    assert [verdict.attack for verdict in judged(section) if not verdict.allowed] == ["logan_white_box"]
 
 
 def contains_chance(films: np.ndarray, seeds: range, effort: Effort) -> dict[str, int]:
@@ -133,7 +141,7 @@ def contains_chance(films: np.ndarray, seeds: range, effort: Effort) -> dict[str
         intervals["share"] = section.results["copies"].share_closer_ci
         for name, (low, high) in intervals.items():
             held[name] += low <= 0.5 <= high
-        assert opens(judge(section)), [v.line for v in judge(section) if not v.allowed]
+        assert opens(judged(section)), [v.line for v in judged(section) if not v.allowed]
     return held
 
 
@@ -154,7 +162,7 @@ def test_second_audits_compute_nothing(films: np.ndarray, tmp_path: Path, monkey
     monkeypatch.setattr("mmgen.evaluation.privacy.attacks.copies.closest_record", None)
     monkeypatch.setattr("mmgen.evaluation.privacy.attacks.logan_black_box.logan_black_box", None)
     measured = Measured(tmp_path)
-    assert audit_section(given, QUICK, measured) == first and measured.reused == 6
+    assert audit_section(given, QUICK, measured) == first and measured.reused == len(list(tmp_path.iterdir()))
     changed = given.synthetic["image"].values.copy()
     changed[3, 0, 4, 4] ^= 1
     with pytest.raises(TypeError):
@@ -192,7 +200,7 @@ def test_sides_that_differ_anyway_are_said_to(films: np.ndarray) -> None:
     brighter = (others.astype(int) + 12).clip(0, 255).astype(np.uint8)
     section = audit_section(evidence(synthetic, members, brighter), QUICK)
     assert section.results["blind_baseline"].auc > 0.8 and not section.results["blind_baseline"].counts
-    blind = next(verdict for verdict in judge(section) if verdict.attack == "blind_baseline")
+    blind = next(verdict for verdict in judged(section) if verdict.attack == "blind_baseline")
     assert blind.light == "amber" and blind.allowed and "differ anyway" in blind.line
     alike = audit_section(evidence(synthetic, members, others), QUICK).results["blind_baseline"]
     assert alike.auc_ci[0] < 0.5 < alike.auc_ci[1]

@@ -73,4 +73,4 @@ def test_leaks_say_the_worst_first_and_name_the_rest() -> None:
     assert answer.reasons[-1].text == "Nothing was found by 1 of 4 checks: DOMIAS."
     many = leaks(report(privacy={f"attack {i}": attack(0.6 + i / 50) for i in range(9)}))
     assert len(many.reasons) == 6 and many.reasons[0].text.startswith("Attack 8: AUC 0.76")
-    assert many.reasons[-1].text.startswith("Leaks were found by 4 more of 9 checks: attack 3;")
+    assert many.reasons[-1].text.startswith("The gate is closed by 4 more of 9 checks: attack 3;")

@@ -50,7 +50,7 @@ def test_attacks_have_a_verdict_and_realism_stands_below() -> None:
 def test_an_entry_without_numbers_is_shown_as_such() -> None:
     (table,) = privacy_tables({"domias": {"auc": None, "auc_ci": "?", "threat_model": ["W"]}})
     assert table.rows == [
-        ["DOMIAS", Mark("red", "Leaks"), NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, f"{NOTHING} / {NOTHING}"]
+        ["DOMIAS", Mark("red", "Not known"), NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, f"{NOTHING} / {NOTHING}"]
     ]
     assert privacy_tables({}) == [] and privacy_tables({"refused": "x", "copies": 3}) == []
 
