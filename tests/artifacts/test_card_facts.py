@@ -17,6 +17,7 @@ FACTS = CardFacts(
     (1, 10),
     {"image": 0.5},
     (Scores("convnet", 1, 0.8, 0.7, 0.9),),
+    {"image": "0123456789abcdef01234567"},
 )
 
 
@@ -28,6 +29,12 @@ def test_facts_come_back_the_same(tmp_path: Path) -> None:
 
 def test_a_model_without_facts_has_none(tmp_path: Path) -> None:
     assert CardFacts.read(tmp_path) == CardFacts()
+
+
+def test_facts_of_before_members_were_recorded_have_none(tmp_path: Path) -> None:
+    facts = asdict(FACTS)
+    del facts["members"]
+    assert CardFacts.from_json(facts).members == {}
 
 
 def test_keys_that_are_not_known_are_left_out() -> None:
@@ -51,6 +58,9 @@ def test_keys_that_are_not_known_are_left_out() -> None:
         {"hidden_patch_errors": {"image": float("nan")}},
         {"hidden_patch_errors": {"image": float("inf")}},
         {"scores": [{"classifier": "Maria Rossi", "images_per_class": 1}]},
+        {"members": {"image": "Maria Rossi"}},
+        {"members": {"image": 7}},
+        {"members": ["0123456789abcdef01234567"]},
         {"scores": [asdict(FACTS.scores[0]) | {"all_real": "good"}]},
     ],
 )

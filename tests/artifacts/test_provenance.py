@@ -6,6 +6,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,17 @@ import yaml
 
 import mmgen
 from mmgen.artifacts import provenance
-from mmgen.artifacts.provenance import Costs, config_to_dict, git_revision, machine, package_versions, write_config
+from mmgen.artifacts.provenance import (
+    Costs,
+    begin_run,
+    config_to_dict,
+    git_revision,
+    machine,
+    package_versions,
+    write_config,
+)
+from mmgen.data.loading import PairedData
+from mmgen.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,18 @@ def test_the_machine_is_described_without_names() -> None:
     text = json.dumps(machine())
     assert platform.node() not in text and str(Path.home()) not in text
     assert machine()["threads"] >= 1 and machine()["device"] and machine()["processor"]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_new_training_removes_the_audit_of_the_last_one(tmp_path: Path, accelerator: Any, resume: bool) -> None:
+    for folder in ("audit", "model"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "privacy.json").write_text('{"audited": true}')
+    begin_run(Run(accelerator, tmp_path, resume), {}, PairedData({}, {}, {}), [])
+    assert (tmp_path / "audit" / "privacy.json").exists() == resume
+    assert json.loads((tmp_path / "model" / "privacy.json").read_text()) == {"audited": resume}
+    begin_run(Run(accelerator, tmp_path / "new"), {}, PairedData({}, {}, {}), [])  # nothing to remove
+    assert not (tmp_path / "new" / "model").exists()
 
 
 def test_costs_of_phases_that_end() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pictures import DRAWN, SHORT, files_of, use_short_attacks, write_csv, write_pictures
+from pictures import DRAWN, SHORT, files_of, use_a_search, use_short_attacks, write_csv, write_pictures
 from PIL import Image
 from small import small_model
 from tiny_medsynth import LABELS, small_generator, write_condensed
@@ -23,6 +23,7 @@ from mmgen.artifacts.card_facts import CardFacts
 from mmgen.artifacts.models import model_digest, save_model
 from mmgen.assessment import auditing
 from mmgen.data.phantoms import write_phantoms
+from mmgen.data.samples import set_fingerprint
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.attacks import (
     closest_features,
@@ -33,7 +34,7 @@ from mmgen.evaluation.privacy.attacks import (
     pass_through,
 )
 from mmgen.evaluation.privacy.gate import opens
-from mmgen.evaluation.privacy.results import MembershipResult
+from mmgen.evaluation.privacy.results import DisguisedCopiesResult, DisguisedPair, MembershipResult
 from mmgen.models.attention_gan import Critic
 from mmgen.release.datasets import dataset_digest
 from mmgen.training.run import Checkpoints
@@ -101,7 +102,9 @@ def test_a_bare_folder_is_attacked_as_a_set(members: Path, others: Path, made: P
     logan = [result for key, result in found.privacy.results.items() if "logan" in key]
     assert {(result.n_members, result.n_non_members) for result in logan} == {(16, 16)}
     assert found.privacy.results["copies"].of == 16 and found.privacy.results["copies"].exact == 0
-    assert written(tmp_path)["of"] == {"modalities": ["image"], "model": None, "data_sets": {}}
+    of = {"modalities": ["image"], "model": None, "data_sets": {}, "members": found.fingerprints}
+    assert written(tmp_path)["of"] == of
+    assert found.fingerprints == {"image": set_fingerprint(found.members.samples["image"].values)}
     assert written(tmp_path)["privacy"] == found.privacy.to_json()
     assert len(written(tmp_path)["verdicts"]) == len(found.verdicts)
     assert found.opens == opens(found.verdicts)
@@ -128,6 +131,7 @@ def test_a_data_set_is_audited_under_its_digest(run: Path, members: Path, others
         "modalities": ["image"],
         "model": None,
         "data_sets": {".": dataset_digest(folder)},
+        "members": found.fingerprints,
     }
 
 
@@ -139,6 +143,7 @@ def test_a_generator_is_asked_for_samples(run: Path, members: Path, others: Path
         "modalities": ["image"],
         "model": model_digest(small_generator()),
         "data_sets": {},
+        "members": found.fingerprints,
     }
     stored = {bytes(image.numpy()) for image in small_generator().sample(3, seed=0).images}
     assert not stored & {np.asarray(image).tobytes() for image in found.synthetic["image"].values}
@@ -153,6 +158,7 @@ def test_of_a_run_all_is_audited(run: Path, members: Path, others: Path, tmp_pat
         "modalities": ["image"],
         "model": model_digest(small_generator()),
         "data_sets": {f"synthetic/ipc{count}": dataset_digest(run / f"synthetic/ipc{count}") for count in (2, 3)},
+        "members": found.fingerprints,
     }
 
 
@@ -252,6 +258,36 @@ def test_a_class_may_be_missing_on_any_side(members: Path, others: Path, made: P
         found = mmgen.audit(one[2], one[0], one[1], fast=True)
         counts = found.privacy.results["closest_record"]
         assert (counts.n_members, counts.n_non_members, found.privacy.results["copies"].of).count(8) == 1
+
+
+def test_members_are_named_by_their_content(members: Path, others: Path, made: Path, tmp_path: Path) -> None:
+    moved, changed = tmp_path / "moved", shutil.copytree(members, tmp_path / "changed")
+    for number, path in enumerate(sorted(members.rglob("*.png"), reverse=True)):
+        target = moved / path.parent.name / f"{number:03d}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    picture = next(changed.rglob("*.png"))
+    Image.fromarray(255 - np.asarray(Image.open(picture))).save(picture)
+    # A blank picture is no record that is attacked, but it was trained on.
+    blank = shutil.copytree(members, tmp_path / "blank")
+    Image.new("RGB", (32, 32)).save(blank / LABELS[0] / "blank.png")
+    names = [
+        mmgen.audit(made, side, others, fast=True).fingerprints["image"] for side in (members, moved, changed, blank)
+    ]
+    assert names[0] == names[1] and len({*names}) == 3
+
+
+def test_disguised_copies_are_shown_beside_their_training_records(
+    members: Path, others: Path, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = (DisguisedPair(3, 5, 1.0, (1.0, 0.0, 0.1, 0.0, 1.0, 0.0), True),)
+    use_a_search(monkeypatch, DisguisedCopiesResult(1, 16, (0.0, 0.3), 0.001, 0.01, 40, 0, {"shift": 1.0}, 8, pairs))
+    found = mmgen.audit(made, members, others, fast=True)
+    assert found.privacy.results["disguised_copies"].pairs == pairs
+    figures = found.media().figures
+    assert [figure.title for figure in figures] == ["Nearest pairs: image", "Disguised copies: image"]
+    assert all(figure.shows_real for figure in figures)
+    assert "disguised_copies" in {verdict.attack for verdict in found.verdicts if verdict.light == "red"}
 
 
 # -- nothing twice

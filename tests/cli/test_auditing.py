@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 from calling import call, error
-from pictures import files_of, use_short_attacks, write_csv, write_pictures
+from pictures import files_of, use_a_search, use_short_attacks, write_csv, write_pictures
 from PIL import Image
 from small import digests, small_model
 from tiny_medsynth import LABELS, small_generator, write_condensed
 
 from mmgen.artifacts.card_facts import CardFacts
 from mmgen.artifacts.models import save_model
+from mmgen.evaluation.privacy.results import DisguisedCopiesResult
 from mmgen.models.medsynth import MedSynthGenerator
 
 Command = Callable[..., int]
+NO_COPIES = DisguisedCopiesResult(0, 60, (0.0, 0.06), 1.0, 0.01, 200, 0, {"shift": 0.98, "noise": 0.9}, 20)
 
 
 @pytest.fixture
@@ -72,13 +74,24 @@ def said(caplog: pytest.LogCaptureFixture) -> str:
 
 
 def test_a_run_is_audited_shown_and_released(
-    command: Command, run: Path, data: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    command: Command,
+    run: Path,
+    data: dict[str, Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level("INFO")
+    use_a_search(monkeypatch, NO_COPIES)
     sides = ("--members", data["table"], "--non-members", data["table"])
-    assert command("audit", run, *sides, "--out", run / "audit", "--fast") == 0
+    assert command("audit", run, *sides, "--out", run / "audit") == 0
     text = said(caplog)
-    for line in ("ok    copies of records: none of ", "DOMIAS: AUC 0.", "LOGAN, black box: AUC 0."):
+    for line in (
+        "ok    copies of records: none of ",
+        "ok    disguised copies of records: none of 60",
+        "DOMIAS: AUC 0.",
+        "LOGAN, black box: AUC 0.",
+    ):
         assert line in text
     assert f"Report    {run / 'audit' / 'index.html'}" in text and "must not be released" not in text
     page = (run / "audit" / "index.html").read_text(encoding="utf-8")
@@ -105,6 +118,37 @@ def test_a_run_is_audited_shown_and_released(
     text = said(caplog)
     assert text.endswith(f"\n\nReleased  {tmp_path / 'out'}") and "responsibility" not in text
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"model", "synthetic", "privacy.json"}
+
+
+def test_an_audit_in_a_hurry_or_against_others_releases_nothing(
+    command: Command,
+    run: Path,
+    data: dict[str, Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level("INFO")
+    use_a_search(monkeypatch, NO_COPIES)
+
+    def release(members: Path, *flags: object) -> int:
+        sides = ("--members", members, "--non-members", data["table"], "--non-members-split", "test")
+        assert command("audit", run, *sides, "--out", run / "audit", *flags) == 0
+        capsys.readouterr()
+        return command("release", run, "--out", tmp_path / "out")
+
+    assert release(data["table"], "--fast") == 2
+    assert "the attacks were short; audit in full before a release (mmgen audit without --fast" in error(capsys)
+    text = said(caplog)
+    assert "STOP  effort: the attacks were short" in text and "LEAK" not in text
+    facts = json.loads((run / "model" / "card.json").read_text())
+    trained = json.loads((run / "audit" / "privacy.json").read_text())["of"]["members"]
+    (run / "model" / "card.json").write_text(json.dumps(facts | {"members": trained}))
+    others = write_pictures(tmp_path / "ultrasound", per_label=20, seed=9)
+    assert release(others) == 2
+    assert "image: the audit was made against other members than the training data; audit it again" in error(capsys)
+    assert release(data["table"]) == 0
 
 
 def test_a_run_that_copies_its_members_is_not_released(

@@ -51,6 +51,8 @@ def test_what_was_not_measured_is_said() -> None:
 )
 def test_verdicts_end_with_what_they_mean(lights: tuple[Light, ...], end: str) -> None:
     verdicts = [Verdict("domias", light, f"line {light}", light != "red") for light in lights]
+    unknown = Verdict("effort", "red", "short", False, unknown=True)
+    assert verdict_lines([*verdicts, unknown]).splitlines()[-2:] == ["STOP  short", "It must not be released."]
     lines = verdict_lines(verdicts).splitlines()
     marks = {"green": "ok   ", "amber": "note ", "red": "LEAK "}
     assert lines == [*(f"{marks[light]} line {light}" for light in lights), end]

@@ -13,7 +13,7 @@ from mmgen.data.audio import AUDIO_SUFFIXES
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import IMAGE_SUFFIXES, ImageSettings
 from mmgen.data.manifest import read_manifest
-from mmgen.data.samples import Samples, channel_statistics
+from mmgen.data.samples import Samples, channel_statistics, set_fingerprint
 from mmgen.data.settings import settings_from_dict, settings_to_dict
 from mmgen.errors import UserError
 
@@ -94,3 +94,23 @@ def test_a_constant_channel_has_no_deviation() -> None:
     values[:, 0] = 0.1
     mean, std = channel_statistics(values, 2)
     assert mean == (float(np.float16(0.1)), 0.0) and std[1] == 0.0 and std[0] < 1e-8
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16])
+def test_a_set_is_named_by_its_records_in_any_order(dtype: type) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (30, 3, 8, 8)).astype(dtype)
+    name = set_fingerprint(values)
+    assert name == set_fingerprint(values[::-1]) == set_fingerprint(np.roll(values, 7, 0), chunk=4)
+    assert len(name) == 24 and name.isalnum()
+    changed = values.copy()
+    changed[11, 2, 3, 4] += 1
+    twice = np.concatenate([values, values[:1]])
+    others = [
+        changed,
+        twice,
+        values[:-1],
+        values.swapaxes(2, 3),
+        values.reshape(30, 3, 4, 16),
+        values.astype(np.float32),
+    ]
+    assert len({name, *map(set_fingerprint, others)}) == 7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,30 @@ from PIL import Image
 from tiny_medsynth import LABELS
 
 from mmgen.assessment import auditing
+from mmgen.evaluation.privacy import audit
 from mmgen.evaluation.privacy.attack import Effort
+from mmgen.evaluation.privacy.attacks import disguised_copies
+from mmgen.evaluation.privacy.results import DisguisedCopiesResult
 
 SHORT = Effort(updates=4, draws=1, resamples=20, gan={"width": 4, "side": 16})
 DRAWN = 20
 
 
 def use_short_attacks(patch: Any) -> None:
-    """Make audits with ``fast`` shorter still, and their draws from generators few, by a pytest.MonkeyPatch."""
+    """Make audits with ``fast`` shorter still, full ones almost as short, and their draws from generators few, by a
+    pytest.MonkeyPatch."""
     patch.setattr(auditing, "FAST", SHORT)
+    for module in (auditing, audit):
+        patch.setattr(module, "FULL", replace(SHORT, updates=5))
     patch.setattr(auditing, "DRAWN", DRAWN)
+
+
+def use_a_search(patch: Any, found: DisguisedCopiesResult) -> None:
+    """Make this the result of every search for disguised copies, by a pytest.MonkeyPatch."""
+    search = replace(disguised_copies.ATTACK, run=lambda case: {disguised_copies.ATTACK.kinds[0].key: found})
+    patch.setattr(
+        audit, "ATTACKS", [search if attack is disguised_copies.ATTACK else attack for attack in audit.ATTACKS]
+    )
 
 
 def write_pictures(

@@ -17,12 +17,16 @@ from accelerate.state import AcceleratorState
 from small import PROJECT, digests, run
 
 from mmgen import presets
+from mmgen.artifacts.card_facts import CardFacts
 from mmgen.artifacts.models import load_model, model_digest
+from mmgen.assessment.inputs import read_sides
 from mmgen.condensation import medsynth
 from mmgen.condensation.condenser import Length
 from mmgen.condensation.representatives import representatives
 from mmgen.data.images import ImageSettings
 from mmgen.data.phantoms import BRAINS, LESIONS, write_phantom_images
+from mmgen.data.samples import set_fingerprint
+from mmgen.data.sources import Reading
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.verify import verify_dataset
 from mmgen.evaluation.utility import UtilityConfig
@@ -134,7 +138,7 @@ def test_the_report_has_every_set_beside_its_references(finished: Path) -> None:
     assert {"data", *trainings, "generate", "evaluate", "audit"} == set(report["cost"])
 
 
-def test_the_run_is_audited(finished: Path) -> None:
+def test_the_run_is_audited(finished: Path, lesions: Path) -> None:
     privacy = report_of(finished)["privacy"]
     attacks = {"closest_record", "domias", "logan_black_box", "logan_white_box"}
     assert attacks | {"copies", "pass_through"} <= privacy.keys()
@@ -145,6 +149,13 @@ def test_the_run_is_audited(finished: Path) -> None:
     digest = model_digest(load_model(finished))
     assert found["of"]["model"] == shared["of"]["model"] == digest
     assert found["of"]["data_sets"].keys() == {"synthetic/ipc2", "synthetic/ipc3"}
+    # Whoever audits the run on the same data with the same seed has the same members.
+    again, _ = read_sides(*[{"image": lesions}] * 2, {"image": ImageSettings(32, 3)}, ("train", "test"), Reading())
+    members = {"image": set_fingerprint(again.samples["image"].values)}
+    assert CardFacts.read(finished / "model").members == found["of"]["members"] == shared["of"]["members"] == members
+    card = (finished / "model" / "README.md").read_text(encoding="utf-8")
+    assert f"Fingerprint of the members: image {members['image']}." in card
+    assert "* red: effort: the attacks were short; audit in full before a release" in card
     assert "pairs" in found["privacy"]["copies"] and "pairs" not in shared["privacy"]["copies"]
     assert not (finished / "model" / "measured").exists()
 

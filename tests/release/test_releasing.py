@@ -209,6 +209,9 @@ LEAKS = [
     ("near_copies", changed("copies", near=1), "is a near copy", "1"),
     ("share_closer_to_training", changed("copies", share_closer_to_training=0.7, share_closer_ci=[0.65, 0.75]),
      "70 % of the synthetic records are closer", "0.1"),
+    ("disguised_copies", changed("disguised_copies", found=9, p_value=1e-6), "9 of 400 synthetic records", "9"),
+    ("recognised", PRIVACY | {"recognised": {"recognised": 0.3, "recognised_ci": [0.23, 0.4], "others_ci": [0.0, 0.1]}},
+     "30 % (23 to 40 %) are taken for a person of the training data", "0.13"),
     ("pass_through", changed("pass_through", share=0.25), "pass-through of records: 25 %", "0.25"),
 ]  # fmt: skip
 
@@ -288,6 +291,10 @@ def test_what_is_not_audited_is_refused(run: Path, tmp_path: Path, record: Any) 
 @pytest.mark.parametrize(
     ("missing", "parts", "words"),
     [
+        (("effort",), "all", "effort: whether the attacks were short is not known"),
+        (("effort",), "data", "effort: whether the attacks were short is not known"),
+        (("disguised_copies",), "all", "image: not searched for disguised copies"),
+        (("disguised_copies",), "data", "image: not searched for disguised copies"),
         (("copies",), "all", "image: copies not counted"),
         (("logan_white_box", "logan_black_box"), "all", "generator: not attacked"),
         (("domias", "logan_black_box"), "data", "image: membership not attacked"),
@@ -299,6 +306,97 @@ def test_half_an_audit_is_no_evidence(run: Path, tmp_path: Path, missing: Any, p
     audit(run, {key: entry for key, entry in PRIVACY.items() if key not in missing})
     with pytest.raises(ReleaseRefused, match=words):
         write_release(run, tmp_path / "out", parts=parts)
+
+
+@pytest.mark.parametrize(
+    ("key", "numbers", "words"),
+    [
+        ("effort", {"fast": True}, "the attacks were short; audit in full before a release"),
+        ("domias", {"n_non_members": 24}, r"too few records for evidence \(24, at least 30 are needed\)"),
+        ("copies", {"of": 20}, r"too few records for evidence \(20, at least 30 are needed\)"),
+        ("disguised_copies", {"power": {"shift": 0.3}}, "this audit could not have found disguised copies"),
+    ],
+)
+def test_an_audit_that_sees_little_releases_nothing(
+    run: Path, tmp_path: Path, key: str, numbers: dict[str, Any], words: str
+) -> None:
+    audit(run, changed(key, **numbers))
+    for parts in ("all", "data"):
+        with pytest.raises(ReleaseRefused, match=words):
+            write_release(run, tmp_path / "out", parts=parts)  # type: ignore[arg-type]
+
+
+TRAINED, ANOTHER = "0123456789abcdef01234567", "fedcba987654321001234567"
+
+
+def trained_on(run: Path, members: dict[str, str]) -> None:
+    """Record what a run was trained on."""
+    path = run / "model" / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"members": members}), encoding="utf-8")
+
+
+def audited_against(run: Path, members: Any) -> None:
+    audit(run)
+    record = json.loads((run / "audit" / "privacy.json").read_text())
+    record["of"]["members"] = members
+    (run / "audit" / "privacy.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("members", [{"image": ANOTHER}, {"audio": TRAINED}, {}, None])
+def test_an_audit_against_other_members_releases_nothing(run: Path, tmp_path: Path, members: Any) -> None:
+    """A lesion model is not released on an audit against breast ultrasound, nor is a part of its run."""
+    trained_on(run, {"image": TRAINED})
+    audited_against(run, members)
+    for what, parts in ((run, "all"), (run, "model"), (run, "data"), (run / "model", "all"), (run / SETS[0], "all")):
+        with pytest.raises(
+            ReleaseRefused, match="image: the audit was made against other members than the training da"
+        ):
+            write_release(what, tmp_path / "out", parts=parts, audit=run / "audit")  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+    audited_against(run, {"image": TRAINED})
+    write_release(run, tmp_path / "out")
+    shared = json.loads((tmp_path / "out" / "privacy.json").read_text())
+    assert shared["of"]["members"] == {"image": TRAINED}
+    for card in ("README.md", "model/README.md", f"{SETS[0]}/README.md"):
+        assert f"Fingerprint of the members: image {TRAINED}." in (tmp_path / "out" / card).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("recorded", [{}, {"audio": ANOTHER}, None])
+def test_where_no_training_data_are_recorded_the_members_are_only_shown(
+    run: Path, tmp_path: Path, recorded: dict[str, str] | None
+) -> None:
+    if recorded is None:
+        (run / "model" / "card.json").unlink()
+    else:
+        trained_on(run, recorded)
+    audited_against(run, {"image": ANOTHER, "audio": ANOTHER, "Maria Rossi": ANOTHER, "joint": "of Maria Rossi"})
+    write_release(run, tmp_path / "out")
+    assert f"Fingerprint of the members: image {ANOTHER}.\n" in (tmp_path / "out" / "README.md").read_text()
+    assert b"Maria" not in everything_in(tmp_path / "out")
+
+
+def test_an_override_against_other_members_stands_on_the_card(run: Path, tmp_path: Path) -> None:
+    trained_on(run, {"image": TRAINED})
+    audited_against(run, {"image": ANOTHER})
+    write_release(run, tmp_path / "out", override=("Dr Who", "these are phantoms"))
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8").partition("## Released against the audit\n")[2]
+    assert "image: the audit was made against other members than the training data" in text
+
+
+def test_only_known_disguises_are_named(run: Path, tmp_path: Path) -> None:
+    note = {"note": "Maria Rossi has one record"}
+    power = {"Maria Rossi": 0.7, "shift": 0.9, "average of two": 0.8}
+    audit(run, changed("disguised_copies", power=power) | {"recognised": {"recognised": 0.0} | note})
+    write_release(run, tmp_path / "out")
+    assert b"Maria" not in everything_in(tmp_path / "out")
+    assert "80 % of 'average of two'" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_who_has_one_record_cannot_be_recognised_and_the_card_says_so(run: Path, tmp_path: Path) -> None:
+    audit(run, PRIVACY | {"recognised": {"note": "each person has one record"}})
+    write_release(run, tmp_path / "out")
+    card = (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "* amber: people in records: whether they are recognised could not be measured: each person has one" in card
 
 
 def test_what_the_audit_did_not_see_is_refused(run: Path, tmp_path: Path) -> None:

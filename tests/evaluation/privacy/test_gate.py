@@ -82,7 +82,6 @@ def test_attacks_that_learn_nothing_seldom_close_the_gate() -> None:
     [
         (attack(0.50, 0.40, 0.66), "the interval is wide"),
         (attack(0.20, 0.12, 0.28), "the order is reversed"),
-        (attack(0.50, 0.46, 0.54, n_members=29), "too few records for evidence (29, at least 30 are needed)"),
     ],
 )
 def test_weak_evidence_is_said_but_allowed(entry: dict[str, Any], words: str) -> None:
@@ -90,8 +89,18 @@ def test_weak_evidence_is_said_but_allowed(entry: dict[str, Any], words: str) ->
     assert verdict.light == "amber" and verdict.allowed and words in verdict.line
 
 
+@pytest.mark.parametrize("side", ["n_members", "n_non_members"])
+def test_too_few_records_are_no_evidence(side: str) -> None:
+    few = only({"domias": attack(0.5, 0.46, 0.54, **{side: 29})})
+    assert not few.allowed and few.unknown
+    assert few.line.endswith("too few records for evidence (29, at least 30 are needed)")
+    assert only({"domias": attack(0.5, 0.46, 0.54, **{side: 30})}).light == "green"
+    assert only({"domias": attack(0.5, 0.46, 0.54, **{side: 29})}, Thresholds(least_records=29)).light == "green"
+
+
 def test_too_few_records_do_not_excuse_a_leak() -> None:
-    assert only({"domias": attack(1.0, 0.9, 1.0, n_members=5)}).light == "red"
+    leak = only({"domias": attack(1.0, 0.9, 1.0, n_members=5)})
+    assert leak.light == "red" and not leak.unknown and leak.excess == pytest.approx(0.35)
 
 
 def test_copies_are_counted_per_kind_and_modality() -> None:
@@ -110,9 +119,10 @@ def test_share_closer_to_training_is_judged_by_its_interval(interval: tuple[floa
     assert share.light == light and "65 % of the synthetic records are closer to a training" in share.line
 
 
-def test_few_synthetic_records_are_weak_evidence() -> None:
-    share = judge({"copies": copies() | {"of": 7}})[2]
-    assert share.light == "amber" and "too few records" in share.line
+def test_few_synthetic_records_are_no_evidence() -> None:
+    share = judge({"copies": copies() | {"of": 29}})[2]
+    assert share.unknown and share.line.endswith("too few records for evidence (29, at least 30 are needed)")
+    assert judge({"copies": copies() | {"of": 30}})[2].light == "green"
 
 
 def test_anything_that_is_passed_through_closes_the_gate() -> None:
@@ -162,11 +172,20 @@ def test_what_gave_no_result_is_no_evidence(privacy: dict[str, Any]) -> None:
     assert verdict.light == "red" and not verdict.allowed
 
 
-def test_short_attacks_are_said_to_be() -> None:
+@pytest.mark.parametrize("fast", [True, None, "no"])
+def test_short_attacks_open_nothing(fast: Any) -> None:
     full = {"effort": {"fast": False}, "domias": attack(0.5, 0.46, 0.54)}
     assert [verdict.attack for verdict in judge(full)] == ["domias"]
-    found = judge(full | {"effort": {"fast": True}})
-    assert [(v.attack, v.light) for v in found] == [("domias", "green"), ("effort", "amber")] and opens(found)
+    found = judge(full | {"effort": {"fast": fast}})
+    assert [(v.attack, v.light) for v in found] == [("domias", "green"), ("effort", "red")] and not opens(found)
+    assert found[-1].unknown and "audit in full before a release (mmgen audit without --fast" in found[-1].line
+
+
+def test_an_audit_of_few_images_in_a_hurry_opens_nothing() -> None:
+    """20 synthetic against 24 held-out images, all quiet."""
+    quiet = {"domias": attack(0.5, 0.46, 0.54, n_non_members=24), "copies": copies() | {"of": 20}}
+    closed = {verdict.attack for verdict in judge(quiet | {"effort": {"fast": True}}) if not verdict.allowed}
+    assert closed == {"domias", "share_closer_to_training", "effort"}
 
 
 def test_a_refused_audit_is_red_beside_what_was_measured() -> None:

@@ -16,11 +16,14 @@ from mmgen.evaluation.privacy.membership import Scores, membership_result
 from mmgen.evaluation.privacy.record import AuditRecord, PrivacySection
 from mmgen.evaluation.privacy.results import (
     CopiesResult,
+    DisguisedCopiesResult,
+    DisguisedPair,
     EffortResult,
     MembershipResult,
     NoResult,
     Pair,
     PassThroughResult,
+    RecognisedResult,
 )
 
 ATTACK = membership_result(Scores(np.arange(40.0), np.arange(30.0)), "S", resamples=20)
@@ -28,6 +31,19 @@ SECTION = PrivacySection(
     {
         "effort": EffortResult(False, 4000),
         "copies/image": CopiesResult(0, 1, 60, 3.5, 9.0, 9.5, 8.0, (Pair(3, 7, 1.5, "near"),), 0.5, (0.4, 0.6)),
+        "disguised_copies/image": DisguisedCopiesResult(
+            1,
+            60,
+            (0.0, 0.1),
+            0.01,
+            0.01,
+            200,
+            0,
+            {"shift": 0.9},
+            8,
+            (DisguisedPair(5, 6, 1.5, (1.0, 0.0, 0.1, 0.0, 1.0, 0.0), True),),
+        ),
+        "recognised/image": RecognisedResult(note="each person has one record"),
         "pass_through/image": PassThroughResult(0.0, 12, "8 x 8 patches"),
         "domias/image": ATTACK,
         "reconstruction/joint": MembershipResult(threat_model="W", note="no partners", features="pixels"),
@@ -36,13 +52,16 @@ SECTION = PrivacySection(
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
-    record = AuditRecord("2026-01-02", ("image",), "abc", {"synthetic": "def"}, SECTION, judge(SECTION))
+    record = AuditRecord(
+        "2026-01-02", ("image",), "abc", {"synthetic": "def"}, SECTION, judge(SECTION), {"image": "5e7"}
+    )
     record.write(tmp_path / "privacy.json")
     again = AuditRecord.read(tmp_path / "privacy.json")
     assert again.privacy == SECTION and again.verdicts == () and again.data_sets == {"synthetic": "def"}
+    assert again.members == {"image": "5e7"}
     assert (again.created, again.modalities, again.model) == ("2026-01-02", ("image",), "abc")
     content = json.loads((tmp_path / "privacy.json").read_text())
-    assert list(content) == ["audited", "created", "of", "privacy", "verdicts"] and len(content["verdicts"]) == 6
+    assert list(content) == ["audited", "created", "of", "privacy", "verdicts"] and len(content["verdicts"]) == 8
     failed = {"auc": None, "threat_model": "W", "counts": True, "note": "no partners", "features": "pixels"}
     assert content["privacy"]["reconstruction/joint"] == failed
 
@@ -51,6 +70,10 @@ def test_nothing_of_single_records_is_shared(tmp_path: Path) -> None:
     AuditRecord(None, (), None, {}, SECTION).write(tmp_path / "privacy.json", shared=True)
     shared = json.loads((tmp_path / "privacy.json").read_text())["privacy"]
     assert shared["effort"] == {} and "pairs" not in shared["copies/image"]
+    search = {
+        key: value for key, value in SECTION.results["disguised_copies/image"].to_json().items() if key != "pairs"
+    }
+    assert shared["disguised_copies/image"] == search and shared["recognised/image"] == {}
     assert "note" not in shared["reconstruction/joint"] and shared["domias/image"] == ATTACK.to_json()
 
 
@@ -59,6 +82,12 @@ def test_a_damaged_record_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "privacy.json").write_text(content)
     with pytest.raises(UserError, match=r"privacy.json is no privacy audit .*; audit again\."):
         AuditRecord.read(tmp_path / "privacy.json")
+
+
+@pytest.mark.parametrize("members", [None, "5e7", ["5e7"], {"image": 3}])
+def test_members_that_are_not_named_are_none(members: Any) -> None:
+    of = {"data_sets": {}, "members": members}
+    assert AuditRecord.from_json({"audited": True, "of": of, "privacy": {}}).members == {}
 
 
 def test_no_audit_is_no_record(tmp_path: Path) -> None:
@@ -72,6 +101,12 @@ def test_values_of_another_type_are_missing(wrong: Any) -> None:
     assert attack == MembershipResult() and attack.to_json() == {"auc": None, "counts": True}
     entry = {"exact": wrong, "share_closer_ci": [0.1, wrong], "pairs": [{"synthetic": wrong}, wrong]}
     assert CopiesResult.from_json(entry) == CopiesResult()
+    pairs = [{"synthetic": 1, "training": 2, "score": 1.0, "transform": [1.0] * 6, "inverted": wrong}] * (
+        wrong is not True
+    )
+    pairs += [{"synthetic": 1, "training": 2, "score": 1.0, "transform": wrong, "inverted": True}, wrong]
+    for power in ([wrong], {"shift": wrong}, {"shift": 0.5, "turn": 1.5}):
+        assert DisguisedCopiesResult.from_json({"power": power, "pairs": pairs}) == DisguisedCopiesResult()
     assert PassThroughResult.from_json({"share": wrong}) == PassThroughResult()
 
 

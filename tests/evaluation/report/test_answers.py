@@ -71,6 +71,8 @@ def test_leaks_say_the_worst_first_and_name_the_rest() -> None:
     assert [reason.light for reason in answer.reasons] == ["red", "red", "amber", "green"]
     assert answer.reasons[0].text.startswith("Closest record: AUC 0.70")
     assert answer.reasons[-1].text == "Nothing was found by 1 of 4 checks: DOMIAS."
+    unknown = leaks(report(privacy={"domias": attack(0.5), "effort": {"fast": True}}))
+    assert (unknown.light, unknown.word) == ("red", "Too little is known")
     many = leaks(report(privacy={f"attack {i}": attack(0.6 + i / 50) for i in range(9)}))
     assert len(many.reasons) == 6 and many.reasons[0].text.startswith("Attack 8: AUC 0.76")
     assert many.reasons[-1].text.startswith("The gate is closed by 4 more of 9 checks: attack 3;")

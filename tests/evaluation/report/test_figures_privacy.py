@@ -12,7 +12,7 @@ from PIL import Image
 from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.privacy.results import MembershipResult
 from mmgen.evaluation.report import figures_privacy as figures
-from mmgen.evaluation.report.figures_privacy import pair_grid, privacy_figures
+from mmgen.evaluation.report.figures_privacy import pair_grid, power_figure, privacy_figures
 from mmgen.evaluation.report.reading import Report
 
 ROC = {"fpr": [0.0, 0.01, 0.2, 1.0], "tpr": [0.0, 0.05, 0.5, 1.0]}
@@ -89,3 +89,27 @@ def test_pairs_of_pictures_and_of_spectrograms() -> None:
         pair_grid([], [], [])
     with pytest.raises(ValueError, match="as many"):
         pair_grid(images, images[:2], [""] * 4)
+
+
+def test_differences_stand_at_the_right_of_their_pairs() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 1, 9, 8), dtype=np.uint8)
+    dark = np.zeros_like(images)
+    two, three = (pixels(pair_grid(images, images, ["a", "b"], 2, more)) for more in (None, dark))
+    assert three.shape[1] > 1.3 * two.shape[1]
+    assert (pixels(pair_grid(images, images, ["a", "b"], 2, images)) != three).any()
+    with pytest.raises(ValueError, match="as many"):
+        pair_grid(images, images, ["a", "b"], 2, dark[:1])
+
+
+def test_what_a_search_finds_is_drawn_with_the_weakest_first() -> None:
+    search = {"power": {"shift": 0.98, "average of two": 0.61}}
+    (figure,) = privacy_figures(Report.from_json({"privacy": {"disguised_copies/image": search}}))
+    assert (
+        figure.alt == "Bars of the share found: disguised copies, images: average of two 61 %; "
+        "disguised copies, images: shift 98 %."
+    )
+    assert figure.section == "privacy" and not figure.shows_real
+    both = PrivacySection.from_json({"disguised_copies/image": search, "disguised_copies/audio": search})
+    assert pixels(power_figure(both)).shape[0] > 1.5 * pixels(figure.png).shape[0]
+    with pytest.raises(ValueError, match="no power"):
+        power_figure(PrivacySection.from_json({"disguised_copies": {"power": {}}}))

@@ -90,3 +90,37 @@ def test_every_check_says_something() -> None:
     said = findings({"domias": ATTACK, "pass_through": {"share": 0.5}})
     assert [mark.light for mark, _ in said] == ["green", "red"] and all(text.endswith(".") for _, text in said)
     assert findings({}) == []
+
+
+SEARCH = {
+    "found": 12, "of": 200, "found_ci": [0.03, 0.1], "p_value": 1e-9, "false_alarm_rate": 0.01, "compared": 1040,
+    "compared_found": 2, "power": {"shift": 0.98, "average of two": 0.61}, "planted": 20,
+}  # fmt: skip
+
+
+def test_disguised_copies_stand_beside_what_would_have_been_found() -> None:
+    found, power = privacy_tables({"disguised_copies/image": SEARCH})
+    assert found.caption == "Images: disguised copies of training images"
+    assert found.rows == [
+        ["Disguised copies", "12 of 200 (3.0 to 10.0 %)", "2 of 1,040", Mark("red", "Leaks")],
+        ["Chance of so many if none is a copy", "1.0 \u00d7 10\u207b\u2079", "1 %", NOTHING],
+    ]
+    assert power.rows == [["Average of two", "61 %"], ["Shift", "98 %"]]
+    assert power.notes == ["20 training images were disguised in each way by the audit itself."]
+    (blind,) = privacy_tables({"disguised_copies": {"note": "too few people"}})
+    assert blind.rows[0] == ["Disguised copies", f"{NOTHING} of {NOTHING}", f"{NOTHING} of {NOTHING}",
+                             Mark("red", "Not known")]  # fmt: skip
+    assert blind.notes[-1] == "Too few people."
+
+
+def test_recognised_people_stand_beside_chance_and_real_records() -> None:
+    entry = {
+        "recognised": 0.3, "recognised_ci": [0.2, 0.4], "of": 200, "others": 0.01, "others_ci": [0.0, 0.03],
+        "real": 0.8, "auc": 0.7, "auc_ci": [0.6, 0.8], "verification_auc": 0.99,
+    }  # fmt: skip
+    (table,) = privacy_tables({"recognised/image": entry, "recognised/audio": {"note": "each person has one record"}})
+    cells = ["30 % (20.0 to 40.0 %)", "1 % (0.0 to 3.0 %)", "80 %", "0.700 (0.60 to 0.80)", "0.990"]
+    assert table.rows[0] == ["Images", *cells, Mark("red", "Leaks")]
+    assert table.rows[1] == ["Sounds", *[NOTHING] * 5, Mark("amber", "Unclear")]
+    assert table.notes[-1] == "Sounds: each person has one record."
+    assert all(len(row) == len(table.columns) for row in table.rows)

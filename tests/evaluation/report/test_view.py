@@ -76,6 +76,9 @@ def test_a_closed_gate_is_warned_of() -> None:
         Report.from_json({"privacy": leak, "data": {}, "fidelity": {}}), shows_real=False
     )
     assert sentence.startswith("The privacy audit found too much (1 of 2 checks)")
+    short = {"effort": {"fast": True}, "pass_through": {"share": 0.0}}
+    (sentence,) = warnings(privacy=short, fidelity={})
+    assert sentence.startswith("The privacy audit is no evidence that nothing leaks (1 of 2 checks): do not share")
     (sentence,) = report_view.warnings(
         Report.from_json({"privacy": {"refused": "x"}, "data": {}, "fidelity": {}}), shows_real=False
     )
