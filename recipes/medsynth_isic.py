@@ -62,7 +62,7 @@ class Recipe(CondensationFlags):
     utility_seeds: int | None = None
     """Trainings of each classifier on each set, if not the preset's number."""
     fast: bool = False
-    """Short attacks in the audit; the preset quick always has short ones."""
+    """Short attacks in the audit, which are too little for a release; the preset quick always has short ones."""
     resume: Literal["latest"] | None = None
     """Go on from the run folder's last checkpoints."""
 

@@ -21,7 +21,8 @@ class Audit(CachedDataFlags):
     what: Annotated[str, tyro.conf.Positional]
     """A run, a model (folder or hub id), a data set, or a folder by label or CSV of any synthetic files."""
     members: tuple[str, ...]
-    """The real data it was made from: PATH, or image=PATH audio=PATH; the training split where there are splits."""
+    """The real data it was made from: PATH, or image=PATH audio=PATH; the training split where there are splits. A
+    release of a run compares them with what it was trained on."""
     non_members: tuple[str, ...]
     """Real data of the same kind that no training has seen; the test split where there are splits."""
     out: Path
@@ -31,7 +32,7 @@ class Audit(CachedDataFlags):
     features: str = "pixels"
     """Space of the attacks on features: pixels, own (the encoder of a masked autoencoder), a timm name or NAME@FILE."""
     fast: bool = False
-    """A short black-box attack and fewer draws for the intervals."""
+    """A short black-box attack and fewer draws for the intervals: for a first look, too little for a release."""
     leave_out_shared: bool = False
     """Leave out non-members that are also members, instead of refusing."""
     members_split: str = "train"

@@ -56,4 +56,4 @@ class MAEFlags(CachedDataFlags):
     refuse_unpaired: bool = False
     """Stop where one side lacks a label, instead of leaving the label out."""
     fast: bool = False
-    """Short attacks in the audit; the preset tiny always has short ones."""
+    """Short attacks in the audit, which are too little for a release; the preset tiny always has short ones."""

@@ -18,11 +18,15 @@ from accelerate.state import AcceleratorState
 from small import PROJECT, digests, run
 from tiny import QUICK_ATTACKS
 
+from mmgen.artifacts.card_facts import CardFacts
 from mmgen.artifacts.models import load_model, model_digest, model_settings
 from mmgen.assessment import auditing
+from mmgen.assessment.inputs import read_sides
 from mmgen.cli.config import parse_config
 from mmgen.cli.mae_flags import MAEFlags
 from mmgen.cli.main import run_command
+from mmgen.data.samples import set_fingerprint
+from mmgen.data.sources import Reading
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.presets import PRESETS
 
@@ -195,6 +199,16 @@ def test_data_set_and_model_are_usable_and_belong_together(finished: tuple[Path,
         assert {row["model"] for row in csv.DictReader(file)} == {model_digest(model)}
     card = (finished[0] / "model" / "README.md").read_text(encoding="utf-8")
     assert "Audited on" in card and "copies of images" in card and "* error on hidden patches, image: " in card
+
+
+def test_whoever_audits_the_run_on_its_data_has_its_members(finished: tuple[Path, list[str]]) -> None:
+    out, lines = finished
+    paths = {"image": out / "phantoms" / "images", "audio": out / "phantoms" / "audio"}
+    members, _ = read_sides(paths, paths, model_settings(load_model(out)), ("train", "test"), Reading())
+    named = {name: set_fingerprint(samples.values) for name, samples in members.samples.items()}
+    of = json.loads((out / "audit" / "privacy.json").read_text())["of"]
+    assert CardFacts.read(out / "model").members == of["members"] == named and len({*named.values()}) == 2
+    assert any("the attacks were short; audit in full before a release" in line for line in lines)
 
 
 def test_nothing_shareable_names_a_file_of_the_data(finished: tuple[Path, list[str]]) -> None:
