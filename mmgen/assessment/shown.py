@@ -114,7 +114,7 @@ def disguised_figure(
 def laid_on(record: np.ndarray, pair: DisguisedPair) -> np.ndarray:
     """A training record (C, H, W) as it lies upon the synthetic one of its pair, of the same type."""
     values = torch.from_numpy(record.astype(np.float32))[None]
-    grid = functional.affine_grid(torch.tensor(pair.transform).reshape(1, 2, 3), list(values.shape), False)
+    grid = functional.affine_grid(torch.tensor(pair.transform).float().reshape(1, 2, 3), list(values.shape), False)
     moved = functional.grid_sample(values, grid, padding_mode="border", align_corners=False)[0].numpy()
     if pair.inverted:
         moved = (255.0 if record.dtype == np.uint8 else moved.max() + moved.min()) - moved

@@ -21,8 +21,7 @@ class Audit(CachedDataFlags):
     what: Annotated[str, tyro.conf.Positional]
     """A run, a model (folder or hub id), a data set, or a folder by label or CSV of any synthetic files."""
     members: tuple[str, ...]
-    """The real data it was made from: PATH, or image=PATH audio=PATH; the training split where there are splits. A
-    release of a run compares them with what it was trained on."""
+    """The real data it was made from: PATH, or image=PATH audio=PATH; the training split where there are splits."""
     non_members: tuple[str, ...]
     """Real data of the same kind that no training has seen; the test split where there are splits."""
     out: Path

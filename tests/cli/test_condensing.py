@@ -18,6 +18,7 @@ from PIL import Image
 from small import digests
 from tiny_medsynth import LABELS, TINY, small_generator, use_tiny
 
+from mmgen.artifacts.card_facts import CardFacts
 from mmgen.artifacts.models import load_model, model_digest, save_model
 from mmgen.cli.condensation_flags import CondensationFlags
 from mmgen.condensation.condenser import Length
@@ -120,6 +121,7 @@ def test_the_card_has_counts_and_sizes_and_no_names(condensed: Path, lesions: Pa
     assert 0 < images < sum(row["split"] == "train" for row in rows)  # some are for validation
     subjects = int(re.search(r"Of (\d+) subjects", card)[1])  # type: ignore[index]
     assert len(LESIONS) * 4 <= subjects < images
+    assert re.fullmatch("[0-9a-f]{24}", CardFacts.read(model).members["image"])
     ratio = 100 * 3 * len(LESIONS) / images
     assert f"condensation ratio at 3 images a class: {ratio:.1f} %" in card and "not audited" in card
     assert re.search(rf"training images: {images}, \d+\.\d MB", card) and re.search(r"model: \d+\.\d MB", card)

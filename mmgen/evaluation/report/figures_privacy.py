@@ -118,6 +118,7 @@ def power_figure(privacy: PrivacySection) -> bytes:
             axes.set_title(plain(attack_name(key)), loc="left")
             axes.invert_yaxis()
             axes.grid(False, axis="y")
+            axes.set_axisbelow(True)
         return png_bytes(figure)
 
 

@@ -51,8 +51,8 @@ def test_a_search_that_finds_nothing_says_what_it_would_have_found() -> None:
     assert verdict.line == (
         "disguised copies of images: none of 200 synthetic images (exact 95 % interval 0 to 1.8 %) are disguised "
         "copies of training images, of 1,040 real images of other people none are as much alike; this audit finds 94 % "
-        "of its own (median of 4 kinds; least: 61 % of 'average of two', 90 % of 'noise', 98 % of 'shift') and raises a "
-        "false alarm on 1 % of innocent sets"
+        "of its own (median of 4 kinds; least: 61 % of 'average of two', 90 % of 'noise', 98 % of 'shift') and raises "
+        "a false alarm on 1 % of innocent sets"
     )
 
 
