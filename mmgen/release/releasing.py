@@ -250,7 +250,7 @@ def _compare(
             missing.append(name)
     words = (
         "the audit was made against other members than the training data; audit it again with the --members, --seed "
-        "and labels of the training"
+        "and labels of the training (of data without splits, --non-members is the same path)"
     )
     wrong = [name for name in modalities if name in trained and record.members.get(name) != trained[name]]
     return [
@@ -261,8 +261,8 @@ def _compare(
 
 def _trained_on(run: Path) -> Mapping[str, str]:
     """Fingerprints of the training data, by modality, of the run that a folder is or lies in; none if not recorded."""
-    # A run, its model, or a data set in its folder synthetic.
-    places = [run / "model", run, *(parent / "model" for parent in list(run.parents)[:2])]
+    # A run, its model, or its folder synthetic or a data set in that.
+    places = [run / "model", run, *(p.parent / "model" for p in (run, run.parent) if p.name == "synthetic")]
     recorded = (read_facts(place) for place in places if (place / FACTS).is_file())
     return next((facts.members for facts in recorded), {})
 

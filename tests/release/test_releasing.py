@@ -353,6 +353,8 @@ def test_an_audit_against_other_members_releases_nothing(run: Path, tmp_path: Pa
         ):
             write_release(what, tmp_path / "out", parts=parts, audit=run / "audit")  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
+    elsewhere = shutil.copytree(run / SETS[0], tmp_path / "a set without its run")
+    write_release(elsewhere, tmp_path / "alone", audit=run / "audit")
     audited_against(run, {"image": TRAINED})
     write_release(run, tmp_path / "out")
     shared = json.loads((tmp_path / "out" / "privacy.json").read_text())
