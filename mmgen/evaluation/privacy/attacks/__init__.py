@@ -7,6 +7,7 @@ from mmgen.evaluation.privacy.attacks import (
     blind,
     closest_features,
     copies,
+    disguised_copies,
     domias,
     logan_black_box,
     logan_white_box,
@@ -16,6 +17,7 @@ from mmgen.evaluation.privacy.attacks import (
 
 ATTACKS: tuple[Attack, ...] = (
     copies.ATTACK,
+    disguised_copies.ATTACK,
     pass_through.ATTACK,
     closest_features.ATTACK,
     domias.ATTACK,
