@@ -12,16 +12,20 @@ from mmgen.evaluation.privacy.disguises.views import FLOOR, Form, grey, locally_
 _BANDS = ((64, 4.0, FLOOR), (64, 4.0, 3 * FLOOR), (32, 3.0, 2 * FLOOR), (16, 3.0, 2 * FLOOR))
 _PLAIN_SIDES = (64, 16)
 _CELLS = 8  # a side is cut into, for records of which a part is alike
-FEATURES = 4 * len(_BANDS) + 2 * len(_PLAIN_SIDES) + 2
 # Sides, sigmas, steps and step lengths of the alignment, from coarse to fine.
 _STAGES = ((32, 2.5, 16, 0.02), (64, 4.0, 8, 0.006))
 
 
 def warped(records: Tensor, transforms: Tensor) -> tuple[Tensor, Tensor]:
     """Records (B, C, S, S) seen through affine maps (B, 2, 3), and a mask (B, 1, S, S) of where there is something."""
-    grid = F.affine_grid(transforms, [len(records), 1, *records.shape[2:]], align_corners=False)
-    inside = (grid.abs() <= 1).all(-1)[:, None].float()
-    return F.grid_sample(records, grid, padding_mode="border", align_corners=False), inside
+    # As affine_grid does, but several times faster.
+    height, width = ((2 * torch.arange(n, device=records.device) + 1) / n - 1 for n in records.shape[2:])
+    x, y = (
+        row[:, 0, None, None] * width + row[:, 1, None, None] * height[:, None] + row[:, 2, None, None]
+        for row in transforms.unbind(1)
+    )
+    inside = ((x.abs() <= 1) & (y.abs() <= 1))[:, None].float()
+    return F.grid_sample(records, torch.stack([x, y], -1), padding_mode="border", align_corners=False), inside
 
 
 def correlation(one: Tensor, other: Tensor, mask: Tensor) -> Tensor:
@@ -33,12 +37,18 @@ def correlation(one: Tensor, other: Tensor, mask: Tensor) -> Tensor:
 
 
 def aligned(queries: Tensor, references: Tensor, transforms: Tensor, form: Form) -> tuple[Tensor, Tensor]:
-    """Affine maps (B, 2, 3), improved from ``transforms``, and the signed correlation (B,) of the grey records
-    (B, 1, SIDE, SIDE) under them, 0 where too little overlaps."""
+    """Affine maps (B, 2, 3), improved from ``transforms``, and the signed correlation (B,) of the grey records under
+    them, 0 where too little overlaps.
+
+    Args:
+        queries: (N, 1, SIDE, SIDE), each for B / N pairs, one after the other.
+        references: (B, 1, SIDE, SIDE).
+    """
+    each = len(references) // len(queries)
     for side, sigma, steps, length in _STAGES:
         q, r = (locally_normalised(squared(x, side), sigma, 2 * FLOOR) for x in (queries, references))
         rows, columns = _middle(side, form.cover)
-        template = q[..., rows, columns]
+        template = q[..., rows, columns].repeat_interleave(each, 0)
         current = transforms.clone().requires_grad_()
         optimiser = torch.optim.Adam([current], length)
         best, found = torch.full((len(current),), -1.0, device=q.device), torch.zeros(len(current), device=q.device)
@@ -58,16 +68,18 @@ def aligned(queries: Tensor, references: Tensor, transforms: Tensor, form: Form)
 
 
 def likeness(queries: Tensor, references: Tensor, transforms: Tensor, form: Form) -> Tensor:
-    """How much records (B, C, SIDE, SIDE) in 0..255 are alike under affine maps: features (B, FEATURES - 2), larger is
-    more alike.
+    """How much records in 0..255 are alike under affine maps: features (B, F), larger is more alike.
+
+    Queries are (N, C, SIDE, SIDE), each for B / N pairs, references (B, C, SIDE, SIDE).
 
     Correlations under several local normalisations, of the whole, of its middle, and of the parts that are most alike;
     then of the plain values, and minus the logarithm of their distance. Correlations are made normal by atanh.
     """
     one, other = grey(queries), grey(references)
-    features = []
+    features, each = [], len(references) // len(queries)
     for side, sigma, floor in _BANDS:
         q, r = (locally_normalised(squared(x, side), sigma, floor) for x in (one, other))
+        q = q.repeat_interleave(each, 0)
         r, inside = warped(r, transforms)
         for cover in (form.cover, (0.75 * form.cover[0], 0.75 * form.cover[1])):
             rows, columns = _middle(side, cover)
@@ -80,7 +92,7 @@ def likeness(queries: Tensor, references: Tensor, transforms: Tensor, form: Form
         features += [cells[:, : int(share * _CELLS**2)].mean(1) for share in (0.6, 0.3)]
     features = [_normal(feature) for feature in features]
     for side in _PLAIN_SIDES:
-        q = squared(queries, side)
+        q = squared(queries, side).repeat_interleave(each, 0)
         r, inside = warped(squared(references, side), transforms)
         rows, columns = _middle(side, form.cover)
         q, r, inside = (x[..., rows, columns] for x in (q, r, inside))

@@ -121,10 +121,10 @@ class CopySearch:
         rows = shortlist.gather(1, places)
         start = self.form.fine.transforms(templates.gather(1, places), windows.gather(1, places))
         count = rows.shape[1]
-        q, r = one.repeat_interleave(count, 0), grey(self.values[rows.flatten()])
+        references = self.values[rows.flatten()].float()
         with torch.enable_grad():
-            transforms, signed = aligned(q, r, start.flatten(0, 1), self.form)
-        alike = likeness(part.repeat_interleave(count, 0), self.values[rows.flatten()].float(), transforms, self.form)
+            transforms, signed = aligned(one, grey(references), start.flatten(0, 1), self.form)
+        alike = likeness(part, references, transforms, self.form)
         rough = torch.atanh(torch.stack([signed.abs(), scores.flatten().clamp_min(0)], 1).clamp_max(0.9995))
         features = torch.cat([alike, rough], 1).view(len(part), count, -1)
         missing = scores < 0

@@ -7,6 +7,7 @@ on windows of the training records at several places and scales; the largest cor
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -38,13 +39,19 @@ def squared(values: Tensor, side: int = SIDE) -> Tensor:
 
 
 def blurred(x: Tensor, sigma: float) -> Tensor:
-    """(N, 1, H, W) under a Gaussian of so many pixels."""
+    """(..., H, W) under a Gaussian of so many pixels; edges go on for ever."""
+    rows, columns = (_gaussian(side, sigma).to(x.device) for side in x.shape[-2:])
+    return rows @ x @ columns.T
+
+
+@functools.cache
+def _gaussian(side: int, sigma: float) -> Tensor:
+    """(side, side) matrix that blurs; as one channel is a small convolution, a product is much faster."""
     radius = math.ceil(3 * sigma)
-    places = torch.arange(-radius, radius + 1, dtype=torch.float32, device=x.device)
-    kernel = torch.exp(-((places / sigma) ** 2) / 2)
-    kernel = kernel / kernel.sum()
-    x = F.conv2d(F.pad(x, (radius, radius, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
-    return F.conv2d(F.pad(x, (0, 0, radius, radius), mode="replicate"), kernel.view(1, 1, -1, 1))
+    places = torch.arange(-radius, radius + 1)
+    weights = torch.exp(-((places / sigma) ** 2) / 2)
+    columns = (torch.arange(side)[:, None] + places).clamp(0, side - 1)
+    return torch.zeros(side, side).scatter_add_(1, columns, (weights / weights.sum()).expand(side, -1))
 
 
 def locally_normalised(x: Tensor, sigma: float, floor: float) -> Tensor:
