@@ -28,12 +28,16 @@ class Effort:
         updates: of the attacker's GAN in the black-box attack.
         draws: masks that the error of a reconstruction is averaged over.
         resamples: draws of the bootstrap.
+        planted: records under each kind and strength of disguise, to learn from and as many to be found.
+        innocent: records of each side by which the search for disguised copies is calibrated.
         gan: other settings of the attacker's GAN, by name.
     """
 
     updates: int = 4000
     draws: int = 4
     resamples: int = 1000
+    planted: int = 4
+    innocent: int = 300
     gan: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -81,6 +81,10 @@ def _gamma(x: np.ndarray, exponent: float, rng: Generator, other: np.ndarray) ->
     return _bytes(255 * (x / 255) ** (exponent ** _sign(rng)))
 
 
+def _brighter(x: np.ndarray, levels: float, rng: Generator, other: np.ndarray) -> np.ndarray:
+    return _bytes(x.astype(float) + levels * _sign(rng))
+
+
 def _hue(x: np.ndarray, turn: float, rng: Generator, other: np.ndarray) -> np.ndarray:
     if len(x) == 1:
         return x.copy()
