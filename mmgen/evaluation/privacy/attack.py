@@ -29,12 +29,14 @@ class Effort:
         draws: masks that the error of a reconstruction is averaged over.
         resamples: draws of the bootstrap.
         gan: other settings of the attacker's GAN, by name.
+        recognition: updates of the network that recognises people.
     """
 
     updates: int = 4000
     draws: int = 4
     resamples: int = 1000
     gan: Mapping[str, int] = field(default_factory=dict)
+    recognition: int = 400
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Evidence:
         model: a masked autoencoder, for the attack on its reconstructions.
         critic: of a GAN, for the white-box attack.
         mirrored: modalities whose mirror images are the same picture.
-        device: where the attacker's GAN is trained; model and critic lie there too.
+        device: where the attacker's networks are trained; model and critic lie there too.
     """
 
     modalities: Mapping[str, Modality]

@@ -12,11 +12,13 @@ from mmgen.evaluation.privacy.attacks import (
     logan_white_box,
     pass_through,
     reconstruction,
+    reidentification,
 )
 
 ATTACKS: tuple[Attack, ...] = (
     copies.ATTACK,
     pass_through.ATTACK,
+    reidentification.ATTACK,
     closest_features.ATTACK,
     domias.ATTACK,
     blind.ATTACK,
