@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
+from typing import Self
 
 import numpy as np
 import torch
@@ -22,6 +24,8 @@ _SIDE, _MULTIPLE, _CHUNK = 64, 8, 512
 # Places of the reduced record by which it is moved: of slices of brains that lay two pixels off, none were recognised
 # without, 64 % with it, and no more of other people's.
 _MOVES = (-2, 0, 2)
+# Records of other people that say how common a training record is.
+_OTHERS = 5
 # Records of which all pairs are looked at.
 _PAIRED = 1000
 
@@ -41,8 +45,8 @@ def recognised_people(
 
     Half of the members with several recordings train the network; the others test it, and set the threshold: each of
     their records is compared with all other members, and by 1 % of them one of those is recognised. So the threshold is
-    that of as many comparisons as a synthetic record has, and among data of the same origin. The non-members, of whom
-    nothing was learnt, then show how often another person is.
+    that of as many comparisons as a synthetic record has, and among data of the same origin; with fewer than 199 such
+    records it is the highest. The non-members, of whom nothing was learnt, then show how often another person is.
 
     Args:
         modality: of the records; log-mels are normalised by it.
@@ -58,63 +62,79 @@ def recognised_people(
     of_person = np.unique(np.stack([people, recordings]), axis=1)[0]
     several = np.flatnonzero(np.bincount(of_person) > 1)
     if len(several) < FEWEST_PEOPLE:
-        each = "each person has one record" if not len(several) else f"only {len(several)} people have several records"
-        return RecognisedResult(
-            of=len(synthetic),
-            people=len(several),
-            note=f"whether people are recognised could not be measured: {each} ({FEWEST_PEOPLE} people are needed)",
-        )
+        note = f"only {len(several)} people have several records (at least {FEWEST_PEOPLE} are needed)"
+        if not len(several):
+            note = "each person has one record" if members.subjects is not None else "whose records they are is unknown"
+        return RecognisedResult(of=len(synthetic), people=len(several), note=note)
     learnt = np.random.default_rng(seed).permutation(several)[: len(several) // 2]
     train, test = np.isin(people, learnt), np.isin(people, np.setdiff1d(several, learnt))
-    sets = [reduced(side.values, modality, _SIDE, _MULTIPLE) for side in (members, synthetic, non_members)]
-    embedding = train_recogniser(sets[0][train], people[train], recordings[train], updates, seed, device)
-    known = embedding(sets[0])
-    strangers = _likeness(embedding, sets[0][test], known, people[test], people)
+    known, *asked = (reduced(side.values, modality, _SIDE, _MULTIPLE) for side in (members, synthetic, non_members))
+    embedding = train_recogniser(known[train], people[train], recordings[train], updates, seed, device)
+    gallery = _Gallery.of(embedding, embedding(known), people, train)
+    strangers = gallery.likeness(known[test], people[test], people)
     limit = np.sort(strangers)[-max(1, int(FALSE_MATCHES * (len(strangers) + 1)))]
-    of_made, of_others = (_likeness(embedding, records, known) for records in sets[1:])
-    of_real = _likeness(embedding, sets[0][test], known, recordings[test], recordings)
-    recognised, by_chance = of_made > limit, of_others > limit
+    of_real = gallery.likeness(known[test], recordings[test], recordings)
+    made, others = map(gallery.likeness, asked)
     other_people = np.unique(non_members.owners, return_inverse=True)[1]
-    told = membership_result(Scores(of_made, of_others, None, other_people), "S", seed, False, resamples)
+    told = membership_result(Scores(made, others, None, other_people), "S", seed, False, resamples)
     return RecognisedResult(
-        recognised=float(recognised.mean()),
-        recognised_ci=exact_interval(recognised.sum(), len(synthetic)),
-        of=len(synthetic),
-        others=float(by_chance.mean()),
-        others_ci=_interval_by_person(by_chance, of_others, other_people),
+        recognised=float((made > limit).mean()),
+        recognised_ci=exact_interval((made > limit).sum(), len(made)),
+        of=len(made),
+        others=float((others > limit).mean()),
+        others_ci=_interval_by_person(others > limit, others, other_people),
         real=float((of_real > limit).mean()),
         auc=told.auc,
         auc_ci=told.auc_ci,
-        verification_auc=_verification(known[test], people[test], recordings[test], seed),
+        verification_auc=_verification(gallery.vectors[test], people[test], recordings[test], seed),
         people=len(several),
     )
 
 
-def _likeness(
-    embedding: Embedding,
-    asked: Tensor,
-    known: np.ndarray,
-    left_out: np.ndarray | None = None,
-    groups: np.ndarray | None = None,
-) -> np.ndarray:
-    """(N,) how like its nearest person each record is: as like as the nearest of all records, moved or not.
+@dataclass(frozen=True)
+class _Gallery:
+    """Records of the training people.
 
-    Args:
+    Attributes:
         embedding: what makes vectors of records.
-        asked: records (N, C, h, w).
-        known: vectors (M, D).
-        left_out, groups: (N,) and (M,): known records of the group of the one asked are not compared with it.
+        vectors: (M, D) of the training records.
+        common: (M,) half of how like other people each training record is: one that is nearly silent is like many.
     """
-    scores = []
-    for start in range(0, len(asked), _CHUNK):
-        part = asked[start : start + _CHUNK]
-        alike = np.full((len(part), len(known)), -1.0, np.float32)
-        for move in product(_MOVES, repeat=2):
-            np.maximum(alike, embedding(part.roll(move, (2, 3))) @ known.T, out=alike)
-        if left_out is not None:
-            alike[left_out[start : start + _CHUNK, None] == groups] = -1.0
-        scores.append(alike.max(1))
-    return np.concatenate(scores)
+
+    embedding: Embedding
+    vectors: np.ndarray
+    common: np.ndarray
+
+    @classmethod
+    def of(cls, embedding: Embedding, vectors: np.ndarray, people: np.ndarray, learnt: np.ndarray) -> Self:
+        """Others are people of the records ``learnt``, a mask, for these are never asked whose they are."""
+        common = []
+        for start in range(0, len(vectors), _CHUNK):
+            alike = vectors[start : start + _CHUNK] @ vectors[learnt].T
+            alike[people[start : start + _CHUNK, None] == people[learnt]] = -1.0
+            common.append(np.sort(alike, axis=1)[:, -_OTHERS:].mean(1) / 2)
+        return cls(embedding, vectors, np.concatenate(common))
+
+    def likeness(
+        self, asked: Tensor, left_out: np.ndarray | None = None, groups: np.ndarray | None = None
+    ) -> np.ndarray:
+        """(N,) how like its nearest person each record is: as like as the nearest of all records, moved or not.
+
+        Args:
+            asked: records (N, C, h, w).
+            left_out, groups: (N,) and (M,): training records of the group of the one asked do not count.
+        """
+        scores = []
+        for start in range(0, len(asked), _CHUNK):
+            part = asked[start : start + _CHUNK]
+            alike = np.full((len(part), len(self.vectors)), -1.0, np.float32)
+            for move in product(_MOVES, repeat=2):
+                np.maximum(alike, self.embedding(part.roll(move, (2, 3))) @ self.vectors.T, out=alike)
+            alike -= self.common.astype(np.float32)
+            if left_out is not None:
+                alike[left_out[start : start + _CHUNK, None] == groups] = -2.0
+            scores.append(alike.max(1))
+        return np.concatenate(scores)
 
 
 def _verification(vectors: np.ndarray, people: np.ndarray, recordings: np.ndarray, seed: int) -> float:
