@@ -31,6 +31,7 @@ class Effort:
         planted: records under each kind and strength of disguise, to learn from and as many to be found.
         innocent: records of each side by which the search for disguised copies is calibrated.
         gan: other settings of the attacker's GAN, by name.
+        recognition: updates of the network that recognises people.
     """
 
     updates: int = 4000
@@ -39,6 +40,7 @@ class Effort:
     planted: int = 4
     innocent: int = 300
     gan: Mapping[str, int] = field(default_factory=dict)
+    recognition: int = 400
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Evidence:
         model: a masked autoencoder, for the attack on its reconstructions.
         critic: of a GAN, for the white-box attack.
         mirrored: modalities whose mirror images are the same picture.
-        device: where the attacker's GAN is trained; model and critic lie there too.
+        device: where the attacker's networks are trained; model and critic lie there too.
     """
 
     modalities: Mapping[str, Modality]

@@ -16,7 +16,7 @@ from mmgen.evaluation.privacy.results import (
 )
 
 # Copies of each kind that an audit must plant to know what it finds.
-FEWEST_PLANTED = 5
+FEWEST_PLANTED = 3
 WEAKEST = 3  # kinds of disguise that are named because hardly any are found
 
 

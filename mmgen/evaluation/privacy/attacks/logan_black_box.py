@@ -15,8 +15,8 @@ from mmgen.data.samples import Sliceable
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.membership import Scores
+from mmgen.evaluation.privacy.recognition import reduced
 from mmgen.evaluation.privacy.sides import Records
-from mmgen.models.images import to_unit_range
 from mmgen.models.modality import Modality
 
 _LATENT, _CHUNK = 64, 256
@@ -84,25 +84,12 @@ def logan_black_box(
     if not synthetic.shape[0]:
         raise UserError("The attacker's GAN has nothing to learn from: there are no synthetic samples.")
     sides = (synthetic, members.values, non_members.values)
-    ready = [_prepared(values, modality, config.side).to(device) for values in sides]
+    ready = [reduced(values, modality, config.side, _MULTIPLE).to(device) for values in sides]
     of_synthetic, of_members, of_non_members = _discriminator_logits(ready[0], ready, config)
     return {
         "logan_black_box": Scores(of_members, of_non_members, members.subjects, non_members.subjects),
         "logan_black_box_paper": Scores(of_members, of_synthetic, members.subjects),
     }
-
-
-def _prepared(values: Sliceable, modality: Modality, side: int) -> Tensor:
-    """Small normalised samples (N, C, h, w) float32; h and w are multiples of 8."""
-    height, width = values.shape[2:]
-    factor = min(1.0, side / max(height, width))
-    size = [max(_MULTIPLE, round(length * factor / _MULTIPLE) * _MULTIPLE) for length in (height, width)]
-    parts = []
-    for start in range(0, values.shape[0], _CHUNK):
-        x = torch.from_numpy(np.ascontiguousarray(values[start : start + _CHUNK]))
-        x = to_unit_range(x) if x.dtype == torch.uint8 else modality.normalise(x)
-        parts.append(F.adaptive_avg_pool2d(x, size))
-    return torch.cat(parts)
 
 
 def _discriminator_logits(train: Tensor, asked: Sequence[Tensor], config: AttackerGANConfig) -> list[np.ndarray]:
