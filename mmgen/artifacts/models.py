@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ from torch import nn
 
 from mmgen.artifacts.card_facts import FACTS, CardFacts
 from mmgen.artifacts.cards import write_card
+from mmgen.data.progress import Stream
 from mmgen.data.settings import Settings, settings_from_dict
+from mmgen.data.writing.atomic import new_files
 from mmgen.errors import UserError, first_few
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.conditional_gan import ConditionalGenerator
@@ -66,7 +70,8 @@ def load_model(path_or_id: str | Path) -> GenerativeModel:
         if name not in _KINDS:
             raise UserError(f"{config} names the kind {name!r}, which this version does not know; update mmgen.")
         _refuse_other_sizes(_KINDS[name], config, weights)
-        return _KINDS[name].from_pretrained(folder if local else str(path_or_id), strict=True).eval()
+        with redirect_stdout(Stream(sys.stdout)):  # the hub's package prints, and that nobody reads is no fault here
+            return _KINDS[name].from_pretrained(folder if local else str(path_or_id), strict=True).eval()
     except UserError:
         raise
     except Exception as error:
@@ -106,17 +111,19 @@ def save_model(
     """
     from PIL import Image
 
-    for name in ("preview.png", "utility.json"):  # of another model
-        (folder / name).unlink(missing_ok=True)
-    model.save_pretrained(folder)
     facts = facts or CardFacts()
-    (folder / FACTS).write_text(json.dumps(asdict(facts), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    write_card(model, folder, facts)
-    if not (model.needs_real_data or model.may_hold_real_pixels):
-        Image.fromarray(preview(model)).save(folder / "preview.png")
-    (folder / "privacy.json").write_text('{"audited": false}\n', encoding="utf-8")
-    if utility:
-        (folder / "utility.json").write_text(json.dumps(utility, indent=2) + "\n", encoding="utf-8")
+    with new_files(folder) as new:
+        model.save_pretrained(new)
+        (new / FACTS).write_text(json.dumps(asdict(facts), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_card(model, new, facts)
+        if not (model.needs_real_data or model.may_hold_real_pixels):
+            Image.fromarray(preview(model)).save(new / "preview.png")
+        (new / "privacy.json").write_text('{"audited": false}\n', encoding="utf-8")
+        if utility:
+            (new / "utility.json").write_text(json.dumps(utility, indent=2) + "\n", encoding="utf-8")
+        for name in ("preview.png", "utility.json"):  # of another model
+            if not (new / name).exists():
+                (folder / name).unlink(missing_ok=True)
 
 
 def preview(model: CondensedModel, per_class: int = 8) -> Any:

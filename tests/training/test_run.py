@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pickle
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -39,15 +40,16 @@ def test_what_cannot_begin_is_refused_and_what_is_replaced_is_said(accelerator, 
         Run(accelerator, resume=True)
     run, resumed = Run(accelerator, tmp_path), Run(accelerator, tmp_path, resume=True)
     for stages in ((), ("first", "second")):
-        with pytest.raises(UserError, match="There is no checkpoint in"):
-            resumed.check_beginning(*stages)
-        run.check_beginning(*stages)
+        with pytest.raises(UserError, match="There is no checkpoint in"), resumed.alone(*stages):
+            pass
+        with run.alone(*stages):
+            pass
     assert not caplog.text
     run.stage("second").checkpoints.save({"update": 1}, 1)
-    resumed.check_beginning("first", "second")
-    assert not caplog.text
-    run.check_beginning("first", "second")
-    assert "holds an earlier run" in caplog.text
+    with resumed.alone("first", "second"):
+        assert not caplog.text
+    with run.alone("first", "second"):
+        assert "holds an earlier run" in caplog.text
     run.set_aside("first", "second")
     assert not run.stage("second").resumable
     assert (tmp_path / "second" / "checkpoints.earlier" / "last.pt").is_file()
@@ -104,16 +106,15 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save({"update": 1}, 1)
 
-    def full_disk(state: object, path: os.PathLike[str]) -> None:
-        with open(path, "wb") as file:
-            file.write(b"half")
+    def full_disk(state: object, file: BinaryIO) -> None:
+        file.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(UserError, match=r"last\.pt cannot be written .*No space left"):
         checkpoints.save({"update": 2}, 2)
     assert checkpoints.load() == {"update": 1}
-    assert not list(tmp_path.glob("*.tmp"))
+    assert names(checkpoints) == ["last.pt", "step_00000001.pt"]
 
 
 def test_missing_and_damaged_files_are_named(tmp_path):
@@ -148,7 +149,6 @@ def write(folder, epochs, resumed_epoch=0):
     log = RunLog(folder, resumed_epoch)
     for epoch in epochs:
         log.epoch({"epoch": epoch, "loss/image": epoch / 10, "xi": {"image": [0.0, 1.0]}, "note": "x"})
-    log.close()
 
 
 def test_one_json_line_an_epoch(tmp_path):
@@ -170,7 +170,6 @@ def test_a_resumed_run_replaces_the_epochs_that_it_repeats(tmp_path):
 def test_numbers_that_are_not_finite_are_valid_json(tmp_path):
     log = RunLog(tmp_path)
     log.epoch({"epoch": 0, "loss": math.nan, "deep": {"list": [1.0, -math.inf], "numpy": np.float64("nan")}})
-    log.close()
     assert read_metrics(tmp_path / "metrics.jsonl") == [
         {"epoch": 0, "loss": None, "deep": {"list": [1.0, None], "numpy": None}}
     ]
@@ -204,6 +203,5 @@ def test_previews_are_pictures(tmp_path):
     grey, colour = np.arange(12, dtype=np.uint8).reshape(3, 4), np.zeros((2, 5, 3), dtype=np.uint8)
     log.preview("grey", grey)
     log.preview("colour", colour)
-    log.close()
     assert np.array_equal(np.asarray(Image.open(tmp_path / "previews" / "grey.png")), grey)
     assert np.asarray(Image.open(tmp_path / "previews" / "colour.png")).shape == (2, 5, 3)
