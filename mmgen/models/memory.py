@@ -14,7 +14,7 @@ def refuse_beyond(count: int, size: float, place: str, room: int, noun: str = "s
     if size > room:
         seconds = count // _AT_MOST
         raise UserError(
-            f"{count:,} {noun} take at least {size / 1e9:,.1f} GB, of which {place} has {room / 1e9:,.1f}, and "
+            f"{count:,} {noun} take at least {size / 1e9:,.1f} GB, where {place} has {room / 1e9:,.1f} GB, and "
             f"{seconds // 86400:,} days {seconds // 3600 % 24} hours even at {_AT_MOST:,} a second; ask for fewer."
         )
 

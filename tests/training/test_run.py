@@ -5,6 +5,10 @@ import json
 import math
 import os
 import pickle
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
@@ -205,3 +209,61 @@ def test_previews_are_pictures(tmp_path):
     log.preview("colour", colour)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "previews" / "grey.png")), grey)
     assert np.asarray(Image.open(tmp_path / "previews" / "colour.png")).shape == (2, 5, 3)
+
+
+# -- other processes, kills and full disks
+
+
+def test_two_trainings_do_not_share_a_folder(accelerator, tmp_path):
+    run, part = Run(accelerator, tmp_path / "run"), Run(accelerator, tmp_path / "run" / "part")
+    left = tmp_path / "run" / "checkpoints" / ".tmp-0123abcd-last.pt"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    with run.alone(), part.alone():
+        assert not left.exists()
+        for other in (run, replace(part, seed=3)):
+            with pytest.raises(UserError, match=rf"Another run.* is writing to {other.folder}; wait"), other.alone():
+                pass
+    with run.alone(), Run(accelerator).alone():
+        pass
+
+
+KILLED = """
+import resource, signal, sys
+from pathlib import Path
+from mmgen.training.run import RunLog
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+RunLog(Path(sys.argv[1]), 12)
+"""
+
+
+def test_a_kill_while_resuming_loses_no_row(tmp_path):
+    """By the system, in the middle of writing."""
+    write(tmp_path, range(14))
+    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path], check=False)
+    assert done.returncode == -signal.SIGXFSZ
+    assert [row["epoch"] for row in read_metrics(tmp_path / "metrics.jsonl")] == list(range(14))
+
+
+def test_a_full_disk_ends_a_run_in_one_sentence(tmp_path):
+    log = RunLog(tmp_path)
+    log.path.unlink()
+    log.path.symlink_to("/dev/full")
+    with pytest.raises(
+        UserError, match=r"^\S*metrics\.jsonl cannot be written \(.*No space left on device\); make room"
+    ):
+        log.epoch({"epoch": 0})
+
+
+@pytest.mark.parametrize(
+    "line", ["3", "[]", '{"loss": 1}', '{"epoch": "1"}', '{"epoch": null}', "[" * 10_000, "\udcff"]
+)
+def test_rows_end_where_they_are_damaged(tmp_path, line):
+    write(tmp_path, range(2))
+    with (tmp_path / "metrics.jsonl").open("a", errors="surrogateescape") as file:
+        file.write(line + '\n{"epoch": 2}\n')
+    assert [row["epoch"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [0, 1]
+    write(tmp_path, [2], resumed_epoch=2)
+    assert [row["epoch"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [0, 1, 2]
