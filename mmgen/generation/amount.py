@@ -13,8 +13,8 @@ import numpy as np
 from mmgen.data.settings import Settings, kind_of
 from mmgen.models.memory import refuse_beyond, refuse_beyond_memory
 
-# Bytes of a file for each number of its array: a picture is rarely compressed further, a log-mel is written as it is.
-_PICTURE, _LOG_MEL = 1 / 8, 4
+# Bytes of a file for each number of its array: few pictures are compressed further, a log-mel is written as it is.
+_PICTURE, _LOG_MEL = 1 / 16, 4
 
 
 def refuse_too_much(

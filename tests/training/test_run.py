@@ -242,7 +242,7 @@ RunLog(Path(sys.argv[1]), 12)
 def test_a_kill_while_resuming_loses_no_row(tmp_path):
     """By the system, in the middle of writing."""
     write(tmp_path, range(14))
-    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path], check=False)
+    done = subprocess.run([sys.executable, "-B", "-c", KILLED, tmp_path], check=False)
     assert done.returncode == -signal.SIGXFSZ
     assert [row["epoch"] for row in read_metrics(tmp_path / "metrics.jsonl")] == list(range(14))
 
