@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from mmgen.errors import UserError
 
 _FORMS = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
-LARGEST = 1e15  # numbers beyond it are no results, and fit no array together
+LARGEST = 1e18  # numbers beyond it are no results, and fit no array
 
 
 def from_json(kind: Any, value: Any, place: str) -> Any:

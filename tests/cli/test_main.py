@@ -336,7 +336,7 @@ def test_a_folder_that_another_run_writes_to_is_refused_first(
     monkeypatch.chdir(tmp_path)
     with alone_in(Path(held)):
         assert command(*arguments) == 2
-        words = f"error: Another run (process {os.getpid()}) is writing to {held}; wait for its end, or choose another"
+        words = f"error: Another run is writing to {held} (process {os.getpid()}); wait for its end, or choose another"
         assert error(capsys) == f"{words} --out."
     assert command(*arguments) == 2
     assert "no/" in error(capsys)

@@ -266,7 +266,7 @@ def test_two_trainings_do_not_share_a_folder(
     before = digests(finished)
     with alone_in(finished):
         assert command(ISIC, *FLAGS, "--data", lesions, "--out", finished, "--resume", "latest") == 2
-        assert f"is writing to {finished}; wait" in capsys.readouterr().err
+        assert f"Another run is writing to {finished} (process" in capsys.readouterr().err
     assert digests(finished) == before
 
 

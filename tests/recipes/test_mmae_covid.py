@@ -242,7 +242,7 @@ def test_two_processes_are_refused_a_folder_that_is_held_and_do_not_wait(tmp_pat
     with alone_in(tmp_path / "run"):
         done = run(SCRIPT, *FLAGS, "--out", tmp_path / "run", processes=2, timeout=120)
     assert done.returncode != 0 and list(tmp_path.iterdir()) == []
-    assert f"error: Another run (process {os.getpid()}) is writing to {tmp_path / 'run'}" in done.stderr
+    assert f"error: Another run is writing to {tmp_path / 'run'} (process {os.getpid()})" in done.stderr
 
 
 @pytest.mark.slow
@@ -304,7 +304,7 @@ def test_two_trainings_do_not_share_a_folder(
     with alone_in(out):
         for flags in ([], ["--resume", "latest"]):
             assert command(*FLAGS, "--out", out, *flags) == 2
-            assert f"error: Another run (process {os.getpid()}) is writing to {out}; wait" in capsys.readouterr().err
+            assert f"error: Another run is writing to {out} (process {os.getpid()}); wait" in capsys.readouterr().err
     assert digests(out) == before
 
 

@@ -222,7 +222,7 @@ def test_two_trainings_do_not_share_a_folder(accelerator, tmp_path):
     with run.alone(), part.alone():
         assert not left.exists()
         for other in (run, replace(part, seed=3)):
-            with pytest.raises(UserError, match=rf"Another run.* is writing to {other.folder}; wait"), other.alone():
+            with pytest.raises(UserError, match=rf"Another run is writing to {other.folder}.*; wait"), other.alone():
                 pass
     with run.alone(), Run(accelerator).alone():
         pass

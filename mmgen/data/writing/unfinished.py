@@ -47,7 +47,7 @@ def alone_in(folder: Path, tidy: bool = False) -> Iterator[None]:
         holder = _holder(os.fstat(held).st_ino)
         os.close(held)
         raise UserError(
-            f"Another run{holder} is writing to {folder}; wait for its end, or choose another --out."
+            f"Another run is writing to {folder}{holder}; wait for its end, or choose another --out."
         ) from error
     except OSError as error:  # some network disks lock no folders
         logger.warning("%s cannot be locked (%s): let no other run write to it.", folder, error.strerror)

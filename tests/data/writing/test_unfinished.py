@@ -149,7 +149,7 @@ def test_a_file_in_the_way_is_a_sentence(tmp_path: Path) -> None:
 def test_two_runs_do_not_write_to_one_folder(tmp_path):
     with (
         alone_in(tmp_path / "set"),
-        pytest.raises(UserError, match=r"Another run.* is writing to .*set; wait"),
+        pytest.raises(UserError, match=r"Another run is writing to .*set.*; wait"),
         alone_in(tmp_path / "set"),
     ):
         pass
@@ -173,7 +173,7 @@ def test_the_process_that_holds_a_folder_is_named_and_a_killed_one_holds_nothing
         with pytest.raises(UserError) as refused, alone_in(tmp_path / "run"):
             pass
         holder.kill()
-    assert f"Another run (process {holder.pid}) is writing to {tmp_path / 'run'}; wait" in str(refused.value)
+    assert f"Another run is writing to {tmp_path / 'run'} (process {holder.pid}); wait" in str(refused.value)
     with alone_in(tmp_path / "run"):
         pass
 
@@ -188,7 +188,7 @@ def test_without_a_list_of_locks_the_process_is_not_named(tmp_path: Path, monkey
 
         with alone_in(tmp_path), monkeypatch.context() as patch:
             patch.setattr(Path, "read_text", read_text)
-            with pytest.raises(UserError, match=r"^Another run is writing"), alone_in(tmp_path):
+            with pytest.raises(UserError, match=rf"^Another run is writing to {tmp_path}; wait"), alone_in(tmp_path):
                 pass
 
 
