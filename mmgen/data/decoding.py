@@ -139,7 +139,7 @@ class DecodedFiles:
 
     def look_into(self, rows: np.ndarray) -> None:
         """Find :attr:`contents` of some files by reading them; raises UserError as :meth:`read`."""
-        for _ in in_threads(self._fetch, rows.tolist()):
+        for _ in in_threads(self._fetch, rows.tolist(), self.files):
             pass
 
     def read(self, rows: np.ndarray, parts: np.ndarray) -> np.ndarray:
