@@ -80,7 +80,7 @@ def check_named(folder: Path, broken: Path) -> Sentences:
 def write_shards(folder: Path) -> None:
     from mmgen.data.writing.layout import add_member
 
-    folder.mkdir()
+    folder.mkdir(parents=True)
     import tarfile
 
     for shard in range(2):
@@ -175,7 +175,7 @@ def write_weights(folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    folder.mkdir()
+    folder.mkdir(parents=True)
     vit = _mae().to_timm("image").state_dict()
     torch.save({"model": vit}, folder / "vit.pt")
     save_file({name: tensor.contiguous() for name, tensor in vit.items()}, folder / "vit.safetensors")
@@ -367,7 +367,7 @@ def read_unfinished(folder: Path, broken: Path) -> Sentences:
 def write_flags(folder: Path) -> None:
     flags = ("images: data/x", "audio: data/y", "out: runs/a", "epochs: 3", "lr: 0.001", "label-map: [a=b, c=d]")
     more = ("preset: tiny", "skip_bad: true", "seed: 7", "mask_ratio: 0.5", "path_column: file", "cache_limit: 2GB")
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "flags.yaml").write_text("\n".join([*flags, *more]) + "\n")
 
 

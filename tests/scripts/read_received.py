@@ -9,6 +9,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import resource
 import shutil
 import sys
 import sysconfig
@@ -22,6 +23,7 @@ from received import FORMATS, Received
 
 from mmgen.errors import UserError, is_clean
 
+MOST = 4096  # MiB that a file may ask for before it ends in a MemoryError: others use this machine too
 HANGS = 60  # seconds after which a file ends this process, with a traceback
 PROJECT = Path(__file__).resolve().parents[2]
 BAIT = ("secret.png", "secret.wav", "secret.npy", "secret.json", "secret.tar")
@@ -47,16 +49,14 @@ def watch(*folders: Path) -> None:
     sys.addaudithook(hook)
 
 
-class Memory:
-    """Peak memory in MiB since the last look; on Linux, elsewhere nothing."""
-
-    def look(self) -> float:
-        try:
-            status = Path("/proc/self/status").read_text()
-            Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-        except OSError:
-            return 0.0
-        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+def memory(which: str = "VmHWM") -> float:
+    """Peak memory in MiB since the last call, or another number of the process's status; 0 where it is not Linux."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    except OSError:
+        return 0.0
+    return int(status.partition(f"{which}:")[2].split()[0]) / 1024
 
 
 def broken_files(form: Received, original: Path, work: Path, seed: int, count: int) -> Iterator[tuple[str, Path]]:
@@ -97,7 +97,7 @@ def faults(form: Received, work: Path, broken: Path) -> tuple[bool, list[str]]:
 
 
 def main(seed: int, folder: Path, counts: dict[str, int]) -> None:
-    whole, work, memory = folder / "whole", folder / "inner" / "work", Memory()
+    whole, work = folder / "whole", folder / "inner" / "work"
     for name in BAIT:
         for place in (folder, folder / "inner"):
             place.mkdir(parents=True, exist_ok=True)
@@ -113,15 +113,16 @@ def main(seed: int, folder: Path, counts: dict[str, int]) -> None:
         refused, wrong = faults(form, work, next(work.glob(next(iter(form.files)))))
         assert not refused and not wrong, f"{name}, whole: {wrong}"
     watch(whole, work)
-    memory.look()
-    usual = memory.look()
+    if size := memory("VmSize"):
+        resource.setrlimit(resource.RLIMIT_AS, (int(size + MOST) << 20,) * 2)
+    usual = memory()
     for name, count in counts.items():
         form = FORMATS[name]
         for index, (kind, broken) in enumerate(broken_files(form, written[form.write], work, seed, count)):
             faulthandler.dump_traceback_later(HANGS, exit=True)
             start = time.process_time()
             refused, wrong = faults(form, work, broken)
-            seconds, more = time.process_time() - start, memory.look() - usual
+            seconds, more = time.process_time() - start, memory() - usual
             faulthandler.cancel_dump_traceback_later()
             title = f"{name} {index}: {broken.relative_to(work)}, {kind}"
             wrong += strayed
