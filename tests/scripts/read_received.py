@@ -11,10 +11,12 @@ import json
 import os
 import resource
 import shutil
+import signal
 import sys
 import sysconfig
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from received import FORMATS, Received
 from mmgen.errors import UserError, is_clean
 
 MOST = 4096  # MiB that a file may ask for before it ends in a MemoryError: others use this machine too
-HANGS = 60  # seconds after which a file ends this process, with a traceback
+LATE = 20  # seconds after which a file is interrupted, and a second time as many after which it ends this process
 PROJECT = Path(__file__).resolve().parents[2]
 BAIT = ("secret.png", "secret.wav", "secret.npy", "secret.json", "secret.tar")
 FORBIDDEN = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect", "socket.getaddrinfo")
@@ -47,6 +49,27 @@ def watch(*folders: Path) -> None:
             strayed.append(f"{event} {arguments}"[:200])
 
     sys.addaudithook(hook)
+
+
+class Late(BaseException):
+    """No error of the library's, so that nothing takes it for one."""
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Interrupt what takes too long, or end the process with a traceback if it cannot be interrupted."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise Late
+
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.alarm(LATE)
+    faulthandler.dump_traceback_later(2 * LATE, exit=True)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        faulthandler.cancel_dump_traceback_later()
 
 
 def memory(which: str = "VmHWM") -> float:
@@ -88,6 +111,8 @@ def faults(form: Received, work: Path, broken: Path) -> tuple[bool, list[str]]:
         sentences, refused, named = [str(error)], True, str(work) in str(error)
     except SystemExit as end:  # the command line's own parser, which says itself what is wrong
         return True, [] if end.code == 2 else [f"ends with {end.code}"]
+    except Late:
+        return False, [f"not read after {LATE} seconds"]
     except BaseException as error:
         return False, [f"{type(error).__name__}: {str(error)[:300]}"]
     wrong = [f"not one clean line: {sentence[:300]!r}" for sentence in sentences if not is_clean(sentence)]
@@ -119,11 +144,10 @@ def main(seed: int, folder: Path, counts: dict[str, int]) -> None:
     for name, count in counts.items():
         form = FORMATS[name]
         for index, (kind, broken) in enumerate(broken_files(form, written[form.write], work, seed, count)):
-            faulthandler.dump_traceback_later(HANGS, exit=True)
             start = time.process_time()
-            refused, wrong = faults(form, work, broken)
+            with bounded():
+                refused, wrong = faults(form, work, broken)
             seconds, more = time.process_time() - start, memory() - usual
-            faulthandler.cancel_dump_traceback_later()
             title = f"{name} {index}: {broken.relative_to(work)}, {kind}"
             wrong += strayed
             strayed.clear()
