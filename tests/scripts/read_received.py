@@ -26,7 +26,8 @@ from received import FORMATS, Received
 from mmgen.errors import UserError, is_clean
 
 MOST = 4096  # MiB that a file may ask for before it ends in a MemoryError: others use this machine too
-LATE = 20  # seconds after which a file is interrupted, and a second time as many after which it ends this process
+LATE = 10  # seconds of one core after which a file is interrupted
+HANGS = 300  # seconds after which a file that cannot be interrupted, or waits, ends this process
 PROJECT = Path(__file__).resolve().parents[2]
 BAIT = ("secret.png", "secret.wav", "secret.npy", "secret.json", "secret.tar")
 FORBIDDEN = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect", "socket.getaddrinfo")
@@ -62,13 +63,13 @@ def bounded() -> Iterator[None]:
     def interrupt(number: int, frame: object) -> None:
         raise Late
 
-    signal.signal(signal.SIGALRM, interrupt)
-    signal.alarm(LATE)
-    faulthandler.dump_traceback_later(2 * LATE, exit=True)
+    signal.signal(signal.SIGPROF, interrupt)
+    signal.setitimer(signal.ITIMER_PROF, LATE)
+    faulthandler.dump_traceback_later(HANGS, exit=True)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         faulthandler.cancel_dump_traceback_later()
 
 
