@@ -172,7 +172,7 @@ def expected(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 def written(out: Path) -> dict[str, str]:
-    run = out.with_name(f"{out.name}_run")
+    run = out.with_name(f"{out.resolve().name}_run")
     return digests(out) | ({"weights": digests(run / "model")["model.safetensors"]} if run.is_dir() else {})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,8 @@ import numpy as np
 from attacks import class_folders, picture
 from mutate import Mutator
 from numpy.random import Generator
+
+from mmgen.errors import UserError
 
 Sentences = Iterable[str]
 """What a command would say of what it read."""
@@ -168,7 +171,9 @@ def read_model(folder: Path, broken: Path) -> Sentences:
 
     model = load_model(broken.parent)
     model_digest(model)
-    return [*model.class_names, *model_settings(model)]
+    with suppress(UserError):  # it need not say how files become its arrays
+        model_settings(model)
+    return model.class_names
 
 
 def write_weights(folder: Path) -> None:
