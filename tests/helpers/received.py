@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import mutate_archives
@@ -219,26 +218,30 @@ def _accelerator() -> Any:
 
 
 def write_run(folder: Path) -> None:
-    from mmgen.artifacts.provenance import write_config
-
+    write_table(folder / "data")
     _train(folder, resume=False)
-    write_config(folder, {"seed": 0}, {"image": "a" * 64})
 
 
 def read_run(folder: Path, broken: Path) -> Sentences:
-    from mmgen.artifacts.provenance import begin_run
-    from mmgen.training.run import Run
-
-    data: Any = SimpleNamespace(fingerprints={"image": "a" * 64}, write_skipped=lambda path: None)
-    begin_run(Run(_accelerator(), folder, resume=True), {}, data, ())
     _train(folder, resume=True)
     return []
 
 
 def _train(folder: Path, resume: bool) -> None:
+    """A training of a moment in ``run``, on data of its own, as of the pictures in ``data``."""
     from tiny import make_loop
 
-    make_loop(_accelerator(), folder, resume, loop={"epochs": 1, "ema_decay": 0.5}).train()
+    from mmgen.artifacts.provenance import begin_run
+    from mmgen.data.images import ImageSettings
+    from mmgen.data.loading import prepare
+    from mmgen.data.sources import Reading
+    from mmgen.training.run import Run
+
+    reading, run = Reading(), Run(_accelerator(), folder / "run", resume)
+    with run.alone():
+        data = prepare(reading.sources({"image": folder / "data"}, {"image": ImageSettings(32)}), reading)
+        begin_run(run, {"seed": 0}, data, ())
+        make_loop(_accelerator(), run.folder, resume, loop={"epochs": 1, "ema_decay": 0.5}).train()
 
 
 # --- synthetic data sets, releases, reports
@@ -411,8 +414,16 @@ FORMATS: dict[str, Received] = {
     "other weights": Received(
         write_weights, {"*.safetensors": mutate_archives.SAFETENSORS, "*.pt": mutate_archives.CHECKPOINT}, read_weights
     ),
-    "checkpoint": Received(write_run, {"checkpoints/last.pt": mutate_archives.CHECKPOINT}, read_run),
-    "run": Received(write_run, {"config.yaml": mutate_text.YAML, "metrics.jsonl": mutate_text.JSON}, read_run),
+    "checkpoint": Received(write_run, {"run/checkpoints/last.pt": mutate_archives.CHECKPOINT}, read_run),
+    "run": Received(
+        write_run,
+        {
+            "run/config.yaml": mutate_text.YAML,
+            "run/metrics.jsonl": mutate_text.JSON,
+            "run/contents.npz": mutate_archives.BINARY,
+        },
+        read_run,
+    ),
     "data set": Received(
         _FOLDERS, {"*/dataset.json": mutate_text.JSON, "*/metadata.csv": mutate_text.CSV}, read_set, listed
     ),

@@ -28,7 +28,7 @@ from mmgen.cli import main as program
 from mmgen.data.phantoms import write_phantom_images, write_phantoms
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.training.engine import make_accelerator
-from mmgen.training.run import read_metrics
+from mmgen.training.run import Run, read_metrics
 
 Values = Mapping[str, Any]
 
@@ -109,12 +109,16 @@ def of_report(out: Path) -> Values:
 
 
 def train_mae(inputs: Path, out: Path, again: bool) -> None:
+    run = Run(make_accelerator("no"), out, bool(resume(out, again)))
     loop = {"epochs": 6, "validate_every": 1, "ema_decay": 0.5}
-    make_loop(make_accelerator("no"), out, bool(resume(out, again)), loop=loop, task={"validate": True}).train()
+    with run.alone():
+        make_loop(run.accelerator, out, run.resume, loop=loop, task={"validate": True}).train()
 
 
 def train_gan(inputs: Path, out: Path, again: bool) -> None:
-    train("phase II", make_accelerator("no"), out, bool(resume(out, again)), epochs=4)
+    run = Run(make_accelerator("no"), out, bool(resume(out, again)))
+    with run.alone():
+        train("phase II", run.accelerator, out, run.resume, epochs=4)
 
 
 def condense(inputs: Path, out: Path, again: bool) -> None:
