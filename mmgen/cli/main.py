@@ -52,7 +52,7 @@ def run_command(command: Callable[[], None]) -> None:
     for chatty in ("accelerate", "huggingface_hub", "torch.distributed"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     with one_sentence(messages):
-        _check_variables()
+        _check_environment()
         command()
         sys.stdout.flush()
         reason = getattr(sys.stdout, "failure", None)
@@ -112,8 +112,12 @@ def _usable_streams() -> Any:
     return getattr(sys, messages)
 
 
-def _check_variables() -> None:
-    """Raise EnvironmentProblem for what a launcher sets and nothing can be run with."""
+def _check_environment() -> None:
+    """Raise EnvironmentProblem for a current folder, or variables of a launcher, that nothing can be run with."""
+    try:
+        os.getcwd()
+    except OSError:  # torch's libraries, too, end the process then
+        raise EnvironmentProblem("The current folder is gone; change to one that is there.") from None
     values = {}
     for name, least in _LEAST.items():
         text = os.environ.get(name, "")
