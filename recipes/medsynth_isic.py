@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from mmgen.cli.main import one_sentence, run_command
 
@@ -33,15 +33,13 @@ with one_sentence():  # a package that does not load
     from mmgen.data.phantoms import write_phantom_images
     from mmgen.data.sources import reading_of
     from mmgen.evaluation.report.writing import to_json
+    from mmgen.generation.amount import refuse_too_much
     from mmgen.generation.plan import plan_of_fit
     from mmgen.generation.writing import OutputOptions, write_dataset
     from mmgen.names import IMAGE, ClassifierName
     from mmgen.presets import SCALES, fitted_to, image_settings
     from mmgen.training.engine import end_process_group, make_accelerator
     from mmgen.training.run import Run
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 logger = logging.getLogger("mmgen")
 
@@ -77,9 +75,16 @@ def carry_out(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
     refuse_below_one(config, "ipc", "utility_seeds")
     form = image_settings(config.preset, config.image_size, config.channels)
     settings_of("medsynth", config)  # refuses what no training can begin with, before the data are read
+    refuse_too_much({IMAGE: form}, 2 * max(config.images_per_class), config.out, config.choose_from or 0)
+    run = Run(make_accelerator(config.mixed_precision), config.out, config.resume is not None, config.seed)
+    with run.alone(*MedSynth.stages):
+        condense(config, phantoms, run)
+
+
+def condense(config: Recipe, phantoms: Literal["lesions", "brains"], run: Run) -> None:
+    """All steps, in a folder that nobody else writes to."""
     out, model_folder = config.out, config.out / "model"
-    run = Run(make_accelerator(config.mixed_precision), out, config.resume is not None, config.seed)
-    run.check_beginning(*MedSynth.stages)
+    form = image_settings(config.preset, config.image_size, config.channels)
     costs = Costs(run.accelerator.device)
 
     with costs.phase("data"):
@@ -111,11 +116,11 @@ def carry_out(config: Recipe, phantoms: Literal["lesions", "brains"]) -> None:
             write_dataset(model.model, plan_of_fit(model, count, config.seed), folder, output)
     end_process_group()
     if run.accelerator.is_main_process:
-        page = judge(config, data, model, run.accelerator, costs)
+        page = judge(config, data, model, run, costs)
         logger.info("Report         %s\nCondensed sets %s\nGenerator      %s", page, out / "synthetic", model_folder)
 
 
-def judge(config: Recipe, data: PairedData, model: MedSynth, accelerator: Accelerator, costs: Costs) -> Path:
+def judge(config: Recipe, data: PairedData, model: MedSynth, run: Run, costs: Costs) -> Path:
     """Measure, audit, and write what was found into the report and the generator's folder; the path of the page."""
     out, model_folder = config.out, config.out / "model"
     settings = replace(SCALES[config.preset].utility, augmentation={IMAGE: config.augmentation or "none"})
@@ -127,7 +132,7 @@ def judge(config: Recipe, data: PairedData, model: MedSynth, accelerator: Accele
         parameters = sum(p.numel() for p in model.generator.parameters())
         sizes = condensed.sizes(sets, "medsynth", config.input_prior, *file_sizes, parameters)
         history = condensed.phase_history(out)
-        evaluated = condensed.evaluate_condensed(sets, settings, config.classifiers, accelerator, sizes, history)
+        evaluated = condensed.evaluate_condensed(sets, settings, config.classifiers, run.accelerator, sizes, history)
     utility = evaluated[0]["utility"]
     scores = [Scores(*row) for row in condensed.compared_aucs(utility, config.images_per_class)]
     save_model(model.generator, model_folder, replace(facts, scores=tuple(scores)), to_json(utility))

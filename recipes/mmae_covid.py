@@ -34,6 +34,7 @@ with one_sentence():  # a package that does not load
     from mmgen.errors import UserError
     from mmgen.evaluation.fidelity.result import PATCH_ERROR
     from mmgen.evaluation.report.writing import to_json
+    from mmgen.generation.amount import refuse_too_much
     from mmgen.generation.plan import make_plan
     from mmgen.generation.writing import OutputOptions, write_dataset
     from mmgen.models.cross_modal_mae import CrossModalMAE
@@ -88,9 +89,15 @@ def main() -> None:
     check(config)
     given = {name: getattr(config, name) for name in ("epochs", "batch_size", "lr", "fusion_query")}
     sizes = replace(PRESETS[config.preset], **{name: value for name, value in given.items() if value is not None})
+    refuse_too_much(sizes.settings, 2 * (config.per_class or 1), config.out)
+    run = Run(make_accelerator(config.mixed_precision), config.out, config.resume is not None, config.seed)
+    with run.alone():
+        carry_out(config, sizes, run)
+
+
+def carry_out(config: MAEFlags, sizes: Preset, run: Run) -> None:
+    """All steps, in a folder that nobody else writes to."""
     out, model_folder = config.out, config.out / "model"
-    run = Run(make_accelerator(config.mixed_precision), out, config.resume is not None, config.seed)
-    run.check_beginning()
     costs = Costs(run.accelerator.device)
 
     with costs.phase("data"):

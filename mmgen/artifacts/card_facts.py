@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any, get_args
 
 from mmgen.data.loading import PairedData
 from mmgen.data.opening import read_json
+from mmgen.errors import UserError
 from mmgen.names import IMAGE, ClassifierName
 
 Counts = Mapping[str, Mapping[str, int]]
@@ -76,10 +76,13 @@ class CardFacts:
         """Facts that lie beside a model; none where there is no such file, as of models that others saved.
 
         Raises:
-            ValueError: the file is damaged.
+            UserError: the file is damaged.
         """
         path = folder / FACTS
-        return cls.from_json(read_json(path)) if path.is_file() else cls()
+        try:
+            return cls.from_json(read_json(path)) if path.is_file() else cls()
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is damaged ({error}); save the model again.") from error
 
     @classmethod
     def from_json(cls, values: Any) -> CardFacts:
@@ -119,7 +122,7 @@ def _numbers(values: Mapping[str, Any], *kinds: type) -> dict[str, Any]:
 
 
 def _checked(value: Any, *kinds: type) -> Any:
-    """A value of one of these types, of numbers one that is finite and not negative."""
-    if type(value) not in kinds or (not isinstance(value, str) and not 0 <= value < math.inf):
+    """A value of one of these types, of numbers one that is not negative, nor larger than what is counted here."""
+    if type(value) not in kinds or (not isinstance(value, str) and not 0 <= value <= 1e15):
         raise ValueError(f"{FACTS} holds no {kinds[-1].__name__} where there should be one")
     return value

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from mmgen.artifacts.card_facts import CardFacts
 from mmgen.data.markdown import in_markdown
+from mmgen.data.writing.atomic import new_file
 from mmgen.models.generative import GenerativeModel, Origin
 from mmgen.models.modality import Modality
 from mmgen.names import METHOD_TITLES
@@ -151,7 +152,8 @@ def write_card(model: GenerativeModel, folder: Path, facts: CardFacts, privacy: 
         for x in facts.scores
     ]
     card = _CARD.format(counts="\n".join(counts), measures="\n".join(measures) or "Nothing yet.", **own)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    with new_file(folder / "README.md") as file:
+        file.write(card.encode())
 
 
 def _heading(model: GenerativeModel) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ from torch import nn
 from mmgen.artifacts.card_facts import FACTS, CardFacts
 from mmgen.artifacts.cards import write_card
 from mmgen.artifacts.received import check_numbers, check_received, read_config
+from mmgen.data.progress import Stream
 from mmgen.data.settings import Settings, settings_from_dict
+from mmgen.data.writing.atomic import new_files
 from mmgen.errors import EnvironmentProblem, UserError, refuse_broken_package, shown
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.conditional_gan import ConditionalGenerator
@@ -70,7 +74,8 @@ def load_model(path_or_id: str | Path) -> GenerativeModel:
         if not isinstance(name, str) or name not in _KINDS:
             raise UserError(f"its kind is {name!r}, which this version does not know; update mmgen.")
         check_received(_KINDS[name], values, weights)
-        model = _KINDS[name].from_pretrained(folder if local else str(path_or_id), strict=True)
+        with redirect_stdout(Stream(sys.stdout)):  # the hub's package prints, and that nobody reads is no fault here
+            model = _KINDS[name].from_pretrained(folder if local else str(path_or_id), strict=True)
         check_numbers(model)
         return model.eval()
     except EnvironmentProblem:
@@ -98,17 +103,19 @@ def save_model(
     """
     from PIL import Image
 
-    for name in ("preview.png", "utility.json"):  # of another model
-        (folder / name).unlink(missing_ok=True)
-    model.save_pretrained(folder)
     facts = facts or CardFacts()
-    (folder / FACTS).write_text(json.dumps(asdict(facts), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    write_card(model, folder, facts)
-    if not (model.needs_real_data or model.may_hold_real_pixels):
-        Image.fromarray(preview(model)).save(folder / "preview.png")
-    _say_unaudited(folder)
-    if utility:
-        (folder / "utility.json").write_text(json.dumps(utility, indent=2) + "\n", encoding="utf-8")
+    with new_files(folder) as new:
+        model.save_pretrained(new)
+        (new / FACTS).write_text(json.dumps(asdict(facts), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_card(model, new, facts)
+        if not (model.needs_real_data or model.may_hold_real_pixels):
+            Image.fromarray(preview(model)).save(new / "preview.png")
+        _say_unaudited(new)
+        if utility:
+            (new / "utility.json").write_text(json.dumps(utility, indent=2) + "\n", encoding="utf-8")
+        for name in ("preview.png", "utility.json"):  # of another model
+            if not (new / name).exists():
+                (folder / name).unlink(missing_ok=True)
 
 
 def withdraw_audit(run: Path) -> None:
@@ -143,7 +150,12 @@ def start_from_timm(model: CrossModalMAE, modality: str, name_or_file: str) -> N
     """
     path = Path(name_or_file)
     weights = read_weights(path) if path.is_file() else pretrained(name_or_file).state_dict()
-    load_stream(model.streams[modality], model.modalities[modality], weights)
+    try:
+        load_stream(model.streams[modality], model.modalities[modality], weights)
+    except UserError:
+        raise
+    except Exception as error:  # tensors of any shape under the right names
+        raise UserError(f"The weights {name_or_file} cannot be used ({shown(error, 300)}).") from error
 
 
 def model_digest(model: nn.Module) -> str:

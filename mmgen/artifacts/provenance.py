@@ -16,7 +16,10 @@ from typing import Any
 import torch
 
 from mmgen.artifacts.models import withdraw_audit
+from mmgen.data.contents import refuse_changed, write_contents
 from mmgen.data.loading import PairedData
+from mmgen.data.opening import read_yaml
+from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.training.engine import peak_memory_mb
 from mmgen.training.run import Run
@@ -61,10 +64,10 @@ def write_config(folder: Path, config: Mapping[str, Any], fingerprints: Mapping[
     """Write ``config.yaml``: resolved configuration, versions, revision, machine and data fingerprints."""
     import yaml
 
-    folder.mkdir(parents=True, exist_ok=True)
     document = {"config": dict(config), "data_fingerprints": dict(fingerprints)}
     document |= {"versions": package_versions(), "git_revision": git_revision(), "machine": machine()}
-    (folder / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    with new_file(folder / "config.yaml") as file:
+        file.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode())
 
 
 def begin_run(run: Run, config: Mapping[str, Any], data: PairedData, stages: Sequence[str]) -> None:
@@ -72,22 +75,28 @@ def begin_run(run: Run, config: Mapping[str, Any], data: PairedData, stages: Seq
     stages; its audit is removed. A run that is resumed keeps what it has; all processes wait for the first.
 
     Raises:
-        UserError: a run is resumed on other data.
+        UserError: a run is resumed on other data, or its configuration is damaged.
     """
-    import yaml
-
-    path = run.folder / "config.yaml"
+    path, contents = run.folder / "config.yaml", run.folder / "contents.npz"
     if run.resume and path.is_file():  # a run without one is taken on trust
-        earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(earlier, dict) or earlier.get("data_fingerprints") != dict(data.fingerprints):
+        try:
+            earlier = read_yaml(path)["data_fingerprints"]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"{path} is damaged, and does not say which data the run began with; remove it to go on with the data "
+                "taken on trust."
+            ) from error
+        if earlier != dict(data.fingerprints):
             hint = "give the data it began with, or choose another folder"
             raise UserError(f"{run.folder} holds a run on other data; {hint}.")
+        refuse_changed(contents, data.files)
     if run.accelerator.is_main_process:
-        if not run.resume:
+        if not run.resume:  # the checkpoints first: nobody resumes them with what is written then
+            run.set_aside(".", *stages)
             withdraw_audit(run.folder)
             write_config(run.folder, config, data.fingerprints)
-            run.set_aside(*stages)
         data.write_skipped(run.folder / "skipped_files.csv")
+        write_contents(contents, data.files)
     run.accelerator.wait_for_everyone()
 
 

@@ -106,12 +106,12 @@ def _critic_of(run: Path, model: GenerativeModel) -> Critic | None:
     for phase in ("phase2", "phase1") if model.kind == MedSynthGenerator.kind else ():
         checkpoints = Checkpoints(run / phase / "checkpoints")
         if checkpoints.last.is_file():
-            saved = checkpoints.load()["model"]
-            weights = {key.removeprefix("critic."): value for key, value in saved.items() if key.startswith("critic.")}
-            channels, size, _ = model.shape
-            critic = Critic(size, channels, len(model.class_names), len(weights["features.0.weight"]))
-            critic.load_state_dict(weights)
-            return critic.eval()
+            with checkpoints.reading(checkpoints.last) as saved:
+                weights = {k.removeprefix("critic."): x for k, x in saved["model"].items() if k.startswith("critic.")}
+                channels, size, _ = model.shape
+                critic = Critic(size, channels, len(model.class_names), len(weights["features.0.weight"]))
+                critic.load_state_dict(weights)
+                return critic.eval()
     return None
 
 

@@ -21,7 +21,7 @@ from mmgen.data.sources import Reading
 from mmgen.data.writing.layout import LARGEST_DOCUMENT
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.unfinished import INCOMPLETE
-from mmgen.errors import UserError, refuse_broken_package
+from mmgen.errors import UserError, first_few, refuse_broken_package, shown
 from mmgen.evaluation.privacy.sides import Side
 from mmgen.models.modality import Modality
 
@@ -101,13 +101,11 @@ def synthetic_settings(path: Path, names: Sequence[str] = ()) -> dict[str, Setti
     try:
         about = read_json(document, LARGEST_DOCUMENT)
         settings = {str(name): settings_from_dict(values) for name, values in about["preprocessing"].items()}
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{document} does not say how its files are read ({error}); make it again.") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{document} does not say how its files are read ({shown(error)}); make it again.") from error
     if missing := [name for name in names if name not in settings]:
         raise UserError(
-            f"{path} has the modalities {', '.join(settings)}, not {', '.join(missing)}; correct --modality."
+            f"{path} has the modalities {first_few(settings)}, not {', '.join(missing)}; correct --modality."
         )
     return {name: settings[name] for name in names or settings}
 

@@ -49,25 +49,27 @@ def audit(options: Audit) -> None:
     from mmgen.assessment.reporting import add_to_report
     from mmgen.cli.tables import verdict_lines
     from mmgen.data.sources import reading_of
+    from mmgen.data.writing.unfinished import alone_in
     from mmgen.training.engine import best_device
 
-    costs = Costs(best_device())
-    with costs.phase("audit"):
-        result = auditing.audit(
-            options.what,
-            options.members,
-            options.non_members,
-            options.out,
-            modalities=options.modality,
-            features=options.features,
-            fast=options.fast,
-            leave_out_shared=options.leave_out_shared,
-            seed=options.seed,
-            reading=reading_of(options, options.out, options.seed),
-            members_split=options.members_split,
-            non_members_split=options.non_members_split,
-        )
-    # What an earlier call measured has its cost recorded already.
-    cost = {} if result.reused else {"cost": costs}
-    page = add_to_report(options.out, {"privacy": result.privacy.to_json()} | cost, result.media())
-    logger.info("%s\n\nReport    %s", verdict_lines(result.verdicts), page)
+    with alone_in(options.out, tidy=True):
+        costs = Costs(best_device())
+        with costs.phase("audit"):
+            result = auditing.audit(
+                options.what,
+                options.members,
+                options.non_members,
+                options.out,
+                modalities=options.modality,
+                features=options.features,
+                fast=options.fast,
+                leave_out_shared=options.leave_out_shared,
+                seed=options.seed,
+                reading=reading_of(options, options.out, options.seed),
+                members_split=options.members_split,
+                non_members_split=options.non_members_split,
+            )
+        # What an earlier call measured has its cost recorded already.
+        cost = {} if result.reused else {"cost": costs}
+        page = add_to_report(options.out, {"privacy": result.privacy.to_json()} | cost, result.media())
+        logger.info("%s\n\nReport    %s", verdict_lines(result.verdicts), page)

@@ -58,6 +58,7 @@ def condense(options: Condense) -> None:
     from mmgen.condensation.methods import METHODS, make_condenser, settings_of
     from mmgen.data.loading import prepare
     from mmgen.data.sources import reading_of
+    from mmgen.generation.amount import refuse_too_much
     from mmgen.generation.plan import plan_of_fit, refuse_too_few
     from mmgen.generation.writing import OutputOptions, refuse_occupied, write_dataset
     from mmgen.presets import fitted_to, image_settings
@@ -74,19 +75,20 @@ def condense(options: Condense) -> None:
     refuse_occupied(options.out, options.overwrite)
     form = image_settings(options.preset, options.image_size, options.channels)
     settings_of(options.method, options, count)  # refuses what no training can begin with, before the data are read
+    held = max(options.choose_from or 0, 2 * count * METHODS[options.method].fits_one_size)
+    refuse_too_much({IMAGE: form}, 2 * count, options.out, held)
     run = Run(make_accelerator(options.mixed_precision), folder, options.resume is not None, options.seed)
-    run.check_beginning(*stages)
-
-    reading = reading_of(options, options.out, options.seed)
-    options = fitted_to(options, reading.sources({IMAGE: options.data}, {IMAGE: form})[IMAGE])
-    form = image_settings(options.preset, options.image_size, options.channels)
-    data = prepare(reading.sources({IMAGE: options.data}, {IMAGE: form}), reading)
-    condenser = make_condenser(options.method, settings_of(options.method, options, count), run, data)
-    begin_run(run, config_to_dict(options) | {"fit": config_to_dict(condenser.config)}, data, stages)
-    model = condenser.fit().model
-    refuse_too_few(model, count)
-    if run.accelerator.is_main_process:
-        save_model(model, folder / "model", CardFacts.of(data, [count]))
-    condensed_set = write_dataset(model, plan_of_fit(condenser, count, options.seed), options.out, output)
-    end_process_group()
+    with run.alone(*stages):
+        reading = reading_of(options, options.out, options.seed)
+        options = fitted_to(options, reading.sources({IMAGE: options.data}, {IMAGE: form})[IMAGE])
+        form = image_settings(options.preset, options.image_size, options.channels)
+        data = prepare(reading.sources({IMAGE: options.data}, {IMAGE: form}), reading)
+        condenser = make_condenser(options.method, settings_of(options.method, options, count), run, data)
+        begin_run(run, config_to_dict(options) | {"fit": config_to_dict(condenser.config)}, data, stages)
+        model = condenser.fit().model
+        refuse_too_few(model, count)
+        if run.accelerator.is_main_process:
+            save_model(model, folder / "model", CardFacts.of(data, [count]))
+        condensed_set = write_dataset(model, plan_of_fit(condenser, count, options.seed), options.out, output)
+        end_process_group()
     logger.info("Model          %s\nCondensed set  %s", folder / "model", condensed_set)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mmgen.data.opening import read_yaml
 from mmgen.errors import UserError
 
 T = TypeVar("T")
@@ -56,11 +57,9 @@ def refuse_repeats(arguments: Sequence[str], *classes: type[Any]) -> None:
 
 
 def _read_yaml(cls: type[Any], path: Path) -> dict[str, Any]:
-    import yaml
-
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = read_yaml(path) or {}
+    except (OSError, ValueError) as error:
         raise UserError(f"Cannot read the configuration {path}: {error}.") from error
     known = {field.name for field in dataclasses.fields(cls)}
     if not isinstance(values, dict):

@@ -60,27 +60,31 @@ def evaluate(options: Evaluate) -> None:
     from mmgen.assessment.reporting import add_to_report
     from mmgen.cli.tables import fidelity_table, utility_table
     from mmgen.data.sources import reading_of
+    from mmgen.data.writing.unfinished import alone_in
     from mmgen.training.engine import best_device
 
     measures = evaluating.Measures(options.features, options.classifiers, options.backbone)
     given = {name: getattr(options, name) for name in ("updates", "max_side", "seeds", "folds")}
     measures = replace(measures, utility=replace(measures.utility, **given))
-    costs = Costs(best_device())
-    with costs.phase("evaluate"):
-        result = evaluating.evaluate(
-            options.synthetic,
-            options.real,
-            options.test,
-            options.out,
-            modalities=options.modality,
-            measures=measures.shortened() if options.fast else measures,
-            seed=options.seed,
-            reading=reading_of(options, options.out, options.seed),
-            real_split=options.real_split,
-            test_split=options.test_split,
+    with alone_in(options.out, tidy=True):
+        costs = Costs(best_device())
+        with costs.phase("evaluate"):
+            result = evaluating.evaluate(
+                options.synthetic,
+                options.real,
+                options.test,
+                options.out,
+                modalities=options.modality,
+                measures=measures.shortened() if options.fast else measures,
+                seed=options.seed,
+                reading=reading_of(options, options.out, options.seed),
+                real_split=options.real_split,
+                test_split=options.test_split,
+            )
+        # What an earlier call measured has its cost recorded already.
+        cost = {} if result.reused else {"cost": costs}
+        page = add_to_report(options.out, dict(result.sections) | cost, result.media())
+        logger.info(
+            "%s\n\n%s\n", utility_table(result.sections["utility"]), fidelity_table(result.sections["fidelity"])
         )
-    # What an earlier call measured has its cost recorded already.
-    cost = {} if result.reused else {"cost": costs}
-    page = add_to_report(options.out, dict(result.sections) | cost, result.media())
-    logger.info("%s\n\n%s\n", utility_table(result.sections["utility"]), fidelity_table(result.sections["fidelity"]))
-    logger.info("Report    %s", page)
+        logger.info("Report    %s", page)

@@ -63,8 +63,9 @@ class Generate(CachedDataFlags):
 
 def generate(options: Generate) -> None:
     """Run ``mmgen generate``."""
-    from mmgen.artifacts.models import load_model
+    from mmgen.artifacts.models import load_model, model_settings
     from mmgen.data.sources import reading_of
+    from mmgen.generation.amount import refuse_too_much
     from mmgen.generation.pairs import read_sources
     from mmgen.generation.plan import make_plan
     from mmgen.generation.writing import OutputOptions, write_dataset
@@ -75,6 +76,8 @@ def generate(options: Generate) -> None:
         _refuse_unused(options, model.needs_real_data)
     elif options.choose_from is not None:
         raise UserError(f"--choose-from is for generators of images, not for {options.model}; leave it out.")
+    # Of one label, for more may be left out.
+    refuse_too_much(model_settings(model), options.per_class, options.out, options.choose_from or 0)
     paths = {name: path for name in _MODALITIES if (path := getattr(options, _MODALITIES[name])) is not None}
     own_ratios = {name: getattr(options, f"{name}_mask_ratio", None) for name in model.ratios(options.mask_ratio)}
     ratios = {name: options.mask_ratio if own is None else own for name, own in own_ratios.items()}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Union
 
+from mmgen.data.progress import Stream
 from mmgen.errors import EnvironmentProblem, UserError, refuse_broken_package, shown
 
 _LEAST = {"RANK": 0, "LOCAL_RANK": -1, "WORLD_SIZE": 1}
@@ -51,8 +52,12 @@ def run_command(command: Callable[[], None]) -> None:
     for chatty in ("accelerate", "huggingface_hub", "torch.distributed"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     with one_sentence(messages):
-        _check_variables()
+        _check_environment()
         command()
+        sys.stdout.flush()
+        reason = getattr(sys.stdout, "failure", None)
+        if isinstance(reason, OSError) and not isinstance(reason, BrokenPipeError):  # which says that enough was read
+            raise UserError(f"The command has ended well, but what it prints cannot be written: {reason.strerror}.")
 
 
 @contextmanager
@@ -93,8 +98,8 @@ def _escaped(message: str) -> str:
 
 
 def _usable_streams() -> Any:
-    """See that whatever is printed can be printed; where errors go."""
-    messages = sys.stderr or sys.stdout
+    """See that whatever is printed can be printed, also where nobody reads it any more; where errors go."""
+    messages = "stderr" if sys.stderr else "stdout"
     # A stream that was closed before the start is None, which not everything that prints expects. Opened first, the
     # substitute takes the closed stream's number, so that no file of the run can take it and be written to.
     for name in ("stdout", "stderr"):
@@ -102,11 +107,17 @@ def _usable_streams() -> Any:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # as long as the process
         elif hasattr(stream := getattr(sys, name), "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names in scripts that the terminal does not have
-    return messages or sys.stderr
+        if not isinstance(getattr(sys, name), Stream):
+            setattr(sys, name, Stream(getattr(sys, name)))
+    return getattr(sys, messages)
 
 
-def _check_variables() -> None:
-    """Raise EnvironmentProblem for what a launcher sets and nothing can be run with."""
+def _check_environment() -> None:
+    """Raise EnvironmentProblem for a current folder, or variables of a launcher, that nothing can be run with."""
+    try:
+        os.getcwd()
+    except OSError:  # torch's libraries, too, end the process then
+        raise EnvironmentProblem("The current folder is gone; change to one that is there.") from None
     values = {}
     for name, least in _LEAST.items():
         text = os.environ.get(name, "")

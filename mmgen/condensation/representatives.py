@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import chain
 
 import numpy as np
@@ -12,6 +13,7 @@ from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.classifiers import ConvNet
 from mmgen.models.condensed import CondensedModel
+from mmgen.models.memory import refuse_beyond_memory
 
 
 def chosen_set(
@@ -40,7 +42,7 @@ def representatives(
         device: where images are made and looked at; afterwards the model is where it was.
 
     Raises:
-        UserError: more are wanted than drawn, or see :meth:`CondensedModel.sample`.
+        UserError: more are wanted than drawn, more drawn than memory holds, or see :meth:`CondensedModel.sample`.
 
     Example:
         >>> import mmgen
@@ -51,6 +53,7 @@ def representatives(
     """
     if choose_from < images_per_class:
         raise UserError(f"{images_per_class} images a class cannot be chosen from {choose_from}; draw more.")
+    refuse_beyond_memory(choose_from, math.prod(model.shape), "draws")
     home = next(chain(model.parameters(), model.buffers())).device
     model = model.to(device)
     with torch.random.fork_rng(devices=[]):

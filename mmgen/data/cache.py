@@ -34,7 +34,9 @@ from mmgen.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-_RECORD = np.dtype([("path", "u8"), ("stamp", "u8"), ("crc", "u4"), ("count", "u2"), ("remarks", "u2")])
+_RECORD = np.dtype(
+    [("path", "u8"), ("stamp", "u8"), ("content", "u8"), ("crc", "u4"), ("count", "u2"), ("remarks", "u2")]
+)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Decoded copies of training data, to be deleted at will.\n"
 
@@ -63,7 +65,7 @@ class Cache:
         Raises:
             OSError: the folder cannot be used, e.g. because the disk is full.
         """
-        described = json.dumps(about, sort_keys=True)
+        described = json.dumps([about, _RECORD.descr], sort_keys=True)
         folder = self.folder / hashlib.sha256(described.encode()).hexdigest()[:32]
         slot_bytes = int(np.prod(shape)) * dtype.itemsize
         digests = (hashlib.blake2b(path.encode(errors="surrogateescape"), digest_size=8).digest() for path in paths)
@@ -142,11 +144,12 @@ class Store:
             if (file := getattr(self, name, None)) is not None:
                 os.close(file)
 
-    def about(self, slot: int, stamp: int) -> tuple[int, Remark] | None:
-        """(samples, remarks) of a file, or None where it has to be decoded; the values are not looked at."""
+    def about(self, slot: int, stamp: int) -> tuple[int, Remark, int] | None:
+        """(samples, remarks, digest of the content) of a file, or None where it has to be decoded; the values are not
+        looked at."""
         if slot < 0 or (record := self._index[slot])["stamp"] != stamp:
             return None
-        return int(record["count"]), Remark(int(record["remarks"]))
+        return int(record["count"]), Remark(int(record["remarks"])), int(record["content"])
 
     def holds(self, slot: int, stamp: int) -> bool:
         """Whether a file's values are there and whole."""
@@ -154,12 +157,13 @@ class Store:
             return False
         return zlib.crc32(self.values[slot, : record["count"]]) == record["crc"]
 
-    def put(self, slot: int, stamp: int, decoded: Decoded) -> bool:
-        """Keep a file's values; False where there is no slot or no space on the disk (a warning says so once)."""
+    def put(self, slot: int, stamp: int, decoded: Decoded, content: int) -> bool:
+        """Keep a file's values, and the digest of its content; False where there is no slot or no space on the disk (a
+        warning says so once)."""
         if slot < 0 or self._full:
             return False
         values = np.ascontiguousarray(decoded.values)
-        about = (self._index[slot]["path"], stamp, zlib.crc32(values), len(values), int(decoded.remarks))
+        about = (self._index[slot]["path"], stamp, content, zlib.crc32(values), len(values), int(decoded.remarks))
         record = np.array(about, _RECORD).tobytes()
         try:
             # Written, not assigned through the map: a full disk then is an error, not the end of the process.

@@ -7,9 +7,9 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 _FILES_PER_JOB = 32
 _READ = Room(128 << 20)  # bytes of files that all threads together may have read at once
+_PIECE, _MOST_DIGESTED = 1 << 20, 256  # bytes, and pieces
 
 
 class DecodedFiles:
@@ -42,6 +43,8 @@ class DecodedFiles:
     Attributes:
         counts: (n,) samples of each file, 1 until :meth:`fill` has looked.
         remarks: (n,) :class:`Remark` of each file as numbers, none until :meth:`fill` has looked.
+        stamps: (n,) uint64, each another one when its file may have changed; 0 until it was looked at.
+        contents: (n,) uint64, digests of what is in the files; 0 until they were read.
         kind: the kind of these files.
     """
 
@@ -49,6 +52,7 @@ class DecodedFiles:
         self.files, self.paths, self.settings = files, paths, settings
         self.counts = np.ones(len(paths), dtype=np.int64)
         self.remarks = np.zeros(len(paths), dtype=np.int64)
+        self.stamps, self.contents = np.zeros((2, len(paths)), dtype=np.uint64)
         self.kind = kind_of(settings)
         self._store: Store | None = None
         self._slots = np.full(len(paths), -1)
@@ -77,11 +81,16 @@ class DecodedFiles:
                 len(paths),
             )
 
+    def name(self, row: int) -> str:
+        """What messages call a file."""
+        return self.files.name(self.paths[row])
+
     def select(self, keep: ArrayLike) -> DecodedFiles:
         """The files at integer indices or where a mask is true; what is known about them is kept."""
         chosen = copy.copy(self)
         chosen.paths = [self.paths[row] for row in np.arange(len(self.paths))[keep]]
         chosen.counts, chosen.remarks = self.counts[keep], self.remarks[keep]
+        chosen.stamps, chosen.contents = self.stamps[keep], self.contents[keep]
         chosen._slots, chosen._ready = self._slots[keep], self._ready[keep]
         return chosen
 
@@ -102,13 +111,14 @@ class DecodedFiles:
                 stamp = self._stamp(row)
                 about = None if self._store is None else self._store.about(self._slots[row], stamp)
                 if about is None:
-                    decoded = self._decode(row)
-                    about = len(decoded.values), decoded.remarks
+                    decoded, content = self._decode(row)
+                    about = len(decoded.values), decoded.remarks, content
                     if self._store is not None:
-                        self._ready[row] = self._store.put(int(self._slots[row]), stamp, decoded)
+                        self._ready[row] = self._store.put(int(self._slots[row]), stamp, decoded, content)
             except UnusableFile as error:
                 return row, str(error)
-            self.counts[row], self.remarks[row] = about
+            self.stamps[row] = stamp
+            self.counts[row], self.remarks[row], self.contents[row] = about
             return None
 
         # The threads are ours. Pictures are decoded without torch, which takes seconds to load.
@@ -117,6 +127,20 @@ class DecodedFiles:
             looks = chain(map(look, order[:1]), in_threads(look, order[1:], self.files))
             found = progress_bar(looks, total=n, description=self.kind.progress, quiet=not progress)
             return dict(sorted(problem for problem in found if problem))
+
+    def look_at_rest(self) -> None:
+        """Find :attr:`stamps` of the files that :meth:`fill` did not look at, and :attr:`contents` of those among them
+        that are in the cache."""
+        for row in np.flatnonzero(self.stamps == 0).tolist():
+            with suppress(UnusableFile):  # decoding says why
+                self.stamps[row] = stamp = self._stamp(row)
+                if self._store is not None and (about := self._store.about(self._slots[row], stamp)):
+                    self.contents[row] = about[2]
+
+    def look_into(self, rows: np.ndarray) -> None:
+        """Find :attr:`contents` of some files by reading them; raises UserError as :meth:`read`."""
+        for _ in in_threads(self._fetch, rows.tolist(), self.files):
+            pass
 
     def read(self, rows: np.ndarray, parts: np.ndarray) -> np.ndarray:
         """Samples (B, C, H, W): part ``parts[b]`` of file ``rows[b]``.
@@ -153,13 +177,13 @@ class DecodedFiles:
         """The row, and values (S, C, H, W) of its file."""
         try:
             stamp = self._stamp(row)
-            decoded = self._decode(row)
+            decoded, self.contents[row] = self._decode(row)
         except UnusableFile as error:
-            raise UserError(unusable([f"{self.files.name(self.paths[row])} ({error})"])) from error
+            raise UserError(unusable([f"{self.name(row)} ({error})"])) from error
         if len(decoded.values) < self.counts[row]:
-            raise UserError(f"{self.files.name(self.paths[row])} has changed while it was in use; start again.")
+            raise UserError(f"{self.name(row)} has changed while it was in use; start again.")
         if self._store is not None:
-            self._ready[row] = self._store.put(int(self._slots[row]), stamp, decoded)
+            self._ready[row] = self._store.put(int(self._slots[row]), stamp, decoded, int(self.contents[row]))
         return row, decoded.values
 
     def _stamp(self, row: int) -> int:
@@ -171,11 +195,12 @@ class DecodedFiles:
         digest = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest()
         return int.from_bytes(digest, "little") | 1  # 0 is a slot that was never filled
 
-    def _decode(self, row: int) -> Decoded:
+    def _decode(self, row: int) -> tuple[Decoded, int]:
+        """What a file holds, and the digest of its content."""
         try:
             # Of a file as much may be in memory while it is decoded.
             with _READ.take(self.files.size(self.paths[row])), self.files.open(self.paths[row]) as file:
-                return self.kind.decode(file, self.settings)
+                return self.kind.decode(file, self.settings), _digest(file)
         except Exception as error:
             refuse_broken_package(error)
             if isinstance(error, OSError | ValueError):
@@ -250,6 +275,17 @@ def in_threads(function: Callable[[int], T], rows: Sequence[int], files: Files) 
     # More threads than processors would only wait for one another, unless they wait for a server.
     workers = os.cpu_count() if isinstance(files, LocalFiles) else None
     yield from chain.from_iterable(in_order(work, range(0, len(rows), size), workers=workers))
+
+
+def _digest(file: BinaryIO) -> int:
+    """Of a file's bytes, never 0; 0 for more than are read twice in a moment."""
+    digest = hashlib.blake2b(digest_size=8)
+    file.seek(0)
+    for _ in range(_MOST_DIGESTED):
+        if not (data := file.read(_PIECE)):
+            return int.from_bytes(digest.digest(), "little") | 1
+        digest.update(data)
+    return 0
 
 
 def _reason(error: Exception) -> str:

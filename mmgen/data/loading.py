@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from mmgen.data.samples import ENOUGH, Samples, samples_of, set_fingerprint
 from mmgen.data.settings import Settings
 from mmgen.data.sources import Reading, Source
 from mmgen.data.splits import shared_subjects, with_validation
+from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError, first_few
 from mmgen.names import IMAGE
 
@@ -58,12 +60,14 @@ class PairedData:
         splits: samples, split -> modality -> :class:`Samples`.
         left_out: labels that were left out and the modalities that lack them.
         skipped: files that were left out.
+        files: those of the manifests' rows, by modality.
     """
 
     manifests: dict[str, Manifest]
     splits: dict[str, dict[str, Samples]]
     left_out: dict[str, list[str]]
     skipped: tuple[SkippedFile, ...] = ()
+    files: Mapping[str, DecodedFiles] = field(default_factory=dict)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -112,11 +116,12 @@ class PairedData:
         if not self.skipped:
             path.unlink(missing_ok=True)
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            table = csv.writer(file, lineterminator="\n")
+        with new_file(path) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+            table = csv.writer(text, lineterminator="\n")
             table.writerow(("modality", "file", "reason"))
             table.writerows(map(to_cell, (skipped.modality, skipped.file, skipped.reason)) for skipped in self.skipped)
+            text.detach()
 
 
 def fingerprint(manifest: Manifest) -> str:
@@ -160,7 +165,7 @@ def prepare(sources: Mapping[str, Source], reading: Reading | None = None) -> Pa
         }
         for split in SPLITS
     }
-    return PairedData(found.manifests, splits, found.left_out, tuple(skipped))
+    return PairedData(found.manifests, splits, found.left_out, tuple(skipped), decoded)
 
 
 def load(

@@ -11,10 +11,13 @@ import stat
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from mmgen.errors import shown
+
 MIB = 1 << 20
 _LONGEST_LINE = MIB
 # What parsed JSON takes grows with its parts, of which a file of a megabyte can have a million.
 _MOST_PARTS = 5_000_000
+_SETTINGS = (50, 20_000, 4096)  # YAML: depth, parts, characters of one
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
@@ -79,6 +82,26 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def read_yaml(path: str | os.PathLike[str]) -> Any:
+    """The value in a YAML file of settings; raises as :func:`read_text`, and ValueError for what is no YAML, or larger
+    or deeper than settings are: a small file of references to references would make an endless value."""
+    import yaml
+
+    text, depth = read_text(path, MIB), 0
+    try:
+        for number, event in enumerate(yaml.parse(text, yaml.SafeLoader)):
+            opens = isinstance(event, yaml.CollectionStartEvent)
+            depth += opens - isinstance(event, yaml.CollectionEndEvent)
+            if opens and event.anchor:
+                raise ValueError("it refers to lists or mappings by anchors; write them out")
+            sizes = depth, number, len(getattr(event, "value", ""))
+            if any(size > most for size, most in zip(sizes, _SETTINGS, strict=True)):
+                raise ValueError("it is nested too deeply, or too long, for settings")
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"it is no YAML ({shown(' '.join(str(error).split()))})") from None
 
 
 def bounded_lines(text: io.TextIOBase) -> Iterator[str]:

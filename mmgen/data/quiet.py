@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from mmgen.data.progress import Stream
+
 _lock = threading.Lock()
 _inside = 0
 _restore = ExitStack()
@@ -48,9 +50,8 @@ def _redirect(restore: ExitStack) -> None:
         is_terminal = False
     if is_terminal:
         earlier.flush()
-        sys.stderr = open(  # noqa: SIM115  # closed below
-            real, "w", buffering=1, encoding=earlier.encoding, errors=earlier.errors, closefd=False
-        )
+        own = open(real, "w", 1, encoding=earlier.encoding, errors=earlier.errors, closefd=False)  # noqa: SIM115
+        sys.stderr = Stream(own)
     os.dup2(nowhere, 2)
     os.close(nowhere)
 

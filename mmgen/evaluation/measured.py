@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmgen.data.opening import read_json
 from mmgen.data.samples import Samples
 from mmgen.data.writing.atomic import new_file
 from mmgen.version import __version__
@@ -41,7 +42,7 @@ class Measured:
         key = json.dumps([name, dict(depends_on), versions], sort_keys=True, default=str)
         path = self.folder / f"{name.replace('/', '_')}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
         try:
-            result = json.loads(path.read_text(encoding="utf-8"))
+            result = read_json(path)
             self.reused += 1
             return result
         except (OSError, ValueError):

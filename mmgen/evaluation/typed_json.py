@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from numbers import Real
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mmgen.errors import UserError
 
-_FORMS = {float: "a number", int: "a whole number", str: "text"}
+_FORMS = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
+LARGEST = 1e18  # numbers beyond it are no results, and fit no array
 
 
 def from_json(kind: Any, value: Any, place: str) -> Any:
-    """A value of a type from what JSON holds: dataclasses, mappings by text, tuples, literals, numbers, text, or None.
+    """A value of a type from what JSON holds: dataclasses, mappings by text, tuples, literals, numbers, text, truth
+    values, or None.
 
     Keys that a dataclass does not know are left out, and its defaults stand for those that are missing.
 
@@ -47,7 +50,11 @@ def from_json(kind: Any, value: Any, place: str) -> Any:
     if origin is Literal:
         if value not in parts:
             raise _wrong(place, f"one of {', '.join(parts)}", value)
-    elif not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
+    elif kind in (int, float):
+        is_nan = kind is float and value != value  # a result that says nothing
+        if not (is_number(value) or is_nan) or (kind is int and isinstance(value, float)):
+            raise _wrong(place, _FORMS[kind], value)
+    elif not isinstance(value, kind):
         raise _wrong(place, _FORMS[kind], value)
     return value
 
@@ -63,9 +70,10 @@ def to_json(value: Any, always: tuple[str, ...] = ()) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number and neither a truth value nor missing."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a value is a number that can be one of a result, and no truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(abs(value) <= LARGEST)
 
 
 def _wrong(place: str, form: str, value: Any) -> UserError:
-    return UserError(f"{place} is not {form} but {str(value)[:40]!r}; measure it again.")
+    said = {dict: "an object", list: "a list"}.get(type(value)) or repr(str(value)[:40])
+    return UserError(f"{place} is not {form} but {said}; measure it again.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ from mmgen.models.condensed import CondensedModel
 from mmgen.models.cross_modal_mae import CrossModalMAE, visible_count
 from mmgen.models.generative import GenerativeModel, MaskRatio
 from mmgen.models.medsynth import RealImages
+from mmgen.models.memory import refuse_beyond_memory
 from mmgen.models.seeds import numpy_stream
 from mmgen.names import IMAGE
 from mmgen.training.engine import make_accelerator
@@ -88,7 +90,7 @@ def make_plan(
 
     Raises:
         UserError: no samples of a modality that is not hidden whole, no sample at all, labels that differ, numbers out
-            of range, or more images than a model holds.
+            of range, or more images than a model or memory holds.
     """
     ratios, real = model.ratios(mask_ratio), real or {}
     if not ratios:
@@ -110,6 +112,7 @@ def make_plan(
     if any(real[name].label_names != class_names for name in used):
         raise UserError(f"Modalities have different labels: { {name: real[name].label_names for name in used} }.")
     total = len(class_names) * per_class
+    refuse_beyond_memory(total, 8 * (1 + 2 * len(ratios)))
     sources = {name: np.full(total, -1) for name in ratios}
     lengths = {name: np.ones(total, dtype=np.int64) for name in ratios}
     for position, name in enumerate(ratios):
@@ -140,7 +143,7 @@ def _check_partners(
 
 def _clips(samples: Samples, segments: int) -> tuple[np.ndarray, np.ndarray]:
     """Runs of up to ``segments`` samples of one file, which follow each other: (M,) first ones and (M,) lengths."""
-    places = np.arange(len(samples))
+    places, segments = np.arange(len(samples)), min(segments, max(len(samples), 1))
     begins = np.diff(samples.rows, prepend=samples.rows[:1] - 1) != 0
     starts = np.flatnonzero((places - np.maximum.accumulate(np.where(begins, places, 0))) % segments == 0)
     return starts, np.diff(starts, append=len(samples))
@@ -164,6 +167,8 @@ def _plan_images(
     if per_class < 1 or seed < 0:
         raise UserError(f"At least 1 image a class is made, from a seed of 0 or more, not {per_class}, {seed}.")
     refuse_too_few(model, per_class)
+    held = choose_from is not None or model.needs_real_data
+    refuse_beyond_memory(per_class * len(model.class_names), math.prod(model.shape) if held else 8)
     fixed = None
     with one_thread():  # the last bits depend on the number of threads, which differs between processes
         if choose_from is not None:

@@ -23,6 +23,7 @@ from mmgen.data.writing.layout import DatasetFormat
 from mmgen.data.writing.unfinished import INCOMPLETE, alone_in, prepare_folder
 from mmgen.data.writing.writer import FolderWriter, ShardWriter, SyntheticSample
 from mmgen.errors import UserError
+from mmgen.generation.amount import refuse_too_much
 from mmgen.generation.pairs import SyntheticBatch, run_batches
 from mmgen.generation.plan import Plan
 from mmgen.models.generative import GenerativeModel
@@ -90,7 +91,7 @@ def write_dataset(
         model_name: what to call the model in the metadata; a digest of its weights if empty.
 
     Raises:
-        UserError: the folder holds something else and may not be overwritten, or the disk is full.
+        UserError: the folder holds something else and may not be overwritten, or the disk is full or too small.
     """
     from accelerate import PartialState
 
@@ -102,6 +103,7 @@ def write_dataset(
     kind, piece = (FolderWriter, output.batch_size) if output.format == "folder" else (ShardWriter, output.shard_size)
     piece = -(-piece // output.batch_size) * output.batch_size
     describe = partial(_describe_sample, model, plan, source_ids, model_name)
+    refuse_too_much(model_settings(model), len(plan), folder, lengths=plan.lengths)
     writer = kind(folder, model_settings(model), plan.class_names, plan.per_class, piece, describe)
     run = _describe_run(model, plan) | {
         "source ids": source_ids,
@@ -171,7 +173,8 @@ def _describe_run(model: GenerativeModel, plan: Plan) -> dict[str, Any]:
     real = hashlib.sha256()  # of sources and their values: all, or many over the whole range where they are too many
     for name, source in plan.sources.items():
         real.update(f"{name}\0".encode() + source.astype("<i8").tobytes())
-        steps = [source[(source >= 0) & (plan.lengths[name] > step)] + step for step in range(plan.segments)]
+        longest = int(plan.lengths[name].max(initial=0))
+        steps = [source[(source >= 0) & (plan.lengths[name] > step)] + step for step in range(longest)]
         used = np.unique(np.concatenate(steps))
         if len(used):
             real.update(plan.real[name].rows[used].astype("<i8").tobytes())

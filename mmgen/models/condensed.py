@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from mmgen.errors import UserError
 from mmgen.models.generative import GenerativeModel, Request
+from mmgen.models.memory import refuse_beyond_memory
 from mmgen.names import IMAGE
 
 # Images are made in whole batches of this many of one class whatever is asked for, so that the first ten of fifty are
@@ -67,10 +69,11 @@ class CondensedModel(GenerativeModel):
         The same seed gives the same bytes on the same kind of machine; more images a class begin with the same ones.
 
         Raises:
-            UserError: no positive number, more images than there are, a negative seed, or a model that needs real
-                images.
+            UserError: no positive number, more images than there are or than memory holds, a negative seed, or a model
+                that needs real images.
         """
         count = images_per_class
+        refuse_beyond_memory(count * len(self.class_names), math.prod(self.shape))
         parts = [(label, x) for label in range(len(self.class_names)) for x in self.batches(label, range(count), seed)]
         labels = [torch.full((len(x),), label) for label, x in parts]
         return LabelledImages(torch.cat([x for _, x in parts]), torch.cat(labels), self.class_names)

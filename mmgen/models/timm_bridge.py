@@ -12,7 +12,7 @@ from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
-from mmgen.errors import UserError
+from mmgen.errors import UserError, first_few, shown
 from mmgen.models.mae_layers import EncoderStream
 from mmgen.models.modality import Modality
 
@@ -59,12 +59,12 @@ def load_stream(stream: EncoderStream, modality: Modality, weights: Mapping[str,
     state["embed.weight"] = resample_patch_embed(kernel, list(modality.patch)).reshape(stream.embed.weight.shape)
     state["embed.bias"] = weights["patch_embed.proj.bias"]
     state["positions"] = _positions(weights["pos_embed"], modality)
-    unused = stream.load_state_dict(state, strict=False)
-    if unused.unexpected_keys or set(unused.missing_keys) - {"norm.weight", "norm.bias"}:
-        raise UserError(
-            "The weights are another kind of Vision Transformer: "
-            f"{(unused.unexpected_keys + unused.missing_keys)[:4]} do not fit."
-        )
+    wanted = {key: value.shape for key, value in stream.state_dict().items()}
+    wrong = [key for key, value in state.items() if wanted.get(key) != value.shape]
+    wrong += sorted(wanted.keys() - state.keys() - {"norm.weight", "norm.bias"})
+    if wrong:
+        raise UserError(f"The weights are another kind of Vision Transformer: {first_few(wrong, 4)} do not fit.")
+    stream.load_state_dict(state, strict=False)
 
 
 def load_vit(name: str, file: Path | None = None) -> VisionTransformer:
@@ -126,7 +126,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-        return dict(state.get("model", state.get("state_dict", state)))
+        weights = dict(state.get("model", state.get("state_dict", state)))
+        if odd := [name for name, value in weights.items() if not isinstance(name, str) or not torch.is_tensor(value)]:
+            raise ValueError(f"{shown(odd[0])} is no tensor")
+        return weights
     except Exception as error:
         raise UserError(f"The weights {path} cannot be read ({_first_line(error)}).") from error
 

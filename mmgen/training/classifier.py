@@ -148,7 +148,7 @@ def train_classifier(
     loop = Loop(task, batches, LoopConfig(looks, steps, config.schedule, validate_every=1), run, identity)
     loop.train()
     if validation is not None:
-        model.load_state_dict(loop.best_weights)
+        loop.use_best()
     return model.eval()
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mmgen.data.progress import make_bar
 from mmgen.errors import UserError
 from mmgen.models.seeds import global_seed
 from mmgen.training.engine import mean_over_processes, peak_memory_mb
@@ -147,8 +148,6 @@ class Loop:
             Interrupted: SIGTERM or SIGINT; a checkpoint was written.
             UserError: a run is resumed without a checkpoint, or with one of another configuration.
         """
-        from tqdm import tqdm
-
         main, steps = self.accelerator.is_main_process, self.batches.steps_per_epoch
         if self.run.resume:
             self._load()
@@ -157,30 +156,30 @@ class Loop:
         if self.run.folder and main:
             self._log = RunLog(self.run.folder, resumed_epoch=self._update // steps)
         progress = {"total": self.updates, "initial": self._update, "disable": self._log is None}
-        try:
-            with (
-                StopSignal() as stop,
-                ThreadPoolExecutor(1) as reader,
-                tqdm(desc="training", unit="step", dynamic_ncols=True, **progress) as bar,
-            ):
-                while self._update < self.updates:
-                    epoch, first, start = self._update // steps, self._update, time.perf_counter()
-                    sums: dict[str, Tensor] = {}
-                    for position, batch in self._stream(epoch, reader):
-                        self._update_once(batch, position, sums)
-                        bar.update()
-                        self._check_in(stop, sums, position, bar)
-                    self._end_of_epoch(epoch, sums, first, time.perf_counter() - start)
-                    self._stop_if_asked(stop)
-        finally:
-            if self._log:
-                self._log.close()
+        with (
+            StopSignal() as stop,
+            ThreadPoolExecutor(1) as reader,
+            make_bar(desc="training", unit="step", **progress) as bar,
+        ):
+            while self._update < self.updates:
+                epoch, first, start = self._update // steps, self._update, time.perf_counter()
+                sums: dict[str, Tensor] = {}
+                for position, batch in self._stream(epoch, reader):
+                    self._update_once(batch, position, sums)
+                    bar.update()
+                    self._check_in(stop, sums, position, bar)
+                self._end_of_epoch(epoch, sums, first, time.perf_counter() - start)
+                self._stop_if_asked(stop)
         return self.model
 
-    @property
-    def best_weights(self) -> dict[str, Any]:
-        """The weights with the lowest validation score: those of ``best.pt``, or kept in memory without a folder."""
-        return self._best_weights if self.checkpoints is None else self.checkpoints.load(self.checkpoints.best)
+    def use_best(self) -> None:
+        """Give :attr:`model` the weights with the lowest validation score: those of ``best.pt``, or kept in memory
+        without a folder."""
+        if self.checkpoints is None:
+            self.model.load_state_dict(self._best_weights)
+            return
+        with self.checkpoints.reading(self.checkpoints.best) as weights:
+            self.model.load_state_dict(weights)
 
     def _stream(self, epoch: int, reader: ThreadPoolExecutor) -> Iterator[tuple[Position, dict[str, Tensor]]]:
         """The rest of an epoch; the next batch is read while the current one is learnt."""
@@ -297,16 +296,25 @@ class Loop:
         self.checkpoints.save(state, self._update)
 
     def _load(self) -> None:
-        state = self.checkpoints.load()
-        if state["identity"] != self._identity:
-            raise UserError(
-                f"{self.checkpoints.last} belongs to a run with other settings or data; "
-                "repeat its command with --resume latest added, or choose another --out."
-            )
-        self.task.model.load_state_dict(state["model"])
-        for name, optimizer in self.task.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        if self.ema is not None:
-            self.ema.load_state_dict(state["ema"])
-        self._update, self._best = state["update"], state["best"]
+        with self.checkpoints.reading(self.checkpoints.last) as state:
+            if state["identity"] != self._identity:
+                raise UserError(
+                    f"{self.checkpoints.last} belongs to a run with other settings or data; "
+                    "repeat its command with --resume latest added, or choose another --out."
+                )
+            self.task.model.load_state_dict(state["model"])
+            for name, optimizer in self.task.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
+                _check_sizes(optimizer)
+            if self.ema is not None:
+                self.ema.load_state_dict(state["ema"])
+            self._update, self._best = range(self.updates + 1).index(state["update"]), float(state["best"])
         logger.info("Resumed %s at update %d of %d.", self.checkpoints.last, self._update, self.updates)
+
+
+def _check_sizes(optimizer: torch.optim.Optimizer) -> None:
+    """Raise ValueError for what an optimiser has taken over of other parameters, at which it would fail later."""
+    for parameter, kept in optimizer.state.items():
+        sizes = {value.shape for value in kept.values() if isinstance(value, Tensor) and value.ndim}
+        if sizes - {parameter.shape}:
+            raise ValueError(f"the optimiser's state is of other sizes than {tuple(parameter.shape)}")

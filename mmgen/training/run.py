@@ -8,7 +8,8 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -17,8 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mmgen.errors import UserError
+from mmgen.data.opening import parse_json
+from mmgen.data.writing.atomic import new_file
+from mmgen.data.writing.unfinished import alone_in
+from mmgen.errors import UserError, shown
 from mmgen.models.seeds import counted_stream
+from mmgen.training.events import EventFile
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -70,12 +75,30 @@ class Run:
         part = self if self.folder is None else replace(self, folder=self.folder / name)
         return replace(part, resume=self.resume and part.resumable)
 
-    def check_beginning(self, *stages: str) -> None:
-        """Look at what earlier runs left of this run or of its stages.
+    @contextmanager
+    def alone(self, *stages: str) -> Iterator[None]:
+        """Look at what earlier runs left of this run or of its stages, then keep others from writing to the folder
+        until the block ends. What killed ones left half written there is removed. Collective.
 
         Raises:
-            UserError: there is nothing to resume. Where an earlier run will be replaced, a warning is logged.
+            UserError: there is nothing to resume, or another run is writing to the folder. Where an earlier run will be
+                replaced, a warning is logged.
         """
+        self._check_beginning(*stages)
+        refused: list[str | None] = [None]
+        with ExitStack() as stack:
+            if self.folder is not None and self.accelerator.is_main_process:
+                try:
+                    stack.enter_context(alone_in(self.folder, tidy=True))
+                except (UserError, OSError) as error:
+                    refused = [str(error)]
+            if self.accelerator.num_processes > 1:  # the others have to know, or would wait for the first one
+                torch.distributed.broadcast_object_list(refused)
+            if refused[0] is not None:
+                raise UserError(refused[0])
+            yield
+
+    def _check_beginning(self, *stages: str) -> None:
         begun = any(replace(self, resume=False).stage(name).resumable for name in stages or (".",))
         if self.resume and not begun:
             raise UserError(
@@ -95,6 +118,16 @@ class Run:
     def draws(self, update: int) -> torch.Generator:
         """Random numbers of an update, on the CPU: a function of seed and update alone."""
         return counted_stream(self.seed, update)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise UserError where a file of a run cannot be written."""
+    try:
+        yield
+    except (OSError, RuntimeError, UserError) as error:  # torch reports a full disk as a RuntimeError
+        reason = error.__cause__ if isinstance(error, UserError) else error
+        raise UserError(f"{path} cannot be written ({reason}); make room, then go on with --resume latest.") from error
 
 
 class Checkpoints:
@@ -129,7 +162,8 @@ class Checkpoints:
             try:
                 os.link(self.last, named)
             except OSError:  # some network and memory-card file systems have no hard links
-                shutil.copyfile(self.last, named)
+                with writing(named), self.last.open("rb") as source, new_file(named) as file:
+                    shutil.copyfileobj(source, file)
             # Numbers above this one were left by a run that this one has replaced.
             steps = sorted(file for file in self.folder.glob("step_*.pt") if file.name <= named.name)
             for old in set(self.folder.glob("step_*.pt")) - set(steps[-self.keep :]):
@@ -145,22 +179,28 @@ class Checkpoints:
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise UserError(
-                f"Checkpoint {path} cannot be read ({error}); copy a step_*.pt over it and resume."
-            ) from error
+            raise self._refusal(path, "be read", error) from error
+
+    @contextmanager
+    def reading(self, path: Path) -> Iterator[Any]:
+        """What a checkpoint holds; raises UserError if it cannot be read, or does not fit what the block does with
+        it."""
+        state = self.load(path)
+        try:
+            yield state
+        except UserError:
+            raise
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise self._refusal(path, "be used", error) from error
+
+    def _refusal(self, path: Path, action: str, error: Exception) -> UserError:
+        reason = shown(" ".join(f"{type(error).__name__} {error}".split()))
+        return UserError(f"Checkpoint {path} cannot {action} ({reason}); copy a step_*.pt over it and resume.")
 
     def write(self, state: Mapping[str, Any], path: Path) -> None:
         """Write one file, or leave it as it was and raise UserError."""
-        temporary = path.with_suffix(".tmp")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            torch.save(dict(state), temporary)
-            os.replace(temporary, path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            temporary.unlink(missing_ok=True)
-            raise UserError(
-                f"The checkpoint {path} cannot be written ({error}); make room, then go on with --resume latest."
-            ) from error
+        with writing(path), new_file(path) as file:
+            torch.save(dict(state), file)
 
 
 class RunLog:
@@ -173,45 +213,41 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, resumed_epoch: int = 0) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.path = folder / "metrics.jsonl"
         kept = [row for row in read_metrics(self.path) if row["epoch"] < resumed_epoch]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_epoch)
+        with writing(self.path), new_file(self.path) as file:
+            file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
+        self._events = EventFile(folder / "tensorboard", resumed_epoch)
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Append one line; numbers that are not finite become null. ``row["epoch"]`` is the x axis in TensorBoard."""
         row = json.loads(json.dumps(row), parse_constant=lambda _: None)
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        for name, value in _flatten(row).items():
-            self._events.add_scalar(name, value, row["epoch"])
-        self._events.flush()
+        self._events.scalars(_flatten(row), row["epoch"])
 
     def preview(self, name: str, picture: np.ndarray) -> None:
         """Save a uint8 (H, W) or (H, W, 3) picture as ``previews/<name>.png``."""
         from PIL import Image
 
         target = self.folder / "previews" / f"{name}.png"
-        target.parent.mkdir(exist_ok=True)
-        Image.fromarray(picture).save(target)
-
-    def close(self) -> None:
-        """Flush and close the event file."""
-        self._events.close()
+        with writing(target), new_file(target) as file:
+            Image.fromarray(picture).save(file, "PNG")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Rows of a ``metrics.jsonl``; [] when there is none. A last line cut off by a crash is left out."""
+    """Rows of a ``metrics.jsonl``, each with its "epoch"; [] when there is none. What a crash or a full disk cut off at
+    the end is left out."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = parse_json(line)
+        except ValueError:
             break
+        if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
+            break
+        rows.append(row)
     return rows
 
 

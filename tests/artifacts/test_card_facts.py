@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mmgen.artifacts.card_facts import CardFacts, Scores
+from mmgen.errors import UserError
 
 FACTS = CardFacts(
     {"image": {"covid": 7, "healthy": 0}},
@@ -70,3 +71,16 @@ def test_facts_of_another_form_are_refused(change: dict[str, Any]) -> None:
     for values in ([], None, "facts", {}):
         with pytest.raises(ValueError, match=r"card\.json"):
             CardFacts.from_json(values)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"3", b"[" * 100_000, json.dumps(asdict(FACTS))[:-9].encode()])
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "card.json").write_bytes(content)
+    with pytest.raises(UserError, match=rf"^{tmp_path}/card\.json is damaged \(.*\); save the model again\.$"):
+        CardFacts.read(tmp_path)
+
+
+def test_numbers_that_no_card_can_show_are_refused() -> None:
+    for number in (float("nan"), float("inf"), 10**400):
+        with pytest.raises(ValueError, match=r"card\.json"):
+            CardFacts.from_json(asdict(FACTS) | {"hidden_patch_errors": {"image": number}})

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import json
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from small import noise_samples, small_model
+from small import digests, noise_samples, small_model
 from tiny_medsynth import LABELS, small_generator
 from torch import Tensor
 
@@ -354,3 +357,47 @@ def test_an_unknown_kind_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config | {"kind": "mtt"}))
     with pytest.raises(UserError, match="'mtt', which this version does not know"):
         load_model(tmp_path)
+
+
+# -- a folder of a model is whole
+
+
+def test_a_save_that_fails_leaves_the_earlier_model_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_model(small_generator(seed=1), tmp_path, CardFacts({"image": {LABELS[0]: 3}}), {"image": {}})
+    before = digests(tmp_path)
+
+    def full(*arguments: Any, **options: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    for place, fault, expected in (
+        ("safetensors.torch.save_model", full, UserError),
+        ("mmgen.artifacts.models.write_card", interrupted, KeyboardInterrupt),
+        ("mmgen.artifacts.models.preview", interrupted, KeyboardInterrupt),
+    ):
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(expected, match=None if expected != UserError else "is full"),
+        ):
+            patch.setattr(place, fault)
+            save_model(small_generator(seed=2), tmp_path)
+        assert digests(tmp_path) == before
+    save_model(small_generator(real=True), tmp_path)
+    assert {"preview.png", "utility.json"} & before.keys() and not {"preview.png", "utility.json"} & digests(
+        tmp_path
+    ).keys()
+    assert load_model(tmp_path).needs_real_data
+
+
+class NobodyReads(io.StringIO):
+    """A pipe whose other end is closed."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_a_closed_pipe_is_no_fault_of_the_model(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", NobodyReads())
+    assert load_model(model_folder).class_names == small_model().class_names

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import time
@@ -8,9 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
+from PIL import Image
 
 import mmgen
 from mmgen.artifacts import provenance
@@ -23,7 +27,10 @@ from mmgen.artifacts.provenance import (
     package_versions,
     write_config,
 )
-from mmgen.data.loading import PairedData
+from mmgen.data.images import ImageSettings
+from mmgen.data.loading import PairedData, prepare
+from mmgen.data.sources import Source
+from mmgen.errors import UserError
 from mmgen.training.run import Run
 
 
@@ -129,3 +136,65 @@ def test_somebody_elses_repository_is_not_the_source(tmp_path: Path, monkeypatch
     package.mkdir(parents=True)
     monkeypatch.setattr(provenance, "__file__", str(package / "artifacts" / "provenance.py"))
     assert git_revision() is None
+
+
+# -- a run begins, or goes on
+
+
+def pictures(folder: Path) -> PairedData:
+    """Data of a few pictures, which are made where they are not there."""
+    for number in range(20):
+        path = folder / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            Image.fromarray(np.random.default_rng(number).integers(0, 256, (9, 9), dtype=np.uint8)).save(path)
+    return prepare({"image": Source(folder, ImageSettings(8))})
+
+
+def begin(accelerator: Accelerator, folder: Path, resume: bool = False) -> None:
+    begin_run(Run(accelerator, folder / "run", resume), {"seed": 3}, pictures(folder / "data"), ["stage"])
+
+
+def test_touched_data_go_on_and_edited_data_of_the_same_size_are_named(
+    accelerator: Accelerator, tmp_path: Path
+) -> None:
+    begin(accelerator, tmp_path)
+    os.utime(tmp_path / "data" / "b" / "5.png", (0, 0))
+    begin(accelerator, tmp_path, resume=True)
+    edited = tmp_path / "data" / "b" / "5.png"
+    size = edited.stat().st_size
+    Image.fromarray(np.random.default_rng(99).integers(0, 256, (9, 9), dtype=np.uint8)).save(edited)
+    assert edited.stat().st_size == size
+    for _ in range(2):  # a refusal is no beginning
+        with pytest.raises(UserError, match=r"data/b/5\.png changed since the run in .*run began"):
+            begin(accelerator, tmp_path, resume=True)
+    begin(accelerator, tmp_path)  # anew
+    begin(accelerator, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"config:\n  seed: [3", b"\xff", b"[" * 100_000, b"3", b"[]", b"config: {}", b"x" * (2 << 20)]
+)
+def test_a_damaged_configuration_is_named(accelerator: Accelerator, tmp_path: Path, content: bytes) -> None:
+    begin(accelerator, tmp_path)
+    (tmp_path / "run" / "config.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=r"config\.yaml is damaged, .*; remove it to go on"):
+        begin(accelerator, tmp_path, resume=True)
+    (tmp_path / "run" / "config.yaml").unlink()
+    begin(accelerator, tmp_path, resume=True)
+
+
+def test_what_an_earlier_run_left_is_set_aside_before_it_is_described_anew(
+    accelerator: Accelerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(accelerator, tmp_path / "run")
+    for part in (run, run.stage("stage")):
+        part.checkpoints.save({"update": 1}, 1)
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(provenance, "write_config", killed)
+    with pytest.raises(KeyboardInterrupt):
+        begin(accelerator, tmp_path)
+    assert not run.resumable and not run.stage("stage").resumable

@@ -107,3 +107,24 @@ def test_a_flag_of_several_values_is_given_once():
     for repeated in (["--names", "a", "--names", "b"], ["--names", "a", "--names=b"]):
         with pytest.raises(UserError, match="--names is given 2 times; give all its values after one"):
             parse_config(Flags, repeated)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * (1 << 20),
+        "lr: " + "[" * 5000,
+        "lr: &a [x, x]\nepochs: &b [*a, *a, *a]\nout: [*b, *b, *b]\n",
+        "lr: 1:" + ":".join(["59"] * 100_000),
+        "lr: 2024-99-99",
+        "x" * (2 << 20),
+        "\ud800",
+    ],
+    ids=lambda text: text[:12].encode("unicode_escape").decode(),
+)
+def test_a_file_that_no_flags_are_in_is_one_sentence(tmp_path, text):
+    (tmp_path / "run.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(UserError, match=r"^Cannot read the configuration \S*run\.yaml: ") as refused:
+        parse_config(Flags, ["--config", str(tmp_path / "run.yaml")])
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 500

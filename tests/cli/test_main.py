@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import inspect
+import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +22,7 @@ from mmgen.cli.auditing import Audit
 from mmgen.cli.evaluating import Evaluate
 from mmgen.cli.main import run_command
 from mmgen.cli.releasing import Release, Report
+from mmgen.data.writing.unfinished import alone_in
 from mmgen.errors import UserError
 from mmgen.training.loop import Interrupted, NonFiniteLoss
 
@@ -255,3 +259,85 @@ def test_faults_of_the_library_keep_their_traceback() -> None:
 
     with pytest.raises(RuntimeError, match="a fault"):
         run_command(fail)
+
+
+# -- streams that nobody reads, and numbers that nobody meant
+
+
+def test_generate_ends_well_when_nobody_reads_what_it_prints(
+    model_folder: Path, phantom_files: dict[str, Path], tmp_path: Path
+) -> None:
+    program = "from mmgen.cli.main import main; main()"
+    given = ["--images", phantom_files["image"], "--audio", phantom_files["audio"], "--per-class", "2"]
+    command = [sys.executable, "-c", program, "generate", model_folder, *given, "--out", tmp_path / "set"]
+    line = ["bash", "-o", "pipefail", "-c", '"$@" 2>&1 | head -c 1', "bash"]
+    done = subprocess.run([*line, *map(str, command)], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0 and len(done.stdout) == 1 and not done.stderr, done
+    assert len(rows_of(tmp_path / "set")) == 4
+
+
+class Full(io.StringIO):
+    """A stream to a disk that is full."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def write(self, text: str) -> int:
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EPIPE, 0), (errno.ENOSPC, 2)])
+def test_output_that_is_lost_is_told_unless_nobody_wanted_it(
+    number: int, code: int, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Full(number))
+
+    def tell() -> None:
+        print("result")
+
+    try:
+        run_command(tell)
+        stopped = 0
+    except SystemExit as stop:
+        stopped = stop.code
+    message = capsys.readouterr().err
+    assert stopped == code and ("what it prints cannot be written: No space" in message) == bool(code)
+
+
+def test_numbers_that_nobody_meant_are_refused_before_the_data_are_read(
+    command: Command, model_folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    for number in (10**12, 10**40):
+        assert command("generate", model_folder, "--per-class", number, "--images", "no", "--out", tmp_path / "x") == 2
+        assert f"{number:,} samples take at least" in error(capsys)
+    for flags in (["--ipc", 10**12], ["--ipc", 1, "--choose-from", 10**12], ["--ipc", 10**10, "--method", "dm"]):
+        assert command("condense", "no/data", *flags, "--out", tmp_path / "x") == 2
+        assert "GB, where" in error(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- folders that another run writes to
+
+
+@pytest.mark.parametrize(
+    ("arguments", "held"),
+    [
+        (["audit", "no/model", "--members", "a", "--non-members", "b", "--out", "x"], "x"),
+        (["evaluate", "no/data", "--real", "a", "--test", "b", "--out", "x"], "x"),
+        (["condense", "no/data", "--ipc", 1, "--out", "x"], "x_run"),
+        (["condense", "no/data", "--ipc", 1, "--out", "x", "--run", "y"], "y"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else value,
+)
+def test_a_folder_that_another_run_writes_to_is_refused_first(
+    arguments: list[str], held: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with alone_in(Path(held)):
+        assert command(*arguments) == 2
+        words = f"error: Another run is writing to {held} (process {os.getpid()}); wait for its end, or choose another"
+        assert error(capsys) == f"{words} --out."
+    assert command(*arguments) == 2
+    assert "no/" in error(capsys)
+    assert list(tmp_path.iterdir()) == []

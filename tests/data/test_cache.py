@@ -379,8 +379,9 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 def filled(cache: Path) -> int:
     """Records of all stores that name a stamp."""
+    size = cache_module._RECORD.itemsize
     records = [
-        np.fromfile(path, cache_module._RECORD) for path in cache.glob("*/index.bin") if path.stat().st_size % 24 == 0
+        np.fromfile(path, cache_module._RECORD) for path in cache.glob("*/index.bin") if path.stat().st_size % size == 0
     ]
     return sum(int((record["stamp"] != 0).sum()) for record in records)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mutate import FUZZ, mutations
 
 from mmgen.data.images import IMAGE_SUFFIXES
 
@@ -98,10 +99,8 @@ def _has(module: str) -> bool:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", ["image", "sound"])
-@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [200, pytest.param(FUZZ * 3 // 10, marks=pytest.mark.slow)])
 def test_no_file_can_do_harm(originals, tmp_path, kind, count):
-    from mutate import mutations  # not at the top, for this file is also run as a script
-
     paths = [*originals, *mutations(originals, tmp_path / "broken", count, seed=20)]
     run = subprocess.run(
         [sys.executable, __file__, kind],
@@ -123,10 +122,8 @@ def test_no_file_can_do_harm(originals, tmp_path, kind, count):
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [100, pytest.param(FUZZ // 10, marks=pytest.mark.slow)])
 def test_the_check_names_what_training_cannot_use(originals, tmp_path, count):
-    from mutate import mutations
-
     kinds = {"images": IMAGE_SUFFIXES, "audio": frozenset(SOUNDS)}
     for label in ("covid", "healthy"):
         broken = mutations(originals, tmp_path / "broken" / label, count // 2, seed=len(label))

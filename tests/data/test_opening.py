@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmgen.data.opening import bounded_lines, open_regular, parse_json, read_json, read_text
+from mmgen.data.opening import bounded_lines, open_regular, parse_json, read_json, read_text, read_yaml
 
 
 def test_a_regular_file_is_read(tmp_path: Path) -> None:
@@ -61,3 +61,41 @@ def test_lines_are_those_of_the_text_up_to_a_length() -> None:
     assert list(bounded_lines(io.StringIO(text, newline=""))) == ["a\r\n", "b\n", "\n", "last"]
     with pytest.raises(ValueError, match="longer than"):
         list(bounded_lines(io.StringIO("short\n" + "x" * (1 << 21))))
+
+
+LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[" * (1 << 20), "too deeply"),
+        ("- " * (1 << 19), "too deeply"),
+        ("? " * (1 << 19), "too deeply"),
+        ("a: 1\n" * 20_000, "too long"),
+        ("a: 1:" + ":".join(["59"] * 10_000), "too long"),
+        ("x" * (1 << 20) + "x", "larger than 1 MiB"),
+        (LAUGHS, "anchors"),
+        ("&a [*a]", "anchors"),
+        ("a: [1,", "no YAML"),
+        ("a: 2024-99-99", "month"),
+        ("!!python/object:os.system x", "no YAML"),
+        ("a: \0", "no YAML"),
+        ("--- 1\n--- 2", "no YAML"),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_what_is_no_settings_is_a_value_error(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "flags.yaml").write_text(text)
+    with pytest.raises(ValueError, match=reason) as refused:
+        read_yaml(tmp_path / "flags.yaml")
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 300
+
+
+def test_settings_are_read(tmp_path: Path) -> None:
+    (tmp_path / "flags.yaml").write_text("seed: &seed 3\nprior floor: *seed\nclassifiers: [a, {b: 'größe'}]\n")
+    expected = {"seed": 3, "prior floor": 3, "classifiers": ["a", {"b": "größe"}]}
+    assert read_yaml(tmp_path / "flags.yaml") == expected
+    (tmp_path / "flags.yaml").write_text("")
+    assert read_yaml(tmp_path / "flags.yaml") is None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytest
+from odd_json import odd_documents
 
 from mmgen.errors import UserError
 from mmgen.evaluation.typed_json import from_json, to_json
@@ -59,3 +61,26 @@ def test_none_is_left_out_unless_it_is_wanted() -> None:
 def test_another_form_is_refused(content: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         from_json(Outer, content, "it")
+
+
+def test_whatever_json_holds_is_a_value_or_one_sentence() -> None:
+    content = json.loads(json.dumps(to_json({"one": FULL, "two": Outer("z")})))
+    refused = 0
+    for odd in odd_documents(content, 2000):
+        try:
+            read = from_json(Mapping[str, Outer], odd, "it")
+        except UserError as error:
+            refused += 1
+            assert re.fullmatch(r"it.* is not .* but .{1,60}; measure it again\.", str(error)), error
+        else:
+            assert all(isinstance(value, Outer) for value in read.values())
+    assert 1000 < refused < 2000
+
+
+@pytest.mark.parametrize(("value", "fits"), [(True, True), (False, True), (1, False), ("true", False), (None, False)])
+def test_truth_values(value: Any, fits: bool) -> None:
+    if fits:
+        assert from_json(bool, value, "it") is value
+    else:
+        with pytest.raises(UserError, match="it is not true or false"):
+            from_json(bool, value, "it")

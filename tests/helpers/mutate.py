@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator, default_rng
 
+FUZZ = int(os.environ.get("MMGEN_FUZZ", 20_000))  # files in all slow tests together
 HEADER = 512  # bytes; where most of what a decoder believes stands
 EXTREMES = (0, 1, 2, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
 

@@ -28,6 +28,7 @@ from mmgen.data.phantoms import BRAINS, LESIONS, write_phantom_images
 from mmgen.data.samples import set_fingerprint
 from mmgen.data.sources import Reading
 from mmgen.data.writing.synthetic import read_dataset
+from mmgen.data.writing.unfinished import alone_in
 from mmgen.data.writing.verify import verify_dataset
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.medsynth import MedSynthGenerator
@@ -253,6 +254,8 @@ def test_two_processes_go_all_the_way(tmp_path: Path, lesions: Path) -> None:
         (["--data", "no/such"], "no/such"),
         (["--image-size", "40"], "multiple of 16"),
         (["--ipc", "0"], "--ipc must be at least 1"),
+        (["--ipc", "1", "1000000000000"], "2,000,000,000,000 samples take at least"),
+        (["--choose-from", "1000000000000"], "where memory has"),
         (["--skip-phase1", "--epochs-phase2", "0"], "at least one of them must be trained"),
         (["--epochs-phase1", "-1"], "--epochs-phase1 must be 0 or more"),
         (["--resume", "latest"], "There is no checkpoint"),
@@ -266,6 +269,16 @@ def test_mistakes_are_a_sentence_and_exit_code_2(
     message = capsys.readouterr().err.strip()
     assert message.startswith("error: ") and words in message and "\n" not in message
     assert not (tmp_path / "run").exists()
+
+
+def test_two_trainings_do_not_share_a_folder(
+    finished: Path, lesions: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = digests(finished)
+    with alone_in(finished):
+        assert command(ISIC, *FLAGS, "--data", lesions, "--out", finished, "--resume", "latest") == 2
+        assert f"Another run is writing to {finished} (process" in capsys.readouterr().err
+    assert digests(finished) == before
 
 
 def test_one_class_and_few_images_are_refused_before_training(

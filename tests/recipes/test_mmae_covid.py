@@ -3,7 +3,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from importlib import util
@@ -28,6 +30,7 @@ from mmgen.cli.main import run_command
 from mmgen.data.samples import set_fingerprint
 from mmgen.data.sources import Reading
 from mmgen.data.writing.synthetic import read_dataset
+from mmgen.data.writing.unfinished import alone_in
 from mmgen.presets import PRESETS
 
 SCRIPT = PROJECT / "recipes" / "mmae_covid.py"
@@ -102,6 +105,7 @@ def test_a_run_writes_every_file_of_its_folder(finished: tuple[Path, list[str]])
     figures = (*of_model, *of_utility, *of_audit)
     expected = {
         "config.yaml",
+        "contents.npz",
         "metrics.jsonl",
         "tensorboard/events.out",
         *(f"checkpoints/{name}.pt" for name in ("last", "best", "step_00000010")),
@@ -248,6 +252,14 @@ def test_two_processes_go_all_the_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_processes_are_refused_a_folder_that_is_held_and_do_not_wait(tmp_path: Path) -> None:
+    with alone_in(tmp_path / "run"):
+        done = run(SCRIPT, *FLAGS, "--out", tmp_path / "run", processes=2, timeout=120)
+    assert done.returncode != 0 and list(tmp_path.iterdir()) == []
+    assert f"error: Another run is writing to {tmp_path / 'run'} (process {os.getpid()})" in done.stderr
+
+
+@pytest.mark.slow
 def test_single_modal_models_stand_in_the_report(tmp_path: Path) -> None:
     done = run(PROJECT / "tests" / "scripts" / "quick_recipe.py", SCRIPT, "--epochs", "1", "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
@@ -296,6 +308,39 @@ def test_resuming_with_other_settings_is_refused_and_changes_nothing(
     assert command(*FLAGS, "--mask-ratio", "0.5", "--out", finished[0], "--resume", "latest") == 2
     assert "other settings or data" in capsys.readouterr().err
     assert digests(finished[0]) == before
+
+
+def test_two_trainings_do_not_share_a_folder(
+    finished: tuple[Path, list[str]], command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = finished
+    before = digests(out)
+    with alone_in(out):
+        for flags in ([], ["--resume", "latest"]):
+            assert command(*FLAGS, "--out", out, *flags) == 2
+            assert f"error: Another run is writing to {out} (process {os.getpid()}); wait" in capsys.readouterr().err
+    assert digests(out) == before
+
+
+def test_resuming_on_data_that_were_edited_is_refused_and_names_them(
+    finished: tuple[Path, list[str]], command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Copied, all files have other times; one has another content of the same size."""
+    out = shutil.copytree(finished[0], tmp_path / "run")
+    edited = next((out / "phantoms" / "audio" / "train").rglob("*.wav"))
+    content = bytearray(edited.read_bytes())
+    content[100] ^= 1
+    edited.write_bytes(content)
+    assert command(*FLAGS, "--out", out, "--resume", "latest") == 2
+    message = capsys.readouterr().err.replace("\r", "\n").strip().splitlines()[-1]
+    assert message.startswith(f"error: {edited} changed since the run in {out} began")
+
+
+def test_a_number_that_nobody_meant_is_refused_before_training(
+    command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("--per-class", 10**12, "--out", tmp_path / "run") == 2
+    assert "samples take at least" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 def test_help_lists_the_flags() -> None:

@@ -252,3 +252,59 @@ def test_two_epochs_a_kill_and_two_resumed_are_four_to_the_bit(accelerator, tmp_
         rows, expected = metrics(tmp_path / kind), metrics(tmp_path / "whole")
         assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
         assert [row["validation/score"] for row in rows] == [row["validation/score"] for row in expected]
+
+
+def spoil(state: dict, fault: str) -> object:
+    """A checkpoint with a fault that leaves its identity as it is."""
+    weights, optimizer = state["model"], next(iter(state["optimizers"].values()))
+    first = next(iter(weights))
+    moments = optimizer["state"][0]
+    faults = {
+        "no object": lambda: [1],
+        "a key less": lambda: weights.pop(first),
+        "a key more": lambda: weights.update(other=torch.ones(1)),
+        "another size": lambda: weights.update({first: torch.ones(3, 3)}),
+        "no weights": lambda: state.update(model=None),
+        "weights of text": lambda: weights.update({first: "x"}),
+        "no optimiser": lambda: state["optimizers"].clear(),
+        "an optimiser without groups": lambda: optimizer.pop("param_groups"),
+        "fewer parameters": lambda: optimizer["param_groups"][0]["params"].pop(),
+        "moments of another size": lambda: moments.update(exp_avg=torch.ones(7)),
+        "no average": lambda: state.pop("ema"),
+        "an update behind the last": lambda: state.update(update=99),
+        "an update before the first": lambda: state.update(update=-1),
+        "an update that is none": lambda: state.update(update="x"),
+        "a score that is none": lambda: state.update(best=None),
+        "no identity": lambda: state.pop("identity"),
+    }
+    made = faults[fault]()
+    return made if fault == "no object" else state
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *("no object", "a key less", "a key more", "another size", "no weights", "weights of text", "no optimiser"),
+        *("an optimiser without groups", "fewer parameters", "moments of another size", "no average"),
+        *("an update behind the last", "an update before the first", "an update that is none", "a score that is none"),
+        "no identity",
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_one_sentence(accelerator, tmp_path, fault):
+    options = {"loop": {"epochs": 1, "ema_decay": 0.9}}
+    tiny.make_loop(accelerator, tmp_path, **options).train()
+    last = Checkpoints(tmp_path / "checkpoints").last
+    torch.save(spoil(torch.load(last, weights_only=True), fault), last)
+    with pytest.raises(UserError, match=r"^Checkpoint \S*last\.pt cannot be used \(.*\); copy a step_") as refused:
+        tiny.make_loop(accelerator, tmp_path, resume=True, **options).train()
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
+
+
+def test_best_weights_that_do_not_fit_are_one_sentence(accelerator, tmp_path):
+    task = Probe(scores=(1.0,))
+    loop = Loop(task, Counting(), LoopConfig(1), Run(accelerator, tmp_path))
+    loop.train()
+    loop.use_best()
+    torch.save({"other": torch.ones(1)}, loop.checkpoints.best)
+    with pytest.raises(UserError, match=r"best\.pt cannot be used"):
+        loop.use_best()

@@ -5,6 +5,11 @@ import json
 import math
 import os
 import pickle
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -39,15 +44,16 @@ def test_what_cannot_begin_is_refused_and_what_is_replaced_is_said(accelerator, 
         Run(accelerator, resume=True)
     run, resumed = Run(accelerator, tmp_path), Run(accelerator, tmp_path, resume=True)
     for stages in ((), ("first", "second")):
-        with pytest.raises(UserError, match="There is no checkpoint in"):
-            resumed.check_beginning(*stages)
-        run.check_beginning(*stages)
+        with pytest.raises(UserError, match="There is no checkpoint in"), resumed.alone(*stages):
+            pass
+        with run.alone(*stages):
+            pass
     assert not caplog.text
     run.stage("second").checkpoints.save({"update": 1}, 1)
-    resumed.check_beginning("first", "second")
-    assert not caplog.text
-    run.check_beginning("first", "second")
-    assert "holds an earlier run" in caplog.text
+    with resumed.alone("first", "second"):
+        assert not caplog.text
+    with run.alone("first", "second"):
+        assert "holds an earlier run" in caplog.text
     run.set_aside("first", "second")
     assert not run.stage("second").resumable
     assert (tmp_path / "second" / "checkpoints.earlier" / "last.pt").is_file()
@@ -104,16 +110,15 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save({"update": 1}, 1)
 
-    def full_disk(state: object, path: os.PathLike[str]) -> None:
-        with open(path, "wb") as file:
-            file.write(b"half")
+    def full_disk(state: object, file: BinaryIO) -> None:
+        file.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(UserError, match=r"last\.pt cannot be written .*No space left"):
         checkpoints.save({"update": 2}, 2)
     assert checkpoints.load() == {"update": 1}
-    assert not list(tmp_path.glob("*.tmp"))
+    assert names(checkpoints) == ["last.pt", "step_00000001.pt"]
 
 
 def test_missing_and_damaged_files_are_named(tmp_path):
@@ -148,7 +153,6 @@ def write(folder, epochs, resumed_epoch=0):
     log = RunLog(folder, resumed_epoch)
     for epoch in epochs:
         log.epoch({"epoch": epoch, "loss/image": epoch / 10, "xi": {"image": [0.0, 1.0]}, "note": "x"})
-    log.close()
 
 
 def test_one_json_line_an_epoch(tmp_path):
@@ -170,7 +174,6 @@ def test_a_resumed_run_replaces_the_epochs_that_it_repeats(tmp_path):
 def test_numbers_that_are_not_finite_are_valid_json(tmp_path):
     log = RunLog(tmp_path)
     log.epoch({"epoch": 0, "loss": math.nan, "deep": {"list": [1.0, -math.inf], "numpy": np.float64("nan")}})
-    log.close()
     assert read_metrics(tmp_path / "metrics.jsonl") == [
         {"epoch": 0, "loss": None, "deep": {"list": [1.0, None], "numpy": None}}
     ]
@@ -204,6 +207,63 @@ def test_previews_are_pictures(tmp_path):
     grey, colour = np.arange(12, dtype=np.uint8).reshape(3, 4), np.zeros((2, 5, 3), dtype=np.uint8)
     log.preview("grey", grey)
     log.preview("colour", colour)
-    log.close()
     assert np.array_equal(np.asarray(Image.open(tmp_path / "previews" / "grey.png")), grey)
     assert np.asarray(Image.open(tmp_path / "previews" / "colour.png")).shape == (2, 5, 3)
+
+
+# -- other processes, kills and full disks
+
+
+def test_two_trainings_do_not_share_a_folder(accelerator, tmp_path):
+    run, part = Run(accelerator, tmp_path / "run"), Run(accelerator, tmp_path / "run" / "part")
+    left = tmp_path / "run" / "checkpoints" / ".tmp-0123abcd-last.pt"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    with run.alone(), part.alone():
+        assert not left.exists()
+        for other in (run, replace(part, seed=3)):
+            with pytest.raises(UserError, match=rf"Another run is writing to {other.folder}.*; wait"), other.alone():
+                pass
+    with run.alone(), Run(accelerator).alone():
+        pass
+
+
+KILLED = """
+import resource, signal, sys
+from pathlib import Path
+from mmgen.training.run import RunLog
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+RunLog(Path(sys.argv[1]), 12)
+"""
+
+
+def test_a_kill_while_resuming_loses_no_row(tmp_path):
+    """By the system, in the middle of writing."""
+    write(tmp_path, range(14))
+    done = subprocess.run([sys.executable, "-B", "-c", KILLED, tmp_path], check=False)
+    assert done.returncode == -signal.SIGXFSZ
+    assert [row["epoch"] for row in read_metrics(tmp_path / "metrics.jsonl")] == list(range(14))
+
+
+def test_a_full_disk_ends_a_run_in_one_sentence(tmp_path):
+    log = RunLog(tmp_path)
+    log.path.unlink()
+    log.path.symlink_to("/dev/full")
+    with pytest.raises(
+        UserError, match=r"^\S*metrics\.jsonl cannot be written \(.*No space left on device\); make room"
+    ):
+        log.epoch({"epoch": 0})
+
+
+@pytest.mark.parametrize(
+    "line", ["3", "[]", '{"loss": 1}', '{"epoch": "1"}', '{"epoch": null}', "[" * 10_000, "\udcff"]
+)
+def test_rows_end_where_they_are_damaged(tmp_path, line):
+    write(tmp_path, range(2))
+    with (tmp_path / "metrics.jsonl").open("a", errors="surrogateescape") as file:
+        file.write(line + '\n{"epoch": 2}\n')
+    assert [row["epoch"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [0, 1]
+    write(tmp_path, [2], resumed_epoch=2)
+    assert [row["epoch"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [0, 1, 2]

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from numpy.random import default_rng
 
 from mmgen.data.cells import to_cell
+from mmgen.data.opening import read_json
 from mmgen.data.phantoms.brains import BRAINS, phantom_brain
 from mmgen.data.phantoms.coughs import SAMPLE_RATE, phantom_cough
 from mmgen.data.phantoms.lesions import LESIONS, phantom_lesion
@@ -87,18 +88,15 @@ def _write_set(
         raise UserError(f"labels of phantoms must be folder names that differ by more than case, not {labels}")
     settings = dict(version=1, **kind, subjects_per_class=subjects_per_class, seed=seed, image_size=size, labels=labels)
     plans = {name: list(_plan(name, labels, subjects_per_class, seed)) for name in folders}
-    marker, done = root / "phantoms.json", json.dumps({**settings, "complete": True}, indent=2)
-    if marker.exists() and marker.read_text(encoding="utf-8") == done:
+    marker, done = root / "phantoms.json", {**settings, "complete": True}
+    told = _told(marker)
+    if told == done:
         wanted = [folder / row[0] for name, folder in folders.items() for row, _ in plans[name]]
         if all(path.is_file() for path in [*wanted, *(folder / "manifest.csv" for folder in folders.values())]):
             return
     earlier: tuple[str, ...] = ()
-    if marker.exists():
-        try:
-            earlier_kind = json.loads(marker.read_text(encoding="utf-8")).get("kind")
-        except (ValueError, AttributeError):  # not written by this version; whatever it is, its folders are the same
-            earlier_kind = None
-        earlier = SPLIT_ENTRIES if earlier_kind in PICTURES else ("images", "audio")
+    if told is not None:  # where it tells nothing, it was another version, whose folders are the same
+        earlier = SPLIT_ENTRIES if told.get("kind") in [*PICTURES] else ("images", "audio")
     here = {path.name: path for path in root.iterdir() if not path.name.startswith(".")} if root.is_dir() else {}
     is_root = root in folders.values()
     foreign = (here.keys() & set(SPLIT_ENTRIES if is_root else folders)) - set(earlier)
@@ -113,11 +111,22 @@ def _write_set(
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     # Between the old files and the new: the remains of a killed run are known as phantoms and replaced by the next.
     with new_file(marker) as file:
-        file.write(json.dumps({**settings, "complete": False}, indent=2).encode())
+        file.write(json.dumps(done | {"complete": False}, indent=2).encode())
     for name, folder in folders.items():
         _write_modality(folder, name, plans[name], size)
     with new_file(marker) as file:
-        file.write(done.encode())
+        file.write(json.dumps(done, indent=2).encode())
+
+
+def _told(marker: Path) -> dict[str, Any] | None:
+    """What ``phantoms.json`` says, nothing where it is damaged; None where there is none."""
+    try:
+        told = read_json(marker)
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def write_phantoms(

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import TextIOWrapper
 from itertools import chain, compress, islice
-from typing import BinaryIO
 
 import numpy as np
 
@@ -104,8 +103,8 @@ def _rows_of(files: LocalFiles | RemoteFiles, name: str, where: str, columns: Co
     try:
         if files.size(name) > _LARGEST:
             raise UserError(f"{where} is larger than {_LARGEST >> 30} GiB; cut it into several files.")
-        with files.open(name) as file:
-            return _read_rows(file, where, columns)
+        with TextIOWrapper(files.open(name), encoding="utf-8-sig", newline="") as text:
+            return _read_rows(text, where, columns)
     except UserError:
         raise
     except UnicodeDecodeError:
@@ -119,9 +118,9 @@ def _rows_of(files: LocalFiles | RemoteFiles, name: str, where: str, columns: Co
         raise UserError(f"{told}; make it readable for you.") from None
 
 
-def _read_rows(file: BinaryIO, where: str, columns: Columns) -> _Rows:
+def _read_rows(text: TextIOWrapper, where: str, columns: Columns) -> _Rows:
     """All rows; raises UserError or UnicodeDecodeError."""
-    lines = bounded_lines(TextIOWrapper(file, encoding="utf-8-sig", newline=""))
+    lines = bounded_lines(text)
     first = next(filter(str.strip, lines), "")
     if "\0" in first:  # UTF-16 without a mark, or no text at all
         raise UserError(f"{where} is not UTF-8 text; {_WAY_OUT}.")

@@ -127,14 +127,56 @@ def _remove_abandoned(path: Path) -> None:
                 os.close(held)
 
 
+@contextmanager
+def new_files(folder: Path) -> Iterator[Path]:
+    """A folder to fill with files that belong together: they move into ``folder``, each in place of an earlier one of
+    its name, when the block ends well; otherwise nothing changes there.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    temporary = folder / f".tmp-{secrets.token_hex(4)}-files"
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for path in temporary.iterdir():
+            os.replace(path, folder / path.name)
+    except Exception as error:
+        # safetensors has an error of its own for it
+        if getattr(error, "errno", None) in _FULL or f"os error {errno.ENOSPC}" in str(error):
+            raise UserError(f"The disk is full: {folder} cannot be written; free space and try again.") from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def is_temporary(name: str) -> bool:
     """Whether a file or folder of this name is one that was not finished."""
     return re.fullmatch(r"\.tmp-[0-9a-f]{8}-.+", name, re.DOTALL) is not None
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left of unfinished files below a folder; nobody may be writing there."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            if is_temporary(name):
-                os.unlink(os.path.join(parent, name))
+    """Remove what killed processes left of unfinished files below a folder, where nobody may be writing but in folders
+    below that are held (:func:`mmgen.data.writing.unfinished.alone_in`): those are left alone."""
+    for parent, folders, names in os.walk(folder):
+        if parent != str(folder) and is_held(parent):
+            folders.clear()
+            continue
+        for name in filter(is_temporary, names):
+            os.unlink(os.path.join(parent, name))
+        for name in filter(is_temporary, list(folders)):
+            if not is_held(os.path.join(parent, name)):
+                shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
+            folders.remove(name)
+
+
+def is_held(folder: str | Path) -> bool:
+    """Whether a process holds a folder by a lock; not known, and so false, on network disks that lock no folders."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    finally:
+        os.close(descriptor)
+    return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
@@ -43,14 +43,16 @@ def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Sa
         counts = {str(label): int(count) for label, count in about["counts"].items()}
         in_shards = about.get("format") == "webdataset"
         records = _shard_records(folder, members) if in_shards else _folder_records(folder, columns)
-        for label, arrays in in_order(partial(_decode, settings), records):
+        # One more than there should be is enough to tell.
+        for label, arrays in in_order(partial(_decode, settings), islice(records, sum(counts.values()) + 1)):
             labels.append(list(counts).index(label))
             for name, array in arrays.items():
                 values[name].append(array)
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder} is not a finished synthetic data set ({error}); generate it again.") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        message = f"{folder} is not a finished synthetic data set ({shown(error)}); generate it again."
+        raise UserError(message) from error
     counted = np.bincount(labels, minlength=len(counts)).tolist()
     if not labels or counted != list(counts.values()):
         raise UserError(f"{folder} holds {counted} samples by label, not {list(counts.values())}; generate it again.")
@@ -67,7 +69,7 @@ def _folder_records(folder: Path, columns: Mapping[str, str]) -> Iterator[_Recor
         files: dict[str, tuple[str, Path | bytes]] = {}
         for name, column in columns.items():
             if column not in row:
-                raise UserError(f"The data set {folder} has no column {column}, so no modality '{name}'.")
+                raise UserError(f"The data set {folder} has no column {shown(column)}, so no modality '{shown(name)}'.")
             path = (folder / row[column]).resolve()
             if not path.is_relative_to(root):
                 raise UserError(
@@ -88,7 +90,7 @@ def _shard_records(folder: Path, wanted: Mapping[str, str]) -> Iterator[_Record]
                 contents = {suffix: read() for suffix, read in suffixes if suffix in needed}
                 for name, suffix in wanted.items():
                     if suffix not in contents:
-                        raise UserError(f"{path} has no {shown(key)}.{suffix}, so no modality '{name}'.")
+                        raise UserError(f"{path} has no {shown(key)}.{suffix}, so no modality '{shown(name)}'.")
                 sources = {name: (f"{path}/{key}.{suffix}", contents[suffix]) for name, suffix in wanted.items()}
                 yield str(parse_json(contents["json"])["label"]), sources
         except UserError:

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +24,52 @@ _NOTE = "This data set is still being written, or was interrupted: run the same 
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Make the folder and keep other runs from writing to it meanwhile; a killed process keeps nobody out.
+def alone_in(folder: Path, tidy: bool = False) -> Iterator[None]:
+    """Make the folder and keep other runs from writing to it meanwhile; a killed process keeps nobody out. A folder
+    that was made and got no content is removed again.
+
+    Args:
+        tidy: remove what killed runs left half written in it.
 
     Raises:
         UserError: another run is writing to it.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file, not a folder; choose another --out.")
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     held = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not folder.exists():  # its holder has removed it since
+            raise BlockingIOError
     except BlockingIOError as error:
+        holder = _holder(os.fstat(held).st_ino)
         os.close(held)
-        raise UserError(f"Another run is writing to {folder}; wait for its end, or choose another --out.") from error
+        raise UserError(
+            f"Another run is writing to {folder}{holder}; wait for its end, or choose another --out."
+        ) from error
     except OSError as error:  # some network disks lock no folders
         logger.warning("%s cannot be locked (%s): let no other run write to it.", folder, error.strerror)
     try:
+        if tidy:
+            remove_temporaries(folder)
         yield
     finally:
+        if is_new:
+            with suppress(OSError):  # it has content, as usual
+                folder.rmdir()
         os.close(held)
+
+
+def _holder(inode: int) -> str:
+    """ " (process 1234)" of the process that holds a file or folder; "" where the system does not say."""
+    try:  # 1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF
+        lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        pids = [int(line[4]) for line in lines if line[1] == "FLOCK" and line[5].endswith(f":{inode}")]
+    except (OSError, ValueError, IndexError):
+        return ""
+    return f" (process {pids[0]})" if pids and pids[0] > 0 else ""  # 0: of another container
 
 
 def prepare_folder(folder: Path, overwrite: bool, run: Mapping[str, Any]) -> bool:

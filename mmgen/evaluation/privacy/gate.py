@@ -191,7 +191,7 @@ def _by_luck(tpr: float, members: int, non_members: int) -> float:
     from scipy.stats import hypergeom
 
     allowed = int(0.01 * non_members)
-    return float(hypergeom.cdf(allowed, members + non_members, non_members, round(tpr * members) + allowed))
+    return float(hypergeom.cdf(allowed, members + non_members, non_members, round(min(tpr, 1.0) * members) + allowed))
 
 
 def _judge_difference(key: str, result: MembershipResult) -> Verdict:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mmgen.data.opening import read_json
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.attacks import KINDS
@@ -126,8 +127,8 @@ class AuditRecord:
             UserError: the file is damaged.
         """
         try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+            return cls.from_json(read_json(path))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, RecursionError, UserError) as error:
+        except (OSError, ValueError) as error:
             raise UserError(f"{path} is no privacy audit ({error}); audit again.") from error

@@ -6,13 +6,11 @@ gate takes for a result that is missing and never for a good one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from numbers import Real
 from typing import Any, ClassVar, Literal, Self
 
-from mmgen.evaluation.typed_json import to_json
+from mmgen.evaluation.typed_json import is_number, to_json
 
 ThreatModel = Literal["G", "S", "W", "none"]
 """What an attacker holds: "W" the model itself, "G" a generator to query, "S" the synthetic set, "none" neither."""
@@ -27,11 +25,6 @@ SHARED = (
     "false_alarm_rate", "compared_found", "power", "planted", "recognised", "recognised_ci", "others", "others_ci",
     "real", "verification_auc", "people",
 )  # fmt: skip
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a finite number and no truth value."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _numbers(value: Any) -> tuple[float, ...]:

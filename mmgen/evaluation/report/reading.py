@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from mmgen.data.opening import open_regular, read_json
 from mmgen.errors import UserError
 from mmgen.evaluation.fidelity.result import Fidelity, fidelity_from_json
 from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.report.media import PICTURE, SOUND, SOURCES, Card, Figure, ReportMedia
 from mmgen.evaluation.report.text import as_dict, name_of
 from mmgen.evaluation.scores import Utility, utility_from_json
+from mmgen.evaluation.typed_json import from_json
+
+_DEEPEST = 100  # far deeper than a report is
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,30 @@ def read_report(folder: Path) -> dict[str, Any]:
         UserError: there is none, or it is damaged.
     """
     path = Path(folder) / "report.json"
-    content = _read_json(path)
-    try:
+    content = _read_object(path)
+    with _named(path):
         Report.from_json(content)
-    except UserError as error:
-        raise UserError(f"{path} is damaged: {error}") from error
     return content
+
+
+@dataclass(frozen=True)
+class _StoredFigure:
+    """A figure without its picture, which lies in a file."""
+
+    file: str
+    title: str
+    caption: str
+    alt: str
+    shows_real: bool = False
+    section: Literal["utility", "fidelity", "privacy", "figures"] = "figures"
+
+
+@dataclass(frozen=True)
+class _StoredMedia:
+    """Content of ``media.json``."""
+
+    figures: tuple[_StoredFigure, ...]
+    samples: tuple[Card, ...]
 
 
 def read_media(folder: Path) -> ReportMedia:
@@ -73,42 +96,56 @@ def read_media(folder: Path) -> ReportMedia:
         UserError: ``media.json`` or a figure is missing or damaged.
     """
     path = Path(folder) / "media.json"
-    content = _read_json(path)
-    try:
-        figures = [_figure(path.parent, entry) for entry in content["figures"]]
-        cards = [Card(**entry) for entry in content["samples"]]
-    except (KeyError, TypeError) as error:
-        raise _damaged(path) from error
-    for card in cards:
+    content = _read_object(path)
+    with _named(path):
+        stored = from_json(_StoredMedia, content, "it")
+    for card in stored.samples:
         uris = ((card.picture, PICTURE), (card.spectrogram, PICTURE), (card.sound, SOUND))
-        safe = all(isinstance(uri, str) and (not uri or uri.startswith(prefix)) for uri, prefix in uris)
-        if card.source not in SOURCES or not safe:
+        if card.source not in SOURCES or any(uri and not uri.startswith(prefix) for uri, prefix in uris):
             raise _damaged(path)
-    return ReportMedia(figures, cards=cards)
+    return ReportMedia([_figure(path.parent, figure) for figure in stored.figures], cards=list(stored.samples))
 
 
-def _figure(folder: Path, entry: dict[str, Any]) -> Figure:
-    entry = dict(entry)
-    path = folder / "figures" / Path(entry.pop("file")).name
+def _figure(folder: Path, stored: _StoredFigure) -> Figure:
+    from PIL import Image
+
+    path = folder / "figures" / Path(stored.file).name
     try:
-        png = path.read_bytes()
-    except OSError as error:
+        with open_regular(path) as file:
+            png = file.read()
+    except (OSError, ValueError) as error:
         raise UserError(f"The figure {path} of the report is missing; evaluate the run again.") from error
-    if not png.startswith(b"\x89PNG"):
-        raise _damaged(path)
-    return Figure(**entry, png=png)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        Image.open(io.BytesIO(png), formats=("PNG",)).close()
+    except Exception as error:  # Pillow raises all kinds
+        raise _damaged(path) from error
+    return Figure(stored.title, stored.caption, stored.alt, png, stored.shows_real, stored.section)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json(path)
     except FileNotFoundError as error:
         raise UserError(f"There is no report at {path}; evaluate the run first.") from error
-    except ValueError as error:  # neither JSON nor UTF-8
+    except (OSError, ValueError) as error:
         raise _damaged(path) from error
-    if not isinstance(content, dict):
+    level = [content]
+    for _ in range(_DEEPEST):
+        level = [
+            part for x in level for part in (x.values() if isinstance(x, dict) else x if isinstance(x, list) else ())
+        ]
+    if level or not isinstance(content, dict):
         raise _damaged(path)
     return content
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file in which something has another form."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
 
 
 def _damaged(path: Path) -> UserError:

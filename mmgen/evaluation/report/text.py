@@ -66,12 +66,12 @@ def name_of(key: str, data: dict | None = None) -> str:
     """Readable name of a key: the ``title`` of its entry in ``data`` if there is one, else a known or derived name."""
     title = as_dict(as_dict(data).get(key)).get("title")
     derived = key.replace("_", " ")
-    return title or NAMES.get(key) or derived[:1].upper() + derived[1:]
+    return (title if isinstance(title, str) else "") or NAMES.get(key) or derived[:1].upper() + derived[1:]
 
 
 def number(value: Any) -> str:
     """A value as short text: three significant digits, a dash for None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         return NOTHING if value is None else str(value)
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"

@@ -84,12 +84,15 @@ def data_tables(data: dict) -> list[Table]:
     """Per modality: number of files per label and split, with totals."""
     tables = []
     for modality, facts in data.items():
-        counts = {label: as_dict(row) for label, row in as_dict(as_dict(facts).get("counts")).items()}
+        counts = {
+            label: {split: n if is_number(n) else 0 for split, n in as_dict(row).items()}
+            for label, row in as_dict(as_dict(facts).get("counts")).items()
+        }
         if not counts:
             continue
         held = list(dict.fromkeys(split for row in counts.values() for split in row))
         splits = [s for s in SPLITS if s in held] + [s for s in held if s not in SPLITS]
-        table = [[label, *(row.get(s) or 0 for s in splits)] for label, row in counts.items()]
+        table = [[label, *(row.get(s, 0) for s in splits)] for label, row in counts.items()]
         table.append(["Total", *(sum(column) for column in list(zip(*table, strict=True))[1:])])
         notes = []
         if (subjects := facts.get("subjects")) is not None:
@@ -129,7 +132,7 @@ def _condensation_notes(condensation: dict) -> list[str]:
         notes.append(f"Method: {name_of(str(method))}.")
     if prior := condensation.get("input_prior"):
         start = {"class": "class statistics that it holds", "real": "real images, which the receiver lacks"}
-        notes.append(f"The generator starts from {start.get(prior, prior)}.")
+        notes.append(f"The generator starts from {start.get(str(prior), prior)}.")
     if is_number(parameters := condensation.get("parameters")):
         notes.append(f"The generator has {number(parameters)} parameters.")
     notes = [" ".join(notes)] if notes else []

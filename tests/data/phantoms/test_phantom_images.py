@@ -134,6 +134,18 @@ def test_a_run_killed_while_it_removes_the_earlier_set_is_taken_up(
     assert digests(root) == digests(write_phantom_images(tmp_path / "fresh", "lesions", **SMALL))
 
 
+@pytest.mark.parametrize("told", [b"\xff", b"[]", b"[" * 100_000, b'{"kind": []}', b'{"kind": null}'])
+def test_a_damaged_description_is_that_of_earlier_phantoms(tmp_path: Path, told: bytes) -> None:
+    root = write_phantom_images(tmp_path / "set", "brains", **SMALL)
+    whole = digests(root)
+    for name in ("train", "test"):
+        (root / name).rename(root / {"train": "images", "test": "audio"}[name])
+    (root / "manifest.csv").unlink()
+    (root / "phantoms.json").write_bytes(told)
+    write_phantom_images(root, "brains", **SMALL)
+    assert digests(root) == whole
+
+
 @pytest.mark.parametrize("name", ["manifest.csv", "train/benign/1.png", "nevus/my picture.png", "notes.txt"])
 def test_a_folder_with_other_data_is_not_touched(tmp_path: Path, name: str) -> None:
     mine = tmp_path / name

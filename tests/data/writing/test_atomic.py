@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mmgen.data.writing.atomic import is_temporary, new_file, new_folder, remove_temporaries
+from mmgen.data.writing.atomic import is_temporary, new_file, new_files, new_folder, remove_temporaries
 from mmgen.errors import UserError
 
 
@@ -150,3 +150,23 @@ def test_a_folder_that_another_process_removes_before_it_is_locked_is_made_again
     with new_folder(tmp_path / "out") as folder:
         (folder / "whole").write_text("1")
     assert len(tries) == 3 and (tmp_path / "out" / "whole").exists()
+
+
+def test_files_that_belong_together_replace_earlier_ones_together(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"old")
+    (tmp_path / "other").write_bytes(b"mine")
+    with new_files(tmp_path) as new:
+        (new / "a").write_bytes(b"new")
+        (new / "b").write_bytes(b"new")
+        assert (tmp_path / "a").read_bytes() == b"old" and not (tmp_path / "b").exists()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"new", "b": b"new", "other": b"mine"}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), ValueError("I/O error: full (os error 28)"), None])
+def test_of_files_that_belong_together_none_comes_alone(tmp_path: Path, error: Exception | None) -> None:
+    (tmp_path / "a").write_bytes(b"old")
+    expected = (KeyboardInterrupt, None) if error is None else (UserError, "The disk is full")
+    with pytest.raises(expected[0], match=expected[1]), new_files(tmp_path) as new:
+        (new / "a").write_bytes(b"new")
+        raise error or KeyboardInterrupt
+    assert files(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"old"

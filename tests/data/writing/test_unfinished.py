@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -147,9 +149,61 @@ def test_a_file_in_the_way_is_a_sentence(tmp_path: Path) -> None:
 def test_two_runs_do_not_write_to_one_folder(tmp_path):
     with (
         alone_in(tmp_path / "set"),
-        pytest.raises(UserError, match=r"Another run is writing to .*set; wait"),
+        pytest.raises(UserError, match=r"Another run is writing to .*set.*; wait"),
         alone_in(tmp_path / "set"),
     ):
         pass
     with alone_in(tmp_path / "set"):
         pass
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from mmgen.data.writing.unfinished import alone_in
+with alone_in(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_process_that_holds_a_folder_is_named_and_a_killed_one_holds_nothing(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path / "run"], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(UserError) as refused, alone_in(tmp_path / "run"):
+            pass
+        holder.kill()
+    assert f"Another run is writing to {tmp_path / 'run'} (process {holder.pid}); wait" in str(refused.value)
+    with alone_in(tmp_path / "run"):
+        pass
+
+
+def test_without_a_list_of_locks_the_process_is_not_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for content in (None, "", "1: FLOCK\n", f"1: FLOCK  ADVISORY  WRITE 0 fe:00:{tmp_path.stat().st_ino} 0 EOF\n"):
+
+        def read_text(path: Path, content: str | None = content) -> str:
+            if content is None:
+                raise PermissionError
+            return content
+
+        with alone_in(tmp_path), monkeypatch.context() as patch:
+            patch.setattr(Path, "read_text", read_text)
+            with pytest.raises(UserError, match=rf"^Another run is writing to {tmp_path}; wait"), alone_in(tmp_path):
+                pass
+
+
+def test_only_a_folder_that_got_content_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with alone_in(tmp_path / "mine"), alone_in(tmp_path / "new"), alone_in(tmp_path / "used"):
+        (tmp_path / "used" / "file").write_text("")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "used"]
+
+
+def test_what_killed_runs_left_is_removed_but_not_what_another_run_is_writing_below(tmp_path: Path) -> None:
+    left = [".tmp-0123abcd-config.yaml", "model/.tmp-0123abcd-files/model.safetensors", "a/b/.tmp-ffffffff-x"]
+    written = ["audit/.tmp-0123abcd-privacy.json", "audit/measured/.tmp-0123abcd-x"]
+    fill(tmp_path, *left, *written, "model/README.md")
+    with alone_in(tmp_path / "audit"), alone_in(tmp_path, tidy=True):
+        assert sorted(digests(tmp_path)) == sorted([*written, "model/README.md"])
+    with alone_in(tmp_path, tidy=True):
+        assert sorted(digests(tmp_path)) == ["model/README.md"]

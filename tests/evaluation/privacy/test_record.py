@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from odd_json import odd_texts
 
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.attacks import ATTACKS, KINDS, attack_name
@@ -121,3 +122,21 @@ def test_sections_hold_mappings_by_attack() -> None:
 def test_every_kind_of_entry_belongs_to_one_attack() -> None:
     assert len(KINDS) == sum(len(attack.kinds) for attack in ATTACKS)
     assert attack_name("domias/image") == "DOMIAS, images" and attack_name("near_copies") == "near copies"
+
+
+def test_whatever_a_file_holds_is_a_record_or_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "privacy.json"
+    AuditRecord("2026-01-02", ("image",), "abc", {"synthetic": "def"}, SECTION, judge(SECTION)).write(path)
+    named = 0
+    for text in odd_texts(json.loads(path.read_text()), 500):
+        path.write_bytes(text)
+        try:
+            record = AuditRecord.read(path)
+        except UserError as error:
+            named += 1
+            assert str(error).startswith(f"{path} is no privacy audit (") and "\n" not in str(error)
+        else:
+            if record is not None:
+                judge(record.privacy)
+                record.write(tmp_path / "again.json", shared=True)
+    assert named > 10

@@ -3,16 +3,57 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from odd_json import odd_texts
 
 from mmgen.errors import UserError
 from mmgen.evaluation.report import figures
 from mmgen.evaluation.report.media import Figure, ReportMedia, Sample
 from mmgen.evaluation.report.reading import read_media, read_report
 from mmgen.evaluation.report.writing import write_report
+
+COUNTS = {"covid": {"train": 70, "test": 30}, "healthy": {"train": 60, "test": 30}}
+SCORES = {
+    "auc": {"mean": 0.7, "std": 0.1, "ci95": [0.5, 0.9]},
+    "recall": {"covid": {"mean": 0.5}},
+    "confusion": {"labels": ["covid", "healthy"], "counts": [[3, 1], [2, 2]]},
+    "seeds": 3,
+    "n_train": 100,
+}
+ATTACK = {
+    "auc": 0.5,
+    "auc_ci": [0.4, 0.6],
+    "tpr_at_1_fpr": 0.01,
+    "threat_model": "S",
+    "n_members": 50,
+    "n_non_members": 50,
+    "roc": {"fpr": [0.0, 1.0], "tpr": [0.0, 1.0]},
+}
+REPORT = {
+    "run": "demo",
+    "created": "2026-01-05T12:30:00+00:00",
+    "config": {"preset": "tiny", "lr": 1e-3},
+    "data": {"image": {"counts": COUNTS, "subjects": 100, "left_out_labels": ["pneumonia"], "shared_subjects": 2}},
+    "condensation": {
+        "method": "dm",
+        "input_prior": "class",
+        "real_images": 130,
+        "generator_bytes": 10,
+        "ipc": {"3": {}},
+    },
+    "utility": {"image": {"resnet18": {"real": SCORES, "synthetic@3": SCORES, "random_subset@3": SCORES}}},
+    "fidelity": {"image": {"kid": {"value": 0.1, "real_vs_real": 0.1, "better": "lower", "range": [0, None]}}},
+    "privacy": {
+        "domias/image": ATTACK,
+        "copies/image": {"exact": 0, "near": 1, "of": 60, "pairs": [{"synthetic": 1, "training": 2, "distance": 0.5}]},
+        "pass_through/image": {"share": 0.0, "patches": 12, "how": "8 x 8 patches"},
+    },
+    "cost": {"train": {"seconds": 12.5, "device": "cpu", "peak_memory_mb": 900.0, "samples_per_s": 12.0}},
+}
 
 
 @pytest.fixture
@@ -96,4 +137,48 @@ def test_figures_are_sought_in_their_folder_only(folder: Path) -> None:
 def test_a_figure_that_is_no_picture_is_named(folder: Path) -> None:
     (folder / "figures" / "same.png").write_bytes(b"no")
     with pytest.raises(UserError, match=r"same.png is damaged"):
+        read_media(folder)
+
+
+def test_whatever_report_json_holds_is_a_page_or_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write_report(tmp_path, REPORT, ReportMedia())
+    named = 0
+    for text in odd_texts(json.loads(path.read_text()), 150):
+        path.write_bytes(text)
+        try:
+            write_report(tmp_path, read_report(tmp_path), ReportMedia())
+        except UserError as error:
+            named += 1
+            assert str(error).startswith(f"{path} is damaged") and "\n" not in str(error)
+    assert named > 20
+
+
+def test_whatever_media_json_holds_is_media_or_one_sentence(folder: Path) -> None:
+    path = folder / "media.json"
+    media = json.loads(path.read_text())
+    for sample in media["samples"]:  # which need not be long here
+        sample |= {key: sample[key][:40] for key in ("picture", "spectrogram", "sound")}
+    named = drawn = 0
+    for text in odd_texts(media, 300):
+        path.write_bytes(text)
+        try:
+            found = read_media(folder)
+        except UserError as error:
+            named += 1
+            assert str(folder) in str(error) and "\n" not in str(error)
+        else:
+            drawn += 1
+            texts = [text for card in found.cards for text in (card.label, card.source, card.picture)]
+            assert all(isinstance(text, str) for text in texts)
+    assert named > 100 and drawn > 5
+
+
+@pytest.mark.parametrize("damage", ["cut", "pipe"])
+def test_a_damaged_figure_is_named(folder: Path, damage: str) -> None:
+    figure = folder / "figures" / "same.png"
+    content = figure.read_bytes()
+    figure.unlink()
+    os.mkfifo(figure) if damage == "pipe" else figure.write_bytes(content[:20])
+    with pytest.raises(UserError, match=r"same\.png (is damaged|of the report is missing)"):
         read_media(folder)

@@ -58,7 +58,7 @@ def test_durations_as_text(seconds: float, text: str) -> None:
         (999_950, "1.0 MB"),
         (12_345_678, "12.3 MB"),
         (10e9, "10.0 GB"),
-        (5e15, "5000.0 TB"),
+        (5e14, "500.0 TB"),
     ],
 )
 def test_bytes_as_text(count: float | None, text: str) -> None:

@@ -87,8 +87,8 @@ def read_table(table: Path, columns: Sequence[str], optional: Sequence[str] = ()
     import pandas as pd
 
     try:
-        with open_regular(table) as file:
-            reader = csv.reader(bounded_lines(TextIOWrapper(file, encoding="utf-8-sig", newline="")), strict=True)
+        with TextIOWrapper(open_regular(table), encoding="utf-8-sig", newline="") as text:
+            reader = csv.reader(bounded_lines(text), strict=True)
             header = [name.strip() for name in next(reader, [])]
             lacking = [name for name in columns if name not in header]
             if lacking:
