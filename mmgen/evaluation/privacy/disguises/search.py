@@ -18,7 +18,7 @@ from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Sliceable
 from mmgen.evaluation.fidelity.features import unit_range
 from mmgen.evaluation.privacy.disguises.alignment import aligned, likeness
-from mmgen.evaluation.privacy.disguises.views import Form, grey, picture_form, sound_form, squared
+from mmgen.evaluation.privacy.disguises.views import Form, grey, loudness, picture_form, sound_form, squared
 from mmgen.evaluation.privacy.sides import Records
 from mmgen.models.modality import Modality
 
@@ -68,7 +68,7 @@ class CopySearch:
         self, members: Records, modality: Modality, is_picture: bool, device: torch.device | str = "cpu"
     ) -> None:
         self.form: Form = picture_form() if is_picture else sound_form()
-        self.modality, self.device = modality, torch.device(device)
+        self.modality, self.is_picture, self.device = modality, is_picture, torch.device(device)
         self.owners = np.unique(members.owners, return_inverse=True)[1]
         values, coarse, fine = [], [], []
         for part in self._parts(members.values, _REFERENCES):
@@ -104,7 +104,7 @@ class CopySearch:
         """Records in 0..255 (n, C, SIDE, SIDE), some at a time."""
         for start in range(0, records.shape[0], size):
             part = torch.from_numpy(np.ascontiguousarray(records[start : start + size])).to(self.device)
-            yield squared(255 * unit_range(self.modality, part))
+            yield squared(255 * unit_range(self.modality, part) if self.is_picture else loudness(part))
 
     @torch.no_grad()
     def _of(self, part: Tensor, owners: np.ndarray | None) -> Candidates:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_LOUDNESS = 0.3
 SIDE = 64
 """Side of the square that records are compared at."""
 
@@ -26,6 +27,13 @@ def grey(values: Tensor) -> Tensor:
         weights = torch.tensor([0.299, 0.587, 0.114], device=values.device).view(1, 3, 1, 1)
         values = (values * weights).sum(1, keepdim=True)
     return values
+
+
+def loudness(log_mels: Tensor) -> Tensor:
+    """(N, 1, bands, frames) natural logarithms of power -> 0..255, a root of the power over that of the loudest parts:
+    in logarithms faint noise would change all that is quiet."""
+    loudest = torch.quantile(log_mels.float().flatten(1), 0.995, dim=1).view(-1, 1, 1, 1)
+    return 255 * torch.exp(_LOUDNESS * (log_mels.float() - loudest)).clamp_max(1.0)
 
 
 def squared(values: Tensor, side: int = SIDE) -> Tensor:
