@@ -17,9 +17,9 @@ def candidates(features: np.ndarray, owners: np.ndarray | None = None) -> Candid
 def test_innocent_sets_are_seldom_surprising() -> None:
     rng = np.random.default_rng(0)
     for count in (20, 200):
-        chances = rng.random((400, count))
+        chances = rng.random((150, count))
         told = np.array([set_chance(np.where(c > 0.2, 1.0, c)) for c in chances])
-        assert (told <= 0.05).mean() < 0.09 and (told <= 0.01).mean() < 0.03
+        assert (told <= 0.05).mean() < 0.1 and (told <= 0.01).mean() < 0.04
 
 
 @pytest.mark.parametrize(
@@ -58,4 +58,4 @@ def test_what_is_like_many_people_is_no_copy_and_neighbours_of_one_person_are_no
     same = np.zeros((1, 6), int)
     score = detectors.scores(candidates(alone))[0]
     assert detectors.scores(candidates(everyone))[0] < score - 1
-    assert detectors.scores(candidates(everyone, same))[0] > score - 1e-9
+    assert detectors.scores(candidates(everyone, same))[0] > detectors.scores(candidates(everyone))[0] + 1
