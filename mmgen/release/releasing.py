@@ -85,7 +85,7 @@ def write_release(
     model = None if model_folder is None else load_model(model_folder)
     described = {name: Described.of(path) for name, path in data_sets.items()}
     digests = _digests(model, data_sets)
-    further = [*_may_hold_real_data(model, described), *_compare(digests, record)]
+    further = [*_may_hold_real_data(model, described), *_compare(run, digests, record)]
     modalities = _modalities(model, described)
     # A generator needs attacks on it too; a fixed set of samples is audited as data are.
     makes_more = model is not None and (model.needs_real_data or model.threat == "G")
@@ -229,20 +229,20 @@ def _may_hold_real_data(model: GenerativeModel | None, described: Mapping[str, D
     return [red(f"real data/{name}", f"{name}: {words}") for name, (_, copies) in origins.items() if copies]
 
 
-def _compare(digests: Mapping[str, Any], record: AuditRecord | None) -> list[Verdict]:
+def _compare(run: Path, digests: Mapping[str, Any], record: AuditRecord | None) -> list[Verdict]:
     """Red verdicts on what the audit did not look at; raises UserError for what has been changed since."""
     if record is None:
         return []
     missing = []
     if digests["model"] not in (None, record.model):
         if record.model:
-            raise UserError("The model was changed after the audit; audit it again.")
+            raise UserError(f"The model was changed after the audit; audit it again, in {run}.")
         missing.append("model")
     for name, digest in digests["data_sets"].items():
         if digest not in record.data_sets.values():
             # A data set that is given by itself is called otherwise in the release than in the audit.
             if name in record.data_sets or (name == "synthetic" and len(record.data_sets) > 0):
-                raise UserError(f"The data set {name} was changed after the audit; audit it again.")
+                raise UserError(f"The data set {name} was changed after the audit; audit it again, in {run}.")
             missing.append(name)
     return [red(f"audit/{name}", f"{name}: not audited") for name in missing]
 
