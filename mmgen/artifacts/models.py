@@ -152,10 +152,9 @@ def start_from_timm(model: CrossModalMAE, modality: str, name_or_file: str) -> N
     weights = read_weights(path) if path.is_file() else pretrained(name_or_file).state_dict()
     try:
         load_stream(model.streams[modality], model.modalities[modality], weights)
-    except UserError:
-        raise
     except Exception as error:  # tensors of any shape under the right names
-        raise UserError(f"The weights {name_or_file} cannot be used ({shown(error, 300)}).") from error
+        reason = shown(str(error).rstrip("."), 300)
+        raise UserError(f"The weights {name_or_file} cannot be used ({reason}).") from error
 
 
 def model_digest(model: nn.Module) -> str:

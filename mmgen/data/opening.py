@@ -100,7 +100,7 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
             if any(size > most for size, most in zip(sizes, _SETTINGS, strict=True)):
                 raise ValueError("it is nested too deeply, or too long, for settings")
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, LookupError, AttributeError, TypeError) as error:  # the others for odd scalars
         raise ValueError(f"it is no YAML ({shown(' '.join(str(error).split()))})") from None
 
 

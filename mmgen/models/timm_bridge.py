@@ -135,7 +135,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+    return shown((str(error) or type(error).__name__).splitlines()[0])
 
 
 def _create(name: str, pretrained: bool) -> nn.Module:

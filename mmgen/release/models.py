@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from mmgen.artifacts.cards import write_card
 from mmgen.artifacts.models import save_model
 from mmgen.data.opening import read_json
 from mmgen.errors import UserError
+from mmgen.evaluation.typed_json import is_number
 from mmgen.models.generative import GenerativeModel
 from mmgen.names import ClassifierName
 
@@ -98,4 +98,4 @@ def _numbers(value: Any) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    return value if type(value) in (int, float) and math.isfinite(value) else None
+    return value if is_number(value) else None

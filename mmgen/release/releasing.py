@@ -87,7 +87,7 @@ def write_release(
     described = {name: Described.of(path) for name, path in data_sets.items()}
     digests = _digests(model, data_sets)
     modalities = _modalities(model, described)
-    further = [*_may_hold_real_data(model, described), *_compare(digests, _trained_on(run), modalities, record)]
+    further = [*_may_hold_real_data(model, described), *_compare(run, digests, _trained_on(run), modalities, record)]
     # A generator needs attacks on it too; a fixed set of samples is audited as data are.
     makes_more = model is not None and (model.needs_real_data or model.threat == "G")
     verdicts = [*judged(record, thresholds, makes_more, modalities), *further]
@@ -231,7 +231,11 @@ def _may_hold_real_data(model: GenerativeModel | None, described: Mapping[str, D
 
 
 def _compare(
-    digests: Mapping[str, Any], trained: Mapping[str, str], modalities: Sequence[str], record: AuditRecord | None
+    run: Path,
+    digests: Mapping[str, Any],
+    trained: Mapping[str, str],
+    modalities: Sequence[str],
+    record: AuditRecord | None,
 ) -> list[Verdict]:
     """Red verdicts on what the audit did not look at, and on modalities whose members in it were others than those that
     were trained on; raises UserError for what has been changed since."""
@@ -240,13 +244,13 @@ def _compare(
     missing = []
     if digests["model"] not in (None, record.model):
         if record.model:
-            raise UserError("The model was changed after the audit; audit it again.")
+            raise UserError(f"The model was changed after the audit; audit it again, in {run}.")
         missing.append("model")
     for name, digest in digests["data_sets"].items():
         if digest not in record.data_sets.values():
             # A data set that is given by itself is called otherwise in the release than in the audit.
             if name in record.data_sets or (name == "synthetic" and len(record.data_sets) > 0):
-                raise UserError(f"The data set {name} was changed after the audit; audit it again.")
+                raise UserError(f"The data set {name} was changed after the audit; audit it again, in {run}.")
             missing.append(name)
     words = (
         "the audit was made against other members than the training data; audit it again with the --members, --seed "

@@ -125,8 +125,10 @@ def writing(path: Path) -> Iterator[None]:
     """Raise UserError where a file of a run cannot be written."""
     try:
         yield
-    except (OSError, RuntimeError, UserError) as error:  # torch reports a full disk as a RuntimeError
-        reason = error.__cause__ if isinstance(error, UserError) else error
+    except (OSError, RuntimeError, UserError) as error:
+        reason: BaseException = error  # of a full disk torch tells what it could not do then, new_file what to do
+        while not isinstance(reason, OSError) and (below := reason.__cause__ or reason.__context__):
+            reason = below
         raise UserError(f"{path} cannot be written ({reason}); make room, then go on with --resume latest.") from error
 
 

@@ -325,6 +325,18 @@ def test_what_are_no_weights_is_refused(tmp_path: Path, no_network: list[object]
     assert not no_network
 
 
+_WRONG = (3, (), "x", None, torch.zeros(3, 3), torch.zeros(()), torch.zeros(2, 2).to_sparse())
+_KEYS = ("blocks.0.attn.qkv.bias", "patch_embed.proj.weight", "pos_embed", "cls_token", "blocks.x.y")
+
+
+@pytest.mark.parametrize("value", _WRONG)
+@pytest.mark.parametrize("key", _KEYS)
+def test_weights_that_do_not_fit_are_named(tmp_path: Path, key: str, value: object) -> None:
+    torch.save(vit().state_dict() | {key: value}, tmp_path / "vit.pt")
+    with pytest.raises(UserError, match=r"vit\.pt cannot be (used|read) \([^\n]*\)\.$"):
+        start_from_timm(small_model(), "image", str(tmp_path / "vit.pt"))
+
+
 def test_a_timm_name_asks_the_hub_and_says_so_when_it_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

@@ -83,6 +83,9 @@ LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] *
         ("!!python/object:os.system x", "no YAML"),
         ("a: \0", "no YAML"),
         ("--- 1\n--- 2", "no YAML"),
+        ("a: !!timestamp 9", "no YAML"),
+        ("a: !!bool 9", "no YAML"),
+        ("!!float '': 9", "no YAML"),
     ],
     ids=lambda text: text[:12],
 )

@@ -709,7 +709,7 @@ def test_no_planted_key_gets_into_a_model(run: Path, tmp_path: Path) -> None:
     planted["image"]["Maria Rossi"] = planted["image"]["convnet"]
     entry = planted["image"]["convnet"]["real+synthetic"]
     entry |= {"patient": 1954, "updates": "Maria Rossi", "accuracy": {"mean": 0.5, "patient": 1954}, "n_test": True}
-    entry |= {"folds": float("nan"), "recovery": ["Maria Rossi"]}
+    entry |= {"folds": float("nan"), "seeds": 10**400, "recovery": ["Maria Rossi"]}
     (run / "model" / "utility.json").write_text(json.dumps(planted))
     audit(run)
     write_release(run, tmp_path / "out")
@@ -717,7 +717,7 @@ def test_no_planted_key_gets_into_a_model(run: Path, tmp_path: Path) -> None:
     assert all(trace not in found for trace in (b"patient", b"Maria", b"1954"))
     kept = json.loads((tmp_path / "out" / "model" / "utility.json").read_text())
     score = UTILITY["image"]["convnet"]["real+synthetic"]
-    assert kept == {"image": {"convnet": {"real+synthetic": score | {"accuracy": {"mean": 0.5}}}}}
+    assert kept == {"image": {"convnet": {"real+synthetic": {"auc": score["auc"], "accuracy": {"mean": 0.5}}}}}
     assert torch.equal(load_model(tmp_path / "out").sample(2).images, load_model(run).sample(2).images)
 
 

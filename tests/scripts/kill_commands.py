@@ -70,13 +70,12 @@ def recipe(name: str, *arguments: object) -> None:
 
 
 def training(out: Path) -> Values:
-    """Weights and rows of a training and its stages; times and memory are not the same twice."""
+    """Weights and rows of a training and its stages, but for what was set aside; times and memory are not the same
+    twice."""
     found: dict[str, Any] = {}
-    for path in sorted(out.rglob("last.pt")):
+    for path in sorted(out.rglob("checkpoints/*t.pt")):  # last.pt and best.pt
         state = torch.load(path, weights_only=True)
-        found[str(path.relative_to(out))] = [digest(state["model"]), state["update"]]
-    for path in sorted(out.rglob("best.pt")):
-        found[str(path.relative_to(out))] = digest(torch.load(path, weights_only=True))
+        found[str(path.relative_to(out))] = [digest(state.get("model", state)), state.get("update")]
     for path in sorted(out.rglob("metrics.jsonl")):
         changing = ("seconds", "samples_per_s", "peak_memory_mb")
         rows = [{key: row[key] for key in row if key not in changing} for row in read_metrics(path)]

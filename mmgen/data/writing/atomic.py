@@ -163,7 +163,8 @@ def remove_temporaries(folder: Path) -> None:
             folders.clear()
             continue
         for name in filter(is_temporary, names):
-            os.unlink(os.path.join(parent, name))
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(parent, name))
         for name in filter(is_temporary, list(folders)):
             if not is_held(os.path.join(parent, name)):
                 shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
@@ -172,11 +173,12 @@ def remove_temporaries(folder: Path) -> None:
 
 def is_held(folder: str | Path) -> bool:
     """Whether a process holds a folder by a lock; not known, and so false, on network disks that lock no folders."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        return isinstance(error, BlockingIOError)
-    finally:
-        os.close(descriptor)
+    with suppress(OSError):  # no lock, or no folder any more
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
     return False

@@ -85,6 +85,8 @@ def read_document(folder: Path) -> dict[str, Any]:
     digests = list(checksums.values()) if isinstance(checksums, dict) else [None]
     if not all(isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) for digest in digests):
         raise ValueError("its checksums are not SHA-256 by file")
+    head = {key: value for key, value in about.items() if key != "checksums"}
+    json.dumps(head, ensure_ascii=False).encode()  # halves of characters, which no file can hold, are a ValueError
     return about
 
 

@@ -87,6 +87,7 @@ def test_names_that_lead_out_are_not_inside(name: str) -> None:
         ({"format": "zip"}, "format"),
         ({"counts": {"covid": "2"}}, "counts"),
         ({"checksums": {"README.md": "abc"}}, "checksums"),
+        ({"preprocessing": {"\ud800": {}}}, "encode"),
     ],
 )
 def test_a_description_of_another_form_is_refused(change: dict[str, Any], words: str, tmp_path: Path) -> None:
