@@ -40,7 +40,7 @@ from mmgen.release.datasets import dataset_digest
 from mmgen.training.run import Checkpoints
 
 ON_DATA = {"closest_record", "closest_record_features", "domias", "logan_black_box", "logan_black_box_paper"}
-NOT_ATTACKS = {"copies", "disguised_copies", "pass_through", "blind_baseline", "effort"}
+NOT_ATTACKS = {"recognised", "copies", "disguised_copies", "pass_through", "blind_baseline", "effort"}
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -97,6 +97,7 @@ def test_a_run_writes_every_file_of_its_folder(finished: tuple[Path, list[str]])
     of_audit = (
         "accuracy-of-the-logan-attacks",
         "roc-curves-of-the-attacks",
+        "what-the-search-for-disguised-copies-finds",
         "nearest-pairs-image",
         "nearest-pairs-audio",
     )
@@ -120,7 +121,9 @@ def test_a_run_writes_every_file_of_its_folder(finished: tuple[Path, list[str]])
         *(f"report/{name}" for name in ("report.json", "media.json", "index.html")),
         "audit/privacy.json",
     }
-    assert {name for name in files_of(out) if not name.startswith(("phantoms/", "audit/measured/"))} == expected
+    # Whether there are pairs of disguised copies to be shown, after a training of seconds, is not promised.
+    passed_over = ("phantoms/", "audit/measured/", "report/figures/disguised-copies-")
+    assert {name for name in files_of(out) if not name.startswith(passed_over)} == expected
 
 
 def test_the_last_lines_name_report_data_set_and_model(finished: tuple[Path, list[str]]) -> None:

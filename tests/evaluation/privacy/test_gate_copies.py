@@ -86,7 +86,7 @@ def test_impossible_rates_are_no_evidence(wrong: dict[str, float]) -> None:
         ({"power": {"shift": 0.9, "noise": "high"}}, "it planted none of its own"),
         ({"power": {"shift": 1.9}}, "it planted none of its own"),
         ({"power": {"shift": 1.0, "turn": 0.4, "noise": 0.1}}, "it finds 40 % of its own, at least 50 % are needed"),
-        ({"planted": 4}, "it planted 4 of each kind, at least 5 are needed"),
+        ({"planted": 2}, "it planted 2 of each kind, at least 3 are needed"),
         ({"planted": None}, "it planted 0 of each kind"),
     ],
 )
