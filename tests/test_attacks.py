@@ -35,7 +35,9 @@ def assert_named(done: Watched, *parts: str, memory: float = MEMORY) -> None:
 
 @pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "device", "socket"])
 @pytest.mark.parametrize("own", [True, False])
-def test_a_manifest_that_names_no_regular_file(folder: Path, rows: list[str], kind: str, own: bool) -> None:
+def test_a_manifest_that_names_no_regular_file(
+    folder: Path, rows: list[str], kind: str, own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = folder / "healthy" / "x.png"
     if kind == "device":
         name.symlink_to("/dev/zero")
@@ -43,7 +45,7 @@ def test_a_manifest_that_names_no_regular_file(folder: Path, rows: list[str], ki
         import socket
 
         with socket.socket(socket.AF_UNIX) as server:
-            os.chdir(folder)  # names of sockets are short
+            monkeypatch.chdir(folder)  # names of sockets are short
             server.bind("healthy/x.png")
     else:
         os.mkfifo(folder / "pipe" if "link" in kind else name)
