@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmgen.evaluation.privacy.disguises.views import FLOOR, Form, grey, locally_normalised, squared
+from mmgen.evaluation.privacy.disguises.forms import Form
+from mmgen.evaluation.privacy.disguises.pixels import FLOOR, grey, locally_normalised, squared
 
 # Local normalisations under which likeness is measured: side, sigma in its pixels, floor in grey levels.
 _BANDS = ((64, 4.0, FLOOR), (64, 4.0, 3 * FLOOR), (32, 3.0, 2 * FLOOR), (16, 3.0, 2 * FLOOR))

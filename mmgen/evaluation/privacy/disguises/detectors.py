@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -107,16 +108,21 @@ def set_chance(chances: np.ndarray, draws: int = 2000, seed: int = 0) -> float:
         chances: (N,) of the records; only those below the tail's beginning say something.
         draws: of innocent sets.
     """
-    count = max(1, int(np.ceil(len(chances) * (1 - _TAIL[0]) / 2)))
+    size = len(chances)
+    count = max(1, int(np.ceil(size * (1 - _TAIL[0]) / 2)))
+    seen = float(_surprise(np.sort(chances)[None, :count], size)[0])
+    rank = int((_innocent_surprises(size, count, draws, seed) <= seen).sum())
+    # Beyond what was drawn: the most surprising k of a few that are alike counts as often as there are some k.
+    return (1 + rank) / (1 + draws) if rank else min(1 / draws, 10.0 * seen)
+
+
+@functools.lru_cache(maxsize=64)
+def _innocent_surprises(size: int, count: int, draws: int, seed: int) -> np.ndarray:
+    """(draws,) of innocent sets of ``size`` records, of which the ``count`` lowest are looked at."""
     rng = np.random.default_rng(seed)
     steps = rng.exponential(size=(draws, count)).cumsum(1)
     # The lowest of N uniform numbers are to the sum of N + 1 exponential ones as its first steps are.
-    drawn = steps / (steps[:, -1:] + rng.gamma(len(chances) + 1 - count, size=(draws, 1)))
-    innocent = _surprise(drawn, len(chances))
-    seen = float(_surprise(np.sort(chances)[None, :count], len(chances))[0])
-    rank = int((innocent <= seen).sum())
-    # Beyond what was drawn: the most surprising k of a few that are alike counts as often as there are some k.
-    return (1 + rank) / (1 + draws) if rank else min(1 / draws, 10.0 * seen)
+    return _surprise(steps / (steps[:, -1:] + rng.gamma(size + 1 - count, size=(draws, 1))), size)
 
 
 def _surprise(ordered: np.ndarray, count: int) -> np.ndarray:

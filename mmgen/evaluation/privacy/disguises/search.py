@@ -9,21 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Sliceable
 from mmgen.evaluation.fidelity.features import unit_range
 from mmgen.evaluation.privacy.disguises.alignment import aligned, likeness
-from mmgen.evaluation.privacy.disguises.views import Form, grey, loudness, picture_form, sound_form, squared
+from mmgen.evaluation.privacy.disguises.forms import Form, picture_form, sound_form
+from mmgen.evaluation.privacy.disguises.pixels import grey, loudness, squared
+from mmgen.evaluation.privacy.disguises.windows import LARGEST, Windows
 from mmgen.evaluation.privacy.sides import Records
 from mmgen.models.modality import Modality
 
-_SHORTLIST, _ALIGNED, _OF_ONE_PERSON = 100, 6, 2
+_SHORTLIST, _ALIGNED, _OF_ONE_PERSON = 100, 4, 2
+_RIVALS = 3  # people whose records are the most alike, beside whom one stands out
 _QUERIES, _REFERENCES = 32, 256  # at a time
+_SAMPLE = 2000  # records by which windows are whitened
+_NONE = -100.0  # likeness of what does not count
 
 
 @dataclass(frozen=True)
@@ -70,13 +77,18 @@ class CopySearch:
         self.form: Form = picture_form() if is_picture else sound_form()
         self.modality, self.is_picture, self.device = modality, is_picture, torch.device(device)
         self.owners = np.unique(members.owners, return_inverse=True)[1]
-        values, coarse, fine = [], [], []
+        self._everyone = torch.from_numpy(self.owners).to(self.device)
+        every = max(1, len(members) // _SAMPLE)
+        sample = torch.cat(list(self._parts(members.values[::every], _REFERENCES)))
+        self.coarse, self.fine, *self.views = (
+            Windows(templates, sample) for templates in (self.form.coarse, self.form.fine, *self.form.views)
+        )
+        values = []
         for part in self._parts(members.values, _REFERENCES):
-            one = grey(part)
             values.append(part.half())
-            coarse.append(self.form.coarse.of_references(one).half())
-            fine.append(self.form.fine.of_references(one).half())
-        self.values, self.coarse, self.fine = torch.cat(values), torch.cat(coarse), torch.cat(fine)
+            for windows in (self.coarse, self.fine, *self.views):
+                windows.add(part)
+        self.values = torch.cat(values)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -108,63 +120,91 @@ class CopySearch:
 
     @torch.no_grad()
     def _of(self, part: Tensor, owners: np.ndarray | None) -> Candidates:
-        one = grey(part)
-        similar = self._coarse(self.form.coarse.of_queries(one))
-        everyone = torch.from_numpy(self.owners).to(self.device)
+        own = None
         if owners is not None:
-            same = torch.from_numpy(owners).to(self.device)[:, None] == everyone
-            similar = similar.masked_fill(same, -1.0)
-        similar, shortlist = similar.topk(min(_SHORTLIST, len(self)), 1)
-        scores, templates, windows = self._fine(self.form.fine.of_queries(one), shortlist)
-        scores = _few_of_each(scores.masked_fill(similar < 0, -1.0), everyone[shortlist])
-        scores, places = scores.topk(min(_ALIGNED, scores.shape[1]), 1)
-        rows = shortlist.gather(1, places)
-        start = self.form.fine.transforms(templates.gather(1, places), windows.gather(1, places))
-        count = rows.shape[1]
+            own = torch.from_numpy(owners).to(self.device)[:, None] == self._everyone
+        rows, starts, rough, missing = self._shortlisted(part, own)
+        seen = [self._viewed(windows, part, own) for windows in self.views]
+        rows = torch.cat([rows, *(view.rows for view in seen)], 1)
+        starts = torch.cat([starts, *(view.starts for view in seen)], 1)
+        missing = torch.cat([missing, *(view.missing for view in seen)], 1)
+        rough = F.pad(rough, (0, len(seen)))
+        count, people = rows.shape[1], self._everyone[rows]
         references = self.values[rows.flatten()].float()
         with torch.enable_grad():
-            transforms, signed = aligned(one, grey(references), start.flatten(0, 1), self.form)
+            transforms, signed = aligned(grey(part), grey(references), starts.flatten(0, 1), self.form)
         alike = likeness(part, references, transforms, self.form)
-        rough = torch.atanh(torch.stack([signed.abs(), scores.flatten().clamp_min(0)], 1).clamp_max(0.9995))
-        features = torch.cat([alike, rough], 1).view(len(part), count, -1)
-        missing = scores < 0
+        alike = torch.cat([alike, torch.atanh(signed.abs().clamp_max(LARGEST))[:, None]], 1).view(len(part), count, -1)
+        stands_out = [view.stands_out(rows, people) for view in seen]
+        features = torch.stack([*alike.unbind(2), rough, *stands_out], 2)
         rows = rows.masked_fill(missing, -1)
-        features = features.masked_fill(missing[..., None], -10.0)
         return Candidates(
             rows.cpu().numpy(),
-            np.where(missing.cpu().numpy(), -1, self.owners[rows.cpu().numpy()]),
-            features.cpu().numpy(),
+            np.where(missing.cpu().numpy(), -1, people.cpu().numpy()),
+            features.masked_fill(missing[..., None], -10.0).cpu().numpy(),
             transforms.view(len(part), count, 2, 3).cpu().numpy(),
             (signed < 0).view(len(part), count).cpu().numpy(),
         )
 
-    def _coarse(self, queries: Tensor) -> Tensor:
-        """(N, M) largest correlation of any template (N, Q, D) with any window."""
-        n, _, size = queries.shape
-        flat, parts = queries.reshape(-1, size), []
-        for start in range(0, len(self), _REFERENCES):
-            windows = self.coarse[start : start + _REFERENCES].to(flat.dtype)
-            products = (flat @ windows.reshape(-1, size).T).abs_()
-            parts.append(products.view(n, -1, len(windows), windows.shape[1]).amax((1, 3)))
-        return torch.cat(parts, 1)
+    def _shortlisted(self, part: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Candidates (N, K) by textures in any place, where their alignment starts, how much they are alike there, and
+        which are none."""
+        similar = self.coarse.likeness(self.coarse.queries(part))
+        if own is not None:
+            similar = similar.masked_fill(own, _NONE)
+        similar, shortlist = similar.topk(min(_SHORTLIST, len(self)), 1)
+        scores, starts = self.fine.places(self.fine.queries(part), shortlist)
+        scores = _few_of_each(scores.masked_fill(similar == _NONE, _NONE), self._everyone[shortlist])
+        scores, places = scores.topk(min(_ALIGNED, scores.shape[1]), 1)
+        starts = starts.gather(1, places[..., None, None].expand(-1, -1, 2, 3))
+        return shortlist.gather(1, places), starts, scores.clamp_min(0), scores == _NONE
 
-    def _fine(self, queries: Tensor, shortlist: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each pair (N, K): the largest correlation of a template with a window, and the numbers of both."""
-        scores, templates, windows = [], [], []
-        for query, rows in zip(queries, shortlist, strict=True):
-            products = (self.fine[rows].to(query.dtype) @ query.T).abs_()  # (K, W, Q)
-            best, places = products.flatten(1).max(1)
-            scores.append(best)
-            templates.append(places % len(query))
-            windows.append(places // len(query))
-        return torch.stack(scores), torch.stack(templates), torch.stack(windows)
+    def _viewed(self, windows: Windows, part: Tensor, own: Tensor | None) -> _Viewed:
+        queries = windows.queries(part)
+        similar = windows.likeness(queries)
+        if own is not None:
+            similar = similar.masked_fill(own, _NONE)
+        best, rows = similar.max(1, keepdim=True)
+        starts = windows.places(queries, rows)[1]
+        by_person = similar
+        if int(self._everyone.max()) + 1 < len(self):
+            by_person = torch.full((len(part), int(self._everyone.max()) + 1), _NONE, device=self.device)
+            by_person.scatter_reduce_(1, self._everyone.expand(len(part), -1), similar, "amax")
+        most, people = by_person.topk(min(_RIVALS + 1, by_person.shape[1]), 1)
+        if by_person is similar:
+            people = self._everyone[people]
+        return _Viewed(similar, rows, starts, best == _NONE, most, people)
+
+
+class _Viewed(NamedTuple):
+    """What one view of N queries shows.
+
+    Attributes:
+        likeness: (N, M) with all references.
+        rows, starts, missing: (N, 1) the most alike one, its affine map, and where there is none.
+        most, people: (N, R) likeness and numbers of the people whose records are the most alike.
+    """
+
+    likeness: Tensor
+    rows: Tensor
+    starts: Tensor
+    missing: Tensor
+    most: Tensor
+    people: Tensor
+
+    def stands_out(self, rows: Tensor, owners: Tensor) -> Tensor:
+        """(N, K) how much more records of these numbers and owners (N, K) are alike than those of other people."""
+        others = (self.people[:, None] != owners[..., None]) & (self.most > _NONE)[:, None]  # (N, K, R)
+        counted = others & (others.cumsum(2) <= _RIVALS)
+        rivals = (self.most[:, None] * counted).sum(2) / counted.sum(2).clamp_min(1)
+        return self.likeness.gather(1, rows) - rivals
 
 
 def _few_of_each(scores: Tensor, owners: Tensor) -> Tensor:
-    """Scores (N, K), -1 for all but the best few of every person."""
+    """Scores (N, K), _NONE for all but the best few of every person."""
     order = scores.argsort(1, descending=True)
     sorted_owners = owners.gather(1, order)
     same = sorted_owners[:, :, None] == sorted_owners[:, None, :]
     rank = torch.tril(same, diagonal=-1).sum(2)
-    kept = scores.gather(1, order).masked_fill(rank >= _OF_ONE_PERSON, -1.0)
+    kept = scores.gather(1, order).masked_fill(rank >= _OF_ONE_PERSON, _NONE)
     return torch.empty_like(scores).scatter(1, order, kept)
