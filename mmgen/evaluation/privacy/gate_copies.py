@@ -17,6 +17,7 @@ from mmgen.evaluation.privacy.results import (
 
 # Copies of each kind that an audit must plant to know what it finds.
 FEWEST_PLANTED = 3
+DOUBTFUL = 5.0  # times the rate of false alarms, a chance below which is worth a warning
 WEAKEST = 3  # kinds of disguise that are named because hardly any are found
 
 
@@ -88,13 +89,15 @@ def _found(result: DisguisedCopiesResult, things: str) -> Finding:
     found, of, p_value, rate = result.found, result.of, result.p_value, result.false_alarm_rate
     if found is None or of is None or p_value is None or rate is None or not 0 < rate < 1 or p_value > 1:
         return missing(f"not searched for, {NO_EVIDENCE}")
-    light = "red" if p_value <= rate else "amber" if found > 0 else "green"
+    light = "red" if p_value <= rate else "amber" if p_value <= DOUBTFUL * rate or found > 0 else "green"
     many = f"{found:,.0f}" if found else "none"
     ends = "" if result.found_ci is None else f" (exact 95 % interval {_ends(result.found_ci)})"
     words = "is a disguised copy" if found == 1 else "are disguised copies"
     text = f"{many} of {of:,.0f} synthetic {things}{ends} {words} of training {things}"
-    if light == "amber":
-        text = f"{many} of {of:,.0f} synthetic {things}{ends} may be, or may be chance (p = {p_value:.2g})"
+    if light == "red":
+        text += f" (p = {p_value:.2g})"
+    elif light == "amber":
+        text = f"some of {of:,.0f} synthetic {things} may be, or this may be chance (p = {p_value:.2g})"
     if result.compared is not None and result.compared_found is not None:
         many = f"{result.compared_found:,.0f}" if result.compared_found else "none"
         verb = "is" if result.compared_found == 1 else "are"
@@ -104,8 +107,8 @@ def _found(result: DisguisedCopiesResult, things: str) -> Finding:
         named = ", ".join(f"{percent(share)} of '{kind}'" for kind, share in weakest)
         power = f"{percent(_middle(result))} of its own (median of {len(result.power)} kinds; least: {named})"
         text += f"; this audit finds {power} and raises a false alarm on {percent(rate)} of innocent sets"
-    # Of what may be chance no number is too high.
-    return Finding(light, text, found, None if light == "amber" else 0)
+    # Of what may be chance no number is too high; an alarm closes the gate whatever is listed.
+    return Finding(light, text, max(found, 1) if light == "red" else found, None if light == "amber" else 0)
 
 
 def judge_recognised(key: str, result: RecognisedResult, limit: float) -> Verdict:

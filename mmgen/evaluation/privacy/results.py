@@ -244,14 +244,17 @@ class DisguisedCopiesResult(Result):
     """Copies of training records that were moved, turned, cropped, recoloured or otherwise disguised.
 
     Attributes:
-        found, of: synthetic records that are more like a training record than an innocent record is in all but
-            ``false_alarm_rate`` of innocent sets of this size, and how many synthetic records there are.
+        found, of: synthetic records that are listed as copies, which are none where the set raises no alarm, and how
+            many synthetic records there are.
         found_ci: exact 95 % interval of the share of such records.
-        p_value: chance that an innocent set of this size holds as many records as much like training records.
+        p_value: chance that an innocent set of this size holds as many records as much like training records; there is
+            an alarm where it is at most ``false_alarm_rate``.
         false_alarm_rate: stated chance of an alarm on an innocent set.
+        falsely_listed: stated share of listed records that are there by chance.
         compared, compared_found: real records of people other than those they were compared with, by which the
             threshold was set, and how many of them are above it.
-        power: share found, 0..1, of training records that the audit disguised itself, by kind of disguise.
+        power: share, 0..1, of training records that the audit disguised itself, by kind of disguise, which would have
+            raised the alarm alone in a set of this size.
         planted: records of each kind.
         pairs: those found, the most alike first.
     """
@@ -261,6 +264,7 @@ class DisguisedCopiesResult(Result):
     found_ci: Interval | None = None
     p_value: float | None = None
     false_alarm_rate: float | None = None
+    falsely_listed: float | None = None
     compared: int | None = None
     compared_found: int | None = None
     power: Mapping[str, float] | None = None

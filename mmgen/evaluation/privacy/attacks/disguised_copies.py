@@ -13,12 +13,14 @@ import numpy as np
 
 from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.disguises.calibrated import CalibratedSearch
-from mmgen.evaluation.privacy.disguises.detectors import set_chance
+from mmgen.evaluation.privacy.disguises.detectors import highest_listed, set_chance
 from mmgen.evaluation.privacy.disguises.search import Candidates
 from mmgen.evaluation.privacy.results import DisguisedCopiesResult, DisguisedPair
 
 FALSE_ALARMS = 0.01
 """Chance of an alarm on an innocent set."""
+FALSELY_LISTED = 0.05
+"""Share of the records listed after an alarm that may be there by chance."""
 PAIRS = 60
 
 
@@ -41,20 +43,22 @@ def run(case: Case) -> dict[str, DisguisedCopiesResult]:
     candidates = calibrated.search.candidates(synthetic.values, description=f"copies of {case.name}")
     scores, best = detectors.scores(candidates)
     chances = detectors.chance(scores)
-    alone = FALSE_ALARMS / len(scores)
-    limit = detectors.threshold(alone)
-    order = np.flatnonzero(chances <= alone)
+    p_value = set_chance(chances, seed=case.seed)
+    listed = highest_listed(chances, FALSELY_LISTED) if p_value <= FALSE_ALARMS else 0.0
+    limit = detectors.threshold(listed) if listed else np.inf
+    order = np.flatnonzero(chances <= listed)
     order = order[np.argsort(-scores[order], kind="stable")]
     return {
         "disguised_copies": DisguisedCopiesResult(
             found=len(order),
             of=len(scores),
             found_ci=exact_interval(len(order), len(scores)),
-            p_value=set_chance(chances, seed=case.seed),
+            p_value=p_value,
             false_alarm_rate=FALSE_ALARMS,
+            falsely_listed=FALSELY_LISTED,
             compared=len(calibrated.innocent),
             compared_found=int((detectors.scores(calibrated.innocent)[0] >= limit).sum()),
-            power=calibrated.power(members, case.effort.planted, alone, rng),
+            power=calibrated.power(members, case.effort.planted, FALSE_ALARMS / len(scores), rng),
             planted=case.effort.planted,
             pairs=tuple(_pairs(candidates, scores, best, order[:PAIRS], limit)),
         )

@@ -116,6 +116,14 @@ def set_chance(chances: np.ndarray, draws: int = 2000, seed: int = 0) -> float:
     return (1 + rank) / (1 + draws) if rank else min(1 / draws, 10.0 * seen)
 
 
+def highest_listed(chances: np.ndarray, rate: float) -> float:
+    """The highest chance among those (N,) that are listed where ``rate`` of all that is listed may be by chance, after
+    Benjamini and Hochberg; 0 where none is."""
+    ordered = np.sort(chances)
+    allowed = rate * np.arange(1, len(ordered) + 1) / len(ordered)
+    return float(ordered[ordered <= allowed].max(initial=0.0))
+
+
 @functools.lru_cache(maxsize=64)
 def _innocent_surprises(size: int, count: int, draws: int, seed: int) -> np.ndarray:
     """(draws,) of innocent sets of ``size`` records, of which the ``count`` lowest are looked at."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,11 +53,10 @@ def picture_form() -> Form:
 
 def sound_form() -> Form:
     """Log-mels, time along x: moved in time by up to half a record, reversed, a little moved in frequency."""
-    both_ways = torch.tensor([[[direction, 0.0], [0.0, 1.0]] for direction in (1.0, -1.0)])
-    centres = torch.zeros(2, 2)
+    semitone = 0.037  # in the upper half of the bands
     views = (
-        Templates(32, 32, (1.0, 1.0), both_ways, centres, sigma=3.0, whitening=0.3),
-        Templates(16, 16, (1.0, 1.0), both_ways, centres, by_distance=True),
+        _whole(32, (-semitone, 0.0, semitone), sigma=3.0, whitening=0.3),
+        _whole(16, (0.0,), by_distance=True),
         _delayed(32, 14, None, 23, (0.0,), whitening=10.0),
     )
     coarse, fine = _delayed(16, 8, 2.0, 9, (0.0,)), _delayed(32, 12, 3.0, 23, (-0.07, 0.0, 0.07))
@@ -80,6 +80,12 @@ def _moved(side: int, size: int, cover: float, sigma: float, angles: tuple, scal
     scale = torch.tensor([[scale, scale] for scale, _, _ in windows])
     offset = torch.tensor([[x, y] for _, x, y in windows])
     return Templates(side, size, (cover, cover), linear, torch.zeros(len(linear), 2), scale, offset, sigma)
+
+
+def _whole(side: int, bands: tuple[float, ...], **how: Any) -> Templates:
+    queries = list(product((1.0, -1.0), bands))
+    linear = torch.tensor([[[direction, 0.0], [0.0, 1.0]] for direction, _ in queries])
+    return Templates(side, side, (1.0, 1.0), linear, torch.tensor([[0.0, band] for _, band in queries]), **how)
 
 
 def _delayed(

@@ -180,7 +180,7 @@ def _together(x: np.ndarray, share: float, rng: Generator, other: np.ndarray) ->
 SOUNDS: Mapping[str, Disguise] = {
     "delay": Disguise(_delay, (0.05, 0.2, 0.5), "{:.0%}"),
     "reversal": Disguise(lambda x, s, rng, other: x[..., ::-1].copy()),
-    "speed": Disguise(_speed, (1.02, 1.05), "{:g}"),
+    "speed": Disguise(_speed, (1.01, 1.02), "{:g}"),
     "pitch": Disguise(_pitch, (0.02, 0.04), "{:.0%} of the bands"),
     "filter": Disguise(_filtered, (0.7, 0.4), "above {:.0%} of the bands"),
     "gain": Disguise(lambda x, s, rng, other: (x + _sign(rng) * s).astype(x.dtype), (0.7, 2.0), "{:g}"),
