@@ -99,7 +99,7 @@ ENVIRONMENTS: dict[str, Odd] = {
     "terminal of an odd width": Odd(variables={"COLUMNS": "abc", "FORCE_COLOR": "1"}),
     "warnings are errors": Odd(variables={"PYTHONWARNINGS": "error"}, ends="either"),
     "warnings are shown": Odd(variables={"PYTHONWARNINGS": "always"}),
-    "optimised": Odd(variables={"PYTHONOPTIMIZE": "2"}),
+    "optimised": Odd(variables={"PYTHONOPTIMIZE": "2"}, ends="either"),  # transformers reads its docstrings
     "developer": Odd(variables={"PYTHONDEVMODE": "1"}),
     "hash seed 0": Odd(variables={"PYTHONHASHSEED": "0"}),
     "hash seed 4294967295": Odd(variables={"PYTHONHASHSEED": "4294967295"}),

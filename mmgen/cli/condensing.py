@@ -47,7 +47,8 @@ class Condense(CondensationFlags):
     @property
     def run_folder(self) -> Path:
         """Where trainings and generator go."""
-        return self.run or self.out.with_name(f"{self.out.resolve().name}_run")
+        beside = self.out if self.out.name else self.out.resolve()  # the current folder has no name
+        return self.run or beside.with_name(f"{self.out.resolve().name}_run")
 
 
 def condense(options: Condense) -> None:

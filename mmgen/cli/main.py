@@ -135,6 +135,11 @@ def _check_environment() -> None:
             f"The environment variable RANK is {values['RANK']}, but there are only WORLD_SIZE={values['WORLD_SIZE']} "
             "processes; unset both, or start processes by accelerate launch."
         )
+    if os.environ.get("LOCAL_RANK") and not os.environ.get("MASTER_ADDR"):
+        raise EnvironmentProblem(
+            "The environment variable LOCAL_RANK says that this is one of several processes, but MASTER_ADDR does not "
+            "say where they meet; unset it, or start processes by accelerate launch."
+        )
 
 
 def main() -> None:

@@ -62,8 +62,10 @@ def test_disguised_copies_close_the_gate() -> None:
     assert (verdict.light, verdict.value, verdict.excess, verdict.unknown) == ("red", 12, 12, False)
     assert "12 of 200 synthetic records (exact 95 % interval 3 to 10 %) are disguised copies" in verdict.line
     assert "of 1,040 real records of other people 2 are as much alike" in verdict.line
-    maybe = only(disguised_copies=leak | {"found": 1, "p_value": 0.2})
-    assert maybe.light == "amber" and maybe.excess == 0 and "may be chance (p = 0.2)" in maybe.line
+    maybe = only(disguised_copies=leak | {"found": 0, "p_value": 0.04})
+    assert maybe.light == "amber" and maybe.excess == 0 and "may be chance (p = 0.04)" in maybe.line
+    unlisted = only(disguised_copies=leak | {"found": 0, "p_value": 0.005})
+    assert unlisted.light == "red" and unlisted.excess > 0 and "(p = 0.005)" in unlisted.line
 
 
 @pytest.mark.parametrize("missing", ["found", "of", "p_value", "false_alarm_rate"])

@@ -85,7 +85,9 @@ class CalibratedSearch:
         learnt = planted(members, disguises, planted_each, rng)
         candidates = _innocent(search, members, non_members, innocent, rng)
         found = search.candidates(learnt.records, description="" if quiet else f"disguises of {modality.name}")
-        return cls(search, Detectors.fitted(candidates, _copies(found, learnt)), candidates, disguises)
+        return cls(
+            search, Detectors.fitted(candidates, _copies(found, learnt), len(search.views)), candidates, disguises
+        )
 
     def chances(self, records: Sliceable, description: str = "") -> np.ndarray:
         """(N,) of raw records (N, C, H, W): the chance that an innocent record is as much like a training record."""

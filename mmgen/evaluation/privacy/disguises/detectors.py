@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,20 +15,24 @@ from mmgen.evaluation.privacy.disguises.search import Candidates
 _COMMON = 0.5
 _RUNNERS_UP = 3
 _SHRINKAGE = 0.3
+_FOLDS = 5
 # Quantiles of innocent scores between which the tail beyond them is fitted; few records above may be real copies.
 _TAIL = (0.8, 0.97)
 
 
 @dataclass(frozen=True)
 class Detectors:
-    """One linear detector for each kind of disguise; the score of a record is that of the detector that sees most.
+    """A linear detector for each kind of disguise and one for each view by itself, for kinds that were not thought of;
+    the score of a record is that of the detector that sees most.
 
     Attributes:
         centre, spread: (F,) of the features of innocent pairs.
-        directions: (F, D), one for each kind of disguise.
+        directions: (F, D) of the detectors.
         level, scale: (D,) by which detectors are made comparable.
         tail_start, tail_scale: beyond ``tail_start`` the share of innocent records falls exponentially from
             ``1 - _TAIL[0]``, by e for every ``tail_scale``.
+        tail_count: records by which that scale was measured; as it is not known better, the share falls as a Lomax
+            distribution's does, which is what is to be expected of a further record.
     """
 
     centre: np.ndarray
@@ -38,15 +42,37 @@ class Detectors:
     scale: np.ndarray
     tail_start: float = 0.0
     tail_scale: float = 1.0
+    tail_count: float = 1.0
 
     @classmethod
-    def fitted(cls, innocent: Candidates, copies: Mapping[str, np.ndarray]) -> Detectors:
+    def fitted(cls, innocent: Candidates, copies: Mapping[str, np.ndarray], views: int = 0) -> Detectors:
         """Detectors by linear discriminants.
 
         Args:
             innocent: candidates of records that are of other people than all of them.
             copies: by kind of disguise, features (n, F) of disguised records beside their originals.
+            views: how many of the last features are how much a record stands out in a view.
         """
+        whole = cls._uncalibrated(innocent, copies, views)
+        # What detectors were fitted to is no measure of how often others reach them.
+        folds = np.arange(len(innocent)) % _FOLDS
+        scores = np.concatenate(
+            [
+                cls._uncalibrated(innocent.select(folds != fold), copies, views).scores(innocent.select(folds == fold))[
+                    0
+                ]
+                for fold in range(_FOLDS)
+                if (folds == fold).any()
+            ]
+        )
+        low, high = np.quantile(scores, _TAIL)
+        count = len(scores) * (1 - _TAIL[0])
+        # With few records the quantiles may lie too near to each other.
+        length = (1 + 1.64 / np.sqrt(count)) * (high - low) / np.log((1 - _TAIL[0]) / (1 - _TAIL[1]))
+        return replace(whole, tail_start=float(low), tail_scale=float(max(length, 1e-3)), tail_count=count)
+
+    @classmethod
+    def _uncalibrated(cls, innocent: Candidates, copies: Mapping[str, np.ndarray], views: int) -> Detectors:
         from scipy.linalg import solve
 
         best = innocent.features.max(1)
@@ -54,7 +80,7 @@ class Detectors:
         spread = np.maximum(np.quantile(best, 0.84, axis=0) - centre, 1e-3)
         best = (best - centre) / spread
         covariance = np.cov(best.T) + _SHRINKAGE * np.eye(best.shape[1])
-        directions = []
+        directions = list(np.eye(best.shape[1])[best.shape[1] - views :])
         for features in copies.values():
             direction = solve(covariance, ((features - centre) / spread).mean(0) - best.mean(0), assume_a="pos")
             directions.append(direction / np.linalg.norm(direction))
@@ -62,13 +88,7 @@ class Detectors:
         raw = cls(centre, spread, np.stack(directions, 1), 0.0 * ones, ones)
         scores = raw._by_detector(innocent).max(1)
         level = np.median(scores, 0)
-        scale = np.maximum(np.quantile(scores, 0.84, axis=0) - level, 1e-6)
-        comparable = cls(centre, spread, raw.directions, level, scale)
-        low, high = np.quantile(comparable.scores(innocent)[0], _TAIL)
-        # With few records the quantiles may lie too near to each other.
-        caution = 1 + 1.64 / np.sqrt(len(innocent) * (1 - _TAIL[0]))
-        length = caution * (high - low) / np.log((1 - _TAIL[0]) / (1 - _TAIL[1]))
-        return cls(centre, spread, raw.directions, level, scale, float(low), float(max(length, 1e-3)))
+        return replace(raw, level=level, scale=np.maximum(np.quantile(scores, 0.84, axis=0) - level, 1e-6))
 
     def scores(self, candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
         """(N,) the highest score of a record's candidates, and which candidate has it."""
@@ -78,12 +98,13 @@ class Detectors:
 
     def chance(self, scores: np.ndarray) -> np.ndarray:
         """(N,) chance that an innocent record scores as much; at most ``1 - _TAIL[0]`` is told, 1 below that."""
-        beyond = np.maximum(scores - self.tail_start, 0.0)
-        return np.where(scores < self.tail_start, 1.0, (1 - _TAIL[0]) * np.exp(-beyond / self.tail_scale))
+        beyond = np.maximum(scores - self.tail_start, 0.0) / (self.tail_scale * self.tail_count)
+        return np.where(scores < self.tail_start, 1.0, (1 - _TAIL[0]) * (1 + beyond) ** -self.tail_count)
 
     def threshold(self, chance: float) -> float:
         """The score that an innocent record reaches with this chance."""
-        return self.tail_start + self.tail_scale * float(np.log((1 - _TAIL[0]) / chance))
+        beyond = ((1 - _TAIL[0]) / chance) ** (1 / self.tail_count) - 1
+        return self.tail_start + self.tail_scale * self.tail_count * beyond
 
     def _by_detector(self, candidates: Candidates) -> np.ndarray:
         """(N, K, D): likeness of a candidate less a part of that of the next candidates of other people."""

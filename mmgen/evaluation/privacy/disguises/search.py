@@ -8,7 +8,7 @@ grows with the product of both numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -57,8 +57,11 @@ class Candidates:
     @classmethod
     def joined(cls, parts: list[Candidates]) -> Candidates:
         """The candidates of all parts, one after the other."""
-        names = ("rows", "owners", "features", "transforms", "inverted")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+    def select(self, keep: np.ndarray) -> Candidates:
+        """Those of some records: indices or a mask."""
+        return Candidates(*(getattr(self, field.name)[keep] for field in fields(self)))
 
 
 class CopySearch:

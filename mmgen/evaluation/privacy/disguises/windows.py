@@ -9,6 +9,7 @@ from torch import Tensor
 from mmgen.evaluation.privacy.disguises.templates import Templates
 
 _COMPONENTS = 256
+_QUIET = 0.3  # of the whitening's floor: windows that vary less say little
 LARGEST = 0.9995
 """A correlation above this counts as this, so that its atanh is finite."""
 
@@ -25,7 +26,9 @@ class Windows:
         self.templates = templates
         flat = templates.of_references(sample).flatten(0, 1)
         self._mean = flat.mean(0)
-        self._basis = None if templates.whitening is None else _whitening(flat - self._mean, templates.whitening)
+        self._basis = None
+        if templates.whitening is not None:
+            self._basis = _whitening(flat - flat.mean(1, keepdim=True), templates.whitening)
         self._parts: list[Tensor] = []
 
     def add(self, references: Tensor) -> None:
@@ -67,9 +70,11 @@ class Windows:
         if self.templates.by_distance:
             return (cut - self._mean) / cut.shape[-1] ** 0.5
         flat = cut - cut.mean(-1, keepdim=True)
-        if self._basis is not None:
-            flat = (flat - (self._mean - self._mean.mean())) @ self._basis
-        return F.normalize(flat, dim=-1, eps=1e-6)
+        if self._basis is None or self.templates.whitening is None:
+            return F.normalize(flat, dim=-1, eps=1e-6)
+        # Silence is like silence, which says nothing.
+        power, quiet = flat.square().mean(-1, keepdim=True), (_QUIET * self.templates.whitening) ** 2
+        return F.normalize(flat @ self._basis, dim=-1, eps=1e-6) * power / (power + quiet)
 
     def _alike(self, queries: Tensor, windows: Tensor) -> Tensor:
         """(Q, W): correlation without sign, or minus the squared distance."""
@@ -85,8 +90,11 @@ class Windows:
         return torch.atanh(alike.clamp_max(LARGEST))
 
 
-def _whitening(centred: Tensor, floor: float) -> Tensor:
-    """(D, E) principal components of vectors (S, D), each by its deviation, with which that of noise is added."""
-    variances, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
+def _whitening(flat: Tensor, floor: float) -> Tensor:
+    """(D, E) principal components of vectors (S, D), each by its root mean square, with which that of noise is added.
+
+    About zero and not about their mean, so that inverted records stay the negative of what they were.
+    """
+    variances, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))
     kept = slice(-min(_COMPONENTS, len(variances)), None)
     return vectors[:, kept] / torch.sqrt(variances[kept].clamp_min(0) + floor**2)

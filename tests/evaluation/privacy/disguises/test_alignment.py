@@ -5,17 +5,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from structures import smooth
 
 from mmgen.evaluation.privacy.disguises.alignment import aligned, likeness, warped
-from mmgen.evaluation.privacy.disguises.views import SIDE, blurred, locally_normalised, picture_form, sound_form
-
-
-def smooth(count: int, seed: int = 0) -> torch.Tensor:
-    """(count, 1, SIDE, SIDE) of structure at several scales, 0..255."""
-    noise = torch.rand(count, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
-    mixed = sum(blurred(noise, sigma) * sigma for sigma in (1.0, 2.0, 4.0))
-    low, high = mixed.amin((2, 3), keepdim=True), mixed.amax((2, 3), keepdim=True)
-    return 255 * (mixed - low) / (high - low)
+from mmgen.evaluation.privacy.disguises.forms import picture_form, sound_form
+from mmgen.evaluation.privacy.disguises.pixels import SIDE
 
 
 def turn(degrees: float, scale: float, x: float, y: float) -> torch.Tensor:
@@ -30,20 +24,6 @@ def test_warping_is_that_of_affine_grid() -> None:
     moved, inside = warped(records, maps)
     torch.testing.assert_close(moved, expected, rtol=0, atol=1e-2)
     assert torch.equal(inside[:, 0] > 0, (grid.abs() <= 1).all(-1)) and inside[1].all()
-
-
-def test_blur_keeps_constants_and_means() -> None:
-    torch.testing.assert_close(blurred(torch.full((1, 1, 9, 12), 7.0), 2.0), torch.full((1, 1, 9, 12), 7.0))
-    spot = torch.zeros(1, 1, 33, 33)
-    spot[..., 16, 16] = 1
-    assert blurred(spot, 2.0).sum() == pytest.approx(1.0, abs=1e-5)
-
-
-def test_local_normalisation_knows_no_brightness_and_no_contrast() -> None:
-    x = smooth(2)
-    one, other = (locally_normalised(y, 4.0, 0.01) for y in (x, 0.5 * x + 60))
-    torch.testing.assert_close(one, other, rtol=0, atol=2e-3)
-    torch.testing.assert_close(locally_normalised(255 - x, 4.0, 0.01), -one, rtol=0, atol=2e-3)
 
 
 @pytest.mark.parametrize("inverted", [False, True])
@@ -64,18 +44,3 @@ def test_likeness_of_a_copy_is_above_that_of_others_in_every_feature() -> None:
         copies = likeness(references + 3 * torch.randn(references.shape), references, same, form)
         others = likeness(references.roll(1, 0), references, same, form)
         assert (copies > others).all()
-
-
-def test_templates_and_windows_agree_on_where_they_look() -> None:
-    """A template and a window that show the same place give the same vector, and the map that leads from one to the
-    other."""
-    references = smooth(2, seed=3)
-    for form in (picture_form(), sound_form()):
-        fine = form.fine
-        windows = fine.of_references(references)
-        for number in (0, len(fine.offset) // 2):
-            transform = fine.transforms(torch.tensor([0]), torch.tensor([number])).expand(2, -1, -1)
-            moved = warped(references, transform)[0]
-            template = fine.of_queries(moved)[:, 0]
-            likeness_there = (template * windows[:, number]).sum(-1)
-            assert (likeness_there > 0.8).all(), (number, likeness_there)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmgen.evaluation.privacy.disguises.detectors import Detectors, set_chance
+from mmgen.evaluation.privacy.disguises.detectors import Detectors, highest_listed, set_chance
 from mmgen.evaluation.privacy.disguises.search import Candidates
 
 
@@ -59,3 +59,25 @@ def test_what_is_like_many_people_is_no_copy_and_neighbours_of_one_person_are_no
     score = detectors.scores(candidates(alone))[0]
     assert detectors.scores(candidates(everyone))[0] < score - 1
     assert detectors.scores(candidates(everyone, same))[0] > detectors.scores(candidates(everyone))[0] + 1
+
+
+def test_listed_are_those_of_a_false_discovery_rate() -> None:
+    assert highest_listed(np.array([0.001, 0.02, 0.03, 0.9]), 0.05) == 0.03
+    assert highest_listed(np.array([0.02, 0.9, 0.9, 0.9]), 0.05) == 0.0
+    rng, false = np.random.default_rng(0), []
+    for _ in range(200):
+        chances = np.r_[rng.random(90), rng.random(10) * 1e-4]
+        listed = chances <= highest_listed(chances, 0.05)
+        false.append(listed[:90].sum() / max(1, listed.sum()))
+    assert 0.02 < np.mean(false) < 0.07
+
+
+def test_a_view_in_which_no_known_kind_stands_out_is_a_detector_too() -> None:
+    rng = np.random.default_rng(2)
+    innocent = candidates(rng.normal(size=(300, 6, 4)))
+    known = {"a": rng.normal(size=(30, 4)) + np.array([5.0, 0, 0, 0])}
+    strange = rng.normal(size=(100, 6, 4))
+    strange[:, 1, 3] += 9
+    with_views, without = (Detectors.fitted(innocent, known, views) for views in (2, 0))
+    assert (with_views.chance(with_views.scores(candidates(strange))[0]) < 1e-3).mean() > 0.9
+    assert (without.chance(without.scores(candidates(strange))[0]) < 1e-3).mean() < 0.1
