@@ -39,7 +39,14 @@ from mmgen.models.attention_gan import Critic
 from mmgen.release.datasets import dataset_digest
 from mmgen.training.run import Checkpoints
 
-ON_DATA = {"closest_record", "closest_record_features", "domias", "logan_black_box", "logan_black_box_paper"}
+ON_DATA = {
+    "closest_record",
+    "closest_record_features",
+    "closest_record_views",
+    "domias",
+    "logan_black_box",
+    "logan_black_box_paper",
+}
 NOT_ATTACKS = {"recognised", "copies", "disguised_copies", "pass_through", "blind_baseline", "effort"}
 
 

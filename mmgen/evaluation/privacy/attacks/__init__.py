@@ -6,6 +6,7 @@ from mmgen.evaluation.privacy.attack import Attack, Kind
 from mmgen.evaluation.privacy.attacks import (
     blind,
     closest_features,
+    closest_views,
     copies,
     disguised_copies,
     domias,
@@ -22,6 +23,7 @@ ATTACKS: tuple[Attack, ...] = (
     reidentification.ATTACK,
     pass_through.ATTACK,
     closest_features.ATTACK,
+    closest_views.ATTACK,
     domias.ATTACK,
     blind.ATTACK,
     logan_black_box.ATTACK,

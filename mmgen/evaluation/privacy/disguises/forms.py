@@ -32,6 +32,11 @@ class Form:
     cover: tuple[float, float]
     overlap: float
 
+    @property
+    def whole_views(self) -> tuple[Templates, ...]:
+        """Views that compare two records at one place each."""
+        return tuple(view for view in self.views if len(view.offset) == 1)
+
 
 def picture_form() -> Form:
     """Pictures: turned by quarters and mirrored, a little turned, shifted and scaled either way."""

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mmgen.data.samples import Sliceable
+from mmgen.evaluation.fidelity.features import unit_range
+from mmgen.models.modality import Modality
 
 FLOOR = 4.0  # grey levels of 255
 _LOUDNESS = 0.3
 SIDE = 64
 """Side of the square that records are compared at."""
+
+
+def in_parts(
+    records: Sliceable, modality: Modality, is_picture: bool, size: int, device: torch.device | str = "cpu"
+) -> Iterator[Tensor]:
+    """Raw records (N, C, H, W) as they are compared, in 0..255 (n, C, SIDE, SIDE), at most ``size`` at a time."""
+    for start in range(0, records.shape[0], size):
+        part = torch.from_numpy(np.ascontiguousarray(records[start : start + size])).to(device)
+        yield squared(255 * unit_range(modality, part) if is_picture else loudness(part))
 
 
 def grey(values: Tensor) -> Tensor:

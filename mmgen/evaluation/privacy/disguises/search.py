@@ -18,10 +18,9 @@ from torch import Tensor
 
 from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Sliceable
-from mmgen.evaluation.fidelity.features import unit_range
 from mmgen.evaluation.privacy.disguises.alignment import aligned, likeness
 from mmgen.evaluation.privacy.disguises.forms import Form, picture_form, sound_form
-from mmgen.evaluation.privacy.disguises.pixels import grey, loudness, squared
+from mmgen.evaluation.privacy.disguises.pixels import grey, in_parts
 from mmgen.evaluation.privacy.disguises.windows import LARGEST, Windows
 from mmgen.evaluation.privacy.sides import Records
 from mmgen.models.modality import Modality
@@ -116,10 +115,7 @@ class CopySearch:
         return Candidates.joined(parts)
 
     def _parts(self, records: Sliceable, size: int) -> Iterator[Tensor]:
-        """Records in 0..255 (n, C, SIDE, SIDE), some at a time."""
-        for start in range(0, records.shape[0], size):
-            part = torch.from_numpy(np.ascontiguousarray(records[start : start + size])).to(self.device)
-            yield squared(255 * unit_range(self.modality, part) if self.is_picture else loudness(part))
+        return in_parts(records, self.modality, self.is_picture, size, self.device)
 
     @torch.no_grad()
     def _of(self, part: Tensor, owners: np.ndarray | None) -> Candidates:
