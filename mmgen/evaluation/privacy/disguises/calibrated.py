@@ -83,10 +83,13 @@ class CalibratedSearch:
         search = CopySearch(members, modality, is_picture, device)
         disguises = PICTURES if is_picture else SOUNDS
         learnt = planted(members, disguises, planted_each, rng)
-        candidates = _innocent(search, members, non_members, innocent, rng)
+        candidates, people = _innocent(search, members, non_members, innocent, rng)
         found = search.candidates(learnt.records, description="" if quiet else f"disguises of {modality.name}")
         return cls(
-            search, Detectors.fitted(candidates, _copies(found, learnt), len(search.views)), candidates, disguises
+            search,
+            Detectors.fitted(candidates, people, _copies(found, learnt), len(search.views)),
+            candidates,
+            disguises,
         )
 
     def chances(self, records: Sliceable, description: str = "") -> np.ndarray:
@@ -103,15 +106,18 @@ class CalibratedSearch:
 
 def _innocent(
     search: CopySearch, members: Records, non_members: Records, count: int, rng: np.random.Generator
-) -> Candidates:
-    """Candidates of held-out records, and of training records among those of other people, ``count`` of each."""
-    parts = []
+) -> tuple[Candidates, np.ndarray]:
+    """Candidates of held-out records, and of training records among those of other people, ``count`` of each, and whose
+    records these are."""
+    parts, people = [], []
+    owners = np.unique(non_members.owners, return_inverse=True)[1]
     if len(np.unique(search.owners)) > 1:
         rows = np.sort(rng.permutation(len(members))[:count])
         parts.append(search.candidates(members.values[rows], search.owners[rows]))
+        people.append(search.owners[rows] + owners.max() + 1)
     rows = np.sort(rng.permutation(len(non_members))[:count])
     parts.append(search.candidates(non_members.values[rows]))
-    return Candidates.joined(parts)
+    return Candidates.joined(parts), np.concatenate([*people, owners[rows]])
 
 
 def _copies(found: Candidates, made: Planted) -> dict[str, np.ndarray]:

@@ -31,8 +31,8 @@ class Detectors:
         level, scale: (D,) by which detectors are made comparable.
         tail_start, tail_scale: beyond ``tail_start`` the share of innocent records falls exponentially from
             ``1 - _TAIL[0]``, by e for every ``tail_scale``.
-        tail_count: records by which that scale was measured; as it is not known better, the share falls as a Lomax
-            distribution's does, which is what is to be expected of a further record.
+        tail_count: people by whose records that scale was measured; as it is not known better, the share falls as a
+            Lomax distribution's does, which is what is to be expected of a further record.
     """
 
     centre: np.ndarray
@@ -45,17 +45,20 @@ class Detectors:
     tail_count: float = 1.0
 
     @classmethod
-    def fitted(cls, innocent: Candidates, copies: Mapping[str, np.ndarray], views: int = 0) -> Detectors:
+    def fitted(
+        cls, innocent: Candidates, people: np.ndarray, copies: Mapping[str, np.ndarray], views: int = 0
+    ) -> Detectors:
         """Detectors by linear discriminants.
 
         Args:
-            innocent: candidates of records that are of other people than all of them.
+            innocent: candidates of N records that are of other people than all of them.
+            people: (N,) whose records these are, in numbers; several of one person say little more than one.
             copies: by kind of disguise, features (n, F) of disguised records beside their originals.
             views: how many of the last features are how much a record stands out in a view.
         """
         whole = cls._uncalibrated(innocent, copies, views)
         # What detectors were fitted to is no measure of how often others reach them.
-        folds = np.arange(len(innocent)) % _FOLDS
+        folds = people % _FOLDS
         scores = np.concatenate(
             [
                 cls._uncalibrated(innocent.select(folds != fold), copies, views).scores(innocent.select(folds == fold))[
@@ -66,7 +69,7 @@ class Detectors:
             ]
         )
         low, high = np.quantile(scores, _TAIL)
-        count = len(scores) * (1 - _TAIL[0])
+        count = max(2.0, len(np.unique(people)) * (1 - _TAIL[0]))
         # With few records the quantiles may lie too near to each other.
         length = (1 + 1.64 / np.sqrt(count)) * (high - low) / np.log((1 - _TAIL[0]) / (1 - _TAIL[1]))
         return replace(whole, tail_start=float(low), tail_scale=float(max(length, 1e-3)), tail_count=count)

@@ -17,6 +17,7 @@ from mmgen.models.modality import Modality
 
 FLOOR = 4.0  # grey levels of 255
 _LOUDNESS = 0.3
+_RANGE = 6.0  # natural logarithms of power, between silence and the least that counts as loud
 SIDE = 64
 """Side of the square that records are compared at."""
 
@@ -41,9 +42,10 @@ def grey(values: Tensor) -> Tensor:
 
 def loudness(log_mels: Tensor) -> Tensor:
     """(N, 1, bands, frames) natural logarithms of power -> 0..255, a root of the power over that of the loudest parts:
-    in logarithms faint noise would change all that is quiet."""
-    loudest = torch.quantile(log_mels.float().flatten(1), 0.995, dim=1).view(-1, 1, 1, 1)
-    return 255 * torch.exp(_LOUDNESS * (log_mels.float() - loudest)).clamp_max(1.0)
+    in logarithms faint noise would change all that is quiet. What is nearly silent stays so."""
+    flat = log_mels.float().flatten(1)
+    loudest = torch.maximum(torch.quantile(flat, 0.995, dim=1), flat.amin(1) + _RANGE)
+    return 255 * torch.exp(_LOUDNESS * (log_mels.float() - loudest.view(-1, 1, 1, 1))).clamp_max(1.0)
 
 
 def squared(values: Tensor, side: int = SIDE) -> Tensor:

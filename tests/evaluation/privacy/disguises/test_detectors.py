@@ -36,7 +36,7 @@ def test_a_detector_tells_copies_from_innocent_records() -> None:
     innocent = candidates(rng.normal(size=(300, 6, 5)))
     direction = np.array([4.0, 0, 0, 4.0, 0])
     detectors = Detectors.fitted(
-        innocent, {"a": rng.normal(size=(30, 5)) + 2 * direction, "b": rng.normal(size=(30, 5)) - 9}
+        innocent, np.arange(300), {"a": rng.normal(size=(30, 5)) + 2 * direction, "b": rng.normal(size=(30, 5)) - 9}
     )
     unseen = rng.normal(size=(500, 6, 5))
     copies = unseen[:100].copy()
@@ -51,7 +51,7 @@ def test_a_detector_tells_copies_from_innocent_records() -> None:
 def test_what_is_like_many_people_is_no_copy_and_neighbours_of_one_person_are_no_rivals() -> None:
     rng = np.random.default_rng(1)
     innocent = candidates(rng.normal(size=(300, 6, 3)))
-    detectors = Detectors.fitted(innocent, {"a": rng.normal(size=(30, 3)) + 6})
+    detectors = Detectors.fitted(innocent, np.arange(300), {"a": rng.normal(size=(30, 3)) + 6})
     alone = np.zeros((1, 6, 3))
     alone[0, 0] = 6
     everyone = np.full((1, 6, 3), 6.0)
@@ -78,6 +78,14 @@ def test_a_view_in_which_no_known_kind_stands_out_is_a_detector_too() -> None:
     known = {"a": rng.normal(size=(30, 4)) + np.array([5.0, 0, 0, 0])}
     strange = rng.normal(size=(100, 6, 4))
     strange[:, 1, 3] += 9
-    with_views, without = (Detectors.fitted(innocent, known, views) for views in (2, 0))
+    with_views, without = (Detectors.fitted(innocent, np.arange(300), known, views) for views in (2, 0))
     assert (with_views.chance(with_views.scores(candidates(strange))[0]) < 1e-3).mean() > 0.9
     assert (without.chance(without.scores(candidates(strange))[0]) < 1e-3).mean() < 0.1
+
+
+def test_many_records_of_few_people_are_little_evidence() -> None:
+    rng = np.random.default_rng(3)
+    innocent, copies = candidates(rng.normal(size=(300, 6, 4))), {"a": rng.normal(size=(30, 4)) + 5}
+    of_many, of_few = (Detectors.fitted(innocent, np.arange(300) // each, copies) for each in (1, 30))
+    assert of_few.threshold(1e-4) > 1.5 * of_many.threshold(1e-4)
+    assert of_few.chance(np.array([of_few.threshold(1e-4)])) == pytest.approx(1e-4)
