@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,8 @@ from mmgen.data.samples import Samples
 from mmgen.evaluation.fidelity.features import PIXELS, make_extractor
 from mmgen.evaluation.fidelity.measure import measure_fidelity
 from mmgen.evaluation.neighbours import nearest
-from mmgen.evaluation.privacy.attack import Evidence
+from mmgen.evaluation.privacy.attack import Case, Evidence
+from mmgen.evaluation.privacy.attacks import disguised_copies
 from mmgen.evaluation.privacy.audit import FULL, audit_section
 from mmgen.evaluation.privacy.sides import Side
 from mmgen.training.engine import peak_memory_mb
@@ -47,21 +48,28 @@ class EvaluationBenchmark:
     image_size: int = 64
     rounds: int = 3
     """Repetitions of each search."""
-    attacks: bool = True
-    """Also run all attacks of an audit."""
+    parts: tuple[Literal["search", "fidelity", "disguises", "audit"], ...] = (
+        "search",
+        "fidelity",
+        "disguises",
+        "audit",
+    )
+    """What to measure; disguises is the attack that searches for disguised copies alone, audit all attacks."""
 
 
 def main() -> None:
     config = parse_config(EvaluationBenchmark)
-    parts: dict[str, Callable[[EvaluationBenchmark], dict[str, Any]]] = {"search": search, "fidelity": fidelity}
-    parts |= {"audit": audit} if config.attacks else {}
+    parts: dict[str, Callable[[EvaluationBenchmark], dict[str, Any]]] = {
+        "search": search, "fidelity": fidelity, "disguises": disguises, "audit": audit,
+    }  # fmt: skip
     report: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]),
         "machine": machine(),
         "samples": config.samples,
         "image_size": config.image_size,
     }
-    for name, part in parts.items():
+    for name in config.parts:
+        part = parts[name]
         with multiprocessing.get_context("spawn").Pool(1) as fresh:
             report[name] = fresh.apply(part, (config,))
         print(name, json.dumps(report[name]), flush=True)
@@ -114,15 +122,26 @@ def fidelity(config: EvaluationBenchmark) -> dict[str, Any]:
     return _timed(lambda: measure_fidelity(modality, real, made, make_extractor(PIXELS, modality)))
 
 
+def disguises(config: EvaluationBenchmark) -> dict[str, Any]:
+    """Seconds and peak memory of the search for disguised copies."""
+    evidence = _evidence(config)
+    return _timed(lambda: disguised_copies.run(Case(evidence, FULL, 0, "image")))
+
+
 def audit(config: EvaluationBenchmark) -> dict[str, Any]:
-    """Seconds and peak memory of all attacks on a set, of as many members and a quarter as many others."""
+    """Seconds and peak memory of all attacks."""
+    evidence = _evidence(config)
+    return _timed(lambda: audit_section(evidence, FULL))
+
+
+def _evidence(config: EvaluationBenchmark) -> Evidence:
+    """A set, as many members, and a quarter as many others."""
     sides = [fields(count, config.image_size, seed) for seed, count in enumerate((config.samples, config.samples // 4))]
     made = fields(config.samples, config.image_size, 2)
     modality = modality_of("image", ImageSettings(config.image_size, 3), sides[0])
     members, non_members = (Side({"image": samples}) for samples in sides)
     extractors = {"image": make_extractor(PIXELS, modality)}
-    evidence = Evidence({"image": modality}, {"image": made}, members, non_members, extractors)
-    return _timed(lambda: audit_section(evidence, FULL))
+    return Evidence({"image": modality}, {"image": made}, members, non_members, extractors)
 
 
 def _timed(job: Callable[[], Any]) -> dict[str, Any]:
