@@ -20,7 +20,7 @@ from mmgen.artifacts.cards import write_card
 from mmgen.artifacts.received import check_numbers, check_received, read_config
 from mmgen.data.progress import Stream
 from mmgen.data.settings import Settings, settings_from_dict
-from mmgen.data.writing.atomic import new_files
+from mmgen.data.writing.atomic import new_file, new_files
 from mmgen.errors import EnvironmentProblem, UserError, refuse_broken_package, shown
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.conditional_gan import ConditionalGenerator
@@ -127,7 +127,8 @@ def withdraw_audit(run: Path) -> None:
 
 
 def _say_unaudited(folder: Path) -> None:
-    (folder / PRIVACY).write_text('{"audited": false}\n', encoding="utf-8")
+    with new_file(folder / PRIVACY) as file:
+        file.write(b'{"audited": false}\n')
 
 
 def preview(model: CondensedModel, per_class: int = 8) -> Any:

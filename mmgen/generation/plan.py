@@ -133,6 +133,8 @@ def _check_partners(
             raise UserError(f"The number of {noun} must be at least 1, got {number}.")
     if seed < 0:
         raise UserError(f"A seed is 0 or more, got {seed}.")
+    longest = max(math.prod(modality.shape) for modality in model.modalities.values())
+    refuse_beyond_memory(segments, 4 * longest, "segments of a sound in memory")
     visible = {visible_count(modality.tokens, ratios[name]) for name, modality in model.modalities.items()}
     if model.config["fusion_query"] == "other" and len(visible) > 1:
         raise UserError(

@@ -38,25 +38,25 @@ def on_disk(patch: pytest.MonkeyPatch, free: int) -> None:
     [
         lambda number: next(generate_pairs(small_model(), noise_samples(), per_class=number)),
         lambda number: make_plan(small_model(), noise_samples(), number),
+        lambda number: make_plan(small_model(), noise_samples(), 1, segments=number),
         lambda number: make_plan(small_generator(), per_class=number),
         lambda number: make_plan(small_generator(), per_class=1, choose_from=number),
         lambda number: small_generator().sample(number),
         lambda number: representatives(small_generator(), 1, number),
     ],
-    ids=["generate_pairs", "tuples", "images", "choosing", "sample", "representatives"],
+    ids=["generate_pairs", "tuples", "segments", "images", "choosing", "sample", "representatives"],
 )
 def test_more_than_memory_holds_is_refused_at_once(ask: Callable[[int], Any], number: int) -> None:
     with pytest.raises(UserError, match=r"take at least [\d,.]+ GB, where memory has .* days .*; ask for fewer\.$"):
         ask(number)
 
 
-@pytest.mark.parametrize("number", [10**9, 10**30])
-def test_longer_sounds_than_there_are_take_no_longer(number: int, tmp_path: Path) -> None:
+def test_longer_sounds_than_there_are_take_no_longer(tmp_path: Path) -> None:
     made = [
         write_dataset(
             small_model(), make_plan(small_model(), noise_samples(), 2, segments=count), tmp_path / str(count)
         )
-        for count in (9, number)
+        for count in (9, 9000)
     ]
     samples = [sorted(path.read_bytes() for path in folder.rglob("*.flac")) for folder in made]
     assert len(samples[0]) == 4 and samples[0] == samples[1]

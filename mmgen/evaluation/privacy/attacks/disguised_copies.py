@@ -91,5 +91,10 @@ KIND = Kind("disguised_copies", "disguised copies", "copying", DisguisedCopiesRe
 ATTACK = Attack(
     (KIND,),
     run,
-    settings=lambda case: {"planted": case.effort.planted, "innocent": case.effort.innocent},
+    settings=lambda case: {
+        "planted": case.effort.planted,
+        "innocent": case.effort.innocent,
+        "mirrored": case.name in case.evidence.mirrored,
+    },
+    version=2,
 )
