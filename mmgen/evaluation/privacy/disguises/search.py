@@ -1,8 +1,8 @@
 """The training records whose disguised copy each record of a set could be: a cascade from all of them to a few.
 
 Every query is compared with every training record in small windows; the most alike hundred are compared in finer ones,
-and the most alike few of these, at most two of one person, are aligned with it, beside the most alike one in each view of
-whole records. The search is exhaustive: its time grows with the product of both numbers.
+and the most alike few of these, at most two of one person, are aligned with it, beside the most alike one in each view
+of whole records. The search is exhaustive: its time grows with the product of both numbers.
 """
 
 from __future__ import annotations
