@@ -32,11 +32,11 @@ def sincos_positions(modality: Modality, dim: int) -> Tensor:
 
 def transformer_blocks(dim: int, depth: int, heads: int) -> nn.ModuleList:
     """``depth`` pre-norm ViT blocks with timm's parameter names."""
-    _check_heads(dim, heads)
+    check_heads(dim, heads)
     return nn.ModuleList(Block(dim, heads, mlp_ratio=4.0, qkv_bias=True, norm_layer=LayerNorm) for _ in range(depth))
 
 
-def _check_heads(dim: int, heads: int) -> None:
+def check_heads(dim: int, heads: int) -> None:
     if heads < 1 or dim % heads:
         raise UserError(f"The number of heads ({heads}) must divide the width ({dim}).")
 
@@ -47,6 +47,13 @@ def initialise(module: nn.Module) -> None:
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, fused: bool) -> Tensor:
+    """Softmax attention of (B, heads, N, d) to (B, heads, M, d), by one kernel or by two matrix products."""
+    if fused:
+        return F.scaled_dot_product_attention(q, k, v)
+    return ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(dim=-1) @ v
 
 
 class EncoderStream(nn.Module):
@@ -90,7 +97,7 @@ class GradualCrossAttention(nn.Module):
         super().__init__()
         if query not in get_args(FusionQuery):
             raise UserError(f"fusion_query is one of {get_args(FusionQuery)}, got {query!r}.")
-        _check_heads(dim, heads)
+        check_heads(dim, heads)
         self.heads = heads
         self.query_from = query
         self.fused_attn = True
@@ -116,11 +123,7 @@ class GradualCrossAttention(nn.Module):
     def _attend(self, query: Tensor, memory: Tensor) -> Tensor:
         q = rearrange(self.query(self.query_norm(query)), "b n (h d) -> b h n d", h=self.heads)
         k, v = rearrange(self.key_value(self.key_norm(memory)), "b n (kv h d) -> kv b h n d", kv=2, h=self.heads)
-        if self.fused_attn:
-            out = F.scaled_dot_product_attention(q, k, v)
-        else:
-            out = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(dim=-1) @ v
-        return self.proj(rearrange(out, "b h n d -> b n (h d)"))
+        return self.proj(rearrange(attend(q, k, v, self.fused_attn), "b h n d -> b n (h d)"))
 
 
 class MSEHead(nn.Module):

@@ -1,0 +1,312 @@
+"""The denoising masked autoencoder: a hidden patch is not absent but noised, and the decoder removes the noise.
+
+Noise alone in the place of every patch of every modality means: made from a label and chance. Noise alone in one step
+is the masked autoencoder of the paper. Read from top to bottom: encode, decode, loss, sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mmgen.errors import UserError
+from mmgen.models.cross_modal_mae import CrossModalMAE, Masked, random_masking
+from mmgen.models.denoising_layers import DenoisingDecoder
+from mmgen.models.generative import MaskRatio
+from mmgen.models.modality import Modality
+
+NEAREST = 0.05
+"""Least share of noise by which an error is divided, so that the last steps do not outweigh all others."""
+GUIDED = (0.1, 1.0)
+"""Times between which samples are guided; before, guidance takes variety (Kynkaanniemi et al. 2024)."""
+
+
+class DenoisingMAE(CrossModalMAE):
+    """A masked autoencoder whose decoders take noise out of hidden patches, at any time t from 0, noise alone, to 1.
+
+    A noised patch is ``z = t x + (1 - t) e``, e standard normal, x in normalised units. The decoder predicts x, and the
+    loss is that of the velocity from e to x (JiT, arXiv 2511.13720). Inputs and outputs of the public methods are in
+    raw units.
+
+    Args:
+        modalities, dim, depth, heads, fusion_query, labels, preprocessing: as of :class:`CrossModalMAE`.
+        decoder_dim, decoder_depth, decoder_heads: width, layers and attention heads of the decoders, which do more here
+            than in a plain masked autoencoder.
+        decoder: "denoise"; says in ``config.json`` what the decoders are.
+
+    Raises:
+        UserError: as :class:`CrossModalMAE`.
+
+    Example:
+        >>> import torch
+        >>> from mmgen import Modality
+        >>> from mmgen.models.denoising_mae import DenoisingMAE
+        >>> xray = Modality("image", shape=(1, 32, 32), patch=(8, 8))
+        >>> cough = Modality("audio", shape=(1, 40, 20), patch=(10, 5))
+        >>> model = DenoisingMAE([xray, cough], dim=32, depth=2, heads=2, decoder_dim=32, labels=("healthy", "covid"))
+        >>> pairs = model.sample(torch.tensor([0, 1, 1]), steps=4)  # from labels and chance alone
+        >>> pairs["audio"].shape
+        torch.Size([3, 1, 40, 20])
+    """
+
+    kind = "denoising_mae"
+    origin = "noise"
+    threat = "G"
+
+    def __init__(
+        self,
+        modalities: Sequence[Modality | Mapping[str, Any]],
+        dim: int = 256,
+        depth: int = 6,
+        heads: int = 8,
+        decoder_dim: int = 256,
+        decoder_depth: int = 6,
+        decoder_heads: int = 8,
+        fusion_query: Literal["own"] = "own",
+        labels: Sequence[str] = (),
+        preprocessing: Mapping[str, Mapping[str, Any]] | None = None,
+        decoder: Literal["denoise"] = "denoise",
+    ) -> None:
+        if decoder != "denoise" or fusion_query != "own":
+            raise UserError("A denoising masked autoencoder has decoder 'denoise' and fusion_query 'own'.")
+        encoders = {"dim": dim, "depth": depth, "heads": heads}
+        super().__init__(modalities, **encoders, decoder_depth=0, labels=labels, preprocessing=preprocessing)
+        own = {"decoder_dim": decoder_dim, "decoder_depth": decoder_depth, "decoder_heads": decoder_heads}
+        unused = ("visible_weight", "head")  # visible patches are never decoded
+        self.config = {name: value for name, value in self.config.items() if name not in unused}
+        self.config |= {**own, "decoder": decoder}
+        sizes = (dim, decoder_dim, decoder_depth, decoder_heads, len(labels), len(self.modalities) > 1)
+        self.decoders = nn.ModuleDict({name: DenoisingDecoder(m, *sizes) for name, m in self.modalities.items()})
+
+    @property
+    def no_label(self) -> int:
+        """The number that stands for no label."""
+        return len(self.class_names)
+
+    # -- loss
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        mask_ratio: MaskRatio = 0.75,
+        noise: Mapping[str, Tensor] | None = None,
+        labels: Tensor | None = None,
+        times: Mapping[str, Tensor] | None = None,
+        gaussian: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Loss of each modality of which anything is hidden, a scalar: {name: (B, C, H, W)} -> {name: ()}.
+
+        It is the squared error of the velocity, averaged over the valid elements of a sample's hidden patches, then
+        over samples.
+
+        Args:
+            mask_ratio, noise: which patches are hidden, as of :class:`CrossModalMAE`.
+            labels: (B,) integers, :attr:`no_label` where a sample has none; None: none has.
+            times: {name: (B,)} of each sample, 0..1; None: 0, which is the plain masked autoencoder.
+            gaussian: {name: (B, N, P)} standard normal; drawn if absent.
+        """
+        patches = self._patches(inputs)
+        masked = self._mask(patches, mask_ratio, noise)
+        latent = self._encode(patches, masked)
+        losses = {}
+        for name, x in patches.items():
+            if masked[name].ids_keep.shape[1] == x.shape[1]:
+                continue
+            time = torch.zeros(len(x), device=x.device) if times is None else times[name].to(x.device)
+            normal = torch.randn_like(x) if gaussian is None else gaussian[name].to(x.device)
+            noised = torch.lerp(normal, x, time[:, None, None]) * self.valid(name)
+            made = self._denoised(name, noised, latent, masked, time, self._labels(labels, x))
+            error = ((made - x) / (1 - time).clamp_min(NEAREST)[:, None, None]) ** 2
+            weight = self.valid(name) * masked[name].mask.unsqueeze(-1)
+            losses[name] = ((error * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1)).mean()
+        return losses
+
+    def _denoised(
+        self, name: str, noised: Tensor, latent: Mapping[str, Tensor], masked: Mapping[str, Masked], time: Tensor,
+        labels: Tensor,
+    ) -> Tensor:  # fmt: skip
+        others = [tokens for other, tokens in latent.items() if other != name]
+        return self.decoders[name](latent[name], noised, masked[name].ids_restore, time, labels, others)
+
+    def _labels(self, labels: Tensor | None, like: Tensor) -> Tensor:
+        """(B,) on the device of ``like``."""
+        if labels is None:
+            return torch.full((len(like),), self.no_label, device=like.device)
+        return labels.to(like.device)
+
+    def parameters_of_loss(self, name: str) -> dict[str, nn.Parameter]:
+        """Trainable parameters that the loss of modality ``name`` can reach: all but the others' decoders, for its own
+        reads the others' encoded tokens."""
+        others = tuple(f"decoders.{other}." for other in self.modalities if other != name)
+        return {key: p for key, p in self.named_parameters() if p.requires_grad and not key.startswith(others)}
+
+    # -- sample
+
+    @torch.no_grad()
+    def sample(
+        self,
+        labels: Tensor,
+        steps: int = 10,
+        guidance: float = 1.5,
+        gaussian: Mapping[str, Tensor] | None = None,
+        inputs: Mapping[str, Tensor] | None = None,
+        order: Sequence[str] = (),
+    ) -> dict[str, Tensor]:
+        """Samples of all modalities, {name: (B, C, H, W)} raw float32.
+
+        One modality is made after the other; what is made is seen by those that follow, so that a tuple belongs
+        together.
+
+        Args:
+            labels: (B,) integers, :attr:`no_label` for no label.
+            steps: network passes a modality; guided ones have twice the batch.
+            guidance: 1 follows the label as training did, more exaggerates it.
+            gaussian: {name: (B, N, P)} standard normal to start from; drawn if absent.
+            inputs: modalities that are given, {name: (B, C, H, W)}; the others are made from them.
+            order: in which modalities are made; that of the model if absent.
+        """
+        check_sampling(steps, guidance)
+        if outside := [int(label) for label in labels.unique() if not 0 <= label <= self.no_label]:
+            raise UserError(f"The model has {self.no_label} labels, numbered from 0; there is no label {outside[0]}.")
+        made, labels = dict(inputs or {}), labels.to(next(self.parameters()).device)
+        for name in order or self.modalities:
+            self._known(name)
+            if name not in made:
+                absent = [other for other in self.modalities if other not in made]
+                hidden = {other: torch.ones(len(labels), self.modalities[other].tokens) for other in absent}
+                made[name] = self._completed(made, hidden, labels, steps, guidance, gaussian, [name])[name]
+        return {name: made[name] for name in self.modalities if name in made}
+
+    @torch.no_grad()
+    def complete(
+        self,
+        inputs: Mapping[str, Tensor],
+        hidden: Mapping[str, Tensor],
+        labels: Tensor | None = None,
+        steps: int = 10,
+        guidance: float = 1.5,
+        gaussian: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """What is hidden of each modality, filled in; visible patches stay the inputs' own.
+
+        Args:
+            inputs: {name: (B, C, H, W)} raw; a modality may be absent where all of it is hidden.
+            hidden: {name: (B, N)}, 1 for patches to make, as many in every sample; a modality that is not named is
+                visible whole.
+            labels, steps, guidance, gaussian: as of :meth:`sample`.
+        """
+        check_sampling(steps, guidance)
+        labels = None if labels is None else labels.to(next(self.parameters()).device)
+        return self._completed(inputs, hidden, labels, steps, guidance, gaussian, [*inputs, *hidden])
+
+    def _completed(
+        self, inputs: Mapping[str, Tensor], hidden: Mapping[str, Tensor], labels: Tensor | None, steps: int,
+        guidance: float, gaussian: Mapping[str, Tensor] | None, wanted: Sequence[str],
+    ) -> dict[str, Tensor]:  # fmt: skip
+        names = [name for name in self.modalities if name in inputs or name in hidden]
+        batch, device = len(next(iter({**inputs, **hidden}.values()))), next(self.parameters()).device
+        patches = self._patches(inputs)
+        for name in set(names) - patches.keys():
+            patches[name] = torch.zeros(batch, *self.valid(name).shape, device=device)
+        patches = {name: patches[name] for name in names}
+        masked = {name: _masked(hidden.get(name), patches[name]) for name in names}
+        latent = self._encode(patches, masked)
+        outputs = {}
+        for name in (name for name in names if name in wanted):
+            x, modality = patches[name], self.modalities[name]
+            if masked[name].ids_keep.shape[1] < modality.tokens:
+                start = torch.randn_like(x) if gaussian is None else gaussian[name].to(device)
+                made = self._integrated(name, start, latent, masked, self._labels(labels, x), steps, guidance)
+                x = torch.lerp(x, made, masked[name].mask.unsqueeze(-1))
+            outputs[name] = modality.denormalise(modality.unpatchify(x))
+        return outputs
+
+    def _integrated(
+        self, name: str, z: Tensor, latent: Mapping[str, Tensor], masked: Mapping[str, Masked], labels: Tensor,
+        steps: int, guidance: float,
+    ) -> Tensor:  # fmt: skip
+        """Noise (B, N, P) carried to clean patches along the velocity, by the second-order method of Adams and
+        Bashforth, whose last step is the prediction itself."""
+        before: Tensor | None = None
+        for time, length in _times(steps):
+            made = self._guided(name, z * self.valid(name), latent, masked, time, labels, guidance)
+            if time + length >= 1.0:
+                return made
+            velocity = (made - z) / (1 - time)
+            z = z + length * (velocity if before is None else 1.5 * velocity - 0.5 * before)
+            before = velocity
+        raise AssertionError("the last step ends at time 1")
+
+    def _guided(
+        self, name: str, z: Tensor, latent: Mapping[str, Tensor], masked: Mapping[str, Masked], time: float,
+        labels: Tensor, guidance: float,
+    ) -> Tensor:  # fmt: skip
+        """The prediction with the label, and beyond it, away from that without one (Ho and Salimans 2022)."""
+        if guidance == 1.0 or not GUIDED[0] < time < GUIDED[1]:
+            return self._denoised(name, z, latent, masked, z.new_full((len(z),), time), labels)
+        both = {other: torch.cat([tokens, tokens]) for other, tokens in latent.items()}
+        twice = {name: Masked(*(torch.cat([part, part]) for part in masked[name]))}
+        asked = torch.cat([labels, torch.full_like(labels, self.no_label)])
+        times = z.new_full((2 * len(z),), time)
+        with_label, without = self._denoised(name, torch.cat([z, z]), both, twice, times, asked).chunk(2)
+        return torch.lerp(without, with_label, guidance)
+
+    # -- the masked autoencoder
+
+    @torch.no_grad()
+    def reconstruct(
+        self,
+        inputs: Mapping[str, Tensor],
+        mask_ratio: MaskRatio = 0.75,
+        noise: Mapping[str, Tensor] | None = None,
+        paste_visible: bool = True,
+        gaussian: Mapping[str, Tensor] | None = None,
+        labels: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Hidden patches in one step from noise alone, as a masked autoencoder makes them; visible ones stay the input.
+
+        A modality that is not in ``inputs`` is made from the others alone.
+
+        Raises:
+            UserError: without ``paste_visible``, for visible patches are not decoded; or nothing to start from.
+        """
+        if not paste_visible:
+            raise UserError("A denoising masked autoencoder does not decode visible patches; it keeps the inputs' own.")
+        if not inputs:
+            raise UserError(f"reconstruct needs at least one of {list(self.modalities)}.")
+        order = {**self.noise(len(next(iter(inputs.values())))), **(noise or {})}
+        ratios = self.ratios(mask_ratio)
+        hidden = {
+            name: random_masking(order[name], ratios[name] if name in inputs else 1.0).mask for name in self.modalities
+        }
+        return self.complete(inputs, hidden, labels, steps=1, guidance=1.0, gaussian=gaussian)
+
+
+def check_sampling(steps: int, guidance: float) -> None:
+    """Raise UserError for steps or guidance that make no sense."""
+    if not 1 <= steps <= 1000:
+        raise UserError(f"Sampling takes 1 to 1000 steps, not {steps}.")
+    if not 0.0 <= guidance <= 100.0:
+        raise UserError(f"Guidance is a number from 0 to 100, not {guidance}; 1 is none.")
+
+
+def _times(steps: int) -> Iterator[tuple[float, float]]:
+    """Beginning and length of each step from 0 to 1."""
+    yield from ((step / steps, 1 / steps if step < steps - 1 else 1 - step / steps) for step in range(steps))
+
+
+def _masked(hidden: Tensor | None, patches: Tensor) -> Masked:
+    """The masks of hidden patches (B, N), as many in every sample; None hides nothing."""
+    if hidden is None:
+        hidden = torch.zeros(patches.shape[:2])
+    if hidden.shape != patches.shape[:2] or len({int(count) for count in hidden.bool().sum(1)}) > 1:
+        raise UserError(
+            f"What is hidden is a tensor {tuple(patches.shape[:2])} with as many ones in every sample, got "
+            f"{tuple(hidden.shape)}."
+        )
+    visible = int((~hidden[0].bool()).sum())
+    shuffled = hidden.bool().to(patches.device).to(torch.uint8).argsort(dim=1, stable=True)
+    return Masked(shuffled[:, :visible], shuffled.argsort(dim=1), hidden.bool().float().to(patches.device))
