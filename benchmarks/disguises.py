@@ -36,10 +36,11 @@ from mmgen.data.sources import Source
 from mmgen.errors import UserError
 from mmgen.evaluation.neighbours import nearest
 from mmgen.evaluation.privacy.attacks.copies import EXACT_GREY_LEVELS, EXACT_LOG_MEL, NEAR_SHARE
-from mmgen.evaluation.privacy.attacks.disguised_copies import FALSE_ALARMS, FALSELY_LISTED, exact_interval
+from mmgen.evaluation.privacy.attacks.disguised_copies import FALSE_ALARMS, FALSELY_LISTED
 from mmgen.evaluation.privacy.audit import FULL
 from mmgen.evaluation.privacy.disguises.calibrated import CalibratedSearch
 from mmgen.evaluation.privacy.disguises.detectors import highest_listed, set_chance
+from mmgen.evaluation.privacy.results import exact_interval
 from mmgen.evaluation.privacy.sides import Records
 from mmgen.models.modality import Modality
 from mmgen.training.engine import peak_memory_mb
@@ -142,10 +143,10 @@ def divided(pool: Pool, most: int, rng: np.random.Generator) -> Sides:
     return Sides(*(np.flatnonzero(np.isin(numbers, part)) for part in np.split(used, ends)))
 
 
-def near_limit(pool: Pool, sides: Sides) -> float:
+def near_limit(pool: Pool, sides: Sides, mirrored: bool) -> float:
     """The distance below which the closest record counts as a near copy, as in an audit."""
     exact = EXACT_GREY_LEVELS if pool.values.dtype == np.uint8 else EXACT_LOG_MEL
-    real = nearest(pool.values[sides.held_out], pool.values[sides.members], mirrored=True)[0][:, 0]
+    real = nearest(pool.values[sides.held_out], pool.values[sides.members], mirrored=mirrored)[0][:, 0]
     return max(NEAR_SHARE * float(np.quantile(real, 0.01)), exact)
 
 
@@ -164,22 +165,22 @@ def measure(pool: Pool, modality: Modality, config: DisguisesBenchmark) -> dict[
         )
         seconds["calibration"].append(time.perf_counter() - start)
         innocent = fitted.chances(pool.values[sides.innocent])
-        alarms.append({"seed": seed, "p": set_chance(innocent), "of": len(innocent)})
+        alarms.append({"seed": seed, "p": set_chance(innocent, fitted.people), "of": len(innocent)})
         if seed >= config.detection_seeds:
             continue
-        limit = near_limit(pool, sides)
+        limit = near_limit(pool, sides, not config.sounds)
         for kind in pool.kinds:
             copies = pool.disguised(kind, rng.choice(sides.members, config.copies), rng)
             start = time.perf_counter()
             chances = fitted.chances(copies)
             seconds["a record"].append((time.perf_counter() - start) / len(copies))
-            plain = nearest(copies, members.values, mirrored=True)[0][:, 0] < limit
+            plain = nearest(copies, members.values, mirrored=not config.sounds)[0][:, 0] < limit
             for size, share in sets(len(innocent), config):
                 replaced = max(1, round(share * size))
                 chosen = rng.choice(len(copies), replaced, replace=replaced > len(copies))
                 others = rng.choice(len(innocent), size - replaced, replace=False)
                 together = np.concatenate([chances[chosen], innocent[others]])
-                closed = set_chance(together) <= FALSE_ALARMS
+                closed = set_chance(together, fitted.people) <= FALSE_ALARMS
                 found = int((together[:replaced] <= highest_listed(together, FALSELY_LISTED)).sum()) * closed
                 row = {
                     "closed": closed,
@@ -209,8 +210,8 @@ def sets(innocent: int, config: DisguisesBenchmark) -> Iterator[tuple[int, float
     for size, share in ((200, 0.05), (1000, 0.01)):
         if round((1 - share) * size) <= innocent:
             yield from [(size, share)] * config.draws
-    if innocent < 190:
-        yield from [(innocent, 0.05)] * config.draws
+    if innocent < 190:  # as many as there are, to the next ten, so that seeds agree
+        yield from [(innocent // 10 * 10, 0.05)] * config.draws
     yield config.copies, 1.0
 
 

@@ -29,6 +29,8 @@ from mmgen.evaluation.privacy.results import (
 # recognised.
 _TEXTS = re.compile(
     r"[WGS]|none|pixels|own|\d+ x \d+ patches equal to a training record's at the same place|each person has one record"
+    r"|whose records they are is unknown|only \d+ people have several records \(at least \d+ are needed\)"
+    r"|there are too few people to know how much alike records of other people are"
 )
 
 

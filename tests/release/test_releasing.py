@@ -38,7 +38,7 @@ QUIET = {
 CLOSE = {"exact": 0, "near": 0, "of": 400, "share_closer_to_training": 0.5, "share_closer_ci": [0.46, 0.54]}
 SEARCH = {
     "found": 0, "of": 400, "found_ci": [0.0, 0.01], "p_value": 1.0, "false_alarm_rate": 0.01, "compared": 500,
-    "compared_found": 0, "power": {"shift": 0.98, "average of two": 0.61}, "planted": 20,
+    "compared_found": 0, "power": {"shift": 0.98, "average of two": 0.61}, "planted": 20, "people": 800,
 }  # fmt: skip
 PRIVACY = {
     "effort": {"fast": False},

@@ -27,7 +27,7 @@ INNOCENT = {
     "effort": {"fast": False},
     "disguised_copies": {
         "found": 0, "of": 400, "p_value": 1.0, "false_alarm_rate": 0.01, "compared": 500, "power": {"shift": 0.98},
-        "planted": 20,
+        "planted": 20, "people": 400,
     },
     "logan_black_box": QUIET | {"threat_model": "G"},
     "domias": QUIET | {"threat_model": "S"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import median
+from statistics import fmean, median
 
 from mmgen.evaluation.privacy.attacks import noun
 from mmgen.evaluation.privacy.findings import NO_EVIDENCE, Finding, compared, make_verdict, missing, percent, too_few
@@ -18,6 +18,7 @@ from mmgen.evaluation.privacy.results import (
 # Copies of each kind that an audit must plant to know what it finds.
 FEWEST_PLANTED = 3
 DOUBTFUL = 5.0  # times the rate of false alarms, a chance below which is worth a warning
+WIDEST = 0.1  # share, by which chance must be known where people may be recognised
 WEAKEST = 3  # kinds of disguise that are named because hardly any are found
 
 
@@ -68,8 +69,11 @@ def could_find(result: DisguisedCopiesResult, least_power: float) -> bool:
 
 
 def judge_disguised(key: str, result: DisguisedCopiesResult, least_power: float, least: int) -> Verdict:
-    """On disguised copies; ``least``: real records of other people that the threshold must have been set by."""
+    """On disguised copies; ``least``: people by whose real records chances must be known."""
     things, findings = noun(key), []
+    if result.note and result.found is None:
+        why = missing(f"this audit could not have found disguised copies ({result.note})")
+        return make_verdict(key, [why], f"disguised copies of {things}: ")
     if not could_find(result, least_power):
         if not result.power:
             why = "it planted none of its own"
@@ -79,8 +83,8 @@ def judge_disguised(key: str, result: DisguisedCopiesResult, least_power: float,
             why = f"it finds {percent(_middle(result))} of its own, at least {percent(least_power)} are needed"
         findings.append(missing(f"this audit could not have found disguised copies ({why})"))
     findings.append(_found(result, things))
-    if findings[-1].value is not None and (result.compared or 0) < least:
-        findings.append(too_few(result.compared or 0, least, f"{things} of other people"))
+    if findings[-1].value is not None and (result.people or 0) < least:
+        findings.append(too_few(result.people or 0, least, f"people to compare {things} of"))
     return make_verdict(key, findings, f"disguised copies of {things}: ")
 
 
@@ -91,11 +95,13 @@ def _found(result: DisguisedCopiesResult, things: str) -> Finding:
         return missing(f"not searched for, {NO_EVIDENCE}")
     light = "red" if p_value <= rate else "amber" if p_value <= DOUBTFUL * rate or found > 0 else "green"
     many = f"{found:,.0f}" if found else "none"
-    ends = "" if result.found_ci is None else f" (exact 95 % interval {_ends(result.found_ci)})"
+    ends = "" if result.found_ci is None or not found else f" (exact 95 % interval {_ends(result.found_ci)})"
     words = "is a disguised copy" if found == 1 else "are disguised copies"
     text = f"{many} of {of:,.0f} synthetic {things}{ends} {words} of training {things}"
-    if light == "red":
+    if light == "red" and found:
         text += f" (p = {p_value:.2g})"
+    elif light == "red":
+        text = f"{of:,.0f} synthetic {things} as a whole are too much like training {things} (p = {p_value:.2g})"
     elif light == "amber":
         text = f"some of {of:,.0f} synthetic {things} may be, or this may be chance (p = {p_value:.2g})"
     if result.compared is not None and result.compared_found is not None:
@@ -105,7 +111,7 @@ def _found(result: DisguisedCopiesResult, things: str) -> Finding:
     if result.power:
         weakest = sorted(result.power.items(), key=lambda item: item[1])[:WEAKEST]
         named = ", ".join(f"{percent(share)} of '{kind}'" for kind, share in weakest)
-        power = f"{percent(_middle(result))} of its own (median of {len(result.power)} kinds; least: {named})"
+        power = f"{percent(_middle(result))} of its own (median over kinds; least: {named})"
         text += f"; this audit finds {power} and raises a false alarm on {percent(rate)} of innocent sets"
     # Of what may be chance no number is too high; an alarm closes the gate whatever is listed.
     return Finding(light, text, max(found, 1) if light == "red" else found, None if light == "amber" else 0)
@@ -123,6 +129,7 @@ def judge_recognised(key: str, result: RecognisedResult, limit: float) -> Verdic
     low, high = result.recognised_ci or (share, share)
     others = 0.0 if result.others is None else result.others
     by_chance = max(others, (result.others_ci or (others, others))[1])
+    unsure = by_chance - others > WIDEST and low > max(limit, others)
     limit = max(limit, by_chance)
     of = "" if result.of is None else f" of {result.of:,.0f} synthetic {things}"
     text = f"{percent(share)}{of} ({_ends((low, high))}) are taken for a person of the training data"
@@ -132,6 +139,8 @@ def judge_recognised(key: str, result: RecognisedResult, limit: float) -> Verdic
     findings = [Finding("green", text, low, limit)]
     if low > limit:
         findings = [Finding("red", f"{text}; allowed: lower end up to {percent(limit)}", low, limit)]
+    elif unsure:
+        findings = [missing(f"{text}, of whom there are too few to tell")]
     elif share > limit:
         findings = [Finding("amber", f"{text}; the interval is too wide to tell", share, limit)]
     if result.real is not None and result.real <= by_chance:
@@ -140,7 +149,11 @@ def judge_recognised(key: str, result: RecognisedResult, limit: float) -> Verdic
 
 
 def _middle(result: DisguisedCopiesResult) -> float:
-    return median((result.power or {}).values())
+    """Median over kinds, of each the mean over its strengths, which stand behind a comma."""
+    by_kind: dict[str, list[float]] = {}
+    for name, share in (result.power or {}).items():
+        by_kind.setdefault(name.partition(",")[0], []).append(share)
+    return median(fmean(shares) for shares in by_kind.values())
 
 
 def _ends(interval: Interval) -> str:

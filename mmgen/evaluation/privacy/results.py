@@ -23,8 +23,17 @@ SHARED = (
     "share_closer_ci", "identifiability", "identifiability_of_others", "distance_to_training", "distance_to_others",
     "share", "how", "patches", "compared", "features", "real_distance", "found", "found_ci", "p_value",
     "false_alarm_rate", "compared_found", "power", "planted", "recognised", "recognised_ci", "others", "others_ci",
-    "real", "verification_auc", "people",
+    "real", "verification_auc", "people", "falsely_listed",
 )  # fmt: skip
+
+
+def exact_interval(hits: float, of: float) -> Interval:
+    """Exact 95 % interval of a share (Clopper and Pearson 1934); counts may be broken."""
+    from scipy.stats import beta
+
+    low = beta.ppf(0.025, hits, of - hits + 1) if hits > 0 else 0.0
+    high = beta.ppf(0.975, hits + 1, of - hits) if hits < of else 1.0
+    return float(low), float(high)
 
 
 def _numbers(value: Any) -> tuple[float, ...]:
@@ -251,12 +260,14 @@ class DisguisedCopiesResult(Result):
             an alarm where it is at most ``false_alarm_rate``.
         false_alarm_rate: stated chance of an alarm on an innocent set.
         falsely_listed: stated share of listed records that are there by chance.
-        compared, compared_found: real records of people other than those they were compared with, by which the
-            threshold was set, and how many of them are above it.
+        compared, compared_found, people: real records of people other than those they were compared with, by which
+            chances are known; how many of them are as much alike as what is listed, or as what would raise the alarm
+            alone; and of how many people they are.
         power: share, 0..1, of training records that the audit disguised itself, by kind of disguise, which would have
             raised the alarm alone in a set of this size.
         planted: records of each kind.
         pairs: those found, the most alike first.
+        note: why nothing could be searched.
     """
 
     found: int | None = None
@@ -267,6 +278,7 @@ class DisguisedCopiesResult(Result):
     falsely_listed: float | None = None
     compared: int | None = None
     compared_found: int | None = None
+    people: int | None = None
     power: Mapping[str, float] | None = None
     planted: int | None = None
     pairs: tuple[DisguisedPair, ...] = ()

@@ -22,7 +22,7 @@ def searched(**changed: Any) -> dict[str, Any]:
     """A search that found nothing and would have found much."""
     innocent = {
         "found": 0, "of": 200, "found_ci": [0.0, 0.018], "p_value": 1.0, "false_alarm_rate": 0.01, "compared": 1040,
-        "compared_found": 0, "power": POWER, "planted": 20,
+        "compared_found": 0, "people": 800, "power": POWER, "planted": 20,
     }  # fmt: skip
     return innocent | changed
 
@@ -49,10 +49,10 @@ def test_a_search_that_finds_nothing_says_what_it_would_have_found() -> None:
     verdict = only(disguised_copies__image=searched())
     assert (verdict.light, verdict.allowed, verdict.excess) == ("green", True, 0)
     assert verdict.line == (
-        "disguised copies of images: none of 200 synthetic images (exact 95 % interval 0 to 1.8 %) are disguised "
-        "copies of training images, of 1,040 real images of other people none are as much alike; this audit finds 94 % "
-        "of its own (median of 4 kinds; least: 61 % of 'average of two', 90 % of 'noise', 98 % of 'shift') and raises "
-        "a false alarm on 1 % of innocent sets"
+        "disguised copies of images: none of 200 synthetic images are disguised copies of training images, of 1,040 "
+        "real images of other people none are as much alike; this audit finds 94 % of its own (median over kinds; "
+        "least: 61 % of 'average of two', 90 % of 'noise', 98 % of 'shift') and raises a false alarm on 1 % of "
+        "innocent sets"
     )
 
 
@@ -108,12 +108,11 @@ def test_a_blind_audit_that_finds_copies_says_both() -> None:
 
 
 def test_a_threshold_set_by_few_people_is_no_evidence() -> None:
-    verdict = only(disguised_copies=searched(compared=29))
-    assert (
-        verdict.unknown and "too few records of other people for evidence (29, at least 30 are needed)" in verdict.line
-    )
-    assert only(disguised_copies=searched(compared=30)).light == "green"
-    assert only(Thresholds(least_records=20), disguised_copies=searched(compared=29)).light == "green"
+    verdict = only(disguised_copies=searched(people=29))
+    assert verdict.unknown
+    assert "too few people to compare records of for evidence (29, at least 30 are needed)" in verdict.line
+    assert only(disguised_copies=searched(people=30)).light == "green"
+    assert only(Thresholds(least_records=20), disguised_copies=searched(people=29)).light == "green"
 
 
 def weight(verdict: Verdict) -> int:
@@ -126,7 +125,7 @@ def weight(verdict: Verdict) -> int:
         ("p_value", [1.0, 0.5, 0.02, 0.0101, 0.01, 0.009, 1e-12, 0.0]),
         ("planted", [50, 6, 5, 4, 0, None]),
         ("power", [{"a": p, "b": 0.9} for p in (1.0, 0.5, 0.1, 0.09, 0.0)]),
-        ("compared", [1000, 30, 29, 0, None]),
+        ("people", [1000, 30, 29, 0, None]),
     ],
 )
 @pytest.mark.parametrize("found", [0, 3])
@@ -179,3 +178,20 @@ def test_people_of_one_record_each_cannot_be_recognised() -> None:
 def test_a_network_that_recognises_nobody_is_noted() -> None:
     verdict = only(recognised=recognised(real=0.02))
     assert verdict.light == "amber" and "real records of these people are not recognised either" in verdict.line
+
+
+def test_recognised_people_beside_too_few_others_open_nothing() -> None:
+    """One other person's records say that chance may be anything."""
+    verdict = only(recognised__image=recognised(recognised=0.9, recognised_ci=[0.85, 0.94], others_ci=[0.0, 0.975]))
+    assert verdict.light == "red" and verdict.unknown and "too few to tell" in verdict.line
+
+
+def test_a_search_that_was_impossible_says_why() -> None:
+    verdict = only(disguised_copies={"of": 200, "people": 2, "note": "there are too few people"})
+    assert verdict.unknown and "could not have found disguised copies (there are too few people)" in verdict.line
+
+
+def test_power_is_told_by_kind_and_not_by_strength() -> None:
+    """Three strengths of one kind count as one kind."""
+    power = {"shift, 3 %": 1.0, "shift, 6 %": 1.0, "shift, 12 %": 1.0, "noise": 0.2, "mirror": 0.1}
+    assert only(disguised_copies=searched(power=power)).unknown

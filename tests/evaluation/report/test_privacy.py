@@ -94,7 +94,7 @@ def test_every_check_says_something() -> None:
 
 SEARCH = {
     "found": 12, "of": 200, "found_ci": [0.03, 0.1], "p_value": 1e-9, "false_alarm_rate": 0.01, "compared": 1040,
-    "compared_found": 2, "power": {"shift": 0.98, "average of two": 0.61}, "planted": 20,
+    "compared_found": 2, "power": {"shift": 0.98, "average of two": 0.61}, "planted": 20, "people": 800,
 }  # fmt: skip
 
 

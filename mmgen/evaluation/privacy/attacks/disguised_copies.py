@@ -13,14 +13,16 @@ import numpy as np
 
 from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.disguises.calibrated import CalibratedSearch
-from mmgen.evaluation.privacy.disguises.detectors import highest_listed, set_chance
+from mmgen.evaluation.privacy.disguises.detectors import alone, highest_listed, set_chance
 from mmgen.evaluation.privacy.disguises.search import Candidates
-from mmgen.evaluation.privacy.results import DisguisedCopiesResult, DisguisedPair
+from mmgen.evaluation.privacy.results import DisguisedCopiesResult, DisguisedPair, exact_interval
 
 FALSE_ALARMS = 0.01
 """Chance of an alarm on an innocent set."""
 FALSELY_LISTED = 0.05
 """Share of the records listed after an alarm that may be there by chance."""
+FEWEST_PEOPLE = 10
+"""Training and held-out people, of whom innocent records are compared."""
 PAIRS = 60
 
 
@@ -36,16 +38,21 @@ def _calibrated(case: Case, rng: np.random.Generator) -> CalibratedSearch:
 
 def run(case: Case) -> dict[str, DisguisedCopiesResult]:
     """Copies under disguise among the synthetic records of one modality."""
-    synthetic, members, _ = case.records
+    synthetic, members, non_members = case.records
+    people = sum(len(np.unique(side.owners)) for side in (members, non_members))
+    if people < FEWEST_PEOPLE:
+        note = "there are too few people to know how much alike records of other people are"
+        return {"disguised_copies": DisguisedCopiesResult(of=len(synthetic), people=people, note=note)}
     rng = np.random.default_rng([case.seed, 0xD15])
     calibrated = _calibrated(case, rng)
-    detectors = calibrated.detectors
+    detectors, people = calibrated.detectors, calibrated.people
     candidates = calibrated.search.candidates(synthetic.values, description=f"copies of {case.name}")
     scores, best = detectors.scores(candidates)
     chances = detectors.chance(scores)
-    p_value = set_chance(chances, seed=case.seed)
+    p_value = set_chance(chances, people)
     listed = highest_listed(chances, FALSELY_LISTED) if p_value <= FALSE_ALARMS else 0.0
-    limit = detectors.threshold(listed) if listed else np.inf
+    noticed = alone(FALSE_ALARMS, len(scores), people)
+    limit = detectors.threshold(listed or noticed)
     order = np.flatnonzero(chances <= listed)
     order = order[np.argsort(-scores[order], kind="stable")]
     return {
@@ -56,9 +63,10 @@ def run(case: Case) -> dict[str, DisguisedCopiesResult]:
             p_value=p_value,
             false_alarm_rate=FALSE_ALARMS,
             falsely_listed=FALSELY_LISTED,
-            compared=len(calibrated.innocent),
-            compared_found=int((detectors.scores(calibrated.innocent)[0] >= limit).sum()),
-            power=calibrated.power(members, case.effort.planted, FALSE_ALARMS / len(scores), rng),
+            compared=len(detectors.innocent),
+            compared_found=int((detectors.innocent >= limit).sum()),
+            people=people,
+            power=calibrated.power(members, case.effort.planted, noticed, rng),
             planted=case.effort.planted,
             pairs=tuple(_pairs(candidates, scores, best, order[:PAIRS], limit)),
         )
@@ -77,14 +85,6 @@ def _pairs(
             tuple(float(value) for value in candidates.transforms[place].flatten()),
             bool(candidates.inverted[place]),
         )
-
-
-def exact_interval(hits: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share by Clopper and Pearson."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(hits, count).proportion_ci(0.95, "exact")
-    return float(interval.low), float(interval.high)
 
 
 KIND = Kind("disguised_copies", "disguised copies", "copying", DisguisedCopiesResult)

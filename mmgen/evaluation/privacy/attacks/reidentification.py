@@ -13,7 +13,7 @@ from torch import Tensor
 from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.membership import Scores, membership_result
 from mmgen.evaluation.privacy.recognition import Embedding, reduced, train_recogniser
-from mmgen.evaluation.privacy.results import Interval, RecognisedResult
+from mmgen.evaluation.privacy.results import Interval, RecognisedResult, exact_interval
 from mmgen.evaluation.privacy.sides import Records
 from mmgen.models.modality import Modality
 
@@ -146,15 +146,6 @@ def _verification(vectors: np.ndarray, people: np.ndarray, recordings: np.ndarra
     same, alike = people[chosen][one] == people[chosen][other], (vectors[chosen] @ vectors[chosen].T)[one, other]
     counted = recordings[chosen][one] != recordings[chosen][other]
     return float(roc_auc_score(same[counted], alike[counted]))
-
-
-def exact_interval(hits: float, of: float) -> Interval:
-    """Exact 95 % interval of a share (Clopper and Pearson 1934); counts may be broken."""
-    from scipy.stats import beta
-
-    low = beta.ppf(0.025, hits, of - hits + 1) if hits > 0 else 0.0
-    high = beta.ppf(0.975, hits + 1, of - hits) if hits < of else 1.0
-    return float(low), float(high)
 
 
 def _interval_by_person(hits: np.ndarray, scores: np.ndarray, people: np.ndarray) -> Interval:

@@ -11,7 +11,7 @@ import torch
 
 from mmgen.data.samples import Sliceable
 from mmgen.evaluation.privacy.disguises.detectors import Detectors
-from mmgen.evaluation.privacy.disguises.planting import PICTURES, SOUNDS, Disguise
+from mmgen.evaluation.privacy.disguises.planting import Disguise, disguises_of
 from mmgen.evaluation.privacy.disguises.search import Candidates, CopySearch
 from mmgen.evaluation.privacy.sides import Records
 from mmgen.models.modality import Modality
@@ -32,7 +32,8 @@ def planted(members: Records, disguises: Mapping[str, Disguise], each: int, rng:
     for kind, disguise in disguises.items():
         for strength in disguise.strengths:
             for row in rng.integers(count, size=each).tolist():
-                record, other = (np.asarray(members.values[r : r + 1])[0] for r in (row, int(rng.integers(count))))
+                partner = (row + int(rng.integers(1, max(2, count)))) % count
+                record, other = (np.asarray(members.values[r : r + 1])[0] for r in (row, partner))
                 changed = disguise.change(record, strength, rng, other)
                 made.append((changed, row, kind, disguise.name(kind, strength)))
     records, rows, kinds, names = zip(*made, strict=True)
@@ -47,12 +48,14 @@ class CalibratedSearch:
         search: among the training records.
         detectors: by which pairs are scored.
         innocent: candidates of records that are of other people than all of their candidates.
+        people: how many people these are of.
         disguises: that the audit plants, by kind.
     """
 
     search: CopySearch
     detectors: Detectors
     innocent: Candidates
+    people: int
     disguises: Mapping[str, Disguise]
 
     @classmethod
@@ -81,16 +84,12 @@ class CalibratedSearch:
             quiet: show no progress bar.
         """
         search = CopySearch(members, modality, is_picture, device)
-        disguises = PICTURES if is_picture else SOUNDS
+        disguises = disguises_of(is_picture, modality.shape[0])
         learnt = planted(members, disguises, planted_each, rng)
         candidates, people = _innocent(search, members, non_members, innocent, rng)
         found = search.candidates(learnt.records, description="" if quiet else f"disguises of {modality.name}")
-        return cls(
-            search,
-            Detectors.fitted(candidates, people, _copies(found, learnt), len(search.views)),
-            candidates,
-            disguises,
-        )
+        detectors = Detectors.fitted(candidates, people, _copies(found, learnt), len(search.views))
+        return cls(search, detectors, candidates, len(np.unique(people)), disguises)
 
     def chances(self, records: Sliceable, description: str = "") -> np.ndarray:
         """(N,) of raw records (N, C, H, W): the chance that an innocent record is as much like a training record."""

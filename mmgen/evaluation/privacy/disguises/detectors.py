@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ _COMMON = 0.5
 _RUNNERS_UP = 3
 _SHRINKAGE = 0.3
 _FOLDS = 5
+_AT_ONCE = 4096  # records that are scored
 # Quantiles of innocent scores between which the tail beyond them is fitted; few records above may be real copies.
 _TAIL = (0.8, 0.97)
 
@@ -29,6 +30,7 @@ class Detectors:
         centre, spread: (F,) of the features of innocent pairs.
         directions: (F, D) of the detectors.
         level, scale: (D,) by which detectors are made comparable.
+        innocent: (N,) scores of the innocent records, each by detectors that were fitted without its person.
         tail_start, tail_scale: beyond ``tail_start`` the share of innocent records falls exponentially from
             ``1 - _TAIL[0]``, by e for every ``tail_scale``.
         tail_count: people by whose records that scale was measured; as it is not known better, the share falls as a
@@ -40,6 +42,7 @@ class Detectors:
     directions: np.ndarray
     level: np.ndarray
     scale: np.ndarray
+    innocent: np.ndarray = field(default_factory=lambda: np.empty(0))
     tail_start: float = 0.0
     tail_scale: float = 1.0
     tail_count: float = 1.0
@@ -58,21 +61,14 @@ class Detectors:
         """
         whole = cls._uncalibrated(innocent, copies, views)
         # What detectors were fitted to is no measure of how often others reach them.
-        folds = people % _FOLDS
-        scores = np.concatenate(
-            [
-                cls._uncalibrated(innocent.select(folds != fold), copies, views).scores(innocent.select(folds == fold))[
-                    0
-                ]
-                for fold in range(_FOLDS)
-                if (folds == fold).any()
-            ]
-        )
-        low, high = np.quantile(scores, _TAIL)
-        count = max(2.0, len(np.unique(people)) * (1 - _TAIL[0]))
-        # With few records the quantiles may lie too near to each other.
-        length = (1 + 1.64 / np.sqrt(count)) * (high - low) / np.log((1 - _TAIL[0]) / (1 - _TAIL[1]))
-        return replace(whole, tail_start=float(low), tail_scale=float(max(length, 1e-3)), tail_count=count)
+        numbers = np.unique(people, return_inverse=True)[1]
+        folds = numbers % min(_FOLDS, numbers.max() + 1)
+        scores = np.empty(len(innocent))
+        for fold in range(folds.max() + 1):
+            apart = cls._uncalibrated(innocent.select(folds != fold), copies, views)
+            scores[folds == fold] = apart.scores(innocent.select(folds == fold))[0]
+        start, scale, count = _tail(scores, numbers.max() + 1)
+        return replace(whole, innocent=scores, tail_start=start, tail_scale=scale, tail_count=count)
 
     @classmethod
     def _uncalibrated(cls, innocent: Candidates, copies: Mapping[str, np.ndarray], views: int) -> Detectors:
@@ -95,14 +91,14 @@ class Detectors:
 
     def scores(self, candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
         """(N,) the highest score of a record's candidates, and which candidate has it."""
-        every = self._by_detector(candidates).max(2)
+        parts = [candidates.select(slice(start, start + _AT_ONCE)) for start in range(0, len(candidates), _AT_ONCE)]
+        every = np.concatenate([self._by_detector(part).max(2) for part in parts])
         best = every.argmax(1)
         return every[np.arange(len(best)), best], best
 
     def chance(self, scores: np.ndarray) -> np.ndarray:
         """(N,) chance that an innocent record scores as much; at most ``1 - _TAIL[0]`` is told, 1 below that."""
-        beyond = np.maximum(scores - self.tail_start, 0.0) / (self.tail_scale * self.tail_count)
-        return np.where(scores < self.tail_start, 1.0, (1 - _TAIL[0]) * (1 + beyond) ** -self.tail_count)
+        return _chance(scores, self.tail_start, self.tail_scale, self.tail_count)
 
     def threshold(self, chance: float) -> float:
         """The score that an innocent record reaches with this chance."""
@@ -122,22 +118,30 @@ class Detectors:
         return np.where((candidates.rows >= 0)[..., None], scores, -np.inf)
 
 
-def set_chance(chances: np.ndarray, draws: int = 2000, seed: int = 0) -> float:
+def set_chance(chances: np.ndarray, people: int, draws: int = 2000, seed: int = 0) -> float:
     """Chance that an innocent set holds as surprising records, by the test of Berk and Jones.
 
     For every k the k lowest chances of the set's records are compared with what k of as many innocent records have; the
-    most surprising k counts, and how surprising that is among innocent sets is found by drawing these.
+    most surprising k counts. How surprising that is among innocent sets is found by drawing these, each with a
+    calibration of its own, whose errors all records of a set share. Records count as drawn independently: a set that
+    repeats itself has more alarms.
 
     Args:
         chances: (N,) of the records; only those below the tail's beginning say something.
+        people: by whose records the chances are known.
         draws: of innocent sets.
     """
-    size = len(chances)
-    count = max(1, int(np.ceil(size * (1 - _TAIL[0]) / 2)))
-    seen = float(_surprise(np.sort(chances)[None, :count], size)[0])
-    rank = int((_innocent_surprises(size, count, draws, seed) <= seen).sum())
+    count = _looked_at(len(chances))
+    seen = float(_surprise(np.sort(chances)[None, :count], len(chances))[0])
+    rank = int((_innocent_surprises(len(chances), people, draws, seed) <= seen).sum())
     # Beyond what was drawn: the most surprising k of a few that are alike counts as often as there are some k.
     return (1 + rank) / (1 + draws) if rank else min(1 / draws, 10.0 * seen)
+
+
+def alone(rate: float, size: int, people: int, draws: int = 2000, seed: int = 0) -> float:
+    """The chance below which a record alone raises the alarm in a set of ``size``, at this rate of false alarms."""
+    least = float(np.quantile(_innocent_surprises(size, people, draws, seed), rate))
+    return -np.expm1(np.log1p(-least) / size)
 
 
 def highest_listed(chances: np.ndarray, rate: float) -> float:
@@ -148,13 +152,36 @@ def highest_listed(chances: np.ndarray, rate: float) -> float:
     return float(ordered[ordered <= allowed].max(initial=0.0))
 
 
+def _looked_at(size: int) -> int:
+    """How many of the lowest chances of a set of records are looked at."""
+    return max(1, int(np.ceil(size * (1 - _TAIL[0]) / 2)))
+
+
 @functools.lru_cache(maxsize=64)
-def _innocent_surprises(size: int, count: int, draws: int, seed: int) -> np.ndarray:
-    """(draws,) of innocent sets of ``size`` records, of which the ``count`` lowest are looked at."""
-    rng = np.random.default_rng(seed)
-    steps = rng.exponential(size=(draws, count)).cumsum(1)
-    # The lowest of N uniform numbers are to the sum of N + 1 exponential ones as its first steps are.
-    return _surprise(steps / (steps[:, -1:] + rng.gamma(size + 1 - count, size=(draws, 1))), size)
+def _innocent_surprises(size: int, people: int, draws: int, seed: int) -> np.ndarray:
+    """(draws,) of innocent sets of ``size`` records, whose chances are known by the records of so many people."""
+    rng, count = np.random.default_rng(seed), _looked_at(size)
+    surprises = []
+    for _ in range(draws):
+        start, scale, number = _tail(rng.exponential(size=people), people)
+        # The highest of many exponential numbers, beginning with the highest.
+        highest = -np.log(np.cumsum(rng.exponential(size=count)) / (size + 1))
+        surprises.append(np.sort(_chance(highest, start, scale, number)))
+    return _surprise(np.stack(surprises), size)
+
+
+def _tail(scores: np.ndarray, people: int) -> tuple[float, float, float]:
+    """Beginning and scale of the tail of innocent scores, and by how many people's it is known."""
+    low, high = np.quantile(scores, _TAIL)
+    count = max(2.0, people * (1 - _TAIL[0]))
+    # With few records the quantiles may lie too near to each other.
+    scale = (1 + 1.64 / np.sqrt(count)) * (high - low) / np.log((1 - _TAIL[0]) / (1 - _TAIL[1]))
+    return float(low), float(max(scale, 1e-3)), count
+
+
+def _chance(scores: np.ndarray, start: float, scale: float, count: float) -> np.ndarray:
+    beyond = np.maximum(scores - start, 0.0) / (scale * count)
+    return np.where(scores < start, 1.0, np.maximum((1 - _TAIL[0]) * (1 + beyond) ** -count, 1e-300))
 
 
 def _surprise(ordered: np.ndarray, count: int) -> np.ndarray:

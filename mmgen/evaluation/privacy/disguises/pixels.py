@@ -53,8 +53,7 @@ def squared(values: Tensor, side: int = SIDE) -> Tensor:
     values = values.float()
     if values.shape[-2:] == (side, side):
         return values
-    if min(values.shape[-2:]) >= side:
-        return F.interpolate(values, size=(side, side), mode="area")
+    values = F.adaptive_avg_pool2d(values, [min(side, length) for length in values.shape[-2:]])
     return F.interpolate(values, size=(side, side), mode="bilinear", align_corners=False)
 
 

@@ -81,13 +81,7 @@ def _gamma(x: np.ndarray, exponent: float, rng: Generator, other: np.ndarray) ->
     return _bytes(255 * (x / 255) ** (exponent ** _sign(rng)))
 
 
-def _brighter(x: np.ndarray, levels: float, rng: Generator, other: np.ndarray) -> np.ndarray:
-    return _bytes(x.astype(float) + levels * _sign(rng))
-
-
 def _hue(x: np.ndarray, turn: float, rng: Generator, other: np.ndarray) -> np.ndarray:
-    if len(x) == 1:
-        return x.copy()
     hsv = np.asarray(_image(x).convert("HSV")).copy()
     hsv[..., 0] += np.uint8(round(256 * turn) % 256)
     return _record(Image.fromarray(hsv, "HSV").convert("RGB"))
@@ -132,8 +126,14 @@ PICTURES: Mapping[str, Disguise] = {
 }
 
 
+def disguises_of(is_picture: bool, channels: int) -> Mapping[str, Disguise]:
+    """Those that change records of this form."""
+    kinds = PICTURES if is_picture else SOUNDS
+    return {kind: disguise for kind, disguise in kinds.items() if kind != "hue" or channels == 3}
+
+
 def _delay(x: np.ndarray, by: float, rng: Generator, other: np.ndarray) -> np.ndarray:
-    frames = round(by * x.shape[-1]) * _sign(rng)
+    frames = max(1, round(by * x.shape[-1])) * _sign(rng)
     out = np.full_like(x, x.min())
     if frames > 0:
         out[..., frames:] = x[..., :-frames]

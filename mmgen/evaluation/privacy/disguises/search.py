@@ -58,8 +58,8 @@ class Candidates:
         """The candidates of all parts, one after the other."""
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
-    def select(self, keep: np.ndarray) -> Candidates:
-        """Those of some records: indices or a mask."""
+    def select(self, keep: np.ndarray | slice) -> Candidates:
+        """Those of some records: indices, a mask or a slice."""
         return Candidates(*(getattr(self, field.name)[keep] for field in fields(self)))
 
 
@@ -80,7 +80,7 @@ class CopySearch:
         self.modality, self.is_picture, self.device = modality, is_picture, torch.device(device)
         self.owners = np.unique(members.owners, return_inverse=True)[1]
         self._everyone = torch.from_numpy(self.owners).to(self.device)
-        every = max(1, len(members) // _SAMPLE)
+        every = -(-len(members) // _SAMPLE)
         sample = torch.cat(list(self._parts(members.values[::every], _REFERENCES)))
         self.coarse, self.fine, *self.views = (
             Windows(templates, sample) for templates in (self.form.coarse, self.form.fine, *self.form.views)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mmgen.evaluation.privacy.disguises.templates import Templates
 
+_AT_ONCE = 256  # references
 _COMPONENTS = 256
 _QUIET = 0.3  # of the whitening's floor: windows that vary less say little
 LARGEST = 0.9995
@@ -24,16 +25,24 @@ class Windows:
 
     def __init__(self, templates: Templates, sample: Tensor) -> None:
         self.templates = templates
-        flat = templates.of_references(sample).flatten(0, 1)
-        self._mean = flat.mean(0)
-        self._basis = None
-        if templates.whitening is not None:
+        self._mean = self._basis = None
+        if templates.by_distance:
+            self._mean = templates.of_references(sample).mean((0, 1))
+        elif templates.whitening is not None:
+            flat = templates.of_references(sample).flatten(0, 1)
             self._basis = _whitening(flat - flat.mean(1, keepdim=True), templates.whitening)
-        self._parts: list[Tensor] = []
+        self._added: list[Tensor] = []
 
     def add(self, references: Tensor) -> None:
         """Append references (n, C, SIDE, SIDE)."""
-        self._parts.append(self._vectors(self.templates.of_references(references)).half())
+        self._added.append(self._vectors(self.templates.of_references(references)).half())
+
+    @property
+    def _windows(self) -> Tensor:
+        """(M, W, D)."""
+        if len(self._added) > 1:
+            self._added = [torch.cat(self._added)]
+        return self._added[0]
 
     def queries(self, records: Tensor) -> Tensor:
         """(N, Q, D) vectors of records (N, C, SIDE, SIDE)."""
@@ -43,7 +52,7 @@ class Windows:
         """(N, M): of the most alike template and window."""
         n, count, size = queries.shape
         flat, parts = queries.reshape(-1, size), []
-        for part in self._parts:
+        for part in self._windows.split(_AT_ONCE):
             windows = part.to(flat.dtype)
             alike = self._alike(flat, windows.flatten(0, 1))
             parts.append(alike.view(n, count, len(windows), -1).amax((1, 3)))
@@ -52,11 +61,9 @@ class Windows:
     def places(self, queries: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """For pairs of queries with references of numbers ``rows`` (N, K): their likeness (N, K), and the affine maps
         (N, K, 2, 3) from the query to the reference by which they are most alike."""
-        if len(self._parts) > 1:
-            self._parts = [torch.cat(self._parts)]
         scores, templates, windows = [], [], []
         for query, chosen in zip(queries, rows, strict=True):
-            found = self._parts[0][chosen].to(query.dtype)  # (K, W, D)
+            found = self._windows[chosen].to(query.dtype)  # (K, W, D)
             alike = self._alike(query, found.flatten(0, 1)).view(len(query), len(found), -1)
             best, at = alike.transpose(0, 1).flatten(1).max(1)
             scores.append(best)
@@ -67,7 +74,7 @@ class Windows:
         )
 
     def _vectors(self, cut: Tensor) -> Tensor:
-        if self.templates.by_distance:
+        if self._mean is not None:
             return (cut - self._mean) / cut.shape[-1] ** 0.5
         flat = cut - cut.mean(-1, keepdim=True)
         if self._basis is None or self.templates.whitening is None:
@@ -95,6 +102,7 @@ def _whitening(flat: Tensor, floor: float) -> Tensor:
 
     About zero and not about their mean, so that inverted records stay the negative of what they were.
     """
-    variances, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))
+    # Not every device has this decomposition.
+    variances, vectors = (part.to(flat.device) for part in torch.linalg.eigh((flat.T @ flat / len(flat)).cpu()))
     kept = slice(-min(_COMPONENTS, len(variances)), None)
     return vectors[:, kept] / torch.sqrt(variances[kept].clamp_min(0) + floor**2)

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from mmgen.data.phantoms import phantom_lesion
 from mmgen.data.samples import Samples
 from mmgen.evaluation.privacy.attack import Case, Effort, Evidence
-from mmgen.evaluation.privacy.attacks.disguised_copies import exact_interval, run
+from mmgen.evaluation.privacy.attacks.disguised_copies import run
 from mmgen.evaluation.privacy.disguises.planting import PICTURES
 from mmgen.evaluation.privacy.sides import Side
 from mmgen.models.modality import Modality
@@ -59,6 +57,6 @@ def test_disguised_copies_are_found_and_shown(kind: str, lesions: tuple[np.ndarr
         assert run(case(synthetic, members, others))["disguised_copies"] == result, "the same seed, the same result"
 
 
-def test_intervals_of_shares() -> None:
-    assert exact_interval(0, 100) == pytest.approx((0, 0.0362), abs=1e-4)
-    assert exact_interval(5, 5)[1] == 1 and replace(EFFORT, planted=3).planted == 3
+def test_too_few_people_are_no_evidence_and_no_crash(lesions: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    result = run(case(lesions[2], lesions[0][:3], lesions[1][:2]))["disguised_copies"]
+    assert result.found is None and result.people == 5 and "too few people" in result.note

@@ -20,10 +20,9 @@ from mmgen.evaluation.privacy.attack import Case, Effort, Evidence
 from mmgen.evaluation.privacy.attacks.reidentification import (
     ATTACK,
     FEWEST_PEOPLE,
-    exact_interval,
     recognised_people,
 )
-from mmgen.evaluation.privacy.results import RecognisedResult
+from mmgen.evaluation.privacy.results import RecognisedResult, exact_interval
 from mmgen.evaluation.privacy.sides import Records, Side
 from mmgen.models.modality import Modality
 

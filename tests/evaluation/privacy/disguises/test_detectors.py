@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmgen.evaluation.privacy.disguises.detectors import Detectors, highest_listed, set_chance
+from mmgen.evaluation.privacy.disguises.detectors import (
+    Detectors,
+    _chance,
+    _tail,
+    alone,
+    highest_listed,
+    set_chance,
+)
 from mmgen.evaluation.privacy.disguises.search import Candidates
 
 
@@ -14,12 +21,15 @@ def candidates(features: np.ndarray, owners: np.ndarray | None = None) -> Candid
     return Candidates(rows, rows if owners is None else owners, features, maps, np.zeros((count, each), bool))
 
 
-def test_innocent_sets_are_seldom_surprising() -> None:
-    rng = np.random.default_rng(0)
-    for count in (20, 200):
-        chances = rng.random((150, count))
-        told = np.array([set_chance(np.where(c > 0.2, 1.0, c)) for c in chances])
-        assert (told <= 0.05).mean() < 0.1 and (told <= 0.01).mean() < 0.04
+@pytest.mark.parametrize(("size", "people"), [(200, 600), (1000, 600), (5000, 600), (200, 60)])
+def test_innocent_sets_seldom_raise_the_alarm(size: int, people: int) -> None:
+    """Also large ones, whose records all share the errors of one calibration."""
+    rng, told = np.random.default_rng(0), []
+    for _ in range(100):
+        calibrating, innocent = (rng.gumbel(size=number) for number in (people, size))
+        chances = _chance(innocent, *_tail(calibrating, people))
+        told.append(set_chance(chances, people, draws=500))
+    assert (np.array(told) <= 0.01).mean() <= 0.04
 
 
 @pytest.mark.parametrize(
@@ -28,7 +38,15 @@ def test_innocent_sets_are_seldom_surprising() -> None:
 def test_few_copies_among_many_are_surprising(count: int, copies: int, chance: float) -> None:
     chances = np.ones(count)
     chances[:copies] = chance
-    assert set_chance(chances) <= 0.01
+    assert set_chance(chances, 600) <= 0.01
+
+
+def test_one_record_alone_raises_the_alarm_below_the_chance_that_is_told() -> None:
+    for size in (50, 1000):
+        limit = alone(0.01, size, 600)
+        assert 0 < limit < 0.01 / size
+        for factor, alarm in ((0.5, True), (2.0, False)):
+            assert (set_chance(np.r_[factor * limit, np.ones(size - 1)], 600) <= 0.01) is alarm
 
 
 def test_a_detector_tells_copies_from_innocent_records() -> None:
@@ -44,7 +62,7 @@ def test_a_detector_tells_copies_from_innocent_records() -> None:
     scores, best = detectors.scores(candidates(copies))
     assert (best == 2).all() and (detectors.chance(scores) < 1e-3).all()
     chances = detectors.chance(detectors.scores(candidates(unseen))[0])
-    assert (chances <= 0.01).mean() < 0.03 and set_chance(chances) > 0.01
+    assert (chances <= 0.01).mean() < 0.03 and set_chance(chances, 300) > 0.01
     assert detectors.chance(np.array([detectors.threshold(1e-4)])) == pytest.approx(1e-4)
 
 
@@ -89,3 +107,14 @@ def test_many_records_of_few_people_are_little_evidence() -> None:
     of_many, of_few = (Detectors.fitted(innocent, np.arange(300) // each, copies) for each in (1, 30))
     assert of_few.threshold(1e-4) > 1.5 * of_many.threshold(1e-4)
     assert of_few.chance(np.array([of_few.threshold(1e-4)])) == pytest.approx(1e-4)
+
+
+def test_people_whose_numbers_all_end_alike_are_calibrated_too() -> None:
+    rng = np.random.default_rng(4)
+    innocent, copies = candidates(rng.normal(size=(60, 6, 4))), {"a": rng.normal(size=(30, 4)) + 5}
+    detectors = Detectors.fitted(innocent, 5 * np.arange(60), copies)
+    assert np.isfinite(detectors.innocent).all() and len(detectors.innocent) == 60
+
+
+def test_chances_are_never_nothing() -> None:
+    assert _chance(np.array([1e9]), 0.0, 1e-3, 200.0)[0] > 0

@@ -5,7 +5,7 @@ import pytest
 import torch
 from structures import smooth
 
-from mmgen.evaluation.privacy.disguises.pixels import blurred, locally_normalised, loudness
+from mmgen.evaluation.privacy.disguises.pixels import SIDE, blurred, locally_normalised, loudness, squared
 
 
 def test_blur_keeps_constants_and_means() -> None:
@@ -31,3 +31,13 @@ def test_loudness_knows_no_gain_and_little_of_faint_noise() -> None:
     changed, in_logarithms = (loudness(faint) - one).abs().mean() / one.std(), (faint - mel).abs().mean() / mel.std()
     assert 0 < changed < 0.5 * in_logarithms
     assert one.min() >= 0 and one.max() <= 255
+
+
+@pytest.mark.parametrize("shape", [(40, 512), (512, 40), (100, 100), (64, 64), (20, 30), (200, 64)])
+def test_squares_keep_the_mean_of_what_is_reduced(shape: tuple[int, int]) -> None:
+    x = torch.zeros(1, 1, *shape)
+    x[..., ::8] = 255
+    made = squared(x)
+    assert made.shape == (1, 1, SIDE, SIDE)
+    if max(shape) > SIDE:
+        assert made.mean().item() == pytest.approx(x.mean().item(), rel=0.1)
