@@ -135,8 +135,9 @@ class CrossModalMAE(GenerativeModel):
         self.depth, self.heads = depth, heads
         self.visible_weight = visible_weight
         self.streams = nn.ModuleDict({name: EncoderStream(m, dim, depth, heads) for name, m in self.modalities.items()})
-        light = (decoder_dim, decoder_depth, decoder_heads, head)
-        self.decoders = nn.ModuleDict({name: Decoder(m, dim, *light) for name, m in self.modalities.items()})
+        self.decoders = nn.ModuleDict(
+            {name: self._make_decoder(modality) for name, modality in self.modalities.items()}
+        )
         self.fusion = nn.ModuleList()
         for layer in range(depth if len(parsed) > 1 else 0):
             xi = layer / max(1, depth - 1)  # a ramp from 0 to 1: late fusion is the better prior (section III-C)
@@ -144,6 +145,11 @@ class CrossModalMAE(GenerativeModel):
             self.fusion.append(nn.ModuleDict(terms).apply(initialise))
         for name, modality in self.modalities.items():
             self.register_buffer(f"valid_{name}", modality.valid(), persistent=False)
+
+    def _make_decoder(self, modality: Modality) -> nn.Module:
+        own = self.config
+        light = (own["decoder_dim"], own["decoder_depth"], own["decoder_heads"], own["head"])
+        return Decoder(modality, own["dim"], *light)
 
     # -- mask, encode, decode, loss
 

@@ -72,14 +72,17 @@ class DenoisingMAE(CrossModalMAE):
     ) -> None:
         if decoder != "denoise" or fusion_query != "own":
             raise UserError("A denoising masked autoencoder has decoder 'denoise' and fusion_query 'own'.")
-        encoders = {"dim": dim, "depth": depth, "heads": heads}
-        super().__init__(modalities, **encoders, decoder_depth=0, labels=labels, preprocessing=preprocessing)
-        own = {"decoder_dim": decoder_dim, "decoder_depth": decoder_depth, "decoder_heads": decoder_heads}
+        sizes = {"dim": dim, "depth": depth, "heads": heads}
+        sizes |= {"decoder_dim": decoder_dim, "decoder_depth": decoder_depth, "decoder_heads": decoder_heads}
+        super().__init__(modalities, **sizes, labels=labels, preprocessing=preprocessing)
         unused = ("visible_weight", "head")  # visible patches are never decoded
         self.config = {name: value for name, value in self.config.items() if name not in unused}
-        self.config |= {**own, "decoder": decoder}
-        sizes = (dim, decoder_dim, decoder_depth, decoder_heads, len(labels), len(self.modalities) > 1)
-        self.decoders = nn.ModuleDict({name: DenoisingDecoder(m, *sizes) for name, m in self.modalities.items()})
+        self.config |= {"decoder": decoder}
+
+    def _make_decoder(self, modality: Modality) -> nn.Module:
+        own = self.config
+        sizes = (own["dim"], own["decoder_dim"], own["decoder_depth"], own["decoder_heads"])
+        return DenoisingDecoder(modality, *sizes, len(self.class_names), len(self.modalities) > 1)
 
     @property
     def no_label(self) -> int:

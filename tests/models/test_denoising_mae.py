@@ -169,9 +169,9 @@ def test_a_small_model_learns_to_draw_by_label() -> None:
     labels = torch.arange(2).repeat(100)
     made = {name: value.mean((1, 2, 3)) for name, value in model.eval().sample(labels, 12, 1.0).items()}
     bright = made["image"] > 0
-    assert bright[labels == 1].float().mean() > 0.95 and bright[labels == 0].float().mean() < 0.05
+    assert bright[labels == 1].float().mean() > 0.9 and bright[labels == 0].float().mean() < 0.1
     shared = made["image"] - (2.0 * labels - 1)
-    assert (shared.sign() == made["audio"].sign()).float().mean() > 0.9, "the pair belongs together"
+    assert (shared.sign() == made["audio"].sign()).float().mean() > 0.8, "the pair belongs together"
     assert 0.3 < (made["audio"] > 0).float().mean() < 0.7
 
 
