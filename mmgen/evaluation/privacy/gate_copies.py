@@ -111,7 +111,8 @@ def _found(result: DisguisedCopiesResult, things: str) -> Finding:
     if result.power:
         weakest = sorted(result.power.items(), key=lambda item: item[1])[:WEAKEST]
         named = ", ".join(f"{percent(share)} of '{kind}'" for kind, share in weakest)
-        power = f"{percent(_middle(result))} of its own (median over kinds; least: {named})"
+        one = "" if result.power_alone is None else f", of one alone {percent(result.power_alone)}"
+        power = f"{percent(_middle(result))} of its own where they are a twentieth of a set{one} (least: {named})"
         text += f"; this audit finds {power} and raises a false alarm on {percent(rate)} of innocent sets"
     # Of what may be chance no number is too high; an alarm closes the gate whatever is listed.
     return Finding(light, text, max(found, 1) if light == "red" else found, None if light == "amber" else 0)

@@ -22,8 +22,8 @@ SHARED = (
     "n_members", "n_non_members", "counts", "roc", "exact", "near", "of", "limit", "share_closer_to_training",
     "share_closer_ci", "identifiability", "identifiability_of_others", "distance_to_training", "distance_to_others",
     "share", "how", "patches", "compared", "features", "real_distance", "found", "found_ci", "p_value",
-    "false_alarm_rate", "compared_found", "power", "planted", "recognised", "recognised_ci", "others", "others_ci",
-    "real", "verification_auc", "people", "falsely_listed",
+    "false_alarm_rate", "falsely_listed", "compared_found", "power", "power_alone", "planted", "recognised",
+    "recognised_ci", "others", "others_ci", "real", "verification_auc", "people",
 )  # fmt: skip
 
 
@@ -263,8 +263,9 @@ class DisguisedCopiesResult(Result):
         compared, compared_found, people: real records of people other than those they were compared with, by which
             chances are known; how many of them are as much alike as what is listed, or as what would raise the alarm
             alone; and of how many people they are.
-        power: share, 0..1, of training records that the audit disguised itself, by kind of disguise, which would have
-            raised the alarm alone in a set of this size.
+        power: share, 0..1, of training records that the audit disguised itself which would be listed if such copies
+            were a twentieth of the set, by kind of disguise and strength.
+        power_alone: share of all these that would raise the alarm as the only copy in the set.
         planted: records of each kind.
         pairs: those found, the most alike first.
         note: why nothing could be searched.
@@ -280,6 +281,7 @@ class DisguisedCopiesResult(Result):
     compared_found: int | None = None
     people: int | None = None
     power: Mapping[str, float] | None = None
+    power_alone: float | None = None
     planted: int | None = None
     pairs: tuple[DisguisedPair, ...] = ()
     note: str | None = None

@@ -22,7 +22,7 @@ def searched(**changed: Any) -> dict[str, Any]:
     """A search that found nothing and would have found much."""
     innocent = {
         "found": 0, "of": 200, "found_ci": [0.0, 0.018], "p_value": 1.0, "false_alarm_rate": 0.01, "compared": 1040,
-        "compared_found": 0, "people": 800, "power": POWER, "planted": 20,
+        "compared_found": 0, "people": 800, "power": POWER, "power_alone": 0.5, "planted": 20,
     }  # fmt: skip
     return innocent | changed
 
@@ -50,9 +50,9 @@ def test_a_search_that_finds_nothing_says_what_it_would_have_found() -> None:
     assert (verdict.light, verdict.allowed, verdict.excess) == ("green", True, 0)
     assert verdict.line == (
         "disguised copies of images: none of 200 synthetic images are disguised copies of training images, of 1,040 "
-        "real images of other people none are as much alike; this audit finds 94 % of its own (median over kinds; "
-        "least: 61 % of 'average of two', 90 % of 'noise', 98 % of 'shift') and raises a false alarm on 1 % of "
-        "innocent sets"
+        "real images of other people none are as much alike; this audit finds 94 % of its own where they are a "
+        "twentieth of a set, of one alone 50 % (least: 61 % of 'average of two', 90 % of 'noise', 98 % of 'shift') and "
+        "raises a false alarm on 1 % of innocent sets"
     )
 
 

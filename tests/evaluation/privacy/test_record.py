@@ -43,6 +43,7 @@ SECTION = PrivacySection(
             0,
             150,
             {"shift": 0.9},
+            0.8,
             8,
             (DisguisedPair(5, 6, 1.5, (1.0, 0.0, 0.1, 0.0, 1.0, 0.0), True),),
         ),

@@ -8,6 +8,7 @@ the audit's own disguises that are found says what it can see.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import fmean
 
 import numpy as np
 
@@ -21,6 +22,8 @@ FALSE_ALARMS = 0.01
 """Chance of an alarm on an innocent set."""
 FALSELY_LISTED = 0.05
 """Share of the records listed after an alarm that may be there by chance."""
+SHARE = 0.05
+"""Share of a set that copies are, for which it is told how many of them would be listed."""
 FEWEST_PEOPLE = 10
 """Training and held-out people, of whom innocent records are compared."""
 PAIRS = 60
@@ -53,6 +56,8 @@ def run(case: Case) -> dict[str, DisguisedCopiesResult]:
     listed = highest_listed(chances, FALSELY_LISTED) if p_value <= FALSE_ALARMS else 0.0
     noticed = alone(FALSE_ALARMS, len(scores), people)
     limit = detectors.threshold(listed or noticed)
+    together = FALSELY_LISTED * SHARE
+    power, of_one = calibrated.power(members, case.effort.planted, rng, together, noticed)
     order = np.flatnonzero(chances <= listed)
     order = order[np.argsort(-scores[order], kind="stable")]
     return {
@@ -66,7 +71,8 @@ def run(case: Case) -> dict[str, DisguisedCopiesResult]:
             compared=len(detectors.innocent),
             compared_found=int((detectors.innocent >= limit).sum()),
             people=people,
-            power=calibrated.power(members, case.effort.planted, noticed, rng),
+            power=power,
+            power_alone=fmean(of_one.values()),
             planted=case.effort.planted,
             pairs=tuple(_pairs(candidates, scores, best, order[:PAIRS], limit)),
         )
@@ -96,5 +102,5 @@ ATTACK = Attack(
         "innocent": case.effort.innocent,
         "mirrored": case.name in case.evidence.mirrored,
     },
-    version=2,
+    version=3,
 )

@@ -95,12 +95,13 @@ class CalibratedSearch:
         """(N,) of raw records (N, C, H, W): the chance that an innocent record is as much like a training record."""
         return self.detectors.chance(self.detectors.scores(self.search.candidates(records, description=description))[0])
 
-    def power(self, members: Records, each: int, chance: float, rng: np.random.Generator) -> dict[str, float]:
-        """Share found, by kind and strength, of ``each`` newly planted disguises, where an innocent record is taken for
-        a copy with this chance."""
+    def power(self, members: Records, each: int, rng: np.random.Generator, *limits: float) -> list[dict[str, float]]:
+        """For each of some chances, the share by kind and strength of ``each`` newly planted disguises that are found
+        where an innocent record is taken for a copy with this chance."""
         tried = planted(members, self.disguises, each, rng)
-        hit = self.chances(tried.records, description=f"power on {self.search.modality.name}") <= chance
-        return {name: float(hit[tried.names == name].mean()) for name in dict.fromkeys(tried.names.tolist())}
+        chances = self.chances(tried.records, description=f"power on {self.search.modality.name}")
+        rows = {name: tried.names == name for name in dict.fromkeys(tried.names.tolist())}
+        return [{name: float((chances[own] <= limit).mean()) for name, own in rows.items()} for limit in limits]
 
 
 def _innocent(
