@@ -166,12 +166,11 @@ def _disguise_tables(privacy: PrivacySection, verdicts: dict[str, Verdict]) -> l
         if result.power:
             shares = sorted(result.power.items(), key=lambda item: item[1])
             notes = [
-                f"{number(result.planted)} training {things} were disguised in each way by the audit itself. Found: would be listed if such copies "
-                "were a twentieth of the set."
+                f"{number(result.planted)} training {things} were disguised in each way by the audit itself. Found: "
+                "would be listed if such copies were a twentieth of the set."
             ]
-            notes += [f"As the only copy in the set {percent(result.power_alone)} of them would raise the alarm."] * (
-                result.power_alone is not None
-            )
+            if result.power_alone is not None:
+                notes.append(f"As the only copy in the set {percent(result.power_alone)} would raise the alarm.")
             found = [[_title(kind), percent(share)] for kind, share in shares]
             heads = [Column("Disguise", numeric=False), Column("Found")]
             tables.append(Table(f"{name}: what this audit would have found", heads, found, notes))
