@@ -107,8 +107,8 @@ def test_disguised_copies_stand_beside_what_would_have_been_found() -> None:
     ]
     assert power.rows == [["Average of two", "61 %"], ["Shift", "98 %"]]
     assert power.notes == [
-        "20 training images were disguised in each way by the audit itself. Found: would be listed if such copies were a "
-        "twentieth of the set."
+        "20 training images were disguised in each way by the audit itself. Found: would be listed if such copies were "
+        "a twentieth of the set."
     ]
     (blind,) = privacy_tables({"disguised_copies": {"note": "too few people"}})
     assert blind.rows[0] == ["Disguised copies", f"{NOTHING} of {NOTHING}", f"{NOTHING} of {NOTHING}",
