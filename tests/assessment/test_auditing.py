@@ -288,7 +288,10 @@ def test_disguised_copies_are_shown_beside_their_training_records(
     members: Path, others: Path, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs = (DisguisedPair(3, 5, 1.0, (1.0, 0.0, 0.1, 0.0, 1.0, 0.0), True),)
-    use_a_search(monkeypatch, DisguisedCopiesResult(1, 16, (0.0, 0.3), 0.001, 0.01, 40, 0, {"shift": 1.0}, 8, pairs))
+    use_a_search(
+        monkeypatch,
+        DisguisedCopiesResult(1, 16, (0.0, 0.3), 0.001, 0.01, 0.05, 40, 0, 40, {"shift": 1.0}, 0.9, 8, pairs),
+    )
     found = mmgen.audit(made, members, others, fast=True)
     assert found.privacy.results["disguised_copies"].pairs == pairs
     figures = found.media().figures
