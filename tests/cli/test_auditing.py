@@ -22,7 +22,10 @@ from mmgen.evaluation.privacy.results import DisguisedCopiesResult
 from mmgen.models.medsynth import MedSynthGenerator
 
 Command = Callable[..., int]
-NO_COPIES = DisguisedCopiesResult(0, 60, (0.0, 0.06), 1.0, 0.01, 200, 0, {"shift": 0.98, "noise": 0.9}, 20)
+NO_COPIES = DisguisedCopiesResult(
+    found=0, of=60, found_ci=(0.0, 0.06), p_value=1.0, false_alarm_rate=0.01, falsely_listed=0.05, compared=200,
+    compared_found=0, people=150, power={"shift": 0.98, "noise": 0.9}, power_alone=0.9, planted=20,
+)  # fmt: skip
 
 
 @pytest.fixture
