@@ -29,7 +29,7 @@ from mmgen.models.modality import Modality
 
 FILMS = Modality("image", (1, 32, 32), (8, 8), (110.0,), (60.0,), value_range=(0.0, 255.0))
 # The attacker's GAN has tests of its own.
-QUICK = Effort(updates=4, resamples=400, planted=3, innocent=60, recognition=100, gan={"side": 8, "width": 2})
+QUICK = Effort(updates=4, resamples=400, planted=3, innocent=30, recognition=50, gan={"side": 8, "width": 2})
 ATTACKS = {"closest_record", "closest_record_features", "closest_record_views", "domias", "logan_black_box"}
 
 
