@@ -47,14 +47,12 @@ class CalibratedSearch:
     Attributes:
         search: among the training records.
         detectors: by which pairs are scored.
-        innocent: candidates of records that are of other people than all of their candidates.
-        people: how many people these are of.
+        people: of whom innocent records were compared.
         disguises: that the audit plants, by kind.
     """
 
     search: CopySearch
     detectors: Detectors
-    innocent: Candidates
     people: int
     disguises: Mapping[str, Disguise]
 
@@ -89,7 +87,7 @@ class CalibratedSearch:
         candidates, people = _innocent(search, members, non_members, innocent, rng)
         found = search.candidates(learnt.records, description="" if quiet else f"disguises of {modality.name}")
         detectors = Detectors.fitted(candidates, people, _copies(found, learnt), len(search.views))
-        return cls(search, detectors, candidates, len(np.unique(people)), disguises)
+        return cls(search, detectors, len(np.unique(people)), disguises)
 
     def chances(self, records: Sliceable, description: str = "") -> np.ndarray:
         """(N,) of raw records (N, C, H, W): the chance that an innocent record is as much like a training record."""

@@ -118,7 +118,7 @@ class Detectors:
         return np.where((candidates.rows >= 0)[..., None], scores, -np.inf)
 
 
-def set_chance(chances: np.ndarray, people: int, draws: int = 2000, seed: int = 0) -> float:
+def set_chance(chances: np.ndarray, people: int, draws: int = 2000) -> float:
     """Chance that an innocent set holds as surprising records, by the test of Berk and Jones.
 
     For every k the k lowest chances of the set's records are compared with what k of as many innocent records have; the
@@ -133,14 +133,14 @@ def set_chance(chances: np.ndarray, people: int, draws: int = 2000, seed: int = 
     """
     count = _looked_at(len(chances))
     seen = float(_surprise(np.sort(chances)[None, :count], len(chances))[0])
-    rank = int((_innocent_surprises(len(chances), people, draws, seed) <= seen).sum())
+    rank = int((_innocent_surprises(len(chances), people, draws) <= seen).sum())
     # Beyond what was drawn: the most surprising k of a few that are alike counts as often as there are some k.
     return (1 + rank) / (1 + draws) if rank else min(1 / draws, 10.0 * seen)
 
 
-def alone(rate: float, size: int, people: int, draws: int = 2000, seed: int = 0) -> float:
+def alone(rate: float, size: int, people: int, draws: int = 2000) -> float:
     """The chance below which a record alone raises the alarm in a set of ``size``, at this rate of false alarms."""
-    least = float(np.quantile(_innocent_surprises(size, people, draws, seed), rate))
+    least = float(np.quantile(_innocent_surprises(size, people, draws), rate))
     return -np.expm1(np.log1p(-least) / size)
 
 
@@ -158,9 +158,9 @@ def _looked_at(size: int) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def _innocent_surprises(size: int, people: int, draws: int, seed: int) -> np.ndarray:
+def _innocent_surprises(size: int, people: int, draws: int) -> np.ndarray:
     """(draws,) of innocent sets of ``size`` records, whose chances are known by the records of so many people."""
-    rng, count = np.random.default_rng(seed), _looked_at(size)
+    rng, count = np.random.default_rng(0), _looked_at(size)
     surprises = []
     for _ in range(draws):
         start, scale, number = _tail(rng.exponential(size=people), people)
