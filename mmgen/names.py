@@ -20,8 +20,11 @@ BudgetName = Literal["quick", "small", "paper"]
 Selection = Literal["random", "herding", "k_center"]
 InputPrior = Literal["class", "real"]
 MatchingForm = Literal["energy", "log_softmax", "logits"]
+DecoderName = Literal["denoise", "mse"]
 Precision = Literal["auto", "no", "bf16"]
 OWN_BACKBONE = "mae"
 """Name of the ViT that is pretrained on the images themselves, which needs neither network nor files."""
 IMAGE = "image"
 """Name of the one modality of a condensed set."""
+MODALITY_FLAGS = {"image": "images", "audio": "audio"}
+"""The flag that says where each modality's real samples are."""

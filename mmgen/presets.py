@@ -17,10 +17,14 @@ from mmgen.data.settings import Settings, kind_of, settings_to_dict
 from mmgen.data.sources import Source
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.denoising_mae import DenoisingMAE
 from mmgen.models.images import check_images
 from mmgen.models.mae_layers import FusionQuery
 from mmgen.models.modality import Modality
-from mmgen.names import AugmentationName, BudgetName
+from mmgen.names import AugmentationName, BudgetName, DecoderName
+from mmgen.training.denoising import DenoisingConfig
+from mmgen.training.loop import LoopConfig
+from mmgen.training.mae import MAEConfig
 
 logger = logging.getLogger(__name__)
 Flags = TypeVar("Flags", bound=Any)
@@ -31,7 +35,8 @@ class Preset:
     """A size of cross-modal masked autoencoder and the training that suits it.
 
     Image and audio patches are chosen so that both modalities have the same number of tokens, which
-    ``fusion_query="other"`` needs.
+    ``fusion_query="other"`` needs. ``refiner`` is of a denoising decoder alone, and so is ``ema_share``, the length of
+    the moving average of weights as a share of the training.
     """
 
     image: ImageSettings
@@ -49,6 +54,9 @@ class Preset:
     fusion_query: FusionQuery = "own"
     betas: tuple[float, float] = (0.9, 0.95)
     lr: float = 1e-3
+    decoder: DecoderName = "denoise"
+    refiner: int = 32
+    ema_share: float = 0.05
     audio: AudioSettings = field(default_factory=AudioSettings)
     utility: UtilityConfig = field(default_factory=UtilityConfig)
 
@@ -61,19 +69,33 @@ class Preset:
 PresetName = Literal["tiny", "small", "base", "paper"]
 
 _TINY_UTILITY = UtilityConfig(updates=30, max_side=48)
-_BASE = Preset(ImageSettings(224, 1), 16, 8, 112, 768, 12, 12, 512, 4, 16, epochs=400, batch_size=128)
+_BASE = Preset(ImageSettings(224, 1), 16, 8, 112, 768, 12, 12, 768, 12, 12, epochs=400, batch_size=128, refiner=64)
 
 PRESETS: dict[PresetName, Preset] = {
     "tiny": Preset(
-        ImageSettings(112, 1), 14, 14, 112, 128, 4, 4, 64, 2, 2, epochs=30, batch_size=16, utility=_TINY_UTILITY
+        ImageSettings(64, 1), 8, 14, 112, 128, 3, 4, 128, 4, 4, epochs=40, batch_size=16, utility=_TINY_UTILITY
     ),
-    # Narrow, shallow and in small batches: on some hundred samples the number of updates decides, not the width.
-    "small": Preset(ImageSettings(224, 1), 16, 8, 112, 192, 4, 6, 128, 3, 4, epochs=30, batch_size=16),
+    # On some hundred samples the number of updates decides: what is larger sees fewer samples in the same time.
+    "small": Preset(ImageSettings(112, 1), 14, 14, 112, 256, 4, 4, 256, 8, 4, epochs=100, batch_size=16),
     "base": _BASE,
     # Section IV-A: batch 128, AdamW at 1e-3 with default betas, 20 epochs; the paper gives no model size, so it is that
-    # of base.
-    "paper": replace(_BASE, epochs=20, fusion_query="other", betas=(0.9, 0.999)),
+    # of base with light decoders.
+    "paper": replace(
+        _BASE,
+        decoder="mse",
+        decoder_dim=512,
+        decoder_depth=4,
+        decoder_heads=16,
+        epochs=20,
+        fusion_query="other",
+        betas=(0.9, 0.999),
+    ),
 }
+
+
+def default_preset(has_data: bool) -> PresetName:
+    """The preset where none is named: what shows in minutes how it goes, or what says something about data."""
+    return "small" if has_data else "tiny"
 
 
 def build_mae(
@@ -101,18 +123,40 @@ def build_mae(
             loudest = max(float(values[i : i + 1024].max()) for i in range(0, len(values), 1024)) + 3.0
             patch, padded, limits = preset.audio_patch, (preset.audio_padded,) * 2, (form.log_floor, loudest)
         modalities.append(Modality(name, form.shape, (patch, patch), mean, std, padded, limits))
-    return CrossModalMAE(
-        modalities,
-        dim=preset.dim,
-        depth=preset.depth,
-        heads=preset.heads,
-        decoder_dim=preset.decoder_dim,
-        decoder_depth=preset.decoder_depth,
-        decoder_heads=preset.decoder_heads,
-        fusion_query=fusion_query or preset.fusion_query,
-        labels=next(iter(train.values())).label_names,
-        preprocessing={name: settings_to_dict(values) for name, values in settings.items()},
-    )
+    names = ("dim", "depth", "heads", "decoder_dim", "decoder_depth", "decoder_heads")
+    form: dict[str, Any] = {name: getattr(preset, name) for name in names}
+    form |= {"fusion_query": fusion_query or preset.fusion_query, "labels": next(iter(train.values())).label_names}
+    form |= {"preprocessing": {name: settings_to_dict(values) for name, values in settings.items()}}
+    if preset.decoder == "denoise":
+        return DenoisingMAE(modalities, **form, refiner=preset.refiner)
+    return CrossModalMAE(modalities, **form)
+
+
+def mae_config(preset: Preset, settings: Mapping[str, Settings], alone: bool = False, **given: Any) -> MAEConfig:
+    """How a model of a preset learns; ``given`` are fields of :class:`MAEConfig` that have other values.
+
+    ``alone``: a model of one modality for comparison, which learns what a masked autoencoder learns and nothing else.
+    """
+    given = {"batch_size": preset.batch_size, "lr": preset.lr, "betas": preset.betas} | given
+    if preset.decoder == "mse":
+        return MAEConfig(**given)
+    changed: dict[str, AugmentationName] = {name: _augmentation(form) for name, form in settings.items()}
+    return DenoisingConfig(**given, augmentation=changed, plain_only=alone)
+
+
+def mae_loop(preset: Preset, ema_decay: float = 0.0) -> LoopConfig:
+    """How long a model of a preset is trained, with what rates, and which average of its weights is kept."""
+    if preset.decoder == "mse":
+        return LoopConfig(preset.epochs, ema_decay=ema_decay)
+    share = 0.0 if ema_decay else preset.ema_share
+    return LoopConfig(preset.epochs, schedule="trapezoid", warmup=0.02, ema_decay=ema_decay, ema_share=share)
+
+
+def _augmentation(form: Settings) -> AugmentationName:
+    """What changes a sample without making another kind of it: X-rays and scans are grey and never mirrored."""
+    if not kind_of(form).is_picture:
+        return "spectrogram"
+    return "radiograph" if form.channels == 1 else "lesion"
 
 
 @dataclass(frozen=True)

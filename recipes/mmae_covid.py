@@ -38,10 +38,10 @@ with one_sentence():  # a package that does not load
     from mmgen.generation.plan import make_plan
     from mmgen.generation.writing import OutputOptions, write_dataset
     from mmgen.models.cross_modal_mae import CrossModalMAE
-    from mmgen.presets import PRESETS, Preset, build_mae
+    from mmgen.models.generative import Sampling
+    from mmgen.presets import PRESETS, Preset, build_mae, default_preset, mae_config, mae_loop
     from mmgen.training.engine import end_process_group, make_accelerator
-    from mmgen.training.loop import LoopConfig
-    from mmgen.training.mae import MAEConfig, train_mae
+    from mmgen.training.mae import train_mae
     from mmgen.training.run import Run, read_metrics
 
 logger = logging.getLogger("mmgen")
@@ -69,25 +69,24 @@ def read_data(config: MAEFlags, settings: Mapping[str, Settings], run: Run) -> P
 
 def train(config: MAEFlags, sizes: Preset, data: PairedData, names: Sequence[str], run: Run) -> CrossModalMAE:
     """A model of the named modalities."""
-    model = build_mae(sizes, {name: sizes.settings[name] for name in names}, data.splits["train"], seed=config.seed)
+    settings = {name: sizes.settings[name] for name in names}
+    model = build_mae(sizes, settings, data.splits["train"], seed=config.seed)
     if config.image_weights and "image" in names:
         start_from_timm(model, "image", config.image_weights)
-    learning = MAEConfig(
-        sizes.batch_size,
-        sizes.lr,
-        betas=sizes.betas,
-        mask_ratio=config.mask_ratio,
-        loss_coupling=config.loss_coupling,
-        accumulate=config.accumulate,
+    given = {name: getattr(config, name) for name in ("mask_ratio", "loss_coupling", "accumulate")}
+    learning = mae_config(sizes, settings, alone=len(names) == 1, **given)
+    # A model of one modality learns as long what a masked autoencoder learns.
+    share = learning.plain_share if len(names) == 1 else 1.0
+    return train_mae(
+        model, data.splits, learning, mae_loop(sizes, config.ema_decay), run, data.fingerprints, share=share
     )
-    loop = LoopConfig(sizes.epochs, ema_decay=config.ema_decay)
-    return train_mae(model, data.splits, learning, loop, run, data.fingerprints)
 
 
 def main() -> None:
     config = parse_config(MAEFlags, description=__doc__)
     check(config)
-    given = {name: getattr(config, name) for name in ("epochs", "batch_size", "lr", "fusion_query")}
+    config = replace(config, preset=config.preset or default_preset(config.images is not None))
+    given = {name: getattr(config, name) for name in ("epochs", "batch_size", "lr", "fusion_query", "decoder")}
     sizes = replace(PRESETS[config.preset], **{name: value for name, value in given.items() if value is not None})
     refuse_too_much(sizes.settings, 2 * (config.per_class or 1), config.out)
     run = Run(make_accelerator(config.mixed_precision), config.out, config.resume is not None, config.seed)
@@ -120,7 +119,9 @@ def carry_out(config: MAEFlags, sizes: Preset, run: Run) -> None:
 
     with costs.phase("generate"):
         real = data.splits["train"]
-        plan = make_plan(model, real, config.per_class, config.mask_ratio, config.seed)
+        per_class = config.per_class or data.largest_class()
+        sampling = Sampling(config.steps, config.guidance)
+        plan = make_plan(model, real, per_class, config.mask_ratio, config.seed, sampling=sampling)
         folder = write_dataset(model, plan, out / "synthetic", OutputOptions(overwrite=True))
     end_process_group()
     if not run.accelerator.is_main_process:

@@ -50,7 +50,7 @@ def test_paper_is_the_papers():
 
 @pytest.mark.parametrize("query", [None, "own", "other"])
 def test_a_model_knows_its_data(query):
-    preset = replace(PRESETS["tiny"], dim=16, depth=1, heads=2, decoder_dim=16, decoder_depth=1)
+    preset = replace(PRESETS["tiny"], dim=16, depth=1, heads=2, decoder_dim=16, decoder_depth=1, decoder="mse")
     settings = {"image": preset.image, "audio": preset.audio}
     train = {name: fake_samples(values) for name, values in settings.items()}
     model = build_mae(preset, settings, train, query)

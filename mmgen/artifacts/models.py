@@ -12,6 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from einops import rearrange
 from torch import nn
 
@@ -22,10 +24,10 @@ from mmgen.data.progress import Stream
 from mmgen.data.settings import Settings, settings_from_dict
 from mmgen.data.writing.atomic import new_file, new_files
 from mmgen.errors import EnvironmentProblem, UserError, refuse_broken_package, shown
-from mmgen.models.condensed import CondensedModel
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.cross_modal_mae import CrossModalMAE
-from mmgen.models.generative import GenerativeModel
+from mmgen.models.denoising_mae import DenoisingMAE
+from mmgen.models.generative import GenerativeModel, Request
 from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.models.stored import StoredImages, StoredLatents
 from mmgen.models.timm_bridge import load_stream, pretrained, read_weights
@@ -34,7 +36,8 @@ _WEIGHTS = "model.safetensors"
 PRIVACY = "privacy.json"
 
 _KINDS: dict[str, type[GenerativeModel]] = {
-    model.kind: model for model in (CrossModalMAE, MedSynthGenerator, ConditionalGenerator, StoredLatents, StoredImages)
+    model.kind: model
+    for model in (CrossModalMAE, DenoisingMAE, MedSynthGenerator, ConditionalGenerator, StoredLatents, StoredImages)
 }
 
 
@@ -131,13 +134,20 @@ def _say_unaudited(folder: Path) -> None:
         file.write(b'{"audited": false}\n')
 
 
-def preview(model: CondensedModel, per_class: int = 8) -> Any:
-    """A uint8 picture (H, W, 3): a row of synthetic images a class.
+def preview(model: GenerativeModel, per_class: int = 8) -> Any:
+    """A uint8 picture (H, W, 3) of the first modality: a row of synthetic samples a class.
 
     Raises:
-        UserError: a generator that starts from real images.
+        UserError: a model that starts from real samples.
     """
-    images = model.sample(per_class).images.expand(-1, 3, -1, -1)
+    count = per_class * len(model.class_names)
+    request = Request(np.arange(count), per_class, seed=0, steps=np.zeros(count, dtype=np.int64))
+    values = next(iter(model.make(request).values()))
+    if values.dtype != torch.uint8:
+        modality = next(iter(model.encoders.values()))
+        low, high = modality.value_range or (float(values.min()), float(values.max()))
+        values = ((values - low) / (high - low) * 255).round().clamp(0, 255).byte().cpu()
+    images = values.expand(-1, 3, -1, -1)
     return rearrange(images, "(rows columns) c h w -> (rows h) (columns w) c", columns=per_class).numpy()
 
 

@@ -44,6 +44,7 @@ from mmgen.evaluation.report.media import ReportMedia
 from mmgen.generation.pairs import generate_pairs
 from mmgen.models.attention_gan import Critic
 from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.denoising_mae import DenoisingMAE
 from mmgen.models.generative import GenerativeModel
 from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.models.stored import StoredLatents
@@ -130,6 +131,9 @@ def synthetic_samples(target: Target, members: Side, seed: int, reading: Reading
     if model is not None and model.needs_real_data:
         if not sets or not len(next(iter(sets[0].values()))):
             sets.append(_decoded(model, members, seed))
+    elif isinstance(model, DenoisingMAE):
+        made = sum(len(next(iter(one.values()))) for one in sets)
+        sets.append(_made(model, {}, max(-(-(DRAWN - made) // len(model.class_names)), 10), seed + 0x5EED))
     elif model is not None:
         if model.most_per_class is not None and not sets:
             sets.append({IMAGE: to_samples(model.sample(model.most_per_class))})
@@ -154,7 +158,11 @@ def _decoded(model: CrossModalMAE, members: Side, seed: int) -> dict[str, Sample
             f"it yet; audit all modalities ({', '.join(missing)} too), or generate a data set first."
         )
     labels = len(next(iter(members.samples.values())).label_names)
-    batches = list(generate_pairs(model, members.samples, -(-DRAWN // labels), seed=seed))
+    return _made(model, members.samples, -(-DRAWN // labels), seed)
+
+
+def _made(model: CrossModalMAE, real: Mapping[str, Samples], per_class: int, seed: int) -> dict[str, Samples]:
+    batches = list(generate_pairs(model, real, per_class, seed=seed))
     every = np.concatenate([batch.labels for batch in batches])
     return {
         name: Samples(

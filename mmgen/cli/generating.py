@@ -11,11 +11,9 @@ import tyro
 
 from mmgen.cli.data_flags import CachedDataFlags
 from mmgen.errors import UserError
+from mmgen.names import MODALITY_FLAGS as FLAGS
 
 logger = logging.getLogger(__name__)
-
-# The flag that says where each modality's real samples are.
-_MODALITIES = {"image": "images", "audio": "audio"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +26,17 @@ class Generate(CachedDataFlags):
     """Samples of each label."""
     out: Path
     """Folder of the new data set."""
+    start: Annotated[Literal["label", "image", "audio", "samples"] | None, tyro.conf.arg(name="from")] = None
+    """What samples are made from: label (and chance alone; the default where the model can), image or audio (the other
+    one is made from real samples), or samples (real ones in part)."""
+    steps: int | None = None
+    """Network passes a sample of a denoising model; more are finer and slower."""
+    guidance: float | None = None
+    """How far a denoising model exaggerates the label; 1: not."""
     images: Path | None = None
-    """Folder or CSV of real images; not needed at image mask ratio 1, nor by a condensed model unless it starts
-    from real images."""
+    """Folder or CSV of real images, where samples are made from them."""
     audio: Path | None = None
-    """Folder or CSV of real recordings; not needed at audio mask ratio 1."""
+    """Folder or CSV of real recordings, where samples are made from them."""
     choose_from: int | None = None
     """For a generator of images: choose those that stand for so many draws of each class."""
     mask_ratio: float = 0.75
@@ -67,33 +71,45 @@ def generate(options: Generate) -> None:
     from mmgen.data.sources import reading_of
     from mmgen.generation.amount import refuse_too_much
     from mmgen.generation.pairs import read_sources
-    from mmgen.generation.plan import make_plan
+    from mmgen.generation.plan import check_start, make_plan
     from mmgen.generation.writing import OutputOptions, write_dataset
+    from mmgen.models.generative import Sampling
 
     model = load_model(options.model)
     output = OutputOptions(options.format, options.batch_size, options.shard_size, options.overwrite)
-    if not model.ratios(options.mask_ratio):
-        _refuse_unused(options, model.needs_real_data)
-    elif options.choose_from is not None:
-        raise UserError(f"--choose-from is for generators of images, not for {options.model}; leave it out.")
+    start = check_start(model, options.start)
+    _refuse_unused(options, start, "samples" in model.starts, "label" in model.starts)
     # Of one label, for more may be left out.
     refuse_too_much(model_settings(model), options.per_class, options.out, options.choose_from or 0)
-    paths = {name: path for name in _MODALITIES if (path := getattr(options, _MODALITIES[name])) is not None}
+    paths = {name: path for name in FLAGS if (path := getattr(options, FLAGS[name])) is not None}
     own_ratios = {name: getattr(options, f"{name}_mask_ratio", None) for name in model.ratios(options.mask_ratio)}
     ratios = {name: options.mask_ratio if own is None else own for name, own in own_ratios.items()}
+    given = {name: getattr(options, name) for name in ("steps", "guidance") if getattr(options, name) is not None}
+    sampling = Sampling(**given) if len(model.starts) > 1 else None
     real = read_sources(model, paths, reading_of(options, options.out, options.seed), options.split)
-    further = (options.seed, options.paste_visible, options.segments, options.choose_from)
+    further = (options.seed, options.paste_visible, options.segments, options.choose_from, start, sampling)
     plan = make_plan(model, real, options.per_class, ratios, *further)
     write_dataset(model, plan, options.out, output, options.source_ids)
     logger.info("%d samples of %s are in %s", len(plan), " and ".join(plan.class_names), options.out)
 
 
-def _refuse_unused(options: Generate, needs_images: bool) -> None:
-    """Raise UserError for flags that a condensed model has no use for."""
-    unused = ["audio", "mask_ratio", "image_mask_ratio", "audio_mask_ratio", "segments", "paste_visible"]
-    unused += [] if needs_images else ["images"]
+def _refuse_unused(options: Generate, start: str, decodes: bool, draws: bool) -> None:
+    """Raise UserError for flags that have no use where samples start so.
+
+    Args:
+        start: what samples are made from.
+        decodes: whether the model is a masked autoencoder.
+        draws: whether it can make samples from labels.
+    """
+    ratios = ["mask_ratio", "image_mask_ratio", "audio_mask_ratio", "segments", "paste_visible"]
+    unused = [] if decodes and draws else ["steps", "guidance"]
+    unused += ["choose_from"] if decodes else []
+    unused += ratios if start != "samples" else []
+    unused += [flag for flag in ("images", "audio") if start not in ("samples", flag.removesuffix("s"))]
     defaults = {field.name: field.default for field in fields(Generate)}
     given = [f"--{name.replace('_', '-')}" for name in unused if getattr(options, name) != defaults[name]]
     if given:
-        needs = "only --images" if needs_images else "no real samples"
-        raise UserError(f"{options.model} is a condensed set, whose model takes {needs}; leave out {', '.join(given)}.")
+        needs = {"label": "no real samples", "samples": "real samples"}.get(
+            start, f"only --{start}s".replace("os", "o")
+        )
+        raise UserError(f"{options.model} makes samples from {needs} here; leave out {', '.join(given)}.")

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from mmgen.cli.data_flags import CachedDataFlags
+from mmgen.models.generative import Sampling
 from mmgen.models.mae_layers import FusionQuery
-from mmgen.names import Precision
+from mmgen.names import DecoderName, Precision
 from mmgen.presets import PresetName
 
 
@@ -23,8 +24,11 @@ class MAEFlags(CachedDataFlags):
     """The same for recordings."""
     out: Path = Path("runs/mmae_covid")
     """Run folder."""
-    preset: PresetName = "tiny"
-    """Sizes of model and data."""
+    preset: PresetName | None = None
+    """Sizes of model and data; small if absent, tiny on phantoms."""
+    decoder: DecoderName | None = None
+    """Whether hidden patches are denoised, so that samples are made from labels, or predicted as their mean from real
+    samples (mse, the paper's), if not the preset's choice."""
     epochs: int | None = None
     """Passes over the data, if not the preset's."""
     batch_size: int | None = None
@@ -42,11 +46,15 @@ class MAEFlags(CachedDataFlags):
     image_weights: str | None = None
     """Start the image stream from a ViT: file or timm name, e.g. vit_base_patch16_224.mae with --preset base."""
     ema_decay: float = 0.0
-    """Keep a moving average of the weights instead of the last ones (0: no)."""
+    """Decay of a moving average of the weights that is kept, if not the preset's (0)."""
     single_modal: bool = True
     """Also train an autoencoder of each modality alone, to compare with."""
     per_class: int | None = None
     """Synthetic pairs of each label; as many as the largest real class if absent."""
+    steps: int = Sampling.steps
+    """Network passes a sample of a denoising model."""
+    guidance: float = Sampling.guidance
+    """How far a denoising model exaggerates the label; 1: not."""
     seed: int = 0
     """Seed of splits, weights, pairs and masks."""
     resume: Literal["latest"] | None = None

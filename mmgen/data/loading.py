@@ -84,6 +84,10 @@ class PairedData:
         """:func:`mmgen.data.samples.set_fingerprint` of the training samples of each modality."""
         return {name: set_fingerprint(samples.values) for name, samples in self.splits["train"].items()}
 
+    def largest_class(self) -> int:
+        """Training samples of the largest label of any modality."""
+        return max(int(np.bincount(samples.labels).max()) for samples in self.splits["train"].values())
+
     def training_counts(self) -> dict[str, dict[str, int]]:
         """Training files by modality and label."""
         return {

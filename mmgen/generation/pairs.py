@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmgen.artifacts.models import load_model, model_settings
 from mmgen.data.loading import load
+from mmgen.data.manifest import label_key
 from mmgen.data.mel import mel_to_waveform
 from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Samples
@@ -20,7 +21,8 @@ from mmgen.data.sources import Reading
 from mmgen.data.threads import cut, in_order, one_thread
 from mmgen.errors import UserError
 from mmgen.generation.plan import Plan, make_plan
-from mmgen.models.generative import GenerativeModel, MaskRatio, Request
+from mmgen.models.condensed import CondensedModel
+from mmgen.models.generative import GenerativeModel, MaskRatio, Request, Sampling
 from mmgen.training.engine import best_device, choose_attention
 
 
@@ -60,7 +62,9 @@ def run_batches(
     device = torch.device(device or best_device())
     model = model.to(device).eval()
     choose_attention(model, device)
-    settings = model_settings(model)
+    settings = made_settings(model, plan)
+    classes = {label_key(name): number for number, name in enumerate(model.class_names)}
+    labels = np.array([classes[label_key(name)] for name in plan.class_names])[plan.labels]
 
     def make(job: tuple[_Items, Request]) -> SyntheticBatch:
         items, request = job
@@ -73,7 +77,7 @@ def run_batches(
             values, waveforms = ({k: np.stack(list(x)) for k, x in arrays.items()} for arrays in (values, waveforms))
         return SyntheticBatch(items.samples, plan.labels[items.samples], plan.class_names, values, waveforms)
 
-    jobs = ((items := _Items(plan, batch), items.request(plan, device)) for batch in batches)
+    jobs = ((items := _Items(plan, batch), items.request(plan, labels, device)) for batch in batches)
     progress_options = {"total": len(batches), "description": "generating", "quiet": not progress}
     if device.type != "cpu":
         yield from progress_bar(map(make, jobs), **progress_options)
@@ -81,6 +85,11 @@ def run_batches(
     workers = min(torch.get_num_threads(), 16)  # each batch takes memory
     with one_thread():  # new threads start with this number
         yield from progress_bar(in_order(make, jobs, workers, workers), **progress_options)
+
+
+def made_settings(model: GenerativeModel, plan: Plan) -> dict[str, Settings]:
+    """How the arrays of each modality that a plan makes relate to files."""
+    return {name: own for name, own in model_settings(model).items() if plan.made is None or name in plan.made}
 
 
 class _Items:
@@ -96,14 +105,16 @@ class _Items:
         self.owner = np.repeat(np.arange(len(self.samples)), longest)  # (E,) row of each item's sample
         self.step = np.arange(len(self.owner)) - np.repeat(np.cumsum(longest) - longest, longest)  # (E,) its segment
 
-    def request(self, plan: Plan, device: torch.device) -> Request:
-        """The request for these items, with real partners of modalities that are not made from the others alone."""
+    def request(self, plan: Plan, labels: np.ndarray, device: torch.device) -> Request:
+        """The request for these items, with real partners of modalities that are not made from the others alone;
+        ``labels`` (N,) are numbers of the model."""
         indices, inputs = self.samples[self.owner], {}
         for name, source in plan.sources.items():
             if source[indices[0]] >= 0:
                 step = np.minimum(self.step, self.lengths[name][self.owner] - 1)
                 inputs[name] = torch.from_numpy(plan.real[name].values[source[indices] + step]).to(device)
-        return Request(indices, plan.per_class, plan.seed, self.step, plan.ratios, inputs, plan.paste_visible)
+        further = (plan.ratios, inputs, plan.paste_visible, labels[indices], plan.sampling or Sampling())
+        return Request(indices, plan.per_class, plan.seed, self.step, *further)
 
     def joined(self, name: str, items: Tensor) -> list[Tensor]:
         """Items (E, C, H, W) -> (C, H, length * W) of each sample."""
@@ -137,7 +148,7 @@ def _to_files(
 
 def generate_pairs(
     model: GenerativeModel | str | Path,
-    samples: Mapping[str, Samples | str | Path],
+    samples: Mapping[str, Samples | str | Path] | None = None,
     per_class: int | None = None,
     mask_ratio: MaskRatio = 0.75,
     seed: int = 0,
@@ -147,18 +158,25 @@ def generate_pairs(
     shard: tuple[int, int] = (0, 1),
     progress: bool = True,
     segments: int = 1,
+    start: str | None = None,
+    sampling: Sampling | None = None,
 ) -> Iterator[SyntheticBatch]:
-    """Make labelled synthetic tuples from same-label real ones.
+    """Make labelled synthetic tuples: from labels and chance alone where the model can, otherwise from same-label real
+    ones.
 
-    Every patch is decoded, so no real pixel is copied, unless ``paste_visible``. A modality at mask ratio 1 is made
-    from the others alone and needs no samples. The result is a function of (model, samples, per_class, seed): sample
-    ``i`` is the same however the work is shared out.
+    Of a masked autoencoder every patch is decoded, so no real pixel is copied, unless ``paste_visible``. A modality at
+    mask ratio 1 is made from the others alone and needs no samples. The result is a function of (model, samples,
+    per_class, seed): sample ``i`` is the same however the work is shared out.
 
     Args:
         model: a model, its folder, or a hub id.
-        samples: real samples by modality: decoded, or a folder or CSV that is decoded as the model was trained.
+        samples: real samples by modality: decoded, or a folder or CSV that is decoded as the model was trained. None:
+            the model needs none.
         per_class: tuples of each label; None: as many as the largest real class.
-        mask_ratio: hidden share, one number or one a modality.
+        mask_ratio: hidden share of real samples, one number or one a modality.
+        start: "label", "samples" or a modality, of which whole real samples are given and the others are made; the
+            first of the model's ``starts`` if absent.
+        sampling: steps and guidance of a denoising model.
         batch_size: samples decoded at once.
         device: where to compute; the accelerator if there is one.
         shard: (rank, world): this process makes every ``world``-th batch.
@@ -179,13 +197,15 @@ def generate_pairs(
     """
     if isinstance(model, str | Path):
         model = load_model(model)
-    if not model.ratios(mask_ratio):
+    if isinstance(model, CondensedModel):
         raise UserError("This model makes images without real ones; call its sample(images_per_class, seed).")
+    samples = samples or {}
     decoded = {name: value for name, value in samples.items() if isinstance(value, Samples)}
     paths = {name: Path(value) for name, value in samples.items() if not isinstance(value, Samples)}
     if paths:
         decoded |= read_sources(model, paths)
-    plan = make_plan(model, decoded, per_class, mask_ratio, seed, paste_visible, segments)
+    further = {"start": start, "sampling": sampling}
+    plan = make_plan(model, decoded, per_class, mask_ratio, seed, paste_visible, segments, **further)
     # Batches are cut the same way whatever the shard, so that numbers are equal to the bit.
     batches = cut(range(len(plan)), batch_size)[shard[0] :: shard[1]]
     yield from run_batches(model, plan, batches, device, progress)

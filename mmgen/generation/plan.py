@@ -15,14 +15,14 @@ from mmgen.condensation.representatives import representatives
 from mmgen.data.manifest import label_key
 from mmgen.data.samples import Samples
 from mmgen.data.threads import one_thread
-from mmgen.errors import UserError, first_few
+from mmgen.errors import UserError, first_few, shown
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.cross_modal_mae import CrossModalMAE, visible_count
-from mmgen.models.generative import GenerativeModel, MaskRatio
+from mmgen.models.generative import GenerativeModel, MaskRatio, Sampling
 from mmgen.models.medsynth import RealImages
 from mmgen.models.memory import refuse_beyond_memory
 from mmgen.models.seeds import numpy_stream
-from mmgen.names import IMAGE
+from mmgen.names import IMAGE, MODALITY_FLAGS
 from mmgen.training.engine import make_accelerator
 
 
@@ -40,6 +40,8 @@ class Plan:
         segments: the most segments that a sound may have.
         fixed: the samples themselves, where they are others than the model's first ones.
         chosen_from: draws of each class that ``fixed`` was chosen from, if it was.
+        made: modalities that are made, where real samples of the others are given; None: all.
+        sampling: how noise is taken out, by models that do.
     """
 
     class_names: tuple[str, ...]
@@ -53,6 +55,8 @@ class Plan:
     segments: int = 1
     fixed: Samples | None = None
     chosen_from: int | None = None
+    made: tuple[str, ...] | None = None
+    sampling: Sampling | None = None
 
     def __len__(self) -> int:
         return len(self.class_names) * self.per_class
@@ -72,6 +76,8 @@ def make_plan(
     paste_visible: bool = False,
     segments: int = 1,
     choose_from: int | None = None,
+    start: str | None = None,
+    sampling: Sampling | None = None,
 ) -> Plan:
     """Plan a generation; the plan is a function of the arguments alone.
 
@@ -87,16 +93,28 @@ def make_plan(
             others alone has one segment.
         choose_from: for a generator of images, choose those that stand for so many draws of each class, see
             :func:`mmgen.condensation.representatives.representatives`.
+        start: one of the model's ``starts``; the first if absent.
+        sampling: of a model that takes out noise step by step.
 
     Raises:
         UserError: no samples of a modality that is not hidden whole, no sample at all, labels that differ, numbers out
             of range, or more images than a model or memory holds.
     """
-    ratios, real = model.ratios(mask_ratio), real or {}
-    if not ratios:
+    start, real = check_start(model, start), real or {}
+    if isinstance(model, CondensedModel):
         return _plan_images(model, real, per_class or 0, seed, choose_from)
     if choose_from is not None:
         raise UserError("--choose-from is for generators of images; leave it out.")
+    if start == "label":
+        return _plan_draws(model, per_class, seed, segments, sampling)
+    if start != "samples":
+        return _plan_others(model, real, per_class, seed, segments, start, sampling)
+    if "label" in model.starts and not paste_visible:
+        raise UserError(
+            "This model completes real samples and keeps what is visible of them, which copies real data; add "
+            "--paste-visible to have that, or leave out --from samples to draw from labels."
+        )
+    ratios = model.ratios(mask_ratio)
     _check_partners(model, ratios, per_class, seed, segments)
     clips = {name: _clips(samples, segments) for name, samples in real.items()}
     if per_class is None:
@@ -121,7 +139,57 @@ def make_plan(
             partners = (_partners(real[name], starts, per_class, (seed, position, n)) for n in range(len(class_names)))
             chosen = np.concatenate(list(partners))
             sources[name], lengths[name] = starts[chosen], counts[chosen]
-    return Plan(class_names, per_class, seed, real, sources, lengths, ratios, paste_visible, segments)
+    return Plan(
+        class_names, per_class, seed, real, sources, lengths, ratios, paste_visible, segments, sampling=sampling
+    )
+
+
+def check_start(model: GenerativeModel, start: str | None) -> str:
+    """What samples are made from; raises UserError for what the model cannot start from."""
+    if start is None or start in model.starts:
+        return start or model.starts[0]
+    if start == "label" or model.starts[0] != "label":
+        hint = "it has no denoising decoder and starts from real samples" if "samples" in model.starts else ""
+        raise UserError(
+            f"This model makes nothing from '{shown(start)}'{f': {hint}' if hint else ''}; leave out --from."
+        )
+    raise UserError(f"This model starts from {first_few(model.starts)}, not from '{shown(start)}'; correct --from.")
+
+
+def _plan_draws(
+    model: GenerativeModel, per_class: int | None, seed: int, segments: int, sampling: Sampling | None
+) -> Plan:
+    """Plan of samples from labels and chance alone."""
+    if per_class is None or per_class < 1 or seed < 0:
+        raise UserError(f"At least 1 sample a class is made, from a seed of 0 or more, not {per_class}, {seed}.")
+    if segments != 1:
+        raise UserError("A sound that is made from a label has one segment; leave out --segments.")
+    refuse_beyond_memory(per_class * len(model.class_names), 8)
+    return Plan(model.class_names, per_class, seed, sampling=sampling or Sampling())
+
+
+def _plan_others(
+    model: GenerativeModel, real: Mapping[str, Samples], per_class: int | None, seed: int, segments: int, start: str,
+    sampling: Sampling | None,
+) -> Plan:  # fmt: skip
+    """Plan of what is made from whole real samples of one modality, which are not part of the data set."""
+    if start not in real:
+        raise UserError(
+            f"There are no real samples of '{start}' to start from; give --{MODALITY_FLAGS.get(start, start)}."
+        )
+    if segments != 1:
+        raise UserError("What is made from another modality has one segment; leave out --segments.")
+    if seed < 0 or (per_class is not None and per_class < 1):
+        raise UserError(f"At least 1 sample a class is made, from a seed of 0 or more, not {per_class}, {seed}.")
+    samples, names = real[start], real[start].label_names
+    per_class = per_class or max(int(np.bincount(samples.labels).max(initial=1)), 1)
+    refuse_beyond_memory(per_class * len(names), 32)
+    places = np.arange(len(samples))
+    chosen = np.concatenate([_partners(samples, places, per_class, (seed, 0, label)) for label in range(len(names))])
+    made = tuple(name for name in model.preprocessing if name != start)
+    sources, lengths = {start: chosen}, {start: np.ones(len(chosen), dtype=np.int64)}
+    real = {start: samples}
+    return Plan(names, per_class, seed, real, sources, lengths, made=made, sampling=sampling or Sampling())
 
 
 def _check_partners(

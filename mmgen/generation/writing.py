@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmgen.artifacts.models import model_digest, model_settings
+from mmgen.artifacts.models import model_digest
 from mmgen.data.threads import cut, one_thread
 from mmgen.data.writing.atomic import is_temporary
 from mmgen.data.writing.layout import DatasetFormat
@@ -24,7 +24,7 @@ from mmgen.data.writing.unfinished import INCOMPLETE, alone_in, prepare_folder
 from mmgen.data.writing.writer import FolderWriter, ShardWriter, SyntheticSample
 from mmgen.errors import UserError
 from mmgen.generation.amount import refuse_too_much
-from mmgen.generation.pairs import SyntheticBatch, run_batches
+from mmgen.generation.pairs import SyntheticBatch, made_settings, run_batches
 from mmgen.generation.plan import Plan
 from mmgen.models.generative import GenerativeModel
 from mmgen.version import __version__
@@ -103,13 +103,14 @@ def write_dataset(
     kind, piece = (FolderWriter, output.batch_size) if output.format == "folder" else (ShardWriter, output.shard_size)
     piece = -(-piece // output.batch_size) * output.batch_size
     describe = partial(_describe_sample, model, plan, source_ids, model_name)
-    refuse_too_much(model_settings(model), len(plan), folder, lengths=plan.lengths)
-    writer = kind(folder, model_settings(model), plan.class_names, plan.per_class, piece, describe)
+    settings = made_settings(model, plan)
+    refuse_too_much(settings, len(plan), folder, lengths=plan.lengths)
+    writer = kind(folder, settings, plan.class_names, plan.per_class, piece, describe)
     run = _describe_run(model, plan) | {
         "source ids": source_ids,
         "model name": model_name,
         "format": output.format,
-        "batch size": output.batch_size,
+        **({} if plan.sampling else {"batch size": output.batch_size}),
         "shard size": piece if output.format == "webdataset" else None,
         "device": state.device.type,
     }
@@ -143,10 +144,11 @@ def _describe_sample(
     """Metadata of one sample; a modality that is made from the others alone has no source (None)."""
     label = plan.class_names[index // plan.per_class]
     row: dict[str, Any] = {"label": label, "index": index, "seed": plan.seed, "model": model_name}
-    if not plan.ratios:
-        return row | {"may_hold_real_pixels": model.may_hold_real_pixels}
-    row |= {f"{name}_mask_ratio": ratio for name, ratio in plan.ratios.items()}
-    row["copies_real_data"] = plan.paste_visible
+    if plan.ratios:
+        row |= {f"{name}_mask_ratio": ratio for name, ratio in plan.ratios.items()}
+        row["copies_real_data"] = plan.paste_visible
+    else:
+        row["may_hold_real_pixels"] = model.may_hold_real_pixels
     if plan.segments > 1:
         row |= {f"{name}_segments": int(lengths[index]) for name, lengths in plan.lengths.items()}
     if source_ids:
@@ -161,7 +163,9 @@ def _describe_plan(model: GenerativeModel, plan: Plan, model_name: str) -> dict[
     method = {} if model.method is None else {"method": model.method}
     about = {"generator": {"library": f"mmgen {__version__}"} | method | {"model": model_name}}
     about |= {"seed": plan.seed, "per_class": plan.per_class}
-    about |= {"mask_ratio": plan.ratios, "segments": plan.segments} if plan.ratios else {"input_prior": model.origin}
+    prior = "real" if plan.sources else model.origin
+    about |= {"mask_ratio": plan.ratios, "segments": plan.segments} if plan.ratios else {"input_prior": prior}
+    about |= asdict(plan.sampling) if plan.sampling else {}
     about["copies_real_data"] = plan.paste_visible or model.may_hold_real_pixels
     return about if plan.chosen_from is None else about | {"chosen_from": plan.chosen_from}
 
@@ -190,6 +194,8 @@ def _describe_run(model: GenerativeModel, plan: Plan) -> dict[str, Any]:
         "segments": plan.segments,
         "mask ratio": plan.ratios,
         "pasting of visible patches": plan.paste_visible,
+        "start": plan.made,
+        "sampling": asdict(plan.sampling) if plan.sampling else None,
         "model": f"{model_digest(model)} {config[:12]}",
         "images": fixed,
         "real samples": real.hexdigest()[:12],

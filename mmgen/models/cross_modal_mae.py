@@ -94,6 +94,7 @@ class CrossModalMAE(GenerativeModel):
     kind = "cross_modal_mae"
     origin = "real"
     threat = "S"  # it is queried with real samples, which an attacker does not have, but for the sets made of it
+    starts: tuple[str, ...] = ("samples",)
     may_hold_real_pixels = False  # every patch is decoded unless visible ones are pasted, which the data set then says
 
     def __init__(

@@ -7,10 +7,10 @@ import math
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from timm.layers import LayerNorm
 from torch import Tensor, nn
 
 from mmgen.models.mae_layers import (
-    FusionQuery,
     GradualCrossAttention,
     attend,
     check_heads,
@@ -20,8 +20,14 @@ from mmgen.models.mae_layers import (
 )
 from mmgen.models.modality import Modality
 
+TOLD = 9
+"""Numbers that say how a sample was changed by augmentation."""
+BLUR = 0.05
+"""Variance that the transformer's prediction leaves of a sample of unit variance, about: what is fine."""
 _FREQUENCIES = 128
-_BOTTLENECK = 128
+_BOTTLENECK = 256
+_CLEAREST = 6.9  # logit of 0.999
+_REFINING = 3  # inner convolutions
 
 
 class Modulated(nn.Module):
@@ -39,19 +45,84 @@ class Modulated(nn.Module):
         hidden = 8 * math.ceil(dim / 3)  # as many parameters as an MLP of four times the width
         self.heads, self.fused_attn = heads, True
         self.table = nn.Parameter(torch.zeros(6, dim))
-        self.norm = nn.RMSNorm(dim, elementwise_affine=False)
+        self.norm = LayerNorm(dim, affine=False)
         self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        self.query_norm, self.key_norm = nn.RMSNorm(dim // heads), nn.RMSNorm(dim // heads)
+        self.query_norm, self.key_norm = LayerNorm(dim // heads), LayerNorm(dim // heads)
         self.widen, self.narrow = nn.Linear(dim, 2 * hidden), nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """(B, N, D) and (B, 6, D), shift, scale and gate of attention and of the MLP -> (B, N, D)."""
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (condition + self.table).unsqueeze(2).unbind(1)
-        q, k, v = rearrange(self.qkv(self.norm(x) * (1 + scale) + shift), "b n (s h d) -> s b h n d", s=3, h=self.heads)
+        changed = torch.addcmul(shift, self.norm(x), 1 + scale)
+        q, k, v = rearrange(self.qkv(changed), "b n (s h d) -> s b h n d", s=3, h=self.heads)
         mixed = attend(self.query_norm(q), self.key_norm(k), v, self.fused_attn)
-        x = x + gate * self.proj(rearrange(mixed, "b h n d -> b n (h d)"))
-        one, other = self.widen(self.norm(x) * (1 + mlp_scale) + mlp_shift).chunk(2, -1)
-        return x + mlp_gate * self.narrow(F.silu(one) * other)
+        x = torch.addcmul(x, gate, self.proj(rearrange(mixed, "b h n d -> b n (h d)")))
+        one, other = self.widen(torch.addcmul(mlp_shift, self.norm(x), 1 + mlp_scale)).chunk(2, -1)
+        return torch.addcmul(x, mlp_gate, self.narrow(F.silu(one) * other))
+
+
+def blurred_noise(time: Tensor) -> Tensor:
+    """Deviation of a noised element from ``time`` times its prediction, whose error has variance :data:`BLUR`."""
+    return (BLUR * time**2 + (1 - time) ** 2).sqrt()
+
+
+class Refiner(nn.Module):
+    """Convolutions over whole samples, which add what crosses the borders of patches and what is fine.
+
+    A patch that is predicted by one matrix product from one token has seams and little detail. What noise leaves of
+    detail can be seen in the noised sample itself, near by: the prediction is brought together with it as two
+    measurements of one thing, and what the convolutions add has unit scale at any time (Karras et al. 2022). They learn
+    from an error of their own, so that the transformer is not distracted by what is fine.
+
+    Args:
+        modality: sizes.
+        dim: width of the condition.
+        width: channels of the convolutions, at half the resolution where the patch's sides are even.
+    """
+
+    def __init__(self, modality: Modality, dim: int, width: int) -> None:
+        super().__init__()
+        self.modality = modality
+        self.fold = 1 if any(side % 2 for side in modality.patch) else 2
+        channels = modality.shape[0] * self.fold**2
+        self.first = nn.Conv2d(3 * channels + 1, width, 3, padding=1)
+        self.inner = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(_REFINING))
+        self.modulation = nn.Linear(dim, 2 * width * _REFINING)
+        self.last = nn.Conv2d(width, channels, 3, padding=1)
+        for layer in (self.modulation, self.last):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, coarse: Tensor, noised: Tensor, hidden: Tensor, time: Tensor, condition: Tensor) -> Tensor:
+        """Refined patches (B, N, P), float32.
+
+        Args:
+            coarse, noised: (B, N, P) predicted and noised patches; visible ones are clean in ``noised``.
+            hidden: (B, N), 1 where hidden.
+            time: (B,).
+            condition: (B, D) of time, label and augmentation.
+        """
+        t = time.float()[:, None, None]
+        deviation = blurred_noise(t)
+        apart = (noised - t * coarse) / deviation
+        spread = hidden[..., None].expand(-1, -1, self.modality.patch_size)
+        planes = [self._planes(patches) for patches in (coarse, noised, apart)]
+        x = self.first(torch.cat([*planes, self._planes(spread)[:, :1]], 1))
+        modulation = self.modulation(condition).unflatten(1, (_REFINING, 2, -1))[..., None, None]
+        for layer, convolution in enumerate(self.inner):
+            scale, shift = modulation[:, layer].unbind(1)
+            x = x + convolution(F.silu(x * (1 + scale) + shift))
+        added = self._patches(self.last(F.silu(x))).float()
+        return coarse + (BLUR * t * apart + BLUR**0.5 * (1 - t) * added) / deviation
+
+    def _planes(self, patches: Tensor) -> Tensor:
+        (gh, gw), (h, w), f = self.modality.grid, self.modality.patch, self.fold
+        form = "b (gh gw) (c h p w q) -> b (c p q) (gh h) (gw w)"
+        return rearrange(patches, form, gh=gh, gw=gw, h=h // f, w=w // f, p=f, q=f)
+
+    def _patches(self, planes: Tensor) -> Tensor:
+        (h, w), f = self.modality.patch, self.fold
+        return rearrange(planes, "b (c p q) (gh h) (gw w) -> b (gh gw) (c h p w q)", h=h // f, w=w // f, p=f, q=f)
 
 
 class DenoisingDecoder(nn.Module):
@@ -64,32 +135,40 @@ class DenoisingDecoder(nn.Module):
         dim, depth, heads: width, layers and attention heads.
         classes: labels; one more, ``classes``, stands for no label.
         fused: whether there are other modalities to read.
-        query: orientation of the cross-attention; tokens of the others are read whatever it is in the encoders.
+        refiner: channels of the convolutions.
     """
 
     def __init__(
-        self, modality: Modality, encoder_dim: int, dim: int, depth: int, heads: int, classes: int, fused: bool
+        self,
+        modality: Modality,
+        encoder_dim: int,
+        dim: int,
+        depth: int,
+        heads: int,
+        classes: int,
+        fused: bool,
+        refiner: int,
     ) -> None:
         super().__init__()
-        size, query = modality.patch_size, FusionQuery.__args__[0]
+        size = modality.patch_size
         self.embed = nn.Linear(encoder_dim, dim)
-        # Through a bottleneck, for large patches have few dimensions that matter.
-        self.noised = nn.Sequential(
-            nn.Linear(size, min(size, _BOTTLENECK), bias=False), nn.Linear(min(size, _BOTTLENECK), dim)
-        )
+        self.noised: nn.Module = nn.Linear(size, dim)
+        if size > _BOTTLENECK:  # large patches have few dimensions that matter
+            self.noised = nn.Sequential(nn.Linear(size, _BOTTLENECK, bias=False), nn.Linear(_BOTTLENECK, dim))
         self.register_buffer("positions", sincos_positions(modality, dim))
         self.register_buffer(
-            "frequencies", torch.exp(torch.linspace(0, math.log(1000), _FREQUENCIES)), persistent=False
+            "frequencies", torch.exp(torch.linspace(0, math.log(20), _FREQUENCIES)), persistent=False
         )
         self.time = nn.Sequential(nn.Linear(2 * _FREQUENCIES, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.label = nn.Embedding(classes + 1, dim)
+        self.augmentation = nn.Linear(TOLD, dim, bias=False)
         self.modulation = nn.Linear(dim, 6 * dim)
         self.blocks = nn.ModuleList(Modulated(dim, heads) for _ in range(depth))
         self.others = nn.Linear(encoder_dim, dim) if fused else None
         gates = [layer / max(1, depth - 1) for layer in range(depth if fused else 0)]
-        self.fusion = nn.ModuleList(GradualCrossAttention(dim, heads, xi, query) for xi in gates)
+        self.fusion = nn.ModuleList(GradualCrossAttention(dim, heads, xi) for xi in gates)
         self.norm, self.last, self.head = (
-            nn.RMSNorm(dim, elementwise_affine=False),
+            LayerNorm(dim, affine=False),
             nn.Linear(dim, 2 * dim),
             nn.Linear(dim, size),
         )
@@ -97,30 +176,48 @@ class DenoisingDecoder(nn.Module):
         nn.init.normal_(self.label.weight, std=0.02)
         for layer in (self.modulation, self.last, self.head):
             nn.init.zeros_(layer.weight)
+        self.refiner = Refiner(modality, dim, refiner)
+        self.register_buffer("valid", modality.valid(), persistent=False)
 
     def forward(
-        self, latent: Tensor, noised: Tensor, ids_restore: Tensor, time: Tensor, label: Tensor, others: list[Tensor]
-    ) -> Tensor:
-        """Clean patches (B, N, P) in normalised units, float32.
+        self,
+        latent: Tensor,
+        noised: Tensor,
+        ids_restore: Tensor,
+        time: Tensor,
+        label: Tensor,
+        others: list[Tensor],
+        augmentation: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Clean patches (B, N, P) in normalised units, float32: as the transformer predicts them, and refined.
 
         Args:
             latent: (B, 1 + V, D_enc) class token and visible tokens.
-            noised: (B, N, P); those of visible places are not looked at.
+            noised: (B, N, P); those of visible places are clean.
             ids_restore: (B, N) puts visible tokens, followed by hidden ones, back in place.
             time: (B,) 0 is noise alone, 1 the clean patch.
             label: (B,) integers.
             others: encoded tokens (B, 1 + V_k, D_enc) of the other modalities.
+            augmentation: (B, TOLD) how the sample was changed; None: not.
         """
-        hidden = ids_restore.argsort(dim=1)[:, latent.shape[1] - 1 :]
+        visible = latent.shape[1] - 1
+        hidden = ids_restore.argsort(dim=1)[:, visible:]
         x = torch.cat([self.embed(latent[:, 1:]), self.noised(gather_tokens(noised, hidden)).to(latent.dtype)], 1)
         x = torch.cat([self.embed(latent[:, :1]), gather_tokens(x, ids_restore)], 1) + self.positions
-        angles = time[:, None].float() * self.frequencies
+        # By the logarithm of signal to noise, in which both ends of the times are as wide as the middle.
+        clearness = torch.logit(time.float(), eps=1e-3) / _CLEAREST
+        angles = clearness[:, None] * self.frequencies
+        if augmentation is None:
+            augmentation = angles.new_zeros(len(angles), TOLD)
         condition = self.time(torch.cat([angles.cos(), angles.sin()], 1)) + self.label(label)
-        modulation = self.modulation(F.silu(condition)).unflatten(1, (6, -1))
+        condition = F.silu(condition + self.augmentation(augmentation))
+        modulation = self.modulation(condition).unflatten(1, (6, -1))
         memory = [self.others(other) for other in others] if self.others is not None else []
         for layer, block in enumerate(self.blocks):
             if memory:
                 x = x + self.fusion[layer](x, memory)
             x = block(x, modulation)
-        shift, scale = self.last(F.silu(condition)).unsqueeze(1).chunk(2, -1)
-        return self.head(self.norm(x[:, 1:]) * (1 + scale) + shift).float()
+        shift, scale = self.last(condition).unsqueeze(1).chunk(2, -1)
+        coarse = self.head(torch.addcmul(shift, self.norm(x[:, 1:]), 1 + scale)).float()
+        is_hidden = (ids_restore >= visible).float()
+        return coarse, self.refiner(coarse.detach() * self.valid, noised, is_hidden, time, condition)

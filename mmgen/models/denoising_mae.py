@@ -9,19 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mmgen.errors import UserError
 from mmgen.models.cross_modal_mae import CrossModalMAE, Masked, random_masking
-from mmgen.models.denoising_layers import DenoisingDecoder
-from mmgen.models.generative import MaskRatio
+from mmgen.models.denoising_layers import DenoisingDecoder, blurred_noise
+from mmgen.models.denoising_steps import GUIDED, hidden_patches, integrate
+from mmgen.models.generative import MaskRatio, Request, Sampling
 from mmgen.models.modality import Modality
+from mmgen.models.seeds import mask_stream, noise_stream
 
-NEAREST = 0.05
-"""Least share of noise by which an error is divided, so that the last steps do not outweigh all others."""
-GUIDED = (0.1, 1.0)
-"""Times between which samples are guided; before, guidance takes variety (Kynkaanniemi et al. 2024)."""
+NEAREST, CLEAREST = 0.2, 0.02
+"""Least shares of noise by which the errors of the transformer's and of the refined prediction are divided, so that the
+last steps do not outweigh all others."""
+# Samples that are made at once on a CPU and elsewhere, whatever is asked for: the last bits of a sample depend on how
+# many others a matrix product has.
+_TOGETHER, _TOGETHER_ELSEWHERE = 8, 64
 
 
 class DenoisingMAE(CrossModalMAE):
@@ -35,6 +40,7 @@ class DenoisingMAE(CrossModalMAE):
         modalities, dim, depth, heads, fusion_query, labels, preprocessing: as of :class:`CrossModalMAE`.
         decoder_dim, decoder_depth, decoder_heads: width, layers and attention heads of the decoders, which do more here
             than in a plain masked autoencoder.
+        refiner: channels of the convolutions behind the decoders.
         decoder: "denoise"; says in ``config.json`` what the decoders are.
 
     Raises:
@@ -56,6 +62,11 @@ class DenoisingMAE(CrossModalMAE):
     origin = "noise"
     threat = "G"
 
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """A label and chance; one modality, of which the others are made; or parts of all, which then are copied."""
+        return ("label", *(self.modalities if len(self.modalities) > 1 else ()), "samples")
+
     def __init__(
         self,
         modalities: Sequence[Modality | Mapping[str, Any]],
@@ -65,24 +76,26 @@ class DenoisingMAE(CrossModalMAE):
         decoder_dim: int = 256,
         decoder_depth: int = 6,
         decoder_heads: int = 8,
+        refiner: int = 32,
         fusion_query: Literal["own"] = "own",
         labels: Sequence[str] = (),
         preprocessing: Mapping[str, Mapping[str, Any]] | None = None,
         decoder: Literal["denoise"] = "denoise",
     ) -> None:
         if decoder != "denoise" or fusion_query != "own":
-            raise UserError("A denoising masked autoencoder has decoder 'denoise' and fusion_query 'own'.")
+            raise UserError("A denoising decoder goes with fusion_query 'own' alone; the decoder 'mse' takes others.")
         sizes = {"dim": dim, "depth": depth, "heads": heads}
         sizes |= {"decoder_dim": decoder_dim, "decoder_depth": decoder_depth, "decoder_heads": decoder_heads}
+        self._refiner = refiner
         super().__init__(modalities, **sizes, labels=labels, preprocessing=preprocessing)
         unused = ("visible_weight", "head")  # visible patches are never decoded
         self.config = {name: value for name, value in self.config.items() if name not in unused}
-        self.config |= {"decoder": decoder}
+        self.config |= {"decoder": decoder, "refiner": refiner}
 
     def _make_decoder(self, modality: Modality) -> nn.Module:
         own = self.config
         sizes = (own["dim"], own["decoder_dim"], own["decoder_depth"], own["decoder_heads"])
-        return DenoisingDecoder(modality, *sizes, len(self.class_names), len(self.modalities) > 1)
+        return DenoisingDecoder(modality, *sizes, len(self.class_names), len(self.modalities) > 1, self._refiner)
 
     @property
     def no_label(self) -> int:
@@ -99,40 +112,88 @@ class DenoisingMAE(CrossModalMAE):
         labels: Tensor | None = None,
         times: Mapping[str, Tensor] | None = None,
         gaussian: Mapping[str, Tensor] | None = None,
+        augmentation: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Loss of each modality of which anything is hidden, a scalar: {name: (B, C, H, W)} -> {name: ()}.
+        """Loss of each given modality of which anything is hidden, a scalar: {name: (B, C, H, W)} -> {name: ()}. One
+        that is not given is hidden whole.
 
-        It is the squared error of the velocity, averaged over the valid elements of a sample's hidden patches, then
-        over samples.
+        It is the squared error of the velocity for the transformer, and that of the refined prediction weighted so that
+        what is refined counts alike at any time, averaged over the valid elements of a sample's hidden patches, then
+        over samples, all in normalised units.
 
         Args:
             mask_ratio, noise: which patches are hidden, as of :class:`CrossModalMAE`.
             labels: (B,) integers, :attr:`no_label` where a sample has none; None: none has.
             times: {name: (B,)} of each sample, 0..1; None: 0, which is the plain masked autoencoder.
             gaussian: {name: (B, N, P)} standard normal; drawn if absent.
+            augmentation: {name: (B, TOLD)} how each sample was changed, see :func:`mmgen.training.augmentation.told`;
+                None: not at all.
         """
-        patches = self._patches(inputs)
-        masked = self._mask(patches, mask_ratio, noise)
-        latent = self._encode(patches, masked)
+        if gaussian is None:
+            gaussian = {name: torch.randn(len(x), *self.valid(name).shape) for name, x in inputs.items()}
+        drawn = (mask_ratio, noise, labels, times, gaussian, augmentation)
         losses = {}
-        for name, x in patches.items():
-            if masked[name].ids_keep.shape[1] == x.shape[1]:
+        for name, x, (coarse, made), masked in self._predictions(inputs, *drawn):
+            if self.ratios(mask_ratio)[name] == 0.0:
                 continue
-            time = torch.zeros(len(x), device=x.device) if times is None else times[name].to(x.device)
-            normal = torch.randn_like(x) if gaussian is None else gaussian[name].to(x.device)
-            noised = torch.lerp(normal, x, time[:, None, None]) * self.valid(name)
-            made = self._denoised(name, noised, latent, masked, time, self._labels(labels, x))
-            error = ((made - x) / (1 - time).clamp_min(NEAREST)[:, None, None]) ** 2
-            weight = self.valid(name) * masked[name].mask.unsqueeze(-1)
-            losses[name] = ((error * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1)).mean()
+            weight = self.valid(name) * masked.mask.unsqueeze(-1)
+            time = x.new_zeros(len(x)) if times is None else times[name].to(x.device)
+            left = 1 - time
+            velocity = _mean_square(coarse - x, weight) / left.clamp_min(NEAREST) ** 2
+            refined = _mean_square(made - x, weight) * (blurred_noise(time) / left.clamp_min(CLEAREST)) ** 2
+            losses[name] = (velocity + refined).mean()
         return losses
+
+    def patch_losses(
+        self,
+        inputs: Mapping[str, Tensor],
+        mask_ratio: MaskRatio = 0.75,
+        noise: Mapping[str, Tensor] | None = None,
+        labels: Tensor | None = None,
+        times: Mapping[str, Tensor] | None = None,
+        gaussian: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Squared error of every patch's prediction and its mask: {name: ((B, N), (B, N))}, mask 1 = hidden; visible
+        patches are predicted too, but nothing has taught the model to. Arguments as of :meth:`forward`; without
+        ``gaussian`` the noise is the same at every call."""
+        losses = {}
+        for name, x, (_, made), masked in self._predictions(inputs, mask_ratio, noise, labels, times, gaussian, None):
+            error = ((made - x) ** 2 * self.valid(name)).sum(-1) / self.valid(name).sum(-1).clamp_min(1.0)
+            losses[name] = error, masked.mask
+        return losses
+
+    def _predictions(
+        self, inputs: Mapping[str, Tensor], mask_ratio: MaskRatio, noise: Mapping[str, Tensor] | None,
+        labels: Tensor | None, times: Mapping[str, Tensor] | None, gaussian: Mapping[str, Tensor] | None,
+        augmentation: Mapping[str, Tensor] | None,
+    ) -> Iterator[tuple[str, Tensor, tuple[Tensor, Tensor], Masked]]:  # fmt: skip
+        """Name, clean patches, both predictions and masks of each given modality."""
+        given = self._patches(inputs)
+        batch, device = len(next(iter(given.values()))), next(iter(given.values())).device
+        patches = {name: given.get(name, self._absent(name, batch, device)) for name in self.modalities}
+        ratios = {name: ratio if name in given else 1.0 for name, ratio in self.ratios(mask_ratio).items()}
+        noise = None if noise is None else {**self.noise(batch), **noise}
+        masked = self._mask(patches, ratios, noise)
+        latent = self._encode(patches, masked)
+        for name, x in given.items():
+            time = torch.zeros(batch, device=device) if times is None else times[name].to(device)
+            normal = _fixed_normal(x) if gaussian is None else gaussian[name].to(device)
+            noised = torch.lerp(normal, x, time[:, None, None]) * self.valid(name)
+            noised = torch.lerp(x, noised, masked[name].mask.unsqueeze(-1))
+            changed = None if augmentation is None else augmentation[name].to(device)
+            told = self._labels(labels, x)
+            yield name, x, self._denoised(name, noised, latent, masked, time, told, changed), masked[name]
 
     def _denoised(
         self, name: str, noised: Tensor, latent: Mapping[str, Tensor], masked: Mapping[str, Masked], time: Tensor,
-        labels: Tensor,
-    ) -> Tensor:  # fmt: skip
+        labels: Tensor, augmentation: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         others = [tokens for other, tokens in latent.items() if other != name]
-        return self.decoders[name](latent[name], noised, masked[name].ids_restore, time, labels, others)
+        return self.decoders[name](latent[name], noised, masked[name].ids_restore, time, labels, others, augmentation)
+
+    def _absent(self, name: str, batch: int, device: torch.device) -> Tensor:
+        """Patches (B, N, P) of which nothing will be seen."""
+        return torch.zeros(batch, *self.valid(name).shape, device=device)
 
     def _labels(self, labels: Tensor | None, like: Tensor) -> Tensor:
         """(B,) on the device of ``like``."""
@@ -152,8 +213,8 @@ class DenoisingMAE(CrossModalMAE):
     def sample(
         self,
         labels: Tensor,
-        steps: int = 10,
-        guidance: float = 1.5,
+        steps: int = Sampling.steps,
+        guidance: float = Sampling.guidance,
         gaussian: Mapping[str, Tensor] | None = None,
         inputs: Mapping[str, Tensor] | None = None,
         order: Sequence[str] = (),
@@ -171,7 +232,7 @@ class DenoisingMAE(CrossModalMAE):
             inputs: modalities that are given, {name: (B, C, H, W)}; the others are made from them.
             order: in which modalities are made; that of the model if absent.
         """
-        check_sampling(steps, guidance)
+        sampling = Sampling(steps, guidance)
         if outside := [int(label) for label in labels.unique() if not 0 <= label <= self.no_label]:
             raise UserError(f"The model has {self.no_label} labels, numbered from 0; there is no label {outside[0]}.")
         made, labels = dict(inputs or {}), labels.to(next(self.parameters()).device)
@@ -180,7 +241,7 @@ class DenoisingMAE(CrossModalMAE):
             if name not in made:
                 absent = [other for other in self.modalities if other not in made]
                 hidden = {other: torch.ones(len(labels), self.modalities[other].tokens) for other in absent}
-                made[name] = self._completed(made, hidden, labels, steps, guidance, gaussian, [name])[name]
+                made[name] = self._completed(made, hidden, labels, sampling, gaussian, [name])[name]
         return {name: made[name] for name in self.modalities if name in made}
 
     @torch.no_grad()
@@ -189,8 +250,8 @@ class DenoisingMAE(CrossModalMAE):
         inputs: Mapping[str, Tensor],
         hidden: Mapping[str, Tensor],
         labels: Tensor | None = None,
-        steps: int = 10,
-        guidance: float = 1.5,
+        steps: int = Sampling.steps,
+        guidance: float = Sampling.guidance,
         gaussian: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """What is hidden of each modality, filled in; visible patches stay the inputs' own.
@@ -201,47 +262,41 @@ class DenoisingMAE(CrossModalMAE):
                 visible whole.
             labels, steps, guidance, gaussian: as of :meth:`sample`.
         """
-        check_sampling(steps, guidance)
+        sampling = Sampling(steps, guidance)
         labels = None if labels is None else labels.to(next(self.parameters()).device)
-        return self._completed(inputs, hidden, labels, steps, guidance, gaussian, [*inputs, *hidden])
+        return self._completed(inputs, hidden, labels, sampling, gaussian, [*inputs, *hidden])
 
     def _completed(
-        self, inputs: Mapping[str, Tensor], hidden: Mapping[str, Tensor], labels: Tensor | None, steps: int,
-        guidance: float, gaussian: Mapping[str, Tensor] | None, wanted: Sequence[str],
+        self, inputs: Mapping[str, Tensor], hidden: Mapping[str, Tensor], labels: Tensor | None, sampling: Sampling,
+        gaussian: Mapping[str, Tensor] | None, wanted: Sequence[str],
     ) -> dict[str, Tensor]:  # fmt: skip
         names = [name for name in self.modalities if name in inputs or name in hidden]
         batch, device = len(next(iter({**inputs, **hidden}.values()))), next(self.parameters()).device
-        patches = self._patches(inputs)
-        for name in set(names) - patches.keys():
-            patches[name] = torch.zeros(batch, *self.valid(name).shape, device=device)
-        patches = {name: patches[name] for name in names}
-        masked = {name: _masked(hidden.get(name), patches[name]) for name in names}
+        given = self._patches(inputs)
+        patches = {name: given.get(name, self._absent(name, batch, device)) for name in names}
+        masked = {name: hidden_patches(hidden.get(name), patches[name]) for name in names}
         latent = self._encode(patches, masked)
         outputs = {}
         for name in (name for name in names if name in wanted):
             x, modality = patches[name], self.modalities[name]
             if masked[name].ids_keep.shape[1] < modality.tokens:
                 start = torch.randn_like(x) if gaussian is None else gaussian[name].to(device)
-                made = self._integrated(name, start, latent, masked, self._labels(labels, x), steps, guidance)
-                x = torch.lerp(x, made, masked[name].mask.unsqueeze(-1))
+                x = self._integrated(name, x, start, latent, masked, self._labels(labels, x), sampling)
             outputs[name] = modality.denormalise(modality.unpatchify(x))
         return outputs
 
     def _integrated(
-        self, name: str, z: Tensor, latent: Mapping[str, Tensor], masked: Mapping[str, Masked], labels: Tensor,
-        steps: int, guidance: float,
+        self, name: str, x: Tensor, z: Tensor, latent: Mapping[str, Tensor], masked: Mapping[str, Masked],
+        labels: Tensor, sampling: Sampling,
     ) -> Tensor:  # fmt: skip
-        """Noise (B, N, P) carried to clean patches along the velocity, by the second-order method of Adams and
-        Bashforth, whose last step is the prediction itself."""
-        before: Tensor | None = None
-        for time, length in _times(steps):
-            made = self._guided(name, z * self.valid(name), latent, masked, time, labels, guidance)
-            if time + length >= 1.0:
-                return made
-            velocity = (made - z) / (1 - time)
-            z = z + length * (velocity if before is None else 1.5 * velocity - 0.5 * before)
-            before = velocity
-        raise AssertionError("the last step ends at time 1")
+        """Patches (B, N, P) whose hidden ones are made from noise ``z``; visible ones stay those of ``x``."""
+        hidden = masked[name].mask.unsqueeze(-1)
+
+        def predict(noised: Tensor, time: float) -> Tensor:
+            noised = torch.lerp(x, noised * self.valid(name), hidden)
+            return torch.lerp(x, self._guided(name, noised, latent, masked, time, labels, sampling.guidance), hidden)
+
+        return integrate(z, predict, sampling.steps)
 
     def _guided(
         self, name: str, z: Tensor, latent: Mapping[str, Tensor], masked: Mapping[str, Masked], time: float,
@@ -249,13 +304,42 @@ class DenoisingMAE(CrossModalMAE):
     ) -> Tensor:  # fmt: skip
         """The prediction with the label, and beyond it, away from that without one (Ho and Salimans 2022)."""
         if guidance == 1.0 or not GUIDED[0] < time < GUIDED[1]:
-            return self._denoised(name, z, latent, masked, z.new_full((len(z),), time), labels)
+            return self._denoised(name, z, latent, masked, z.new_full((len(z),), time), labels)[1]
         both = {other: torch.cat([tokens, tokens]) for other, tokens in latent.items()}
         twice = {name: Masked(*(torch.cat([part, part]) for part in masked[name]))}
         asked = torch.cat([labels, torch.full_like(labels, self.no_label)])
         times = z.new_full((2 * len(z),), time)
-        with_label, without = self._denoised(name, torch.cat([z, z]), both, twice, times, asked).chunk(2)
+        with_label, without = self._denoised(name, torch.cat([z, z]), both, twice, times, asked)[1].chunk(2)
         return torch.lerp(without, with_label, guidance)
+
+    def make(self, request: Request) -> dict[str, Tensor]:
+        """What the request does not give, made from labels, noise and what it gives; an item is the same to the bit
+        whatever other items are asked for."""
+        device = next(self.parameters()).device
+        together = _TOGETHER if device.type == "cpu" else _TOGETHER_ELSEWHERE
+        parts = []
+        for start in range(0, len(request.indices), together):
+            rows = np.minimum(np.arange(start, start + together), len(request.indices) - 1)
+            parts.append(self._made(request, rows, device))
+        return {name: torch.cat([part[name] for part in parts])[: len(request.indices)] for name in parts[0]}
+
+    def _made(self, request: Request, rows: np.ndarray, device: torch.device) -> dict[str, Tensor]:
+        names = list(zip(request.indices[rows].tolist(), request.steps[rows].tolist(), strict=True))
+        streams = [noise_stream(request.seed, index, step) for index, step in names]
+        gaussian = {
+            name: torch.stack([torch.randn(self.valid(name).shape, generator=stream) for stream in streams]).to(device)
+            for name in self.modalities
+        }
+        labels, sampling = torch.from_numpy(np.ascontiguousarray(request.labels[rows])).to(device), request.sampling
+        inputs = {name: x[torch.from_numpy(rows).to(device)] for name, x in request.inputs.items()}
+        if not request.paste_visible:
+            made = self.sample(labels, sampling.steps, sampling.guidance, gaussian, inputs)
+            return {name: x for name, x in made.items() if name not in inputs}
+        drawn = [self.noise(1, mask_stream(request.seed, index, step)) for index, step in names]
+        hidden = {
+            name: random_masking(torch.cat([one[name] for one in drawn]), request.ratios[name]).mask for name in inputs
+        }
+        return self.complete(inputs, hidden, labels, sampling.steps, sampling.guidance, gaussian)
 
     # -- the masked autoencoder
 
@@ -271,7 +355,8 @@ class DenoisingMAE(CrossModalMAE):
     ) -> dict[str, Tensor]:
         """Hidden patches in one step from noise alone, as a masked autoencoder makes them; visible ones stay the input.
 
-        A modality that is not in ``inputs`` is made from the others alone.
+        A modality that is not in ``inputs`` is made from the others alone. The noise is the same at every call unless
+        ``gaussian`` is given.
 
         Raises:
             UserError: without ``paste_visible``, for visible patches are not decoded; or nothing to start from.
@@ -285,31 +370,18 @@ class DenoisingMAE(CrossModalMAE):
         hidden = {
             name: random_masking(order[name], ratios[name] if name in inputs else 1.0).mask for name in self.modalities
         }
+        if gaussian is None:
+            batch = len(next(iter(inputs.values())))
+            gaussian = {name: _fixed_normal(self.valid(name).expand(batch, -1, -1)) for name in self.modalities}
         return self.complete(inputs, hidden, labels, steps=1, guidance=1.0, gaussian=gaussian)
 
 
-def check_sampling(steps: int, guidance: float) -> None:
-    """Raise UserError for steps or guidance that make no sense."""
-    if not 1 <= steps <= 1000:
-        raise UserError(f"Sampling takes 1 to 1000 steps, not {steps}.")
-    if not 0.0 <= guidance <= 100.0:
-        raise UserError(f"Guidance is a number from 0 to 100, not {guidance}; 1 is none.")
+def _mean_square(error: Tensor, weight: Tensor) -> Tensor:
+    """(B, N, P) and weights (B, N, P) -> (B,)."""
+    return (error**2 * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1e-8)
 
 
-def _times(steps: int) -> Iterator[tuple[float, float]]:
-    """Beginning and length of each step from 0 to 1."""
-    yield from ((step / steps, 1 / steps if step < steps - 1 else 1 - step / steps) for step in range(steps))
-
-
-def _masked(hidden: Tensor | None, patches: Tensor) -> Masked:
-    """The masks of hidden patches (B, N), as many in every sample; None hides nothing."""
-    if hidden is None:
-        hidden = torch.zeros(patches.shape[:2])
-    if hidden.shape != patches.shape[:2] or len({int(count) for count in hidden.bool().sum(1)}) > 1:
-        raise UserError(
-            f"What is hidden is a tensor {tuple(patches.shape[:2])} with as many ones in every sample, got "
-            f"{tuple(hidden.shape)}."
-        )
-    visible = int((~hidden[0].bool()).sum())
-    shuffled = hidden.bool().to(patches.device).to(torch.uint8).argsort(dim=1, stable=True)
-    return Masked(shuffled[:, :visible], shuffled.argsort(dim=1), hidden.bool().float().to(patches.device))
+def _fixed_normal(like: Tensor) -> Tensor:
+    """Standard normal numbers of this shape, the same whenever they are asked for: what a masked autoencoder predicts
+    depends little on them, and should be the same twice."""
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like.device)

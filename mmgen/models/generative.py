@@ -12,11 +12,34 @@ import numpy as np
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
+from mmgen.errors import UserError
 from mmgen.models.modality import Modality
 
 Origin = Literal["class", "noise", "stored", "real"]
 Threat = Literal["G", "S"]
 MaskRatio = float | Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a model that takes out noise step by step draws.
+
+    Attributes:
+        steps: network passes a modality; one with and one without the label, together, counts once here.
+        guidance: 1 follows the label as training did, more exaggerates it.
+
+    Raises:
+        UserError: numbers that make no sense.
+    """
+
+    steps: int = 14
+    guidance: float = 1.5
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= 1000:
+            raise UserError(f"Sampling takes 1 to 1000 steps, not {self.steps}.")
+        if not 0.0 <= self.guidance <= 100.0:
+            raise UserError(f"Guidance is a number from 0 to 100, not {self.guidance}; 1 is none.")
 
 
 @dataclass(frozen=True)
@@ -31,6 +54,8 @@ class Request:
         ratios: hidden share of the real samples of each modality.
         inputs: real samples to start from by modality, raw (B, C, H, W) on the model's device.
         paste_visible: keep the visible patches of ``inputs``.
+        labels: (B,) number of each item's label among the model's; that of the index if absent.
+        sampling: how noise is taken out.
     """
 
     indices: np.ndarray
@@ -40,6 +65,12 @@ class Request:
     ratios: Mapping[str, float] = field(default_factory=dict)
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
     paste_visible: bool = False
+    labels: np.ndarray | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        if self.labels is None:
+            object.__setattr__(self, "labels", self.indices // self.per_class)
 
 
 class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
@@ -81,6 +112,13 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
     def may_hold_real_pixels(self) -> bool:
         """Whether samples may be real ones in part or as a whole."""
         return self.origin in ("stored", "real")
+
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """What samples can be made from, first what they are if nothing else is said: "label", a label and chance
+        alone; "samples", parts of real samples of all modalities; or the name of a modality, whole real samples of it.
+        """
+        return ("image",) if self.needs_real_data else ("label",)
 
     def ratios(self, mask_ratio: MaskRatio) -> dict[str, float]:
         """Hidden share of the real samples of each modality; empty for models that hide nothing of real samples."""

@@ -39,6 +39,12 @@ def numpy_stream(*numbers: int) -> np.random.Generator:
     return np.random.default_rng(numbers)
 
 
+def noise_stream(seed: int, index: int, step: int) -> torch.Generator:
+    """Noise that segment ``step`` of sample ``index`` is drawn from."""
+    state = np.random.SeedSequence([seed, 0x6E6F6973, index, step]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
 def mask_stream(seed: int, index: int, step: int) -> torch.Generator:
     """Masking noise of segment ``step`` of sample ``index``."""
     name = [seed, 0x6D61736B, index, step]  # the constant keeps streams of masks apart from those of partners

@@ -9,8 +9,8 @@ What may change belongs to the kind of picture: a mirrored chest is another pati
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import get_args
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -76,9 +76,18 @@ class Parameters:
     shift: Tensor
     hole: Tensor
 
+    def part(self, which: slice) -> Parameters:
+        """Those of some samples."""
+        return Parameters(*(getattr(self, own.name)[which] for own in fields(self)))
+
 
 def draw(
-    name: AugmentationName, generator: Generator, count: int = 1, strength: float = 1.0, compose: bool = False
+    name: AugmentationName,
+    generator: Generator,
+    count: int = 1,
+    strength: float | Tensor = 1.0,
+    compose: bool = False,
+    hide: bool = True,
 ) -> Parameters:
     """Random changes.
 
@@ -86,8 +95,9 @@ def draw(
         name: strategy, by kind of picture.
         generator: on the CPU; as much is drawn from it whatever the strategy is.
         count: 1 for one change of a whole batch, as in DSA, or one for each of B samples.
-        strength: 0 to 1, multiplies every range; 0 changes nothing.
+        strength: 0 to 1, multiplies every range; 0 changes nothing. One for all, or (count,).
         compose: make all changes of the strategy; otherwise one of them, by chance, as in DSA.
+        hide: also hide parts, where the strategy does.
 
     Raises:
         UserError: unknown name.
@@ -102,9 +112,9 @@ def draw(
         has = (colour, any(strategy.shift), strategy.cutouts, any(strategy.flips), strategy.scale, strategy.rotation)
         possible = torch.tensor([i for i, one in enumerate(has) if one] or [0])
         chosen = F.one_hot(possible[(share[:, 0] * len(possible)).long()], len(_OPERATIONS)).bool()
-    on = dict(zip(_OPERATIONS, chosen.float().mul(strength).unbind(1), strict=True))  # 0, or the strength
+    on = dict(zip(_OPERATIONS, (chosen.T * strength).float().unbind(0), strict=True))  # 0, or the strength
     either = 2 * share - 1  # -1 to 1
-    sizes = torch.tensor(strategy.cutouts or ((0.0, 0.0),))
+    sizes = torch.tensor((hide and strategy.cutouts) or ((0.0, 0.0),))
     size = sizes[(share[:, 11] * len(sizes)).long()]
     # A band that spans a side stays in the middle of it; any other hole may hang over the border.
     centre = torch.where(size < 1, share[:, 12:14], 0.5)
@@ -129,11 +139,21 @@ def _matrix(strategy: Strategy, on: dict[str, Tensor], share: Tensor, either: Te
     return torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1) * factors[:, :, None]
 
 
-def augment(x: Tensor, parameters: Parameters) -> Tensor:
+def told(parameters: Parameters) -> Tensor:
+    """(P, 9) numbers of about one or less that say what was changed, for a network that has to know; zeros: nothing.
+    What is hidden is not told."""
+    p = parameters
+    turned = (p.matrix - torch.eye(2)).flatten(1)
+    colours = torch.stack([p.brightness, p.saturation - 1, p.contrast - 1], 1)
+    return 5 * torch.cat([colours, turned, p.shift], 1)
+
+
+def augment(x: Tensor, parameters: Parameters, outside: Literal["zeros", "border"] = "zeros") -> Tensor:
     """Change (B, C, H, W) of normalised input, differentiably; same shape and dtype. What nothing happens to is
     returned as it is.
 
-    Zero, the mean of normalised input, comes in from outside and replaces what is hidden.
+    Zero, the mean of normalised input, replaces what is hidden, and comes in from outside unless the border is
+    continued.
     """
     p, dtype, (height, width) = parameters, x.dtype, x.shape[-2:]
     x = x.float()
@@ -151,7 +171,7 @@ def augment(x: Tensor, parameters: Parameters) -> Tensor:
         matrix = p.matrix * sides / sides[:, None]
         theta = torch.cat([matrix, offset[:, :, None]], 2).to(x.device).expand(len(x), 2, 3)
         grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-        x = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        x = F.grid_sample(x, grid, mode="bilinear", padding_mode=outside, align_corners=False)
     if p.hole[:, 2:].any():
         hidden = []
         for axis, side in enumerate((height, width)):

@@ -15,9 +15,12 @@ from mmgen.data.samples import Samples
 from mmgen.models.seeds import numpy_stream
 from mmgen.training.loop import Position
 
+# No name of a modality, which are identifiers.
+LABEL = "(label)"
+
 
 class PairedBatches:
-    """Same-label tuples of all modalities, as the sampler of modal decoupling draws them.
+    """Same-label tuples of all modalities with their label, as the sampler of modal decoupling draws them.
 
     Args:
         samples: training samples by modality; what is in files is read when a batch is asked for.
@@ -32,9 +35,11 @@ class PairedBatches:
         self.steps_per_epoch = self.sampler.steps_per_epoch
 
     def batch(self, position: Position) -> dict[str, Tensor]:
-        """This process's share: {name: (B / world, C, H, W)} in raw units."""
+        """This process's share: {name: (B / world, C, H, W)} in raw units, and ``LABEL``, (B / world,)."""
         indices = self.sampler.batch(position.epoch, position.step, position.rank, position.world)
-        return {name: torch.from_numpy(self.samples[name].values[index]) for name, index in indices.items()}
+        batch = {name: torch.from_numpy(self.samples[name].values[index]) for name, index in indices.items()}
+        name, index = next(iter(indices.items()))
+        return batch | {LABEL: torch.from_numpy(self.samples[name].labels[index])}
 
 
 class LabelledBatches:

@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
@@ -34,19 +34,23 @@ class LoopConfig:
     Attributes:
         epochs: passes over the data.
         steps: updates in one epoch, for batches that come as one endless stream.
-        schedule: learning-rate curve over all updates, after a linear warm-up.
+        schedule: learning-rate curve over all updates, after a linear warm-up; "trapezoid" is constant and falls
+            linearly in the last third.
         warmup: share of all updates that warms up.
         ema_decay: decay of an exponential moving average of the weights, 0 for none. It is what is validated and kept
             as best.
+        ema_share: instead, length of a moving average as a share of the training so far (power function, Karras et al.
+            2024), so that it suits short and long trainings; 0 for none.
         validate_every: epochs between validations, previews and checkpoints; 0 means ten times in a run.
         log_every: updates between two looks at the running losses and at stop requests from other processes.
     """
 
     epochs: int
     steps: int = 1
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "trapezoid"] = "cosine"
     warmup: float = 0.05
     ema_decay: float = 0.0
+    ema_share: float = 0.0
     validate_every: int = 0
     log_every: int = 10
 
@@ -94,6 +98,10 @@ class Task(ABC):
         """JSON-able state worth a line in the log once an epoch, beside the scalars."""
         return {}
 
+    def stop(self) -> str:
+        """After a validation: why the training ends before its time; "": it goes on."""
+        return ""
+
     def preview(self, model: nn.Module) -> dict[str, np.ndarray]:
         """uint8 pictures (H, W) or (H, W, 3) by name."""
         return {}
@@ -124,9 +132,9 @@ class Loop:
         self.task, self.batches, self.config = task, batches, config
         self.run, self.accelerator, self.checkpoints = run, run.accelerator, run.checkpoints
         self.updates = config.epochs * batches.steps_per_epoch
-        self.ema = (
-            AveragedModel(task.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)) if config.ema_decay else None
-        )
+        average = get_ema_multi_avg_fn(config.ema_decay) if config.ema_decay else _power_average(config.ema_share)
+        averaged = config.ema_decay or config.ema_share
+        self.ema = AveragedModel(task.model, multi_avg_fn=average) if averaged else None
         identity = {**(fingerprint or {}), "loop": asdict(config), "seed": run.seed}
         self._identity = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
         self._base_lrs = {name: [g["lr"] for g in o.param_groups] for name, o in task.optimizers.items()}
@@ -134,6 +142,7 @@ class Loop:
         self._best, self._best_weights = math.inf, dict[str, Tensor]()
         self._finite = torch.ones((), device=run.accelerator.device, dtype=torch.bool)
         self._log: RunLog | None = None
+        self._ended = False
 
     @property
     def model(self) -> nn.Module:
@@ -170,7 +179,14 @@ class Loop:
                     self._check_in(stop, sums, position, bar)
                 self._end_of_epoch(epoch, sums, first, time.perf_counter() - start)
                 self._stop_if_asked(stop)
+                if self._ended:
+                    break
         return self.model
+
+    @property
+    def has_best(self) -> bool:
+        """Whether a validation had a finite score."""
+        return math.isfinite(self._best)
 
     def use_best(self) -> None:
         """Give :attr:`model` the weights with the lowest validation score: those of ``best.pt``, or kept in memory
@@ -259,6 +275,7 @@ class Loop:
             self._log.epoch(row)
         if due:
             self._save()
+            self._ended = self.task.stop() != ""
 
     def _lr_factor(self, update: int) -> float:
         warm = max(1, round(self.config.warmup * self.updates))
@@ -266,6 +283,8 @@ class Loop:
             return (update + 1) / warm
         if self.config.schedule == "constant":
             return 1.0
+        if self.config.schedule == "trapezoid":
+            return min(1.0, 3.0 * (self.updates - update) / self.updates)
         return 0.5 * (1.0 + math.cos(math.pi * (update - warm) / max(1, self.updates - warm)))
 
     def _check_finite(self) -> None:
@@ -310,6 +329,15 @@ class Loop:
                 self.ema.load_state_dict(state["ema"])
             self._update, self._best = range(self.updates + 1).index(state["update"]), float(state["best"])
         logger.info("Resumed %s at update %d of %d.", self.checkpoints.last, self._update, self.updates)
+
+
+def _power_average(share: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    """Averaging whose memory is ``share`` of the updates so far."""
+
+    def average(averages: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int) -> None:
+        torch._foreach_lerp_(list(averages), list(current), min(1.0, 1.0 / (share * (int(updates) + 1))))
+
+    return average
 
 
 def _check_sizes(optimizer: torch.optim.Optimizer) -> None:

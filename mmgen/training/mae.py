@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -52,6 +52,11 @@ class MAEConfig:
     loss_coupling: Literal["decoupled", "joint"] = "decoupled"
     clip_norm: float | None = 1.0
     accumulate: int = 1
+    plain_share: ClassVar[float] = 1.0  # of the updates, that are those of a masked autoencoder
+
+    def task(self, model: CrossModalMAE, run: Run, *sides: Mapping[str, Samples]) -> MAETask:
+        """The task that learns so; ``sides`` are training and validation samples."""
+        return MAETask(model, self, run, *sides)
 
 
 class MAETask(Task):
@@ -106,15 +111,13 @@ class MAETask(Task):
 
     def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
         """One forward pass a part, one gradient a loss, one step an optimiser."""
-        noise, ratios = self.noise(position), self.mask_ratios(position)
+        inputs, ratios, each = self.arguments(batch, position)
         share = 1.0 / self.config.accumulate
         means: dict[str, Tensor] = {}
         for part in range(self.config.accumulate):
             cut = slice(part * self._part_size, (part + 1) * self._part_size)
             with self.accelerator.autocast():
-                losses = self.model(
-                    {n: x[cut] for n, x in batch.items()}, ratios, {n: x[cut] for n, x in noise.items()}
-                )
+                losses = self.model(_cut(inputs, cut), ratios, **{name: _cut(own, cut) for name, own in each.items()})
             for name, loss in losses.items():
                 means[f"loss/{name}"] = means.get(f"loss/{name}", 0.0) + loss.detach() * share
             if self.config.loss_coupling == "joint":
@@ -122,6 +125,13 @@ class MAETask(Task):
             self.stepper.accumulate(losses, share)
         norms = self.stepper.step()
         return means | {f"gradient_norm/{name}": norm for name, norm in norms.items()}
+
+    def arguments(
+        self, batch: Mapping[str, Tensor], position: Position
+    ) -> tuple[dict[str, Tensor], dict[str, float], dict[str, Tensor | dict[str, Tensor]]]:
+        """What the model is given in an update: inputs, mask ratios, and by name what else each sample has."""
+        inputs = {name: batch[name] for name in self.model.modalities}
+        return inputs, self.mask_ratios(position), {"noise": self.noise(position)}
 
     def noise(self, position: Position) -> dict[str, Tensor]:
         """This process's share {name: (B / world, N)} of the global batch's masking noise, the same for any world."""
@@ -165,6 +175,10 @@ class MAETask(Task):
         return reconstruction_grid(model, batch, self.config.mask_ratio, self.run.seed)
 
 
+def _cut(values: Tensor | Mapping[str, Tensor], part: slice) -> Any:
+    return values[part] if isinstance(values, Tensor) else {name: x[part] for name, x in values.items()}
+
+
 def train_mae(
     model: CrossModalMAE,
     splits: Mapping[str, Mapping[str, Samples]],
@@ -173,26 +187,34 @@ def train_mae(
     run: Run,
     data_fingerprints: Mapping[str, str] | None = None,
     updates: int | None = None,
+    share: float = 1.0,
 ) -> CrossModalMAE:
     """Train a model on the modalities it has, validating on the "val" split if there is one.
 
     ``updates`` replaces ``loop.epochs`` by the number of epochs that comes nearest to so many updates. If absent, it is
-    as many as a model of all modalities in ``splits`` makes in ``loop.epochs``: a model of one modality, whose epochs
-    may be shorter, is trained as long.
+    this share of as many as a model of all modalities in ``splits`` makes in ``loop.epochs``: a model of one modality,
+    whose epochs may be shorter, is trained as long.
 
     Returns the weights to keep: the moving average if there is one. A run is resumed only with the same model, settings
     and ``data_fingerprints`` (by modality). See :meth:`Loop.train` for what is raised.
     """
     train = {name: splits["train"][name] for name in model.modalities}
     validation = {name: held for name, held in splits.get("val", {}).items() if name in model.modalities}
-    task = MAETask(model, config, run, train, validation)
+    task = config.task(model, run, train, validation)
     batches = PairedBatches(train, config.batch_size, run.seed)
     if updates is None:
-        updates = loop.epochs * PairedBatches(splits["train"], config.batch_size, run.seed).steps_per_epoch
+        steps = PairedBatches(splits["train"], config.batch_size, run.seed).steps_per_epoch
+        updates = round(share * loop.epochs * steps)
     loop = replace(loop, epochs=max(1, round(updates / batches.steps_per_epoch)))
     fingerprints = {name: (data_fingerprints or {}).get(name) for name in model.modalities}
     identity = {"model": model.config, "learning": asdict(config), "data": fingerprints}
-    trained = Loop(task, batches, loop, run, identity).train()
+    training = Loop(task, batches, loop, run, identity)
+    trained = training.train()
+    if (reason := task.stop()) and training.has_best:
+        training.use_best()
+    if reason and run.accelerator.is_main_process:
+        kept = "the last weights that did not are kept" if training.has_best else "no weights did not"
+        logger.warning("Memorising: %s; %s. More data, or fewer --epochs, help.", reason, kept)
     for name, value in task.validate(trained).items():
         if name.startswith("of_mean_patch/") and value >= 1.0 and run.accelerator.is_main_process:
             logger.warning(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from mmgen.data.samples import Samples
 from mmgen.models.attention_gan import AttentionGenerator
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.cross_modal_mae import CrossModalMAE, random_masking
+from mmgen.models.denoising_mae import DenoisingMAE
 from mmgen.models.medsynth import RealImages
 from mmgen.models.modality import Modality
+from mmgen.training.mae_validation import tuples_around
 
 # Where the input images of MedSynth's generator come from.
 Prior = ClassPrior | RealImages
@@ -35,6 +40,51 @@ def reconstruction_grid(
         ]
         grids[name] = np.concatenate(rows, axis=0)
     return grids
+
+
+@torch.no_grad()
+def samples_grid(
+    model: DenoisingMAE, samples: Mapping[str, Samples], seed: int, steps: int = 10
+) -> dict[str, np.ndarray]:
+    """Pictures by name: ``NAME_from_nothing``, a row of samples a label, and where there are several modalities
+    ``NAME_from_others``, a row real samples of another modality and below it what is made from them."""
+    device, columns = next(model.parameters()).device, 6
+    labels = torch.arange(min(len(model.class_names), 8)).repeat_interleave(columns)
+    grids = {}
+    for name, made in model.sample(labels.to(device), steps, gaussian=_normal(model, len(labels), seed)).items():
+        modality = model.modalities[name]
+        limits = value_limits(modality, torch.from_numpy(samples[name].at_most(64).values[:]).float())
+        pictures = [to_picture(x, modality, *limits) for x in made]
+        rows = [np.concatenate(pictures[i : i + columns], 1) for i in range(0, len(pictures), columns)]
+        grids[f"{name}_from_nothing"] = np.concatenate(rows)
+    for name in model.modalities if len(model.modalities) > 1 else ():
+        rows_of = tuples_around(samples, name, seed)
+        picked = np.linspace(0, len(rows_of[name]) - 1, min(columns, len(rows_of[name]))).astype(int)
+        others = {n: torch.from_numpy(samples[n].values[rows_of[n][picked]]) for n in model.modalities if n != name}
+        told = torch.from_numpy(samples[name].labels[picked])
+        start = _normal(model, len(picked), seed)
+        made = model.sample(told, steps, gaussian=start, inputs={n: x.to(device) for n, x in others.items()})
+        shown = []
+        for n in (*others, name):
+            modality = model.modalities[n]
+            limits = value_limits(modality, made[n].float())
+            shown.append([to_picture(x, modality, *limits) for x in made[n]])
+        width = max(row[0].shape[1] for row in shown)
+        lines = [np.concatenate([_widened(picture, width) for picture in row], 1) for row in shown]
+        grids[f"{name}_from_others"] = np.concatenate(lines)
+    return grids
+
+
+def _widened(picture: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(picture, [(0, 0), (0, width - picture.shape[1]), *[(0, 0)] * (picture.ndim - 2)])
+
+
+def _normal(model: DenoisingMAE, count: int, seed: int) -> dict[str, Tensor]:
+    stream = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.randn(count, modality.tokens, modality.patch_size, generator=stream)
+        for name, modality in model.modalities.items()
+    }
 
 
 def hide(modality: Modality, x: Tensor, noise: Tensor, mask_ratio: float) -> Tensor:

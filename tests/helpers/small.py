@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.mae_layers import FusionQuery
+from mmgen.names import DecoderName
 from mmgen.presets import Preset, build_mae
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -25,7 +27,7 @@ LABELS = ("covid", "healthy")
 
 # 16 tokens in both modalities, so that either fusion can be built, and no padding.
 SOUND = AudioSettings(n_mels=40, frames=80, segment_frames=40)
-PRESET = Preset(ImageSettings(32, 1), 8, 10, 40, 16, 2, 2, 16, 1, 2, epochs=1, batch_size=4, audio=SOUND)
+PRESET = Preset(ImageSettings(32, 1), 8, 10, 40, 16, 2, 2, 16, 1, 2, epochs=1, batch_size=4, audio=SOUND, decoder="mse")
 SETTINGS: dict[str, Settings] = {"image": PRESET.image, "audio": PRESET.audio}
 
 
@@ -41,15 +43,18 @@ def noise_samples(images: tuple[int, int] = (7, 5), sounds: tuple[int, int] = (4
     return {name: Samples(values[name], labels[name], LABELS, 100 + np.arange(len(labels[name]))) for name in values}
 
 
-def small_model(fusion_query: FusionQuery = "own") -> CrossModalMAE:
-    """Always the same weights, large enough for outputs that depend visibly on inputs and masks."""
+def small_model(fusion_query: FusionQuery = "own", decoder: DecoderName = "mse") -> CrossModalMAE:
+    """Always the same weights, large enough for outputs that depend visibly on inputs and masks, or on labels and
+    noise."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = build_mae(PRESET, SETTINGS, noise_samples(), fusion_query)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter *= 3
+        model = build_mae(replace(PRESET, decoder=decoder, refiner=4), SETTINGS, noise_samples(), fusion_query)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim > 1:
+                    parameter *= 3
+                    if not parameter.any():  # layers that a denoising decoder begins without
+                        parameter += 0.1 * torch.randn_like(parameter)
     return model.eval()
 
 

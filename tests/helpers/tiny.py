@@ -14,8 +14,11 @@ from torch import Tensor
 from mmgen.data.samples import Samples
 from mmgen.evaluation.privacy.attack import Effort
 from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.denoising_mae import DenoisingMAE
 from mmgen.models.modality import Modality
+from mmgen.names import DecoderName
 from mmgen.training.batches import PairedBatches
+from mmgen.training.denoising import DenoisingConfig
 from mmgen.training.loop import Batches, Loop, LoopConfig
 from mmgen.training.mae import MAEConfig, MAETask
 from mmgen.training.run import Run
@@ -30,12 +33,15 @@ QUICK_ATTACKS = Effort(updates=2, draws=1, resamples=50, planted=1, innocent=20,
 _PER_CLASS = {"image": (7, 5), "audio": (4, 9), "breath": (6, 3)}
 
 
-def make_model(names: Sequence[str] = ("image", "audio"), seed: int = 0, **options: Any) -> CrossModalMAE:
+def make_model(
+    names: Sequence[str] = ("image", "audio"), seed: int = 0, decoder: DecoderName = "mse", **options: Any
+) -> CrossModalMAE:
     """A model of 16 dimensions and 2 layers, with the same weights for the same seed."""
+    kind, options = (CrossModalMAE, options) if decoder == "mse" else (DenoisingMAE, {"refiner": 4, **options})
     sizes = {"dim": 16, "depth": 2, "heads": 2, "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return CrossModalMAE([MODALITIES[name] for name in names], **{**sizes, "labels": LABELS, **options})
+        return kind([MODALITIES[name] for name in names], **{**sizes, "labels": LABELS, **options})
 
 
 def make_inputs(names: Sequence[str] = ("image", "audio"), batch: int = 3, seed: int = 0) -> dict[str, Tensor]:
@@ -73,10 +79,12 @@ def make_task(
     seed: int = 0,
     **options: Any,
 ) -> MAETask:
-    """A task on a fresh tiny model; ``options`` are those of :class:`MAEConfig`."""
-    train, validation = (make_samples(names), make_samples(names, seed=1)) if validate else (None, None)
-    config = MAEConfig(batch_size, **options)
-    return MAETask(make_model(names, **(model or {})), config, Run(accelerator, seed=seed), train, validation)
+    """A task on a fresh tiny model; ``options`` are those of :class:`MAEConfig`, or of :class:`DenoisingConfig` for a
+    model with that decoder."""
+    sides = (make_samples(names), make_samples(names, seed=1)) if validate else ()
+    made = make_model(names, **(model or {}))
+    config = (DenoisingConfig if isinstance(made, DenoisingMAE) else MAEConfig)(batch_size, **options)
+    return config.task(made, Run(accelerator, seed=seed), *sides)
 
 
 def make_loop(

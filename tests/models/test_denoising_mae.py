@@ -48,8 +48,9 @@ def test_one_step_from_noise_is_the_reconstruction() -> None:
     masked = model._mask(model._patches(x), 0.5, order)
     latent = model._encode(model._patches(x), masked)
     for name, modality in model.modalities.items():
-        normal_there = normal[name] * model.valid(name)
-        made = model._denoised(name, normal_there, latent, masked, torch.zeros(3), torch.full((3,), model.no_label))
+        clean = modality.patchify(modality.normalise(x[name]))
+        normal_there = torch.lerp(clean, normal[name] * model.valid(name), masked[name].mask.unsqueeze(-1))
+        made = model._denoised(name, normal_there, latent, masked, torch.zeros(3), torch.full((3,), model.no_label))[1]
         hidden = modality.unpatchify(masked[name].mask.unsqueeze(-1).expand(-1, -1, modality.patch_size)).bool()
         expected = modality.denormalise(modality.unpatchify(made))
         torch.testing.assert_close(rebuilt[name][hidden], expected[hidden])
@@ -196,7 +197,7 @@ def test_it_is_written_and_read(tmp_path: Path) -> None:
         (lambda m: m.reconstruct({}), "needs at least one of"),
         (lambda m: m.complete(inputs(m), {"audio": torch.eye(3, 6).bool()}), None),
         (lambda m: m.complete(inputs(m), {"audio": torch.tril(torch.ones(3, 6))}), "as many ones in every sample"),
-        (lambda m: DenoisingMAE([IMAGE], decoder="mse"), "has decoder 'denoise'"),
+        (lambda m: DenoisingMAE([IMAGE], decoder="mse"), "goes with fusion_query"),
     ],
 )
 def test_what_makes_no_sense_is_said_in_a_sentence(ask, words: str | None) -> None:

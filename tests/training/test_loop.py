@@ -16,7 +16,7 @@ from torch import nn
 from train_tiny import Disturbed
 
 from mmgen.errors import UserError
-from mmgen.training.loop import Interrupted, Loop, LoopConfig, NonFiniteLoss, Position
+from mmgen.training.loop import Interrupted, Loop, LoopConfig, NonFiniteLoss, Position, Task
 from mmgen.training.run import Checkpoints, Run, read_metrics
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -35,7 +35,7 @@ class Counting:
         return {"update": torch.full((2, 1), float(position.update))}
 
 
-class Probe:
+class Probe(Task):
     """A task of one weight that records what the loop does with it."""
 
     def __init__(self, scores: tuple[float, ...] = (), lr: float = 1.0) -> None:
