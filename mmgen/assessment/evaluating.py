@@ -18,6 +18,7 @@ from mmgen.assessment.inputs import (
     data_sets_of,
     modality_of,
     parse_paths,
+    patches_in,
     read_sides,
     read_synthetic,
     synthetic_settings,
@@ -145,7 +146,7 @@ def evaluate(
         ['data', 'utility', 'fidelity']
     """
     reading, measures = reading or Reading(seed=seed), measures or Measures()
-    samples, settings = _read_sets(Path(synthetic), modalities, reading)
+    samples, settings, patches = _read_sets(Path(synthetic), modalities, reading)
     paths = [parse_paths(given, list(settings), flag) for given, flag in ((real, "--real"), (test, "--test"))]
     train, held_out = read_sides(*paths, settings, (real_split, test_split), reading)
     held_out = unseen(train, held_out)
@@ -159,7 +160,7 @@ def evaluate(
     for name, one in compared.items():
         sections["data"][name] = one.counts()
         sections["utility"][name] = one.utility(measures, measured, seed)
-        sections["fidelity"][name] = one.fidelity(measured, seed)
+        sections["fidelity"][name] = one.fidelity(measured, seed, patches.get(name))
     if measured.reused:
         logger.info("%d results were there from an earlier evaluation of the same data.", measured.reused)
     return Evaluation(sections, held_out, samples, settings, measured.reused)
@@ -269,17 +270,17 @@ class _Compared:
             by_classifier[classifier] = from_json(Mapping[str, UtilityScores], content, name)
         return by_classifier
 
-    def fidelity(self, measured: Measured, seed: int) -> dict[str, FidelityResult]:
-        """Measures of closeness and variety, against the test samples."""
+    def fidelity(self, measured: Measured, seed: int, patch: tuple[int, int] | None) -> dict[str, FidelityResult]:
+        """Measures of closeness and variety, against the test samples; ``patch`` is that of the generator."""
 
         def measure() -> dict[str, Any]:
             sides = self.modality, self.test, self.synthetic, self.extractor
-            results = measure_fidelity(*sides, self.settings, self.test_subjects, seed)
+            results = measure_fidelity(*sides, self.settings, self.test_subjects, seed, patch)
             return {name: result.to_json() for name, result in results.items()}
 
         name = f"fidelity/{self.modality.name}"
         own = None if self.encoder is None else model_digest(self.encoder)
-        depends_on = self._content(seed) | {"features": self.extractor.name, "own": own}
+        depends_on = self._content(seed) | {"features": self.extractor.name, "own": own, "patch": patch}
         return results_from_json(measured.once(name, depends_on, measure), name)
 
     def _content(self, seed: int) -> dict[str, Any]:
@@ -294,8 +295,8 @@ class _Compared:
 
 def _read_sets(
     path: Path, modalities: Sequence[str], reading: Reading
-) -> tuple[dict[str, Samples], dict[str, Settings]]:
-    """Samples of a synthetic set; of a run, of its largest."""
+) -> tuple[dict[str, Samples], dict[str, Settings], dict[str, tuple[int, int]]]:
+    """Samples of a synthetic set, of a run those of its largest, and patches that they were put together from."""
     logger.info("Reading synthetic and real data")
     sets = [path]
     if path.is_dir() and not (path / DOCUMENT).is_file():
@@ -305,7 +306,7 @@ def _read_sets(
     largest = max(read, key=lambda samples: len(next(iter(samples.values()))))
     if empty := [name for name, samples in largest.items() if not len(samples)]:
         raise UserError(f"{path} holds no samples of {first_few(empty)}; nothing can be measured.")
-    return largest, settings
+    return largest, settings, patches_in(sets[0])
 
 
 def _encoder(features: str) -> GenerativeModel | None:

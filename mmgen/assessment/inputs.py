@@ -18,7 +18,7 @@ from mmgen.data.opening import read_json
 from mmgen.data.samples import Samples, channel_statistics
 from mmgen.data.settings import Settings, kind_of, settings_from_dict
 from mmgen.data.sources import Reading
-from mmgen.data.writing.layout import LARGEST_DOCUMENT
+from mmgen.data.writing.layout import LARGEST_DOCUMENT, patches_of
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.unfinished import INCOMPLETE
 from mmgen.errors import UserError, first_few, refuse_broken_package, shown
@@ -130,6 +130,12 @@ def read_synthetic(
         return {name: rename_labels(samples, label_map) for name, samples in own.items()}
     places, reading = _places(path, list(settings)), Reading(label_map, skip_bad=skip_bad)
     return load(reading.sources(places, settings), reading, foreign=True)
+
+
+def patches_in(path: Path) -> dict[str, tuple[int, int]]:
+    """:func:`mmgen.data.writing.layout.patches_of` a synthetic set whose settings could be read; {} of foreign ones."""
+    document = path / DOCUMENT
+    return patches_of(read_json(document, LARGEST_DOCUMENT)) if document.is_file() else {}
 
 
 def data_sets_of(run: Path) -> dict[str, Path]:

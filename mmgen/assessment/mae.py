@@ -92,7 +92,8 @@ def fidelity_section(run: MAERun) -> dict[str, Any]:
     for name, modality in run.model.modalities.items():
         baseline = mean_patch_error(modality, train[name], test[name])
         subjects, synthetic = test[name].subject_numbers(), run.synthetic[name]
-        closeness = measure_by_pixels(modality, test[name], synthetic, run.settings[name], subjects, run.seed)
+        sides = modality, test[name], synthetic, run.settings[name], subjects
+        closeness = measure_by_pixels(*sides, run.seed, modality.patch)
         single = None
         if name in run.single:
             single = masked_patch_error(run.single[name], {name: test[name]}, run.mask_ratio, run.seed)[name]

@@ -13,7 +13,7 @@ from mmgen.data.mel import mel_to_waveform
 from mmgen.data.samples import Samples, Sliceable
 from mmgen.data.settings import Settings, kind_of
 from mmgen.evaluation.privacy.results import CopiesResult, DisguisedCopiesResult, DisguisedPair
-from mmgen.evaluation.report.figures import histograms
+from mmgen.evaluation.report.figures import histograms, spectra
 from mmgen.evaluation.report.figures_privacy import pair_grid
 from mmgen.evaluation.report.media import Figure, ReportMedia, Sample
 
@@ -23,23 +23,32 @@ PAIRS, PER_LABEL = 12, 4
 def compared_media(
     real: Mapping[str, Samples], synthetic: Mapping[str, Samples], settings: Mapping[str, Settings]
 ) -> ReportMedia:
-    """Distributions of the values of each modality, and some samples of every label, real ones first.
+    """Distributions of the values and power spectra of each modality, and some samples of every label, real ones first.
 
     Args:
         real, synthetic: by modality, with the same label names. Synthetic modalities of one data set are shown row by
             row together, real ones are not of the same subjects anyway.
         settings: how each modality relates to files.
     """
-    distributions = [
-        Figure(
-            f"Intensities: {name}",
-            "Distribution of values in real test data and in the synthetic set.",
-            f"Histograms of {name} values, real and synthetic, one over the other.",
-            histograms(*(values.at_most(500).values[:] for values in (real[name], samples)), name),
-            section="fidelity",
-        )
-        for name, samples in synthetic.items()
-    ]
+    distributions = []
+    for name, samples in synthetic.items():
+        sides = [values.at_most(500).values[:] for values in (real[name], samples)]
+        distributions += [
+            Figure(
+                f"Intensities: {name}",
+                "Distribution of values in real test data and in the synthetic set.",
+                f"Histograms of {name} values, real and synthetic, one over the other.",
+                histograms(*sides, name),
+                section="fidelity",
+            ),
+            Figure(
+                f"Sharpness: {name}",
+                "Power at coarse (left) to fine structure (right). Synthetic below real is blur; peaks are seams.",
+                f"Power of {name} against spatial frequency, real and synthetic.",
+                spectra(*sides, name),
+                section="fidelity",
+            ),
+        ]
     names, shown = next(iter(synthetic.values())).label_names, []
     for source, sets in (("real", real), ("synthetic", synthetic)):
         for label, label_name in enumerate(names):

@@ -166,6 +166,7 @@ def _describe_plan(model: GenerativeModel, plan: Plan, model_name: str) -> dict[
     prior = "real" if plan.sources else model.origin
     about |= {"mask_ratio": plan.ratios, "segments": plan.segments} if plan.ratios else {"input_prior": prior}
     about |= asdict(plan.sampling) if plan.sampling else {}
+    about |= {"patch": {name: modality.patch for name, modality in model.encoders.items()}} if model.encoders else {}
     about["copies_real_data"] = plan.paste_visible or model.may_hold_real_pixels
     return about if plan.chosen_from is None else about | {"chosen_from": plan.chosen_from}
 

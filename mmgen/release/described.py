@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mmgen.data.settings import FILE_KINDS, Settings, settings_from_dict
-from mmgen.data.writing.layout import DOCUMENT, TABLE, is_inside, read_document, safe_names, sample_files
+from mmgen.data.writing.layout import DOCUMENT, TABLE, is_inside, patches_of, read_document, safe_names, sample_files
 from mmgen.data.writing.unfinished import INCOMPLETE
 from mmgen.errors import UserError, first_few
 from mmgen.models.generative import Origin
@@ -20,7 +20,7 @@ from mmgen.names import MethodName
 _HEAD = frozenset(
     (
         "synthetic", "format", "licence", "counts", "preprocessing", "generator", "per_class", "mask_ratio", "segments",
-        "chosen_from", "copies_real_data", "input_prior", "seed", "steps", "guidance",
+        "chosen_from", "copies_real_data", "input_prior", "patch", "seed", "steps", "guidance",
     )
 )  # fmt: skip
 _LONGEST_NUMBER = 24  # characters of a float at most; a text can be spelled as a longer one
@@ -157,7 +157,9 @@ class Described:
         head = {key: value if key == "counts" or _is_shared(key, value) else None for key, value in kept.items()}
         head["preprocessing"] = {name: _part(own, _SETTINGS) for name, own in self.about["preprocessing"].items()}
         names = {"generator": ("library", "method", "model"), "mask_ratio": self.modalities}
-        return head | {key: _part(kept[key], own) for key, own in names.items() if key in kept}
+        head |= {key: _part(kept[key], own) for key, own in names.items() if key in kept}
+        patches = {name: patch for name, patch in patches_of(kept).items() if name in self.modalities}
+        return head | ({"patch": patches} if "patch" in kept else {})
 
 
 def _part(values: Any, keys: Collection[str]) -> dict[str, Any]:

@@ -111,11 +111,11 @@ def test_a_bare_folder_is_set_beside_its_references(real: Path, test_data: Path,
         16, 10, 26, 10,
     ]  # fmt: skip
     fidelity = result.sections["fidelity"]["image"]
-    assert set(fidelity) == set(MEASURES) - {"waveform_round_trip_db"}
+    assert set(fidelity) == set(MEASURES) - {"waveform_round_trip_db", "seams"}
     assert {fidelity[name].features for name in OF_FEATURES} == {"pixels"}
     assert fidelity["frechet"].note.startswith("Biased: 8 samples in 144 dimensions; prefer")
     media = result.media()
-    assert [figure.title for figure in media.figures] == ["Intensities: image"]
+    assert [figure.title for figure in media.figures] == ["Intensities: image", "Sharpness: image"]
     assert {(sample.source, sample.label) for sample in media.samples} == {
         (source, label) for source in ("real", "synthetic") for label in LABELS
     }
@@ -149,6 +149,7 @@ def test_images_and_sounds_with_an_encoder_of_its_own(both: Path, phantom_files:
     for part in ("data", "utility", "fidelity"):
         assert list(result.sections[part]) == ["image", "audio"]
     assert "waveform_round_trip_db" in result.sections["fidelity"]["audio"]
+    assert all(fidelity["seams"].value > 0 for fidelity in result.sections["fidelity"].values())
     for fidelity in result.sections["fidelity"].values():
         assert {fidelity[name].features for name in OF_FEATURES} == {"own"}
     assert set(result.sections["utility"]["audio"]["vit_lora"]) == SETS

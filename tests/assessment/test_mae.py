@@ -14,6 +14,7 @@ from mmgen.data.files import LocalFiles
 from mmgen.data.loading import PairedData
 from mmgen.data.manifest import Manifest
 from mmgen.data.samples import Samples
+from mmgen.evaluation.fidelity.spectrum import SHARPNESS
 from mmgen.evaluation.report.writing import write_report
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.presets import build_mae
@@ -73,6 +74,8 @@ def test_noise_has_known_errors(fidelity: dict[str, Any]) -> None:
         # White noise has variance 1 around any mean that knows no sample, and real halves are alike.
         assert section["masked_patch_error"].baseline == pytest.approx(1.0, abs=0.05)
         assert section["sample_variance"].real_vs_real == pytest.approx(1.0, abs=0.1)
+        for measure in (*SHARPNESS, "seams"):
+            assert section[measure].real_vs_real == pytest.approx(1.0, abs=0.3) and section[measure].better is None
         assert section["kl_intensity"].real_vs_real < 0.05 and section["kl_intensity"].value < 0.05
 
 
@@ -103,9 +106,9 @@ def test_pictures_and_samples_make_a_report(trained: MAERun, fidelity: dict[str,
     titles = [figure.title for figure in media.figures]
     assert titles == [
         "Reconstruction of unseen samples", "Learning", "Variance against masking ratio", "Intensities: image",
-        "Intensities: audio",
+        "Sharpness: image", "Intensities: audio", "Sharpness: audio",
     ]  # fmt: skip
-    assert [figure.shows_real for figure in media.figures] == [True, False, False, False, False]
+    assert [figure.shows_real for figure in media.figures] == [True] + 6 * [False]
     assert all(figure.png.startswith(b"\x89PNG") and figure.alt and figure.caption for figure in media.figures)
     counts = {(sample.source, sample.label) for sample in media.samples}
     assert counts == {(source, label) for source in ("real", "synthetic") for label in LABELS}
@@ -115,7 +118,7 @@ def test_pictures_and_samples_make_a_report(trained: MAERun, fidelity: dict[str,
         assert sample.waveform.shape == (PRESET.audio.segment_samples,)
     page = write_report(tmp_path, {"run": "r", "fidelity": fidelity}, media)
     assert json.loads((tmp_path / "report.json").read_text())["fidelity"].keys() == {"image", "audio"}
-    assert page.is_file() and len(list((tmp_path / "figures").iterdir())) == 5
+    assert page.is_file() and len(list((tmp_path / "figures").iterdir())) == 7
 
 
 def test_one_sample_of_a_label_is_enough(trained: MAERun, data: PairedData) -> None:

@@ -103,7 +103,8 @@ def test_a_run_writes_every_file_of_its_folder(finished: tuple[Path, list[str]])
     )
     of_utility = ("generalisation-to-real-data-images", "generalisation-to-real-data-sounds")
     of_model = ("reconstruction-of-unseen-samples", "learning", "variance-against-masking-ratio")
-    figures = (*of_model, *of_utility, *of_audit)
+    of_fidelity = ("intensities-image", "intensities-audio", "sharpness-image", "sharpness-audio")
+    figures = (*of_model, *of_utility, *of_fidelity, *of_audit)
     expected = {
         "config.yaml",
         "contents.npz",
@@ -117,7 +118,7 @@ def test_a_run_writes_every_file_of_its_folder(finished: tuple[Path, list[str]])
         ),
         *(f"synthetic/{name}" for name in ("metadata.csv", "dataset.json", "README.md")),
         *(f"synthetic/{folder}/{sample}.{suffix}" for folder, suffix in folders.items() for sample in samples),
-        *(f"report/figures/{name}.png" for name in (*figures, "intensities-image", "intensities-audio")),
+        *(f"report/figures/{name}.png" for name in figures),
         *(f"report/{name}" for name in ("report.json", "media.json", "index.html")),
         "audit/privacy.json",
     }

@@ -130,6 +130,7 @@ def test_only_known_keys_are_kept(writer: Any, tmp_path: Path) -> None:
         "licence": ["Rossi"],
     }
     about["preprocessing"]["image"]["patient"] = "Rossi"
+    about["patch"] = {"image": [8, 8], "audio": [8, "Rossi"], "Rossi": [8, 8]}
     about["per_class"] = {"Rossi": 1}
     (source / "dataset.json").write_text(json.dumps(about))
     relist(source)
@@ -138,6 +139,7 @@ def test_only_known_keys_are_kept(writer: Any, tmp_path: Path) -> None:
     keys = ("licence", "patient", "per_class")
     assert left_out == ["metadata: patient", "metadata: source", *(f"dataset.json: {key}" for key in keys)]
     assert all(trace not in everything_in(tmp_path / "out") for trace in (b"Rossi", b"Maria", b"patient"))
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["patch"] == {"image": [8, 8]}
     assert verify_dataset(tmp_path / "out") == [] and dataset_digest(tmp_path / "out") == dataset_digest(source)
     assert read_dataset(tmp_path / "out", SETTINGS)["image"].label_names == LABELS
 

@@ -90,6 +90,21 @@ def read_document(folder: Path) -> dict[str, Any]:
     return about
 
 
+def patches_of(about: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """(h, w) of the patches that a data set's samples were put together from, by modality, from its description.
+
+    Of what does not say so, as most generators know no patches, or in another form: nothing.
+    """
+    patches = about.get("patch")
+    entries = patches.items() if isinstance(patches, Mapping) else ()
+    sizes = {name: tuple(sides) for name, sides in entries if isinstance(sides, list) and len(sides) == 2}
+    return {
+        name: (h, w)
+        for name, (h, w) in sizes.items()
+        if type(h) is type(w) is int and 0 < min(h, w) <= max(h, w) < 2**31
+    }
+
+
 def is_inside(name: str) -> bool:
     """Whether a name from a data set is a plain relative path that does not lead out of its folder."""
     return not set(name) & set("\\:\0") and not set(name.split("/")) & {"", ".", ".."}

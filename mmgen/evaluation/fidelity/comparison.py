@@ -21,6 +21,7 @@ class Comparison:
         real, samples: N each, with the same labels in the same order, label after label.
         real_features, features: (N, F) of both.
         settings: how the modality relates to files, None if unknown.
+        patch: (h, w) of what the synthetic samples were put together from, None if unknown.
         seed: of every random choice.
     """
 
@@ -30,6 +31,7 @@ class Comparison:
     real_features: np.ndarray
     features: np.ndarray
     settings: Settings | None = None
+    patch: tuple[int, int] | None = None
     seed: int = 0
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 
 from mmgen.data.labels import align_labels
 from mmgen.data.samples import Samples
-from mmgen.data.settings import Settings, kind_of
+from mmgen.data.settings import Settings
 from mmgen.errors import UserError, first_few
 from mmgen.evaluation.fidelity.comparison import Comparison, matched_rows
 from mmgen.evaluation.fidelity.features import PIXELS, Extractor, make_extractor
@@ -30,12 +30,13 @@ def measure_fidelity(
     settings: Settings | None = None,
     subjects: np.ndarray | None = None,
     seed: int = 0,
+    patch: tuple[int, int] | None = None,
 ) -> dict[str, FidelityResult]:
     """How near synthetic samples are to real ones and how diverse, by name in :data:`MEASURES`.
 
-    ``value`` compares a real half with synthetic samples, or is of the synthetic samples alone (the variances, MS-SSIM,
-    the round trip). ``real_vs_real`` compares that half with the other real half, or is of this other half: it is what
-    a perfect set would reach. All three have the same number of samples of every label, see
+    ``value`` compares a real half with synthetic samples, or is of the synthetic samples alone (the variances, seams,
+    MS-SSIM, the round trip). ``real_vs_real`` compares that half with the other real half, or is of this other half: it
+    is what a perfect set would reach. All three have the same number of samples of every label, see
     :func:`~mmgen.evaluation.fidelity.comparison.matched_rows`. A measure that needs more or larger samples has None for
     both, and a note.
 
@@ -48,6 +49,7 @@ def measure_fidelity(
         settings: of the modality; :class:`AudioSettings` add ``waveform_round_trip_db``.
         subjects: (N,) whose real sample each is, see :meth:`.Samples.subject_numbers`. None: files are split.
         seed: of every random choice.
+        patch: (h, w) of those that a model put the synthetic samples together from, if known; it adds ``seams``.
 
     Raises:
         UserError: an empty set, other shapes or label names, a label that one side lacks, real samples of one subject
@@ -65,13 +67,13 @@ def measure_fidelity(
         _check_finite(modality, origin, part)
     half, second_half, matched = parts
     features = [extractor(part) for part in parts]
-    of_synthetic = Comparison(modality, half, matched, features[0], features[2], settings, seed)
+    of_synthetic = Comparison(modality, half, matched, features[0], features[2], settings, patch, seed)
     of_real = replace(of_synthetic, samples=second_half, features=features[1])
     notes = _left_out(real, half, "files" if subjects is None else "people")
     computed: dict[Any, list[Any] | str] = {}
     results = {}
     for measure in MEASURES.values():
-        if measure.of_sound and (settings is None or kind_of(settings).is_picture):
+        if not measure.applies(of_synthetic):
             continue
         if measure.compute not in computed:
             try:
@@ -89,12 +91,13 @@ def measure_by_pixels(
     settings: Settings | None = None,
     subjects: np.ndarray | None = None,
     seed: int = 0,
+    patch: tuple[int, int] | None = None,
 ) -> dict[str, FidelityResult]:
     """:func:`measure_fidelity` by pixels at the end of a run, where too few real samples are a reason to measure
     nothing and not to fail: {}, with a warning."""
     try:
-        aligned = align_labels(synthetic, real)
-        return measure_fidelity(modality, real, aligned, make_extractor(PIXELS, modality), settings, subjects, seed)
+        sets = real, align_labels(synthetic, real), make_extractor(PIXELS, modality)
+        return measure_fidelity(modality, *sets, settings, subjects, seed, patch)
     except UserError as error:
         logger.warning("Closeness of '%s' is not measured: %s", modality.name, error)
         return {}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
+from mmgen.data.settings import kind_of
 from mmgen.evaluation.fidelity.comparison import Comparison, class_mean
 from mmgen.evaluation.fidelity.frechet import bias_note, frechet_distance
 from mmgen.evaluation.fidelity.intensities import intensity_kl
@@ -13,6 +15,7 @@ from mmgen.evaluation.fidelity.kernel import UNBIASED, kernel_distance
 from mmgen.evaluation.fidelity.manifold import manifold_measures
 from mmgen.evaluation.fidelity.result import Better
 from mmgen.evaluation.fidelity.sound import waveform_round_trip
+from mmgen.evaluation.fidelity.spectrum import BANDS, SHARPNESS, seams, sharpness
 from mmgen.evaluation.fidelity.structure import ms_ssim_within_class
 from mmgen.evaluation.fidelity.variance import patch_variance, sample_variance
 
@@ -30,11 +33,11 @@ class FidelityMeasure:
         range: least and greatest value; None: open.
         of_features: whether it is one in a feature space.
         within_class: whether it leaves out classes with a single sample.
-        of_sound: whether it needs the settings of a sound.
+        applies: whether it can be had here at all, such as of sounds alone; otherwise there is no result.
         most_samples: it looks at so many at most; None: at all.
         note: what to know about a value, "" for nothing.
         sentence: of the summary, without the modality, with ``{value}`` and ``{real_vs_real}``; such a measure is not
-            listed among those that are near or far.
+            listed among those that are near or far. Measures with the same one share it, with all their values.
     """
 
     name: str
@@ -44,7 +47,7 @@ class FidelityMeasure:
     range: tuple[float | None, float | None] = (0.0, None)
     of_features: bool = False
     within_class: bool = False
-    of_sound: bool = False
+    applies: Callable[[Comparison], bool] = lambda _: True
     most_samples: int | None = None
     note: Callable[[Comparison], str] = lambda _: ""
     sentence: str = ""
@@ -56,6 +59,10 @@ _DISTANCE = (None, None)  # unbiased ones may come out just below 0
 
 def _manifold(c: Comparison) -> Mapping[str, float]:
     return manifold_measures(c.real_features, c.features)
+
+
+def _sharpness(c: Comparison) -> Mapping[str, float]:
+    return sharpness(c.modality, c.real.values, c.samples.values)
 
 
 _in_space = partial(FidelityMeasure, of_features=True)
@@ -76,9 +83,28 @@ _ALL = (
     ),
     FidelityMeasure(
         "patch_variance",
-        "Variance within patches (sharpness)",
+        "Variance within patches",
         None,
         lambda c: patch_variance(c.modality, c.samples.values),
+    ),
+    *(
+        FidelityMeasure(
+            name,
+            f"Sharpness, {low:g} to {high:g} cycles a pixel",
+            None,
+            _sharpness,
+            sentence="sharpness: from coarse to fine structure (0.02 to 0.1, 0.2, 0.3 and 0.5 cycles a pixel) "
+            "synthetic data have {value} times the energy of real data, another half of the real data {real_vs_real} "
+            "times (less is blur; more is noise, contrast or seams)",
+        )
+        for name, (low, high) in zip(SHARPNESS, pairwise(BANDS), strict=True)
+    ),
+    FidelityMeasure(
+        "seams",
+        "Seams between patches",
+        None,
+        lambda c: seams(c.samples.values, c.patch, c.modality.std),
+        applies=lambda c: c.patch is not None,
     ),
     FidelityMeasure(
         "ms_ssim",
@@ -129,7 +155,7 @@ _ALL = (
         "Round trip through sound (dB)",
         "lower",
         lambda c: waveform_round_trip(c.samples.at_most(_SOUNDS, c.seed).values[:], c.settings),
-        of_sound=True,
+        applies=lambda c: c.settings is not None and not kind_of(c.settings).is_picture,
         most_samples=_SOUNDS,
     ),
 )

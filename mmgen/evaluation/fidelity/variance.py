@@ -1,4 +1,4 @@
-"""Variance: over samples and against the masking ratio, for diversity; within patches, for sharpness."""
+"""Variance: over samples and against the masking ratio, for diversity; within patches, as in the MMAE paper."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _PATCHED_AT_A_TIME = 32  # large pictures in float64, several times over
 
 @torch.no_grad()
 def patch_variance(modality: Modality, values: np.ndarray | DecodedArray) -> float:
-    """Sharpness: mean squared distance of elements to the mean of their patch and channel; (N, C, H, W) raw ->
-    normalised units.
+    """Mean squared distance of elements to the mean of their patch and channel; (N, C, H, W) raw -> normalised units.
 
-    0 (every patch is even) and up. Blur lowers it and noise raises it: best is what real samples have. Padding does not
-    count.
+    0 (every patch is even) and up. Blur lowers it and noise raises it: best is what real samples have. Coarse contrast
+    fills it as well, so it is no measure of sharpness; :mod:`mmgen.evaluation.fidelity.spectrum` has that. Padding does
+    not count.
     """
     valid = rearrange(modality.valid().double(), "n (c p) -> n c p", c=modality.shape[0])
     counts = valid.sum(-1, keepdim=True).clamp_min(1)

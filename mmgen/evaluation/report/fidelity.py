@@ -104,12 +104,13 @@ def _own_sentence(key: str) -> str:
 
 
 def _own_sentences(results: Results) -> list[str]:
-    """Of measures that have a sentence of their own."""
-    return [
-        sentence.format(value=number(result.value), real_vs_real=number(result.real_vs_real))
-        for key, result in results.items()
-        if (sentence := _own_sentence(key)) and result.value is not None and result.real_vs_real is not None
-    ]
+    """Of measures that have a sentence of their own, or share one."""
+    values: dict[str, list[tuple[str, str]]] = {}
+    for key, result in results.items():
+        if (sentence := _own_sentence(key)) and result.value is not None and result.real_vs_real is not None:
+            values.setdefault(sentence, []).append((number(result.value), number(result.real_vs_real)))
+    joined = ((sentence, map(" / ".join, zip(*pairs, strict=True))) for sentence, pairs in values.items())
+    return [sentence.format(value=value, real_vs_real=real) for sentence, (value, real) in joined]
 
 
 def _in_sentence(key: str) -> str:

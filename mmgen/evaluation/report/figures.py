@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mmgen.evaluation.fidelity.spectrum import radial_power
 from mmgen.evaluation.report.text import name_of
 
 REAL, SYNTHETIC, INK, GRID = "#1f5f8b", "#b45309", "#33383d", "#d9dde1"
@@ -115,6 +116,24 @@ def histograms(real: np.ndarray, synthetic: np.ndarray, name: str, bins: int = 6
     return _panels([""], draw, width=7.0)
 
 
+def spectra(real: np.ndarray, synthetic: np.ndarray, name: str) -> bytes:
+    """Mean power of samples (N, C, H, W) at every spatial frequency, of real and of synthetic ones.
+
+    See :func:`mmgen.evaluation.fidelity.spectrum.radial_power`; seams between patches show as peaks at multiples of one
+    over the patch.
+    """
+    longest = max(real.shape[2:])
+    edges = (np.arange(longest // 2 + 1) + 0.5) / longest
+
+    def draw(axes: Axes, _: str) -> None:
+        for values, colour, line, label in ((real, REAL, "-", "real"), (synthetic, SYNTHETIC, "--", "synthetic")):
+            frequencies, power = edges[:-1] + 0.5 / longest, radial_power(values, edges)
+            axes.plot(frequencies, power, color=colour, linestyle=line, label=label)
+        axes.set(xlabel=f"cycles a pixel: {plain(name)}", ylabel="power", yscale="log")
+
+    return _panels([""], draw, width=7.0)
+
+
 def reconstruction_grid(rows: Sequence[Sequence[np.ndarray | None]], column_titles: Sequence[str]) -> bytes:
     """Pictures and spectrograms in a grid, one sample per row (for example original, visible part, reconstruction).
 
@@ -195,7 +214,8 @@ def _panels(names: Sequence[str], draw: Callable[[Axes, str], None], width: floa
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             draw(axes, name)
             axes.autoscale(axis="y")
-            axes.set_ylim(bottom=0)
+            if axes.get_yscale() == "linear":
+                axes.set_ylim(bottom=0)
             axes.set_title(plain(name_of(name)))
             if axes.get_legend_handles_labels()[0]:
                 axes.legend()

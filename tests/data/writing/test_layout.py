@@ -12,7 +12,7 @@ from awkward import AWKWARD
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import ImageSettings
 from mmgen.data.settings import settings_to_dict
-from mmgen.data.writing.layout import is_inside, read_document, readme, safe_names, sample_files, sha256
+from mmgen.data.writing.layout import is_inside, patches_of, read_document, readme, safe_names, sample_files, sha256
 
 SOUND = AudioSettings()
 ABOUT = {
@@ -73,6 +73,13 @@ def test_the_readme_is_a_function_of_the_description() -> None:
     odd = ABOUT | {"preprocessing": {'a", print)\n```\n<b>': settings_to_dict(SOUND)}}
     assert r'.cast_column("a\", print)\n```\n<b>", Audio())' in readme(odd, 0)
     assert readme(ABOUT | {"generator": {"method": "subset"}}, 0).startswith("# Subset of a real data set\n")
+
+
+def test_only_whole_patches_are_read() -> None:
+    odd = [[14], [0, 8], [True, 8], [8.0, 8], ["8", 8], [8, 8, 8], 8, None, [[8], 8], [2**40, 8]]
+    patches = {"image": [14, 16], **{str(place): patch for place, patch in enumerate(odd)}}
+    assert patches_of(ABOUT | {"patch": patches}) == {"image": (14, 16)}
+    assert patches_of(ABOUT) == patches_of({"patch": [8, 8]}) == patches_of({"patch": None}) == {}
 
 
 @pytest.mark.parametrize("name", ["", "a//b", "/a", "../a", "a/./b", "a\\b", "c:a", "a\0"])

@@ -20,6 +20,7 @@ from mmgen.evaluation.fidelity.manifold import manifold_measures
 from mmgen.evaluation.fidelity.measure import measure_fidelity
 from mmgen.evaluation.fidelity.measures import MEASURES
 from mmgen.evaluation.fidelity.result import FidelityResult
+from mmgen.evaluation.fidelity.spectrum import SHARPNESS
 from mmgen.evaluation.fidelity.variance import sample_variance
 from mmgen.models.modality import Modality
 
@@ -61,7 +62,7 @@ def fresh(bodies: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def of_fresh(modality: Modality, real: Samples, fresh: np.ndarray, pixels: Extractor) -> dict[str, FidelityResult]:
-    return measure_fidelity(modality, real, as_samples(fresh), pixels)
+    return measure_fidelity(modality, real, as_samples(fresh), pixels, patch=modality.patch)
 
 
 def test_entries_have_what_reports_need(of_fresh: dict[str, FidelityResult]) -> None:
@@ -109,6 +110,9 @@ def damaged(fresh: np.ndarray, kind: str) -> list[Samples]:
     if kind == "noise":
         noise = rng.normal(size=fresh.shape)
         return [as_samples(np.clip(fresh + level * noise, 0, 255).astype(np.uint8)) for level in (15, 40, 90)]
+    if kind == "patches":
+        offsets = np.kron(rng.normal(size=(len(fresh), 1, 4, 4)), np.ones((8, 8)))
+        return [as_samples(np.clip(fresh + level * offsets, 0, 255).astype(np.uint8)) for level in (10, 25, 60)]
     if kind == "modes":
         return [as_samples(np.resize(fresh[:modes], fresh.shape)) for modes in (40, 12, 2)]
     order, labels = rng.permutation(len(fresh)), np.arange(len(fresh)) % 2
@@ -119,9 +123,14 @@ def damaged(fresh: np.ndarray, kind: str) -> list[Samples]:
 @pytest.mark.parametrize(
     ("kind", "grows", "falls"),
     [
-        ("blur", "kl_intensity ms_ssim frechet kernel_distance", "sample_variance patch_variance recall"),
-        ("noise", "kl_intensity patch_variance frechet kernel_distance", "ms_ssim density coverage"),
+        (
+            "blur",
+            "kl_intensity ms_ssim frechet kernel_distance",
+            "sample_variance patch_variance spectrum_coarse spectrum_middle spectrum_fine spectrum_finest recall",
+        ),
+        ("noise", "kl_intensity patch_variance spectrum_finest frechet kernel_distance", "ms_ssim density coverage"),
         ("modes", "ms_ssim frechet kernel_distance", "recall coverage"),
+        ("patches", "seams spectrum_finest", ""),
         ("labels", "frechet_within_class kernel_distance_within_class", ""),
     ],
 )
@@ -135,7 +144,7 @@ def test_faults_are_seen_and_more_of_them_more(
     pixels: Extractor,
     of_fresh: dict[str, FidelityResult],
 ) -> None:
-    found = [of_fresh] + [measure_fidelity(modality, real, made, pixels) for made in damaged(fresh, kind)]
+    found = [of_fresh] + [measure_fidelity(modality, real, made, pixels, patch=(8, 8)) for made in damaged(fresh, kind)]
     for names, sign in ((grows, 1), (falls, -1)):
         for name in names.split():
             values = [sign * entries[name].value for entries in found]
@@ -214,9 +223,18 @@ def test_sounds_are_also_heard(coughs: np.ndarray) -> None:
     modality = Modality("audio", settings.shape, (10, 10), (float(coughs.mean()),), (float(coughs.std()),))
     sounds = as_samples(coughs[..., :40].astype(np.float16))
     found = measure_fidelity(modality, sounds, sounds, make_extractor("pixels", modality), settings)
-    assert list(found) == list(MEASURES)
+    assert list(found) == [name for name in MEASURES if name != "seams"]  # whose patches nobody named
     trip = found["waveform_round_trip_db"]
     assert 0 < trip.value < 3 and 0 < trip.real_vs_real < 3 and trip.samples == 8
+
+
+def test_what_is_too_small_for_a_spectrum_has_the_other_measures(fresh: np.ndarray) -> None:
+    modality, small = Modality("image", (1, 8, 8), (8, 8)), as_samples(fresh[..., :8, :8])
+    found = measure_fidelity(modality, small, small, make_extractor("pixels", modality), patch=(8, 8))
+    for name in (*SHARPNESS, "seams"):
+        assert found[name].value is found[name].real_vs_real is found[name].closeness is None
+    assert "side of at least 11" in found["spectrum_fine"].note and "several patches" in found["seams"].note
+    assert found["kl_intensity"].value is not None
 
 
 # -- what may be wrong

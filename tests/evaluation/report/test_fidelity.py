@@ -54,6 +54,24 @@ def test_distance_to_training_images_has_no_better_direction() -> None:
     assert table.rows == [[name, "30", "28", "exact copies of training images 0", NOTHING, NEAR]]
 
 
+def test_sharpness_is_one_sentence_of_four_values_and_four_verdicts() -> None:
+    values = {"spectrum_coarse": 1.27, "spectrum_middle": 0.82, "spectrum_fine": 0.31, "spectrum_finest": 2.65}
+    metrics = {name: {"value": value, "real_vs_real": 0.97, "better": None} for name, value in values.items()}
+    metrics["seams"] = {"value": 4.2, "real_vs_real": 1.1, "better": None}
+    metrics["kl_intensity"] = {"value": 0.4, "real_vs_real": 0.1, "better": "lower"}
+    results = of_images(metrics)["image"]
+    sharpness, intensities, seams = fidelity_sentences("Images", results)
+    assert sharpness.startswith("Images: sharpness: ") and "0.3 and 0.5 cycles a pixel" in sharpness
+    assert "have 1.27 / 0.82 / 0.31 / 2.65 times" in sharpness and "0.97 / 0.97 / 0.97 / 0.97 times" in sharpness
+    assert "are 0.4 apart" in intensities and seams.endswith(": seams between patches 4.2 against 1.1.")
+    (table,) = fidelity_tables({"image": results}, {})
+    assert [row[0] for row in table.rows if row[-1] == NEAR] == [
+        "Sharpness, 0.02 to 0.1 cycles a pixel",
+        "Sharpness, 0.1 to 0.2 cycles a pixel",
+    ]
+    assert not fidelity_sentences("Images", of_images({"spectrum_fine": {"value": None, "better": None}})["image"])
+
+
 def test_sentences_sort_measures_into_far_and_near() -> None:
     metrics = {
         "kernel_distance": {"value": 0.02, "real_vs_real": 0.001, "better": "lower"},

@@ -50,6 +50,13 @@ def test_whole_numbers_share_bins_evenly() -> None:
     assert set(np.histogram(np.arange(256), edges)[0]) == {4}
 
 
+@pytest.mark.parametrize("shape", [(4, 3, 16, 16), (2, 1, 9, 40), (1, 1, 1, 2)])
+def test_spectra_of_odd_samples(shape: tuple[int, ...]) -> None:
+    noise = np.random.default_rng(0).normal(size=shape)
+    for synthetic in (noise.astype(np.float16), np.zeros(shape, np.uint8), np.full(shape, np.nan)):
+        assert size_of(figures.spectra(noise, synthetic, "im$age"))[0] > 400
+
+
 def test_reconstruction_grid_takes_pictures_spectrograms_and_gaps() -> None:
     picture, log_mel = np.zeros((1, 8, 8), np.uint8), np.random.default_rng(0).normal(size=(6, 12))
     hidden = np.where(log_mel > 0, np.nan, log_mel)
