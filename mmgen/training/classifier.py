@@ -1,4 +1,5 @@
-"""The classification task: cross-entropy with label smoothing, one AdamW, for every classifier."""
+"""The classification task: cross-entropy with label smoothing, one AdamW, for every network; and the fit of the one
+classifier that needs no steps."""
 
 from __future__ import annotations
 
