@@ -97,7 +97,8 @@ def measure(
             relative[f"of_mean_patch_{split}"] = error / baseline
         test = data.splits["test"][name]
         made = synthesise(model, data, name, config.per_class, seed)
-        row["modality"][name] = relative | train_and_test(modality, made, test, UTILITY, accelerator, seed)
+        how = UTILITY.of_modality(modality, data.files[name].settings)
+        row["modality"][name] = relative | train_and_test(modality, made, test, how, accelerator, seed)
     return row
 
 

@@ -34,7 +34,7 @@ from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError
 from mmgen.evaluation.training_sets import random_subset
 from mmgen.evaluation.utility import utility
-from mmgen.names import IMAGE, ClassifierName
+from mmgen.names import IMAGE, NetworkName
 from mmgen.presets import SCALES, fitted_to, image_settings
 from mmgen.training.engine import make_accelerator
 from mmgen.training.run import Run
@@ -61,7 +61,7 @@ class Variants(ImageSetFlags):
     """Preset that is varied; "paper" has no matching in networks."""
     ipc: tuple[int, ...] = (10, 50)
     """Images a class."""
-    classifiers: tuple[ClassifierName, ...] = ("convnet", "resnet18")
+    classifiers: tuple[NetworkName, ...] = ("convnet", "resnet18")
     """Networks that measure."""
     seeds: int = 3
     """Trainings of each on each set."""

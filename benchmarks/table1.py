@@ -52,7 +52,7 @@ from mmgen.errors import UserError
 from mmgen.evaluation.report.text import duration, name_of, score
 from mmgen.evaluation.training_sets import random_subset, reduced
 from mmgen.evaluation.utility import UtilityConfig, train_and_test
-from mmgen.names import IMAGE, BudgetName, ClassifierName
+from mmgen.names import IMAGE, BudgetName, NetworkName
 from mmgen.presets import SCALES, fitted_to, image_settings
 from mmgen.training.engine import make_accelerator
 from mmgen.training.run import Run
@@ -79,7 +79,7 @@ class Table1(ImageSetFlags):
     printed, whose generator starts from real images."""
     ipc: tuple[int, ...] = (10, 50, 100)
     """Images a class of the condensed sets."""
-    classifiers: tuple[ClassifierName, ...] = ("convnet", "resnet18", "densenet121", "vit_lora")
+    classifiers: tuple[NetworkName, ...] = ("convnet", "resnet18", "densenet121", "vit_lora")
     """Networks that measure, in this order."""
     seeds: int = 3
     """Trainings of each classifier on each set."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-ClassifierName = Literal["resnet18", "densenet121", "convnet", "vit_lora"]
+NetworkName = Literal["resnet18", "densenet121", "convnet", "vit_lora"]
+"""Classifiers of pictures, and of log-mels as pictures of one channel."""
+ClassifierName = Literal[NetworkName, "mfcc"]
+"""All classifiers; "mfcc" is of sounds."""
 AugmentationName = Literal["none", "lesion", "radiograph", "spectrogram"]
 MethodName = Literal["subset", "dm", "it_gan", "dim", "dcgan", "medsynth"]
 METHOD_TITLES: dict[MethodName, str] = {

@@ -36,7 +36,7 @@ with one_sentence():  # a package that does not load
     from mmgen.generation.amount import refuse_too_much
     from mmgen.generation.plan import plan_of_fit
     from mmgen.generation.writing import OutputOptions, write_dataset
-    from mmgen.names import IMAGE, ClassifierName
+    from mmgen.names import IMAGE, NetworkName
     from mmgen.presets import SCALES, fitted_to, image_settings
     from mmgen.training.engine import end_process_group, make_accelerator
     from mmgen.training.run import Run
@@ -55,7 +55,7 @@ class Recipe(CondensationFlags):
     """Run folder."""
     ipc: tuple[int, ...] | None = None
     """Images per class of the condensed sets, if not the preset's."""
-    classifiers: tuple[ClassifierName, ...] = ("vit_lora", "resnet18", "densenet121", "convnet")
+    classifiers: tuple[NetworkName, ...] = ("vit_lora", "resnet18", "densenet121", "convnet")
     """Networks that measure utility."""
     utility_seeds: int | None = None
     """Trainings of each classifier on each set, if not the preset's number."""

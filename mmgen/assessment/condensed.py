@@ -22,7 +22,7 @@ from mmgen.evaluation.scores import Utility, with_recovery
 from mmgen.evaluation.training_sets import random_subset
 from mmgen.evaluation.utility import UtilityConfig, utility
 from mmgen.models.modality import Modality
-from mmgen.names import IMAGE, ClassifierName
+from mmgen.names import IMAGE, NetworkName
 from mmgen.training.run import read_metrics
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class CondensedSets:
 def evaluate_condensed(
     sets: CondensedSets,
     config: UtilityConfig,
-    classifiers: Sequence[ClassifierName],
+    classifiers: Sequence[NetworkName],
     accelerator: Accelerator,
     sizes: Mapping[str, Any],
     history: list[dict[str, Any]],
@@ -115,7 +115,7 @@ def phase_history(run: Path) -> list[dict[str, Any]]:
 def measure_utility(
     sets: CondensedSets,
     config: UtilityConfig,
-    classifiers: Sequence[ClassifierName],
+    classifiers: Sequence[NetworkName],
     accelerator: Accelerator,
 ) -> dict[str, Any]:
     """Report section ``utility``: classifiers trained on all real images, on random real subsets and on condensed sets

@@ -27,7 +27,7 @@ from mmgen.assessment.shown import compared_media
 from mmgen.data.labels import align_labels
 from mmgen.data.manifest import label_key
 from mmgen.data.samples import Samples
-from mmgen.data.settings import Settings
+from mmgen.data.settings import Settings, kind_of
 from mmgen.data.sources import Reading
 from mmgen.errors import UserError, first_few
 from mmgen.evaluation.fidelity.features import OWN, Extractor, make_extractor
@@ -43,7 +43,7 @@ from mmgen.evaluation.utility import UtilityConfig, has_labels, utility, utility
 from mmgen.models.generative import GenerativeModel
 from mmgen.models.modality import Modality
 from mmgen.models.timm_bridge import load_vit
-from mmgen.names import ClassifierName
+from mmgen.names import ClassifierName, NetworkName
 from mmgen.training.engine import best_device, make_accelerator
 
 logger = logging.getLogger(__name__)
@@ -59,27 +59,34 @@ class Measures:
     Attributes:
         features: feature space of the fidelity measures, see :func:`make_extractor`; or a folder of a masked
             autoencoder, whose encoder is taken.
-        classifiers: networks that measure utility.
+        classifiers: networks that measure utility of pictures.
         backbone: what "vit_lora" starts from: a timm name, NAME@FILE, or a folder of a masked autoencoder.
         utility: how they are trained.
+        sound_classifiers: those that measure utility of sounds.
     """
 
     features: str = "pixels"
-    classifiers: Sequence[ClassifierName] = ("resnet18", "convnet")
+    classifiers: Sequence[NetworkName] = ("resnet18", "convnet")
     backbone: str | None = None
     utility: UtilityConfig = field(default_factory=lambda: UtilityConfig(updates=100, max_side=32, balance="sampling"))
+    sound_classifiers: Sequence[ClassifierName] = ("mfcc",)
 
     def __post_init__(self) -> None:
-        if "vit_lora" in self.classifiers and self.backbone is None:
+        if "vit_lora" in {*self.classifiers, *self.sound_classifiers} and self.backbone is None:
             raise UserError(
                 "vit_lora adapts a pretrained network and none is named; give --backbone a timm name, NAME@FILE or the "
                 "folder of a masked autoencoder."
             )
 
     def shortened(self) -> Measures:
-        """With one short training of the first classifier alone."""
+        """With one short training of the first classifier of each kind alone."""
         short = replace(self.utility, updates=min(self.utility.updates, SHORT), seeds=1)
-        return replace(self, classifiers=self.classifiers[:1], utility=short)
+        first = {"classifiers": self.classifiers[:1], "sound_classifiers": self.sound_classifiers[:1]}
+        return replace(self, **first, utility=short)
+
+    def classifiers_of(self, settings: Settings) -> Sequence[ClassifierName]:
+        """The classifiers that measure this kind of files."""
+        return self.classifiers if kind_of(settings).is_picture else self.sound_classifiers
 
 
 @dataclass(frozen=True)
@@ -222,7 +229,7 @@ class _Compared:
             vit = _encoder_of(encoder, modality, measures.features)
             extractor = make_extractor(OWN, encoder.encoders[name], best_device(), vit)
         backbone = None
-        if "vit_lora" in measures.classifiers and measures.backbone is not None:
+        if "vit_lora" in measures.classifiers_of(settings) and measures.backbone is not None:
             backbone = _backbone(measures.backbone, modality)
         return cls(
             modality,
@@ -250,7 +257,7 @@ class _Compared:
     def utility(self, measures: Measures, measured: Measured, seed: int) -> dict[str, dict[str, UtilityScores]]:
         """Scores of each classifier for each training set."""
         by_classifier = {}
-        for classifier in measures.classifiers if has_labels(self.train.label_names) else ():
+        for classifier in measures.classifiers_of(self.settings) if has_labels(self.train.label_names) else ():
             config = measures.utility.of_classifier(classifier, self.modality)
             name = f"utility/{classifier}/{self.modality.name}"
             started = model_digest(self.backbone) if classifier == "vit_lora" and self.backbone is not None else None

@@ -73,8 +73,9 @@ def measure_utility(run: MAERun, config: UtilityConfig, accelerator: Accelerator
     section: dict[str, Any] = {}
     train, test = run.data.splits["train"], run.data.splits["test"]
     for name, modality in run.model.modalities.items() if has_labels(run.data.label_names) else ():
-        sets = four_sets(train[name], run.synthetic[name], config.max_side, config.seeds)
-        section[name] = {config.classifier: utility(modality, sets, test[name], config, accelerator)}
+        own = config.of_modality(modality, run.settings[name])
+        sets = four_sets(train[name], run.synthetic[name], own.max_side, own.seeds)
+        section[name] = {own.classifier: utility(modality, sets, test[name], own, accelerator)}
     return section
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from mmgen.cli.data_flags import CachedDataFlags
-from mmgen.names import ClassifierName
+from mmgen.names import ClassifierName, NetworkName
 
 logger = logging.getLogger(__name__)
 
@@ -31,20 +31,22 @@ class Evaluate(CachedDataFlags):
     """Which ones; all that the set has if absent."""
     features: str = "pixels"
     """Space of the fidelity measures: pixels, a timm name, NAME@FILE, or the folder of a masked autoencoder."""
-    classifiers: tuple[ClassifierName, ...] = ("resnet18", "convnet")
-    """Networks that measure utility; none after the flag leaves utility out."""
+    classifiers: tuple[NetworkName, ...] = ("resnet18", "convnet")
+    """Networks that measure utility of pictures; none after the flag leaves it out."""
+    sound_classifiers: tuple[ClassifierName, ...] = ("mfcc",)
+    """Classifiers that measure utility of sounds; mfcc is logistic regression on cepstral coefficients."""
     backbone: str | None = None
     """What vit_lora starts from: a timm name, NAME@FILE, or the folder of a masked autoencoder."""
     updates: int = 100
     """Batches of every training."""
     max_side: int = 32
-    """Side to which samples are reduced for classifiers other than vit_lora."""
+    """Side to which samples are reduced for classifiers other than vit_lora and mfcc."""
     seeds: int = 3
     """Trainings of each classifier on each set."""
     folds: int = 0
     """Cross-validate over so many parts of the real training data, instead of testing on --test."""
     fast: bool = False
-    """One training of 20 batches of the first classifier."""
+    """One training of 20 batches of the first classifier of each kind."""
     real_split: str = "train"
     """Split of --real, where there are splits."""
     test_split: str = "test"
@@ -63,7 +65,9 @@ def evaluate(options: Evaluate) -> None:
     from mmgen.data.writing.unfinished import alone_in
     from mmgen.training.engine import best_device
 
-    measures = evaluating.Measures(options.features, options.classifiers, options.backbone)
+    measures = evaluating.Measures(
+        options.features, options.classifiers, options.backbone, sound_classifiers=options.sound_classifiers
+    )
     given = {name: getattr(options, name) for name in ("updates", "max_side", "seeds", "folds")}
     measures = replace(measures, utility=replace(measures.utility, **given))
     with alone_in(options.out, tidy=True):

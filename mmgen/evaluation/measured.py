@@ -54,11 +54,12 @@ class Measured:
 
 
 def fingerprint(samples: Samples, subjects: np.ndarray | None = None) -> str:
-    """Digest of the values, labels and owners of samples, whatever their files are called."""
+    """Digest of the values, labels, common files and owners of samples, whatever their files are called."""
     digest = hashlib.sha256(f"{samples.values.shape} {samples.values.dtype} {samples.label_names}".encode())
     for start in range(0, len(samples), _CHUNK):
         digest.update(np.ascontiguousarray(samples.values[start : start + _CHUNK]).tobytes())
     digest.update(samples.labels.astype("<i8").tobytes())
-    if subjects is not None:
-        digest.update(np.unique(subjects, return_inverse=True)[1].astype("<i8").tobytes())
+    for groups in (samples.rows, subjects):
+        if groups is not None:
+            digest.update(np.unique(groups, return_inverse=True)[1].astype("<i8").tobytes())
     return digest.hexdigest()[:24]

@@ -19,7 +19,8 @@ class Statistic:
 
     Attributes:
         std: standard deviation (n - 1), 0 of a single training, None where it is not known.
-        ci95: Student's 95 % interval for the mean; None of a single training.
+        ci95: Student's 95 % interval for the mean; None of a single training, and where all gave the same: trainings
+            without chance say nothing of it.
     """
 
     mean: float | None
@@ -32,8 +33,8 @@ class Statistic:
         from scipy.stats import t
 
         mean = float(np.mean(values))
-        std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-        if not interval or len(values) < 2:
+        std = float(np.std(values, ddof=1)) if np.ptp(values) > 0 else 0.0
+        if not (interval and std):
             return cls(mean, std)
         half = float(t.ppf(0.975, len(values) - 1)) * std / len(values) ** 0.5
         return cls(mean, std, (max(mean - half, 0.0), min(mean + half, 1.0)))
@@ -64,8 +65,9 @@ class UtilityScores:
         recall: by label.
         folds: of a cross-validation, None of a fixed test set.
         seeds: trainings, or trainings a fold.
-        n_train, n_test: samples; of folds the mean number and the number of all that were tested.
-        updates, max_side: of each training.
+        n_train: samples, of folds their mean number.
+        n_test: files, whose segments are judged together; of folds all that were tested.
+        updates, max_side: of each training; no updates of what is fitted at once.
         recovery: see :func:`recovery`; None where it was not asked for, NaN (null in JSON) where it says nothing.
     """
 

@@ -11,16 +11,26 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Samples
+from mmgen.data.settings import Settings, kind_of
 from mmgen.errors import UserError, first_few
 from mmgen.evaluation.scores import Confusion, Statistic, UtilityScores, with_recovery
 from mmgen.evaluation.training_sets import as_draws, fold_of, four_sets, hold_out, reduced
 from mmgen.models.classifiers import build_classifier
+from mmgen.models.mfcc import MFCCClassifier
 from mmgen.models.modality import Modality
 from mmgen.names import AugmentationName, ClassifierName
-from mmgen.training.classifier import LEARNING_RATES, VALIDATIONS, ClassifierConfig, predict, train_classifier
+from mmgen.training.classifier import (
+    LEARNING_RATES,
+    VALIDATIONS,
+    ClassifierConfig,
+    fit_mfcc,
+    predict,
+    train_classifier,
+)
 from mmgen.training.run import Run
 
 if TYPE_CHECKING:
@@ -33,8 +43,11 @@ logger = logging.getLogger(__name__)
 class UtilityConfig:
     """How the measuring classifiers are trained; identical for every training set.
 
+    "mfcc" is fitted to all training samples at once: of what follows only ``seeds``, ``balance`` and ``folds`` are of
+    meaning for it, and only sets that are drawn at random give it other scores with another seed.
+
     Attributes:
-        classifier: network by name.
+        classifier: by name.
         updates: optimiser steps of every training, whatever the size of the set.
         batch_size: samples a step.
         seeds: trainings, with different initial weights and orders, that mean and deviation are taken over.
@@ -45,6 +58,7 @@ class UtilityConfig:
             sets that are too small nothing is. 0: never.
         folds: parts that :func:`utility_by_folds` cuts the real data into, at least 2; 0 where
             there is a fixed test set, which :func:`utility` takes.
+        sound_classifier: instead of ``classifier`` for sounds, see :meth:`of_modality`.
     """
 
     classifier: ClassifierName = "resnet18"
@@ -56,6 +70,7 @@ class UtilityConfig:
     augmentation: Mapping[str, AugmentationName] = field(default_factory=dict)
     validation_share: float = 0.0
     folds: int = 0
+    sound_classifier: ClassifierName = "mfcc"
 
     def __post_init__(self) -> None:
         # At 16 px, bf16 convolutions of torch 2.11 on a CPU gave NaN gradients in one training step of six.
@@ -70,9 +85,15 @@ class UtilityConfig:
             raise UserError(f"folds is 0 (a fixed test set) or at least 2, got {self.folds}.")
 
     def of_classifier(self, classifier: ClassifierName, modality: Modality) -> UtilityConfig:
-        """The same of another classifier; the ViT, whose cost is that of its own input size, gets whole samples."""
-        side = max(modality.shape[1:]) if classifier == "vit_lora" else self.max_side
+        """The same of another classifier; whole samples for the ViT, whose cost is that of its own input size, and for
+        cepstral coefficients."""
+        side = max(modality.shape[1:]) if classifier in ("vit_lora", "mfcc") else self.max_side
         return replace(self, classifier=classifier, max_side=max(side, 32))
+
+    def of_modality(self, modality: Modality, settings: Settings) -> UtilityConfig:
+        """The same of the classifier that measures this kind of files."""
+        classifier = self.classifier if kind_of(settings).is_picture else self.sound_classifier
+        return self.of_classifier(classifier, modality)
 
 
 def has_labels(label_names: Sequence[str]) -> bool:
@@ -84,7 +105,7 @@ def has_labels(label_names: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Predictions of a trained classifier for the test samples.
+    """Predictions of a trained classifier for the test files.
 
     Attributes:
         probabilities: (N, classes).
@@ -93,6 +114,14 @@ class Outcome:
 
     probabilities: np.ndarray
     labels: np.ndarray
+
+    @classmethod
+    def by_file(cls, probabilities: np.ndarray, samples: Samples) -> Outcome:
+        """Of predictions (M, classes) for samples: the mean over all segments of a file, files by their row."""
+        _, first, file = np.unique(samples.rows, return_index=True, return_inverse=True)
+        sums = np.zeros((len(first), probabilities.shape[1]))
+        np.add.at(sums, file, probabilities)
+        return cls(sums / np.bincount(file)[:, None], samples.labels[first])
 
     @property
     def confusion(self) -> np.ndarray:
@@ -126,7 +155,7 @@ def train_and_predict(
     seed: int,
     backbone: VisionTransformer | None = None,
 ) -> Outcome:
-    """Train one classifier on ``train`` and apply it to ``test``; nothing is selected on the test data.
+    """Train one classifier on ``train`` and apply it to the files of ``test``; nothing is selected on the test data.
 
     Raises:
         UserError: label names that differ, one class only, or a class that training or test data lack.
@@ -141,6 +170,22 @@ def train_and_predict(
             f"There is no test sample of {first_few(untested)}, so no AUC; add some or leave the label out."
         )
     train, test = reduced(train, config.max_side), reduced(test, config.max_side)
+    model = _trained(modality, train, config, accelerator, seed, backbone)
+    return Outcome.by_file(predict(model, modality, test, accelerator), test)
+
+
+def _trained(
+    modality: Modality,
+    train: Samples,
+    config: UtilityConfig,
+    accelerator: Accelerator,
+    seed: int,
+    backbone: VisionTransformer | None,
+) -> nn.Module:
+    torch.manual_seed(seed)
+    model = build_classifier(config.classifier, train.values.shape[1:], len(train.label_names), backbone)
+    if isinstance(model, MFCCClassifier):
+        return fit_mfcc(model, modality, train, config.balance != "none", accelerator)
     kept, validation = hold_out(train, config.validation_share, seed)
     learning = ClassifierConfig(
         updates=config.updates,
@@ -149,10 +194,7 @@ def train_and_predict(
         balance=config.balance,
         augmentation=config.augmentation.get(modality.name, "none"),
     )
-    torch.manual_seed(seed)
-    model = build_classifier(config.classifier, train.values.shape[1:], classes, backbone)
-    model = train_classifier(model, modality, kept, learning, Run(accelerator, seed=seed), validation)
-    return Outcome(predict(model, modality, test, accelerator), test.labels)
+    return train_classifier(model, modality, kept, learning, Run(accelerator, seed=seed), validation)
 
 
 def train_and_test(
@@ -218,7 +260,7 @@ def utility_by_folds(
     Returns:
         As :func:`utility`, with ``folds``. Mean, deviation and interval are over folds, of each of which the mean of
         ``config.seeds`` trainings counts; folds share training data, so the interval is rather too short. ``n_test``
-        is the number of all real samples, each of which is tested once a seed.
+        is the number of all real files, each of which is tested once a seed.
 
     Raises:
         UserError: fewer than two folds, a label of fewer subjects than folds, or see :func:`four_sets`.
@@ -271,8 +313,8 @@ def _scores(
             folds=config.folds or None,
             seeds=config.seeds,
             n_train=n_train[name],
-            n_test=len(tested),
-            updates=config.updates,
+            n_test=len(np.unique(tested.rows)),
+            updates=None if config.classifier == "mfcc" else config.updates,
             max_side=min(config.max_side, max(modality.shape[1:])),
         )
         for name, of_set in runs.items()

@@ -15,6 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Generator, Tensor, nn
 
 from mmgen.errors import UserError
+from mmgen.models.mfcc import MFCCClassifier
 from mmgen.models.timm_bridge import fit_vit
 from mmgen.names import ClassifierName
 
@@ -206,7 +207,8 @@ def build_classifier(
 
     Args:
         name: "resnet18", "densenet121" and "convnet" are untrained; "vit_lora" is a frozen ``backbone`` of which only
-            low-rank changes of every block's query, key and value, zero at first, and a new head are trained.
+            low-rank changes of every block's query, key and value, zero at first, and a new head are trained; "mfcc" is
+            a :class:`.MFCCClassifier`, which is fitted and not trained by steps.
         shape: (C, H, W) of one input.
         classes: at least 2.
         backbone: pretrained, for "vit_lora" alone: from :func:`mmgen.models.timm_bridge.load_vit`, or the encoder of an
@@ -222,6 +224,8 @@ def build_classifier(
         raise UserError(f"A classifier needs at least two labels, got {classes}.")
     if name == "convnet":
         return ConvNet(shape, classes)
+    if name == "mfcc":
+        return MFCCClassifier(shape, classes)
     if name != "vit_lora":
         network = timm.create_model(name, pretrained=False, in_chans=shape[0], num_classes=classes)
         # A training step in bf16 on a CPU: 1.5 times as fast (densenet121) and 1.2 (resnet18). Not so ConvNet, whose

@@ -36,7 +36,7 @@ from mmgen.generation.writing import OutputOptions, write_dataset
 
 UTILITY = UtilityConfig(updates=1, seeds=1, max_side=32)
 SHORT = Measures(classifiers=("convnet",), utility=UTILITY)
-CLOSENESS = Measures(classifiers=())
+CLOSENESS = Measures(classifiers=(), sound_classifiers=())
 SETS = {"real", "synthetic", "real+synthetic", "random_subset"}
 OF_FEATURES = {name for name, kind in MEASURES.items() if kind.of_features}
 
@@ -144,7 +144,7 @@ def test_of_a_run_the_largest_set_is_taken(real: Path, test_data: Path, tmp_path
 
 
 def test_images_and_sounds_with_an_encoder_of_its_own(both: Path, phantom_files: dict[str, Path]) -> None:
-    measures = Measures(str(both), ("vit_lora",), str(both / "model"), UTILITY)
+    measures = Measures(str(both), ("vit_lora",), str(both / "model"), UTILITY, ("mfcc", "vit_lora"))
     result = mmgen.evaluate(both, phantom_files, phantom_files, measures=measures)
     for part in ("data", "utility", "fidelity"):
         assert list(result.sections[part]) == ["image", "audio"]
@@ -152,7 +152,11 @@ def test_images_and_sounds_with_an_encoder_of_its_own(both: Path, phantom_files:
     assert all(fidelity["seams"].value > 0 for fidelity in result.sections["fidelity"].values())
     for fidelity in result.sections["fidelity"].values():
         assert {fidelity[name].features for name in OF_FEATURES} == {"own"}
-    assert set(result.sections["utility"]["audio"]["vit_lora"]) == SETS
+    by_classifier = result.sections["utility"]["audio"]
+    assert list(by_classifier) == ["mfcc", "vit_lora"] and list(result.sections["utility"]["image"]) == ["vit_lora"]
+    assert set(by_classifier["mfcc"]) == set(by_classifier["vit_lora"]) == SETS
+    sides = [by_classifier[name]["real"] for name in ("mfcc", "vit_lora")]
+    assert [(side.updates, side.max_side) for side in sides] == [(None, 40), (1, 40)]
     samples = result.media().samples
     assert all(sample.image is not None and sample.waveform is not None for sample in samples)
 
@@ -222,7 +226,7 @@ def test_both_real_parts_may_come_from_one_table(real: Path, made: Path, tmp_pat
 def test_a_short_evaluation_trains_the_first_classifier_briefly() -> None:
     measures = Measures(classifiers=("convnet", "resnet18"), utility=replace(UTILITY, updates=100, folds=3))
     short = measures.shortened()
-    assert short.classifiers == ("convnet",)
+    assert (short.classifiers, short.sound_classifiers) == (("convnet",), ("mfcc",))
     assert (short.utility.updates, short.utility.seeds, short.utility.folds) == (evaluating.SHORT, 1, 3)
     assert SHORT.shortened().utility.updates == 1
 
@@ -327,8 +331,9 @@ def test_a_backbone_that_nobody_adapts_is_not_looked_for(real: Path, test_data: 
 
 
 def test_vit_lora_needs_a_backbone() -> None:
-    with pytest.raises(UserError, match="give --backbone a timm name"):
-        Measures(classifiers=("vit_lora",))
+    for kind in ("classifiers", "sound_classifiers"):
+        with pytest.raises(UserError, match="give --backbone a timm name"):
+            Measures(**{kind: ("vit_lora",)})
 
 
 def test_spectrograms_that_are_not_numbers(both: Path, phantom_files: dict[str, Path], tmp_path: Path) -> None:

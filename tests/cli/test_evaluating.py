@@ -6,12 +6,17 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from calling import call, error
 from pictures import write_pictures
 from small import digests
 from tiny_medsynth import LABELS
+
+from mmgen.assessment import evaluating
+from mmgen.assessment.evaluating import Measures
+from mmgen.errors import UserError
 
 Command = Callable[..., int]
 
@@ -65,6 +70,29 @@ def test_flags_reach_the_training(command: Command, data: dict[str, Path], tmp_p
     assert list(utility) == ["convnet"]
     entry = utility["convnet"]["synthetic"]
     assert (entry["updates"], entry["seeds"], entry["folds"]) == (3, 1, 2)
+
+
+def test_sounds_have_classifiers_of_their_own(
+    command: Command, data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Measures] = []
+
+    def note(*_: Any, measures: Measures, **__: Any) -> None:
+        seen.append(measures)
+        raise UserError("that is all")
+
+    monkeypatch.setattr(evaluating, "evaluate", note)
+    sides = ("--real", data["real"], "--test", data["test"], "--out", tmp_path)
+    for flags in ((), ("--sound-classifiers", "convnet", "mfcc"), ("--classifiers", "--sound-classifiers")):
+        assert command("evaluate", data["made"], *sides, *flags) == 2
+    assert [(m.classifiers, m.sound_classifiers) for m in seen] == [
+        (("resnet18", "convnet"), ("mfcc",)),
+        (("resnet18", "convnet"), ("convnet", "mfcc")),
+        ((), ()),
+    ]
+    assert (
+        command("evaluate", data["made"], *sides, "--classifiers", "mfcc") == 2 and len(seen) == 3
+    )  # none of pictures
 
 
 def test_closeness_alone(

@@ -55,7 +55,7 @@ def test_a_failed_measurement_leaves_nothing(tmp_path: Path) -> None:
         raise AssertionError
 
 
-def test_fingerprints_change_with_values_labels_and_owners_alone() -> None:
+def test_fingerprints_change_with_values_labels_files_and_owners_alone() -> None:
     one = samples()
     people = np.array([f"p{i // 3}" for i in range(300)])
     known = fingerprint(one, people)
@@ -68,5 +68,6 @@ def test_fingerprints_change_with_values_labels_and_owners_alone() -> None:
         fingerprint(replace(one, labels=1 - one.labels), people),
         fingerprint(replace(one, label_names=("a", "c")), people),
         fingerprint(one, np.arange(300)),
+        fingerprint(replace(one, rows=one.rows // 2), people),
     ]
-    assert len({known, *others}) == 6
+    assert len({known, *others}) == 7

@@ -34,6 +34,8 @@ def test_intervals_are_students_and_end_at_the_scale() -> None:
     assert Statistic.of(values).ci95 == pytest.approx(expected)
     assert Statistic.of([0.9, 1.0]).ci95[1] == 1.0 and Statistic.of([0.0, 0.1]).ci95[0] == 0.0
     assert Statistic.of([0.7]) == Statistic(0.7, 0.0) and Statistic.of(values, interval=False).ci95 is None
+    same = Statistic.of([0.7312] * 3)  # trainings without chance
+    assert same.mean == pytest.approx(0.7312) and same.std == 0 and same.ci95 is None
 
 
 def test_recovery_is_the_share_of_the_way() -> None:

@@ -19,7 +19,7 @@ from mmgen.models.classifiers import (
     build_classifier,
     random_network,
 )
-from mmgen.names import ClassifierName
+from mmgen.names import ClassifierName, NetworkName
 from mmgen.training.classifier import LEARNING_RATES
 
 
@@ -54,7 +54,10 @@ def test_any_channels_sides_and_classes(name: ClassifierName, shape: tuple[int, 
     with torch.no_grad():
         logits = model(torch.randn(2, *shape))
     assert logits.shape == (2, 5) and logits.isfinite().all()
-    assert name in LEARNING_RATES
+
+
+def test_every_network_has_a_learning_rate() -> None:
+    assert LEARNING_RATES.keys() == set(get_args(NetworkName))
 
 
 def test_what_cannot_be_built_is_said() -> None:

@@ -17,6 +17,7 @@ NAMES = {
     "densenet121": "DenseNet-121",
     "convnet": "ConvNet",
     "vit_lora": "ViT + LoRA",
+    "mfcc": "MFCC + logistic regression",
     "auc": "AUC",
     "real": "Real",
     "synthetic": "Synthetic",

@@ -241,4 +241,6 @@ def _seeds(result: UtilityScores) -> str:
 
 
 def _a(name: str) -> str:
-    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+    # An acronym is said letter by letter: an MFCC.
+    vowel = name[:1] in "AEFHILMNORSX" if name[:2].isupper() else name[:1].lower() in "aeiou"
+    return f"{'an' if vowel else 'a'} {name}"

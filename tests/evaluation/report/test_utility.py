@@ -39,6 +39,12 @@ def test_few_seeds_are_named(seeds: int, words: str) -> None:
     ]
 
 
+def test_acronyms_have_the_article_of_their_first_letters_name() -> None:
+    results = {"synthetic": UtilityScores(Statistic(0.7), seeds=3)}
+    for name, words in (("MFCC + x", "an MFCC"), ("ViT + x", "a ViT"), ("MLP", "an MLP"), ("Mixer", "a Mixer")):
+        assert utility_sentences("Sounds", name, results, 2)[0].startswith(f"Sounds: {words}")
+
+
 def test_largest_condensed_set_is_compared_by_auc() -> None:
     assert utility_sentences("Images", "ResNet-18", condensed(0.75), 4) == [
         "Images: a ResNet-18 trained on 50 condensed samples a class reaches an AUC of 0.75 on real test data; as many "
