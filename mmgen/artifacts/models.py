@@ -25,6 +25,7 @@ from mmgen.errors import EnvironmentProblem, UserError, refuse_broken_package, s
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.denoising_mae import DenoisingMAE
 from mmgen.models.generative import GenerativeModel
 from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.models.stored import StoredImages, StoredLatents
@@ -34,7 +35,8 @@ _WEIGHTS = "model.safetensors"
 PRIVACY = "privacy.json"
 
 _KINDS: dict[str, type[GenerativeModel]] = {
-    model.kind: model for model in (CrossModalMAE, MedSynthGenerator, ConditionalGenerator, StoredLatents, StoredImages)
+    model.kind: model
+    for model in (CrossModalMAE, DenoisingMAE, MedSynthGenerator, ConditionalGenerator, StoredLatents, StoredImages)
 }
 
 
