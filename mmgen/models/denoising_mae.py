@@ -111,6 +111,27 @@ class DenoisingMAE(CrossModalMAE):
             times: {name: (B,)} of each sample, 0..1; None: 0, which is the plain masked autoencoder.
             gaussian: {name: (B, N, P)} standard normal; drawn if absent.
         """
+        errors = self.patch_losses(inputs, mask_ratio, noise, labels, times, gaussian)
+        losses = {}
+        for name, (error, mask) in errors.items():
+            weight = self.valid(name).mean(-1) * mask
+            losses[name] = (error * weight).sum(1) / weight.sum(1).clamp_min(1e-8)
+            if times is not None:
+                losses[name] = losses[name] / (1 - times[name].to(error.device)).clamp_min(NEAREST) ** 2
+        return {name: loss.mean() for name, loss in losses.items()}
+
+    def patch_losses(
+        self,
+        inputs: Mapping[str, Tensor],
+        mask_ratio: MaskRatio = 0.75,
+        noise: Mapping[str, Tensor] | None = None,
+        labels: Tensor | None = None,
+        times: Mapping[str, Tensor] | None = None,
+        gaussian: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Squared error of every patch's prediction and its mask: {name: ((B, N), (B, N))}, mask 1 = hidden, of each
+        modality of which anything is hidden. Nothing has taught the model to predict visible patches. Arguments as of
+        :meth:`forward`."""
         patches = self._patches(inputs)
         masked = self._mask(patches, mask_ratio, noise)
         latent = self._encode(patches, masked)
@@ -122,9 +143,8 @@ class DenoisingMAE(CrossModalMAE):
             normal = torch.randn_like(x) if gaussian is None else gaussian[name].to(x.device)
             noised = torch.lerp(normal, x, time[:, None, None]) * self.valid(name)
             made = self._denoised(name, noised, latent, masked, time, self._labels(labels, x))
-            error = ((made - x) / (1 - time).clamp_min(NEAREST)[:, None, None]) ** 2
-            weight = self.valid(name) * masked[name].mask.unsqueeze(-1)
-            losses[name] = ((error * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1)).mean()
+            error = ((made - x) ** 2 * self.valid(name)).sum(-1) / self.valid(name).sum(-1).clamp_min(1.0)
+            losses[name] = error, masked[name].mask
         return losses
 
     def _denoised(
