@@ -100,7 +100,7 @@ def everything_in(folder: Path) -> bytes:
 def test_a_clean_run_is_released_whole_and_listed(run: Path, tmp_path: Path) -> None:
     verdicts = write_release(run, tmp_path / "out")
     out = tmp_path / "out"
-    assert all(verdict.allowed for verdict in verdicts) and len(verdicts) == 8
+    assert all(verdict.allowed for verdict in verdicts) and len(verdicts) == 9
     assert {path.name for path in out.iterdir()} == {
         "README.md", "SHA256SUMS", "model", "privacy.json", "release.json", "synthetic",
     }  # fmt: skip
