@@ -82,7 +82,7 @@ def pairs_figure(name: str, copies: CopiesResult, synthetic: Sliceable, training
         return None
     copied = [_drawn(_record(synthetic, pair.synthetic)) for pair in pairs]
     originals = [_drawn(_record(training, pair.training)) for pair in pairs]
-    words = {"exact": "exact copy", "near": "near copy", "nearest": "distance"}
+    words = {"exact": "exact copy", "near": "near copy", "by_ratio": "copy by ratio", "nearest": "distance"}
     return Figure(
         f"Nearest pairs: {name}",
         "Synthetic records (dashed frame), the nearest first, each beside the training record that it is nearest to. "

@@ -19,11 +19,26 @@ CHUNK = 1024
 _INTEGER_BLOCK, _FLOAT_BLOCK = 1 << 16, 1024
 
 
+# A record that lies nearer to one record than this share of its distance to another subject's is called a copy of it
+# (Yoon et al. 2023, "Diffusion probabilistic models generalize when they fail to memorize").
+COPY_RATIO = 1 / 3
+
+
 class Nearest(NamedTuple):
-    """Of every record of one side, the distance to the nearest of the other, (N,) float32, and its row, (N,) int64."""
+    """Of every record of one side, the distance to the nearest of the other, (N,) float32, and its row, (N,) int64.
+
+    Where it is known whose records those are, also the distance to the nearest of another owner, (N,) float32.
+    """
 
     distances: np.ndarray
     rows: np.ndarray
+    of_another: np.ndarray | None = None
+
+    def by_ratio(self) -> np.ndarray:
+        """(N,) bool: the nearest lies within :data:`COPY_RATIO` of the distance to that of another owner, if known."""
+        return (
+            np.zeros(len(self.rows), bool) if self.of_another is None else self.distances < COPY_RATIO * self.of_another
+        )
 
 
 def nearest(
@@ -55,13 +70,18 @@ def nearest(
 
 
 def nearest_both(
-    first: Sliceable, second: Sliceable, chunk: int = CHUNK, mirrored: bool = False, description: str = ""
-) -> tuple[Nearest, Nearest]:
+    first: Sliceable, second: Sliceable, chunk: int = CHUNK, mirrored: bool = False, description: str = "",
+    owners: np.ndarray | None = None,
+) -> tuple[Nearest, Nearest]:  # fmt: skip
     """The nearest record of ``second`` for every one of ``first``, and the other way round, in one pass.
 
-    Arguments and exactness as for :func:`nearest`; with a ``description`` there is a progress bar.
+    Arguments and exactness as for :func:`nearest`; with a ``description`` there is a progress bar. ``owners``, (M,) of
+    at least two values, say whose the records of ``second`` are: then the nearest of another owner is sought too.
+
+    Raises:
+        ValueError: as :func:`nearest`, or all records have one owner.
     """
-    there, back = _Search(first, second, mirrored), _Search(second, first, mirrored)
+    there, back = _Search(first, second, mirrored, owners=owners), _Search(second, first, mirrored)
     for block in blocks(first, second, chunk, mirrored, description):
         there.look(block.queries, block.references, block.squares)
         back.look(block.references, block.queries, block.squares.T)
@@ -101,13 +121,22 @@ class Block:
 
 
 class _Search:
-    """The nearest references of every query among the blocks that were looked at, earlier rows before later ones."""
+    """The nearest references of every query among the blocks that were looked at, earlier rows before later ones; with
+    ``owners`` of the references the nearest and the nearest of another owner."""
 
-    def __init__(self, queries: Sliceable, references: Sliceable, mirrored: bool, count: int = 1) -> None:
+    def __init__(
+        self, queries: Sliceable, references: Sliceable, mirrored: bool, count: int = 1,
+        owners: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
         if queries.shape[1:] != references.shape[1:]:
             raise ValueError(f"Samples of shape {queries.shape[1:]} cannot be compared with {references.shape[1:]}.")
         if not 1 <= count <= references.shape[0]:
             raise ValueError(f"There are {references.shape[0]} references, too few for {count} neighbours.")
+        self.owners = None if owners is None else np.unique(owners, return_inverse=True)[1]
+        if self.owners is not None:
+            count = 2
+            if self.owners.max() == 0:
+                raise ValueError("All references are one owner's; there is none of another.")
         self.queries, self.references, self.mirrored, self.count = queries, references, mirrored, count
         self.squares = np.full((queries.shape[0], count), np.inf)
         self.rows = np.zeros((queries.shape[0], count), np.int64)
@@ -120,8 +149,12 @@ class _Search:
         best = np.concatenate([self.squares[queries], squares], 1)
         rows = np.concatenate([self.rows[queries], np.broadcast_to(rows + references.start, squares.shape)], 1)
         # A stable order keeps the earlier of two equally near references, whatever the chunks are.
-        order = best.argsort(1, kind="stable")[:, : self.count]
-        self.squares[queries] = np.take_along_axis(best, order, 1)
+        if self.owners is None:
+            order = best.argsort(1, kind="stable")[:, : self.count]
+            best = np.take_along_axis(best, order, 1)
+        else:
+            best, order = _of_two_owners(best, self.owners[rows])
+        self.squares[queries] = best
         self.rows[queries] = np.take_along_axis(rows, order, 1)
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
@@ -141,7 +174,16 @@ class _Search:
     def first(self) -> Nearest:
         """The nearest alone."""
         distances, rows = self.result()
-        return Nearest(distances[:, 0], rows[:, 0])
+        return Nearest(distances[:, 0], rows[:, 0], None if self.owners is None else distances[:, 1])
+
+
+def _of_two_owners(squares: np.ndarray, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least of every row (q, r) and the least of another owner, infinite if there is none, and their places, both
+    (q, 2)."""
+    first = squares.argmin(1)[:, None]
+    others = np.where(owners == np.take_along_axis(owners, first, 1), np.inf, squares)
+    places = np.concatenate([first, others.argmin(1)[:, None]], 1)
+    return np.concatenate([squares.min(1)[:, None], others.min(1)[:, None]], 1), places
 
 
 def blocks(

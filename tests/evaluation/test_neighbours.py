@@ -116,6 +116,25 @@ def test_both_directions_equal_two_searches(kind: type, mirrored: bool) -> None:
     assert (found[0].distances[20] == 0) == mirrored
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.float16])
+@pytest.mark.parametrize("owners", [np.arange(41) // 6, np.arange(41) % 2, np.arange(41)])
+def test_the_nearest_of_another_owner_equals_brute_force(kind: type, owners: np.ndarray) -> None:
+    """Blocks of one owner, of two, and records of nobody else."""
+    queries, references = images(23, 10).astype(kind), images(41, 11).astype(kind)
+    references[3] = references[4] = queries[20]
+    expected = brute_force(queries, references)
+    names = np.array([f"person {owner}" for owner in owners])
+    for chunk in (3, 7, 1000):
+        found = nearest_both(queries, references, chunk, owners=names)[0]
+        np.testing.assert_array_equal(found.rows, expected.argmin(1))
+        others = np.where(owners[found.rows][:, None] == owners, np.inf, expected).min(1)
+        np.testing.assert_allclose(found.of_another, others, rtol=1e-6)
+        np.testing.assert_array_equal(found.by_ratio(), expected.min(1) * 3 < others)
+    assert found.by_ratio()[20] == (owners[3] == owners[4])
+    with pytest.raises(ValueError, match="one owner's"):
+        nearest_both(queries, references, owners=np.zeros(41))
+
+
 def test_nearest_other_record_is_never_the_record_itself() -> None:
     records = images(19, 12)
     records[11] = records[4]

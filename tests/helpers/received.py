@@ -22,7 +22,10 @@ from mmgen.errors import UserError
 
 Sentences = Iterable[str]
 """What a command would say of what it read."""
-COPIES = {"exact": 0, "near": 0, "of": 400, "share_closer_to_training": 0.5, "share_closer_ci": [0.46, 0.54]}
+COPIES = {
+    "exact": 0, "near": 0, "by_ratio": 0, "by_ratio_of_others": 0, "of_others": 200, "of": 400,
+    "share_closer_to_training": 0.5, "share_closer_ci": [0.46, 0.54],
+}  # fmt: skip
 ATTACK = {
     "auc": 0.5, "auc_ci": [0.4, 0.6], "tpr_at_1_fpr": 0.0, "tpr_at_1_fpr_ci": [0.0, 0.0], "accuracy": 0.5,
     "chance": 0.5, "threat_model": "S", "n_members": 40, "n_non_members": 40, "counts": True,

@@ -35,7 +35,10 @@ QUIET = {
     "auc": 0.5, "auc_ci": [0.47, 0.53], "tpr_at_1_fpr": 0.01, "tpr_at_1_fpr_ci": [0.0, 0.02], "n_members": 500,
     "n_non_members": 500, "counts": True,
 }  # fmt: skip
-CLOSE = {"exact": 0, "near": 0, "of": 400, "share_closer_to_training": 0.5, "share_closer_ci": [0.46, 0.54]}
+CLOSE = {
+    "exact": 0, "near": 0, "by_ratio": 0, "by_ratio_of_others": 0, "of_others": 200, "of": 400,
+    "share_closer_to_training": 0.5, "share_closer_ci": [0.46, 0.54],
+}  # fmt: skip
 SEARCH = {
     "found": 0, "of": 400, "found_ci": [0.0, 0.01], "p_value": 1.0, "false_alarm_rate": 0.01, "compared": 500,
     "compared_found": 0, "power": {"shift": 0.98, "average of two": 0.61}, "planted": 20, "people": 800,
@@ -97,7 +100,7 @@ def everything_in(folder: Path) -> bytes:
 def test_a_clean_run_is_released_whole_and_listed(run: Path, tmp_path: Path) -> None:
     verdicts = write_release(run, tmp_path / "out")
     out = tmp_path / "out"
-    assert all(verdict.allowed for verdict in verdicts) and len(verdicts) == 8
+    assert all(verdict.allowed for verdict in verdicts) and len(verdicts) == 9
     assert {path.name for path in out.iterdir()} == {
         "README.md", "SHA256SUMS", "model", "privacy.json", "release.json", "synthetic",
     }  # fmt: skip

@@ -32,7 +32,8 @@ INNOCENT = {
     "logan_black_box": QUIET | {"threat_model": "G"},
     "domias": QUIET | {"threat_model": "S"},
     "copies": {
-        "exact": 0, "near": 0, "of": 400, "share_closer_to_training": 0.5, "share_closer_ci": [0.46, 0.54], "pairs": []
+        "exact": 0, "near": 0, "by_ratio": 0, "by_ratio_of_others": 0, "of_others": 200, "of": 400,
+        "share_closer_to_training": 0.5, "share_closer_ci": [0.46, 0.54], "pairs": []
     },
     "pass_through": {"share": 0.0, "how": "-", "patches": 0},
 }  # fmt: skip

@@ -17,6 +17,7 @@ from mmgen.evaluation.privacy.results import MembershipResult, Result, ThreatMod
 from mmgen.evaluation.privacy.sides import Records, Side
 from mmgen.models.attention_gan import Critic
 from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.denoising_mae import DenoisingMAE
 from mmgen.models.modality import Modality
 
 
@@ -26,7 +27,7 @@ class Effort:
 
     Attributes:
         updates: of the attacker's GAN in the black-box attack.
-        draws: masks that the error of a reconstruction is averaged over.
+        draws: masks or noises that the error of a reconstruction or of denoising is averaged over.
         resamples: draws of the bootstrap.
         planted: records under each kind and strength of disguise, to learn from and as many to be found.
         innocent: records of each side by which the search for disguised copies is calibrated.
@@ -54,7 +55,7 @@ class Evidence:
         non_members: records of the same kind that it has never seen.
         extractors: by modality, the space in which the closest record is sought beside that of raw values.
         threat: whether the attacker can ask the generator for samples (G) or has this set alone (S).
-        model: a masked autoencoder, for the attack on its reconstructions.
+        model: a masked autoencoder, for the attacks on its reconstructions and on how it takes out noise.
         critic: of a GAN, for the white-box attack.
         mirrored: modalities whose mirror images are the same picture.
         device: where the attacker's networks are trained; model and critic lie there too.
@@ -70,6 +71,11 @@ class Evidence:
     critic: Critic | None = None
     mirrored: tuple[str, ...] = ("image",)
     device: torch.device | str = "cpu"
+
+    @property
+    def denoiser(self) -> DenoisingMAE | None:
+        """The model, if it takes out noise."""
+        return self.model if self.model is not None and self.model.kind == DenoisingMAE.kind else None
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ class Attack:
 
     kinds: tuple[Kind, ...]
     run: Callable[[Case], Mapping[str, Scores | Result]]
-    needs: tuple[Literal["features", "critic", "model"], ...] = ()
+    needs: tuple[Literal["features", "critic", "model", "denoiser"], ...] = ()
     settings: Callable[[Case], Mapping[str, Any]] = lambda case: {}
     threat: ThreatModel | None = None
     all_modalities: bool = False
@@ -146,7 +152,7 @@ class Attack:
         evidence, needs = case.evidence, {*self.needs}
         models = {"critic": evidence.critic if "critic" in needs else None}
         # Features may be those of the model.
-        models["model"] = evidence.model if needs & {"model", "features"} else None
+        models["model"] = evidence.model if needs & {"model", "denoiser", "features"} else None
         return {
             "version": self.version,
             "modality": asdict(evidence.modalities[case.name]) if case.name else None,

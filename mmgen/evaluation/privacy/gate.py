@@ -59,7 +59,8 @@ class Thresholds:
     Attributes:
         mia_auc: AUC of a membership attack, 0..1, compared with the lower end of its 95 % interval.
         tpr_at_1_fpr: share of members found at 1 % false alarms, 0..1, compared like the AUC.
-        exact_copies, near_copies: synthetic records that are copies of training records.
+        exact_copies, near_copies: synthetic records that are copies of training records; as many as near ones may be
+            copies by ratio.
         share_closer_to_training: share of synthetic records that are closer to a training than to a held-out record,
             0..1, compared like the AUC.
         pass_through: share of synthetic records that is taken over from training records as it is, 0..1.

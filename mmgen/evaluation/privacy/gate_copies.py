@@ -20,12 +20,18 @@ FEWEST_PLANTED = 3
 DOUBTFUL = 5.0  # times the rate of false alarms, a chance below which is worth a warning
 WIDEST = 0.1  # share, by which chance must be known where people may be recognised
 WEAKEST = 3  # kinds of disguise that are named because hardly any are found
+# Where no held-out record is a copy by ratio, one synthetic record is one too many, as it is by distance: in d
+# dimensions chance makes one of 3^d, and none of 3,874 X-rays, lesions, brain slices and coughs was one of another
+# person's (d: 13 to 45). Where some are, since a person or a file is on both sides or records have few dimensions, the
+# synthetic ones must be more than chance gives as often as this (exact one-sided test of equal shares).
+COPIES_BY_CHANCE = 0.01
 
 
 def judge_copies(
     key: str, copies: CopiesResult, limits: tuple[int, int], share_limit: float, least: int
 ) -> list[Verdict]:
-    """On exact and near copies (``limits``), and on the share closer to training, of at least ``least`` records."""
+    """On exact and near copies (``limits``), on those by ratio (the second limit), and on the share closer to training,
+    of at least ``least`` records."""
     things, suffix = noun(key), key[len("copies") :]
     verdicts = []
     for kind, count, limit in zip(("exact", "near"), (copies.exact, copies.near), limits, strict=True):
@@ -39,6 +45,8 @@ def judge_copies(
             words = f"is {'an exact' if kind == 'exact' else 'a near'} copy" if count == 1 else f"are {kind} copies"
             finding = Finding(light, f"{many}{of} synthetic {things} {words} of training {things}", count, limit)
         verdicts.append(make_verdict(f"{kind}_copies{suffix}", [finding], title))
+    finding = _by_ratio(copies, limits[1], things)
+    verdicts.append(make_verdict(f"copies_by_ratio{suffix}", [finding], f"copies by ratio of {things}: "))
     share = copies.share_closer_to_training
     title, closeness = f"closeness of {things}: ", f"share_closer_to_training{suffix}"
     if share is None:
@@ -48,6 +56,27 @@ def judge_copies(
     if copies.of is not None and copies.of < least:
         findings.append(too_few(copies.of, least, things))
     return [*verdicts, make_verdict(closeness, findings, title)]
+
+
+def _by_ratio(copies: CopiesResult, limit: int, things: str) -> Finding:
+    """How many there are, beside how many held-out records are one."""
+    from scipy.stats import hypergeom
+
+    count, of, others, of_others = copies.by_ratio, copies.of, copies.by_ratio_of_others, copies.of_others
+    if None in (count, of, others, of_others) or not (0 <= count <= of and 0 <= others <= of_others):
+        return missing(f"not counted, {NO_EVIDENCE}")
+    many, known = (f"{number:,.0f}" if number else "none" for number in (count, others))
+    verb = "lies" if count == 1 else "lie"
+    text = (
+        f"{many} of {of:,.0f} synthetic {things} {verb} three times nearer to a training record than to those of other "
+    )
+    text += f"people, of {of_others:,.0f} held-out ones {known}"
+    if count <= limit or not others:
+        return Finding("red" if count > limit else "amber" if count else "green", text, count, limit)
+    p_value = float(hypergeom.sf(count - 1, of + of_others, count + others, of))
+    if p_value > COPIES_BY_CHANCE:
+        return Finding("amber", f"{text}, so that this may be chance (p = {p_value:.2g})", count)
+    return Finding("red", f"{text} (p = {p_value:.2g})", count, limit)
 
 
 def judge_pass_through(key: str, result: PassThroughResult, limit: float) -> Verdict:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from mmgen.evaluation.typed_json import is_number, to_json
 
@@ -16,14 +16,15 @@ ThreatModel = Literal["G", "S", "W", "none"]
 """What an attacker holds: "W" the model itself, "G" a generator to query, "S" the synthetic set, "none" neither."""
 Interval = tuple[float, float]
 Light = Literal["green", "amber", "red"]
+PairKind = Literal["exact", "near", "by_ratio", "nearest"]
 # What of an audit may be passed on: numbers. Pairs, for one, name rows of the training data.
 SHARED = (
     "auc", "auc_ci", "tpr_at_1_fpr", "tpr_at_1_fpr_ci", "tpr_at_01_fpr", "accuracy", "chance", "threat_model",
-    "n_members", "n_non_members", "counts", "roc", "exact", "near", "of", "limit", "share_closer_to_training",
-    "share_closer_ci", "identifiability", "identifiability_of_others", "distance_to_training", "distance_to_others",
-    "share", "how", "patches", "compared", "features", "real_distance", "found", "found_ci", "p_value",
-    "false_alarm_rate", "falsely_listed", "compared_found", "power", "power_alone", "planted", "recognised",
-    "recognised_ci", "others", "others_ci", "real", "verification_auc", "people",
+    "n_members", "n_non_members", "counts", "roc", "exact", "near", "of", "by_ratio", "by_ratio_of_others", "of_others",
+    "limit", "share_closer_to_training", "share_closer_ci", "identifiability", "identifiability_of_others",
+    "distance_to_training", "distance_to_others", "share", "how", "patches", "compared", "features", "real_distance",
+    "found", "found_ci", "p_value", "false_alarm_rate", "falsely_listed", "compared_found", "power", "power_alone",
+    "planted", "recognised", "recognised_ci", "others", "others_ci", "real", "verification_auc", "people",
 )  # fmt: skip
 
 
@@ -56,7 +57,7 @@ def _shares(value: Any) -> dict[str, float] | None:
 def _pairs(value: Any) -> tuple[Pair, ...]:
     pairs = []
     for *numbers, kind in _values(value, Pair):
-        if all(map(is_number, numbers)) and kind in ("exact", "near", "nearest"):
+        if all(map(is_number, numbers)) and kind in get_args(PairKind):
             pairs.append(Pair(*numbers, kind))
     return tuple(pairs)
 
@@ -178,7 +179,7 @@ class Pair:
     synthetic: int
     training: int
     distance: float
-    kind: Literal["exact", "near", "nearest"]
+    kind: PairKind
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,9 @@ class CopiesResult(Result):
         exact, near, of: synthetic records that are the same as a training record, nearly the same (``limit``: half the
             distance that 1 % of held-out records have to training records), and how many there are.
         distance_to_training, distance_to_others: medians; ``real_distance``: of held-out to training.
-        pairs: synthetic rows beside training rows, the closest first, all copies and some more.
+        by_ratio, by_ratio_of_others, of_others: synthetic records that lie three times nearer to a training record than
+            to those of other subjects; how many held-out records do, of how many. None of one training subject.
+        pairs: synthetic rows beside training rows, all copies and some more, each the closest first.
         share_closer_to_training, share_closer_ci: share of synthetic records whose nearest real record is a training
             record, of equally many (``compared``) from both sides: 0.5 is ideal; 95 % interval over subjects of both
             sides.
@@ -213,6 +216,9 @@ class CopiesResult(Result):
     identifiability: float | None = None
     identifiability_of_others: float | None = None
     compared: int | None = None
+    by_ratio: int | None = None
+    by_ratio_of_others: int | None = None
+    of_others: int | None = None
 
 
 @dataclass(frozen=True)
@@ -322,8 +328,8 @@ class Verdict:
     """The judgement on one entry of an audit.
 
     Attributes:
-        attack: key of the entry, such as "domias/image"; entry "copies/image" gives "exact_copies/image",
-            "near_copies/image" and "share_closer_to_training/image"; "audit" if the audit as a whole is missing.
+        attack: key of the entry, such as "domias/image", or of a part: entry "copies/image" gives "exact_copies/image"
+            and others; "audit" if the audit as a whole is missing.
         light: "green": nothing found; "amber": allowed, but to be known; "red": too much leaks.
         line: one line of plain words for a terminal or a page.
         allowed: whether the gate stays open, false for red.

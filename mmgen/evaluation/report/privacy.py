@@ -107,9 +107,10 @@ def _copy_tables(privacy: PrivacySection, verdicts: dict[str, Verdict]) -> list[
             near = f"Near copies are closer than {number(copied.limit)} to a training record."
             notes = [] if copied.limit is None else [near]
             notes.append(
-                f"Identifiable: training {things} that a synthetic one is closer to than any other training record is; "
-                f"the reference is the same share of held-out {things}. Reference of the distance: held-out {things} "
-                f"to training {things}."
+                "Copies by ratio lie three times nearer to a training record than to those of other people; the "
+                f"reference is how many held-out {things} do. Identifiable: training {things} that a synthetic one is "
+                f"closer to than any other training record is; the reference is the same share of held-out {things}. "
+                f"Reference of the distance: held-out {things} to training {things}."
             )
         if (taken := passed.get(f"pass_through{end}")) is not None:
             mark = _mark(verdicts.get(f"pass_through{end}"))
@@ -123,14 +124,16 @@ def _copy_tables(privacy: PrivacySection, verdicts: dict[str, Verdict]) -> list[
 def _copy_rows(copies: CopiesResult, end: str, verdicts: dict[str, Verdict]) -> list[list[str | Mark]]:
     of = "" if copies.of is None else f" of {number(copies.of)}"
     ends = "" if copies.share_closer_ci is None else f" ({interval(copies.share_closer_ci, 100, 0)} %)"
-    exact, near, closer = (
-        _mark(verdicts.get(f"{key}{end}")) for key in ("exact_copies", "near_copies", "share_closer_to_training")
-    )
+    keys = ("exact_copies", "near_copies", "copies_by_ratio", "share_closer_to_training")
+    exact, near, by_ratio, closer = (_mark(verdicts.get(f"{key}{end}")) for key in keys)
+    by_ratio_of_others = number(copies.by_ratio_of_others)
+    by_ratio_of_others += "" if copies.of_others is None else f" of {number(copies.of_others)}"
     to_training, real = number(copies.distance_to_training), number(copies.real_distance)
     identifiable = map(percent, (copies.identifiability, copies.identifiability_of_others))
     return [
         ["Exact copies", number(copies.exact) + of, "0", exact],
         ["Near copies", number(copies.near) + of, "0", near],
+        ["Copies by ratio", number(copies.by_ratio) + of, by_ratio_of_others, by_ratio],
         [
             "Closer to a training than to a held-out record",
             percent(copies.share_closer_to_training) + ends,

@@ -102,7 +102,8 @@ def test_one_copy_in_a_hundred_is_listed_and_closes_the_gate(films: np.ndarray) 
     found = {(p.synthetic, p.training) for p in section.results["copies"].pairs if p.kind == "exact"}
     assert found == {(17, 4), (93, 8)}
     verdicts = judged(section)
-    assert [verdict.attack for verdict in verdicts if not verdict.allowed] == ["exact_copies", "disguised_copies"]
+    closed = [verdict.attack for verdict in verdicts if not verdict.allowed]
+    assert closed == ["exact_copies", "copies_by_ratio", "disguised_copies"]
     assert "2 of 200" in verdicts[0].line and not opens(verdicts)
 
 

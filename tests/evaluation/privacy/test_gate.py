@@ -21,7 +21,7 @@ def attack(auc: float, low: float, high: float, **more: Any) -> dict[str, Any]:
 
 def copies(exact: int = 0, near: int = 0, share: float = 0.5, low: float = 0.44, high: float = 0.56) -> dict[str, Any]:
     closer = {"share_closer_to_training": share, "share_closer_ci": [low, high]}
-    return {"exact": exact, "near": near, "of": 60} | closer
+    return {"exact": exact, "near": near, "of": 60, "by_ratio": 0, "by_ratio_of_others": 0, "of_others": 40} | closer
 
 
 def judge(privacy: dict[str, Any], thresholds: Thresholds | None = None) -> list[Verdict]:
@@ -104,7 +104,7 @@ def test_too_few_records_do_not_excuse_a_leak() -> None:
 
 
 def test_copies_are_counted_per_kind_and_modality() -> None:
-    exact, near, share = judge({"copies/image": copies(exact=12, near=1)})
+    exact, near, _, share = judge({"copies/image": copies(exact=12, near=1)})
     assert exact.line == "copies of images: 12 of 60 synthetic images are exact copies of training images"
     assert near.line == "near copies of images: 1 of 60 synthetic images is a near copy of training images"
     assert [v.attack for v in (exact, near)] == ["exact_copies/image", "near_copies/image"]
@@ -115,14 +115,14 @@ def test_copies_are_counted_per_kind_and_modality() -> None:
 
 @pytest.mark.parametrize(("interval", "light"), [((0.56, 0.74), "red"), ((0.5, 0.74), "amber")])
 def test_share_closer_to_training_is_judged_by_its_interval(interval: tuple[float, float], light: str) -> None:
-    share = judge({"copies": copies(0, 0, 0.65, *interval)})[2]
+    share = judge({"copies": copies(0, 0, 0.65, *interval)})[-1]
     assert share.light == light and "65 % of the synthetic records are closer to a training" in share.line
 
 
 def test_few_synthetic_records_are_no_evidence() -> None:
-    share = judge({"copies": copies() | {"of": 29}})[2]
+    share = judge({"copies": copies() | {"of": 29}})[-1]
     assert share.unknown and share.line.endswith("too few records for evidence (29, at least 30 are needed)")
-    assert judge({"copies": copies() | {"of": 30}})[2].light == "green"
+    assert judge({"copies": copies() | {"of": 30}})[-1].light == "green"
 
 
 def test_anything_that_is_passed_through_closes_the_gate() -> None:

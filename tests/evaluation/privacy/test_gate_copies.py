@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mmgen.evaluation.privacy.gate import LIGHTS, Thresholds, judge, opens
@@ -43,6 +44,60 @@ def judged(thresholds: Thresholds | None = None, **privacy: Any) -> list[Verdict
 def only(thresholds: Thresholds | None = None, **privacy: Any) -> Verdict:
     (verdict,) = judged(thresholds, **privacy)
     return verdict
+
+
+def by_ratio(count: Any, of: Any, others: Any, of_others: Any, thresholds: Thresholds | None = None) -> Verdict:
+    entry = {"exact": 0, "near": 0, "of": of, "by_ratio": count, "by_ratio_of_others": others, "of_others": of_others}
+    return next(v for v in judged(thresholds, copies__image=entry) if v.attack == "copies_by_ratio/image")
+
+
+def test_one_copy_by_ratio_closes_the_gate_where_no_held_out_record_is_one() -> None:
+    quiet, leak = by_ratio(0, 200, 0, 90), by_ratio(1, 1000, 0, 90)
+    assert (quiet.light, quiet.line) == ("green", (
+        "copies by ratio of images: none of 200 synthetic images lie three times nearer to a training record than to "
+        "those of other people, of 90 held-out ones none"
+    ))  # fmt: skip
+    assert (leak.light, leak.value, leak.excess, leak.unknown) == ("red", 1, 1, False)
+    assert "1 of 1,000 synthetic images lies three times nearer" in leak.line
+    assert by_ratio(2, 1000, 0, 90, Thresholds(near_copies=2)).light == "amber"
+
+
+@pytest.mark.parametrize(
+    ("count", "others", "light"),
+    [
+        (0, 9, "green"),
+        (9, 9, "amber"),
+        (14, 9, "amber"),
+        (40, 9, "red"),
+        (8, 1, "amber"),
+        (10, 1, "red"),
+        (7, 0, "red"),
+    ],
+)
+def test_copies_by_ratio_must_be_more_than_among_held_out_records(count: int, others: int, light: str) -> None:
+    verdict = by_ratio(count, 200, others, 200)
+    assert verdict.light == light and verdict.allowed == (light != "red")
+    assert ("may be chance" in verdict.line) == (light == "amber")
+
+
+def test_innocent_sets_that_share_doubles_with_no_one_seldom_close_the_gate() -> None:
+    """Held-out and synthetic records that are copies by ratio equally often."""
+    rng, closed = np.random.default_rng(0), 0
+    for rate in (0.05, 0.2):
+        for count, others in rng.binomial((500, 120), rate, (200, 2)).tolist():
+            closed += by_ratio(count, 500, others, 120).light == "red"
+    assert closed <= 8
+
+
+@pytest.mark.parametrize("wrong", [None, float("nan"), -1, "0", 1e9])
+@pytest.mark.parametrize("place", range(4))
+def test_copies_by_ratio_that_were_not_counted_are_no_evidence(wrong: Any, place: int) -> None:
+    if wrong == 1e9 and place in (1, 3):
+        return  # a very large set
+    numbers: list[Any] = [0, 200, 0, 90]
+    numbers[place] = wrong
+    verdict = by_ratio(*numbers)
+    assert verdict.light == "red" and verdict.unknown
 
 
 def test_a_search_that_finds_nothing_says_what_it_would_have_found() -> None:

@@ -31,7 +31,7 @@ ATTACK = membership_result(Scores(np.arange(40.0), np.arange(30.0)), "S", resamp
 SECTION = PrivacySection(
     {
         "effort": EffortResult(False, 4000),
-        "copies/image": CopiesResult(0, 1, 60, 3.5, 9.0, 9.5, 8.0, (Pair(3, 7, 1.5, "near"),), 0.5, (0.4, 0.6)),
+        "copies/image": CopiesResult(0, 1, 60, 3.5, 9.0, 9.5, 8.0, (Pair(3, 7, 1.5, "by_ratio"),), 0.5, (0.4, 0.6)),
         "disguised_copies/image": DisguisedCopiesResult(
             1,
             60,
@@ -65,7 +65,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert again.members == {"image": "5e7"}
     assert (again.created, again.modalities, again.model) == ("2026-01-02", ("image",), "abc")
     content = json.loads((tmp_path / "privacy.json").read_text())
-    assert list(content) == ["audited", "created", "of", "privacy", "verdicts"] and len(content["verdicts"]) == 8
+    assert list(content) == ["audited", "created", "of", "privacy", "verdicts"] and len(content["verdicts"]) == 9
     failed = {"auc": None, "threat_model": "W", "counts": True, "note": "no partners", "features": "pixels"}
     assert content["privacy"]["reconstruction/joint"] == failed
 

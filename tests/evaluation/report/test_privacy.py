@@ -59,6 +59,9 @@ def test_copies_and_pass_through_share_a_table_per_modality() -> None:
     copies = {
         "exact": 2,
         "near": 0,
+        "by_ratio": 3,
+        "by_ratio_of_others": 2,
+        "of_others": 40,
         "of": 60,
         "limit": 3.2,
         "share_closer_to_training": 0.52,
@@ -76,6 +79,7 @@ def test_copies_and_pass_through_share_a_table_per_modality() -> None:
     assert images.rows == [
         ["Exact copies", "2 of 60", "0", Mark("red", "Leaks")],
         ["Near copies", "0 of 60", "0", Mark("green", "Nothing found")],
+        ["Copies by ratio", "3 of 60", "2 of 40", Mark("amber", "Unclear")],
         ["Closer to a training than to a held-out record", "52 % (45 to 59 %)", "50 %", Mark("green", "Nothing found")],
         ["Identifiable records", "10 %", "9 %", NOTHING],
         ["Median distance to the nearest training record", "14", "13", NOTHING],

@@ -8,6 +8,7 @@ from mmgen.evaluation.privacy.attacks import (
     closest_features,
     closest_views,
     copies,
+    denoising_error,
     disguised_copies,
     domias,
     logan_black_box,
@@ -29,6 +30,7 @@ ATTACKS: tuple[Attack, ...] = (
     logan_black_box.ATTACK,
     logan_white_box.ATTACK,
     reconstruction.ATTACK,
+    denoising_error.ATTACK,
 )
 KINDS: dict[str, Kind] = {kind.key: kind for attack in ATTACKS for kind in attack.kinds}
 LOGAN = tuple(kind.key for attack in (logan_black_box.ATTACK, logan_white_box.ATTACK) for kind in attack.kinds)

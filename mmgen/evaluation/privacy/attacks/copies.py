@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmgen.data.samples import Sliceable
-from mmgen.evaluation.neighbours import Nearest, nearest, nearest_both, nearest_other
+from mmgen.evaluation.neighbours import Nearest, nearest_both, nearest_other
 from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.membership import Scores
 from mmgen.evaluation.privacy.results import CopiesResult, Pair
@@ -48,14 +48,20 @@ def closest_record(
     """
     exact = EXACT_GREY_LEVELS if synthetic.dtype == np.uint8 else EXACT_LOG_MEL
     sides = [members, non_members]
-    searched = [nearest_both(synthetic, side.values, mirrored=mirrored, description=description) for side in sides]
+    # Other records of the person whose record was copied would hide the copy: they lie nearly as near.
+    owners = members.owners if len(np.unique(members.owners)) > 1 else None
+    searched = [
+        nearest_both(synthetic, side.values, mirrored=mirrored, description=description, owners=known)
+        for side, known in zip(sides, (owners, None), strict=True)
+    ]
     (to_members, from_members), (to_non_members, from_non_members) = searched
-    real = nearest(non_members.values, members.values, mirrored=mirrored)[0][:, 0]
+    others = nearest_both(non_members.values, members.values, mirrored=mirrored, owners=owners)[0]
+    real, distances, rows = others.distances, to_members.distances, to_members.rows
     limit = max(NEAR_SHARE * float(np.quantile(real, 0.01)), exact)
-    distances, rows = to_members
-    kinds = np.where(distances < exact, "exact", np.where(distances < limit, "near", "nearest"))
-    shown = min(PAIRS, max(NEAREST_PAIRS, int((distances < limit).sum())))
-    order = np.argsort(distances, kind="stable")[:shown]
+    by_ratio = to_members.by_ratio()
+    kinds = np.select([distances < exact, distances < limit, by_ratio], ["exact", "near", "by_ratio"], "nearest")
+    shown = min(PAIRS, max(NEAREST_PAIRS, int((kinds != "nearest").sum())))
+    order = np.lexsort((distances, kinds == "nearest"))[:shown]
     result = CopiesResult(
         exact=int((distances < exact).sum()),
         near=int(((distances >= exact) & (distances < limit)).sum()),
@@ -65,6 +71,9 @@ def closest_record(
         distance_to_others=float(np.median(to_non_members.distances)),
         real_distance=float(np.median(real)),
         pairs=tuple(Pair(int(row), int(rows[row]), float(distances[row]), str(kinds[row])) for row in order),
+        by_ratio=None if owners is None else int(by_ratio.sum()),
+        by_ratio_of_others=None if owners is None else int(others.by_ratio().sum()),
+        of_others=len(non_members),
     )
     scores = Scores(-from_members.distances, -from_non_members.distances, members.subjects, non_members.subjects)
     return replace(result, **_equal_sides(synthetic, sides, searched, mirrored, seed)), scores
@@ -159,4 +168,5 @@ ATTACK = Attack(
     (Kind("copies", "copies", "copying", CopiesResult), Kind("closest_record", "closest record")),
     run,
     settings=lambda case: {"mirrored": case.name in case.evidence.mirrored},
+    version=2,
 )

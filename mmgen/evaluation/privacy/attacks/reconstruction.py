@@ -106,7 +106,9 @@ def run(case: Case) -> dict[str, Scores]:
     """The attack on every modality and, where there are several, on their tuples."""
     sides = case.evidence.members, case.evidence.non_members
     samples = [side.samples for side in sides]
-    scores = reconstruction_scores(case.evidence.model, *samples, MASK_RATIO, case.effort.draws, case.seed)
+    with torch.random.fork_rng():  # a denoising model draws what stands in the place of hidden patches
+        torch.manual_seed(case.seed)
+        scores = reconstruction_scores(case.evidence.model, *samples, MASK_RATIO, case.effort.draws, case.seed)
     # Tuples are built around the first modality's records.
     owners = {name: next(iter(scores)) if name == "joint" else name for name in scores}
     return {

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from mmgen.evaluation.privacy.attacks.copies import PAIRS, closest_record
+from mmgen.evaluation.privacy.gate import judge
+from mmgen.evaluation.privacy.record import PrivacySection
 from mmgen.evaluation.privacy.results import CopiesResult
 from mmgen.evaluation.privacy.sides import Records
 
@@ -55,6 +57,59 @@ def test_innocent_sets_hold_no_copies_and_are_as_near_to_either_side() -> None:
         contained += low <= 0.5 <= high
         assert len(scores.members) == 120 and len(scores.non_members) == 80
     assert contained >= 17
+
+
+def people(count: int, seed: int, each: int = 3) -> Records:
+    """``each`` records of every person, much alike; names are other ones for other seeds."""
+    rng = np.random.default_rng(seed)
+    values = smooth(count, seed).repeat(each, 0) + rng.normal(0, 6, (count * each, *SHAPE))
+    return Records(values.clip(0, 255).astype(np.uint8), np.repeat([f"{seed}-{n}" for n in range(count)], each))
+
+
+def noised(values: np.ndarray, deviation: float) -> np.ndarray:
+    return np.clip(values + np.random.default_rng(0).normal(0, deviation, values.shape), 0, 255).astype(np.uint8)
+
+
+def gate(entry: CopiesResult) -> str:
+    return next(v.light for v in judge(PrivacySection({"copies": entry})) if v.attack == "copies_by_ratio")
+
+
+def test_noised_copies_are_found_by_ratio_among_several_records_of_a_person() -> None:
+    """Too far away to be near copies; the second nearest record of all is one of the same person."""
+    members, others, synthetic = people(40, 0), people(30, 1), smooth(90, 2)
+    synthetic[[4, 50]] = noised(members.values, 8.0)[[5, 27]]
+    entry = closest_record(synthetic, members, others)[0]
+    assert (entry.by_ratio, entry.by_ratio_of_others, entry.of_others) == (2, 0, 90) and gate(entry) == "red"
+    assert (entry.exact, entry.near) == (0, 0)
+    listed = {(pair.synthetic, pair.training // 3) for pair in entry.pairs if pair.kind == "by_ratio"}
+    assert listed == {(4, 1), (50, 9)}
+    # The same records of unknown people hide them, and records that are there twice.
+    assert closest_record(synthetic, Records(members.values), others)[0].by_ratio == 0
+    doubled = Records(np.concatenate([members.values] * 2), np.concatenate([members.subjects] * 2))
+    assert closest_record(synthetic, doubled, others)[0].by_ratio == 2
+
+
+def test_innocent_sets_hold_no_copies_by_ratio() -> None:
+    for seed in range(5):
+        members, others = people(40, 10 + seed), people(30, 20 + seed)
+        entry = closest_record(people(30, 30 + seed).values, members, others)[0]
+        assert entry.by_ratio == 0 and gate(entry) == "green"
+
+
+def test_people_of_both_sides_are_no_false_alarm() -> None:
+    """Where nobody knows whose the records are, held-out records of training people are as much copies as what a
+    generator of such records gives."""
+    members = people(60, 0, 1).values
+    others, synthetic = (np.concatenate([noised(members[part], 6.0), smooth(50, seed)])
+                         for part, seed in ((slice(0, 10), 1), (slice(20, 32), 2)))  # fmt: skip
+    entry = closest_record(synthetic, Records(members), Records(others))[0]
+    assert entry.by_ratio >= 10 <= entry.by_ratio_of_others and gate(entry) == "amber"
+    assert gate(closest_record(noised(members, 6.0), Records(members), Records(others))[0]) == "red"
+
+
+def test_nobody_else_to_compare_with_is_no_evidence() -> None:
+    entry = closest_record(INNOCENT, Records(MEMBERS, np.zeros(len(MEMBERS))), Records(OTHERS))[0]
+    assert entry.by_ratio is None is entry.by_ratio_of_others and gate(entry) == "red"
 
 
 def test_a_set_of_copies_is_closer_to_training_and_identifies_it() -> None:
