@@ -11,6 +11,9 @@ from mmgen.version import __version__ as __version__
 # Threads of torch that wait by spinning make a training many times slower as soon as anything else uses the cores. Read
 # when torch is loaded, so this helps where mmgen is imported first; a value of the user's own is kept.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Without any spinning, a thread is woken for every one of the thousand small operations of an update, which costs as
+# much as the second core gives; this much, some microseconds, makes two threads 1.6 times as fast as one.
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 # Pillow's pieces of a large picture would otherwise stay with the thread that decoded it; larger ones go back to the
 # system. Read when Pillow is loaded.

@@ -22,7 +22,7 @@ with one_sentence():  # a package that does not load
     from mmgen.artifacts.provenance import Costs, begin_run, config_to_dict
     from mmgen.assessment.auditing import Target
     from mmgen.assessment.inputs import data_sets_of
-    from mmgen.assessment.mae import MAERun, evaluate_mae
+    from mmgen.assessment.mae import MAERun, evaluate_mae, shortcomings
     from mmgen.assessment.reporting import report_run
     from mmgen.cli.config import parse_config, refuse_below_one
     from mmgen.cli.mae_flags import MAEFlags
@@ -138,6 +138,8 @@ def carry_out(config: MAEFlags, sizes: Preset, run: Run) -> None:
     save_model(model, model_folder, facts, to_json(sections["utility"]))
     target = Target(model, None, data_sets_of(out), settings)
     page = report_run(out, config, data, target, evaluated, costs, config.fast or config.preset == "tiny")
+    for sentence in shortcomings(sections["fidelity"], history):
+        logger.warning("Not good yet: %s", sentence)
     logger.info("Report    %s\nData set  %s\nModel     %s", page, folder, model_folder)
 
 

@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmgen.artifacts.card_facts import CardFacts
 from mmgen.artifacts.cards import pixels_line, write_card
 from mmgen.artifacts.models import PRIVACY, load_model, model_digest, model_settings
@@ -18,16 +16,14 @@ from mmgen.assessment.inputs import (
     DOCUMENT,
     Paths,
     data_sets_of,
-    joined,
     modality_of,
     parse_paths,
     read_sides,
-    read_synthetic,
     side_of,
     synthetic_settings,
 )
+from mmgen.assessment.obtainable import obtainable_samples
 from mmgen.assessment.shown import disguised_figure, pairs_figure
-from mmgen.condensation.condenser import to_samples
 from mmgen.data.loading import PairedData
 from mmgen.data.samples import Samples, set_fingerprint
 from mmgen.data.settings import Settings, kind_of
@@ -41,23 +37,15 @@ from mmgen.evaluation.privacy.gate import Thresholds, Verdict, judge, opens
 from mmgen.evaluation.privacy.record import AuditRecord, PrivacySection
 from mmgen.evaluation.privacy.sides import Side, varied
 from mmgen.evaluation.report.media import ReportMedia
-from mmgen.generation.pairs import generate_pairs
 from mmgen.models.attention_gan import Critic
-from mmgen.models.cross_modal_mae import CrossModalMAE
-from mmgen.models.denoising_mae import DenoisingMAE
 from mmgen.models.generative import GenerativeModel
 from mmgen.models.medsynth import MedSynthGenerator
-from mmgen.models.stored import StoredLatents
-from mmgen.names import IMAGE
 from mmgen.release.datasets import dataset_digest
 from mmgen.release.evidence import privacy_section
 from mmgen.training.engine import best_device
 from mmgen.training.run import Checkpoints
 
 logger = logging.getLogger(__name__)
-
-# Samples that are drawn from a generator for its audit, over all classes.
-DRAWN = 1000
 
 
 @dataclass(frozen=True)
@@ -114,65 +102,6 @@ def _critic_of(run: Path, model: GenerativeModel) -> Critic | None:
                 critic.load_state_dict(weights)
                 return critic.eval()
     return None
-
-
-def synthetic_samples(target: Target, members: Side, seed: int, reading: Reading | None = None) -> dict[str, Samples]:
-    """All that an attacker can have: all stored data sets, and of a generator as many samples more as make 1,000.
-
-    Of a model that stores a fixed set that set, if there is no data set of it, and samples of its generator if it has
-    one: whoever has the file can draw from it.
-
-    Raises:
-        UserError: there is no data set, and the generator starts from real images.
-    """
-    renames, skip_bad = (reading.label_map, reading.skip_bad) if reading else ({}, False)
-    sets = [read_synthetic(path, target.settings, renames, skip_bad) for path in target.data_sets.values()]
-    model = target.model
-    if model is not None and model.needs_real_data:
-        if not sets or not len(next(iter(sets[0].values()))):
-            sets.append(_decoded(model, members, seed))
-    elif isinstance(model, DenoisingMAE):
-        made = sum(len(next(iter(one.values()))) for one in sets)
-        sets.append(_made(model, {}, max(-(-(DRAWN - made) // len(model.class_names)), 10), seed + 0x5EED))
-    elif model is not None:
-        if model.most_per_class is not None and not sets:
-            sets.append({IMAGE: to_samples(model.sample(model.most_per_class))})
-        generator = model.generator if model.kind == StoredLatents.kind else model
-        if generator.origin in ("class", "noise"):
-            missing = DRAWN - sum(len(one[IMAGE]) for one in sets)
-            per_class = max(-(-missing // len(generator.class_names)), 10)
-            # A seed of its own: stored sets begin with what the first seed gives.
-            sets.append({IMAGE: to_samples(generator.sample(per_class, seed + 0x5EED))})
-    if not sets:
-        raise UserError(
-            "There is no synthetic data set to audit, and the generator starts from real images; generate one."
-        )
-    return {name: joined([one[name] for one in sets]) for name in target.settings}
-
-
-def _decoded(model: CrossModalMAE, members: Side, seed: int) -> dict[str, Samples]:
-    """A set that a masked autoencoder makes from its members."""
-    if missing := [name for name in model.modalities if name not in members.samples]:
-        raise UserError(
-            f"The model makes samples from real ones of {' and '.join(model.modalities)}, and there is no data set of "
-            f"it yet; audit all modalities ({', '.join(missing)} too), or generate a data set first."
-        )
-    labels = len(next(iter(members.samples.values())).label_names)
-    return _made(model, members.samples, -(-DRAWN // labels), seed)
-
-
-def _made(model: CrossModalMAE, real: Mapping[str, Samples], per_class: int, seed: int) -> dict[str, Samples]:
-    batches = list(generate_pairs(model, real, per_class, seed=seed))
-    every = np.concatenate([batch.labels for batch in batches])
-    return {
-        name: Samples(
-            np.concatenate([batch.values[name] for batch in batches]),
-            every,
-            batches[0].class_names,
-            np.arange(len(every)),
-        )
-        for name in model.modalities
-    }
 
 
 @dataclass(frozen=True)
@@ -305,7 +234,7 @@ def audit_target(
     reading: Reading | None = None,
 ) -> AuditResult:
     """:func:`audit` of what is read already; writes ``privacy.json``."""
-    drawn = synthetic_samples(target, members, seed, reading)
+    drawn = obtainable_samples(target.model, target.data_sets, target.settings, members, seed, reading)
     # As they were trained on, also the blank ones.
     fingerprints = {name: set_fingerprint(samples.values) for name, samples in members.samples.items()}
     # Blank records are left out here, so that the rows of pairs are those of what is shown.

@@ -173,3 +173,23 @@ def _reconstructions(run: MAERun, rows: int = 5) -> Figure:
         figures.reconstruction_grid(cells, titles),
         shows_real=True,
     )
+
+
+def shortcomings(fidelity: Mapping[str, Any], history: list[dict[str, Any]]) -> list[str]:
+    """In what a run is not good yet, a sentence each with the flag that helps.
+
+    ``history`` is as of :func:`evaluate_mae`."""
+    found = []
+    if history and any(row.get("validation/memorised") for row in history[-3:]):
+        found.append("The network began to remember training records, and earlier weights were kept; --epochs of less.")
+    for name, measures in fidelity.items():
+        error, fine = measures.get(PATCH_ERROR), measures.get("spectrum_fine")
+        if error is not None and error.ratio is not None and error.ratio >= 1:
+            found.append(f"{name}: hidden patches are predicted no better than by the mean patch; more --epochs.")
+        if fine is not None and fine.value is not None and fine.closeness == "far":
+            blurred = fine.value < (fine.real_vs_real or 1.0)
+            kind, hint = ("blurred", "more --epochs") if blurred else ("rough", "more --epochs or --steps")
+            found.append(
+                f"{name}: samples are {kind}, with {fine.value:.2f} of the fine structure of real ones; {hint}."
+            )
+    return found

@@ -9,24 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mmgen.errors import UserError
 from mmgen.models.cross_modal_mae import CrossModalMAE, Masked, random_masking
 from mmgen.models.denoising_layers import DenoisingDecoder, blurred_noise
-from mmgen.models.denoising_steps import GUIDED, hidden_patches, integrate
+from mmgen.models.denoising_requests import answer
+from mmgen.models.denoising_steps import GUIDED, fixed_normal, hidden_patches, integrate, mean_square
 from mmgen.models.generative import MaskRatio, Request, Sampling
 from mmgen.models.modality import Modality
-from mmgen.models.seeds import mask_stream, noise_stream
 
 NEAREST, CLEAREST = 0.2, 0.02
 """Least shares of noise by which the errors of the transformer's and of the refined prediction are divided, so that the
 last steps do not outweigh all others."""
-# Samples that are made at once on a CPU and elsewhere, whatever is asked for: the last bits of a sample depend on how
-# many others a matrix product has.
-_TOGETHER, _TOGETHER_ELSEWHERE = 8, 64
 
 
 class DenoisingMAE(CrossModalMAE):
@@ -139,8 +135,8 @@ class DenoisingMAE(CrossModalMAE):
             weight = self.valid(name) * masked.mask.unsqueeze(-1)
             time = x.new_zeros(len(x)) if times is None else times[name].to(x.device)
             left = 1 - time
-            velocity = _mean_square(coarse - x, weight) / left.clamp_min(NEAREST) ** 2
-            refined = _mean_square(made - x, weight) * (blurred_noise(time) / left.clamp_min(CLEAREST)) ** 2
+            velocity = mean_square(coarse - x, weight) / left.clamp_min(NEAREST) ** 2
+            refined = mean_square(made - x, weight) * (blurred_noise(time) / left.clamp_min(CLEAREST)) ** 2
             losses[name] = (velocity + refined).mean()
         return losses
 
@@ -177,7 +173,7 @@ class DenoisingMAE(CrossModalMAE):
         latent = self._encode(patches, masked)
         for name, x in given.items():
             time = torch.zeros(batch, device=device) if times is None else times[name].to(device)
-            normal = _fixed_normal(x) if gaussian is None else gaussian[name].to(device)
+            normal = fixed_normal(x) if gaussian is None else gaussian[name].to(device)
             noised = torch.lerp(normal, x, time[:, None, None]) * self.valid(name)
             noised = torch.lerp(x, noised, masked[name].mask.unsqueeze(-1))
             changed = None if augmentation is None else augmentation[name].to(device)
@@ -315,31 +311,7 @@ class DenoisingMAE(CrossModalMAE):
     def make(self, request: Request) -> dict[str, Tensor]:
         """What the request does not give, made from labels, noise and what it gives; an item is the same to the bit
         whatever other items are asked for."""
-        device = next(self.parameters()).device
-        together = _TOGETHER if device.type == "cpu" else _TOGETHER_ELSEWHERE
-        parts = []
-        for start in range(0, len(request.indices), together):
-            rows = np.minimum(np.arange(start, start + together), len(request.indices) - 1)
-            parts.append(self._made(request, rows, device))
-        return {name: torch.cat([part[name] for part in parts])[: len(request.indices)] for name in parts[0]}
-
-    def _made(self, request: Request, rows: np.ndarray, device: torch.device) -> dict[str, Tensor]:
-        names = list(zip(request.indices[rows].tolist(), request.steps[rows].tolist(), strict=True))
-        streams = [noise_stream(request.seed, index, step) for index, step in names]
-        gaussian = {
-            name: torch.stack([torch.randn(self.valid(name).shape, generator=stream) for stream in streams]).to(device)
-            for name in self.modalities
-        }
-        labels, sampling = torch.from_numpy(np.ascontiguousarray(request.labels[rows])).to(device), request.sampling
-        inputs = {name: x[torch.from_numpy(rows).to(device)] for name, x in request.inputs.items()}
-        if not request.paste_visible:
-            made = self.sample(labels, sampling.steps, sampling.guidance, gaussian, inputs)
-            return {name: x for name, x in made.items() if name not in inputs}
-        drawn = [self.noise(1, mask_stream(request.seed, index, step)) for index, step in names]
-        hidden = {
-            name: random_masking(torch.cat([one[name] for one in drawn]), request.ratios[name]).mask for name in inputs
-        }
-        return self.complete(inputs, hidden, labels, sampling.steps, sampling.guidance, gaussian)
+        return answer(self, request)
 
     # -- the masked autoencoder
 
@@ -372,16 +344,5 @@ class DenoisingMAE(CrossModalMAE):
         }
         if gaussian is None:
             batch = len(next(iter(inputs.values())))
-            gaussian = {name: _fixed_normal(self.valid(name).expand(batch, -1, -1)) for name in self.modalities}
+            gaussian = {name: fixed_normal(self.valid(name).expand(batch, -1, -1)) for name in self.modalities}
         return self.complete(inputs, hidden, labels, steps=1, guidance=1.0, gaussian=gaussian)
-
-
-def _mean_square(error: Tensor, weight: Tensor) -> Tensor:
-    """(B, N, P) and weights (B, N, P) -> (B,)."""
-    return (error**2 * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1e-8)
-
-
-def _fixed_normal(like: Tensor) -> Tensor:
-    """Standard normal numbers of this shape, the same whenever they are asked for: what a masked autoencoder predicts
-    depends little on them, and should be the same twice."""
-    return torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like.device)

@@ -1,4 +1,4 @@
-"""Steps of sampling, and what is hidden, for the denoising masked autoencoder."""
+"""Arithmetic of the denoising masked autoencoder: the solver and its steps, what is hidden, noise, errors."""
 
 from __future__ import annotations
 
@@ -67,3 +67,14 @@ def hidden_patches(hidden: Tensor | None, patches: Tensor) -> Masked:
     visible = int((~hidden[0].bool()).sum())
     shuffled = hidden.bool().to(patches.device).to(torch.uint8).argsort(dim=1, stable=True)
     return Masked(shuffled[:, :visible], shuffled.argsort(dim=1), hidden.bool().float().to(patches.device))
+
+
+def mean_square(error: Tensor, weight: Tensor) -> Tensor:
+    """(B, N, P) and weights (B, N, P) -> (B,)."""
+    return (error**2 * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1e-8)
+
+
+def fixed_normal(like: Tensor) -> Tensor:
+    """Standard normal numbers of this shape, the same whenever they are asked for: what a masked autoencoder predicts
+    depends little on them, and should be the same twice."""
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like.device)

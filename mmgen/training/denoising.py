@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -132,8 +133,8 @@ class DenoisingTask(MAETask):
         if not measures:
             return {}
         self.memorised = watch(model, self.train, self.validation, self.run.seed)
-        measures |= self.memorised.measures()
-        return measures | {"score": float("inf") if self.memorised.reason else -float(self._updates)}
+        measures |= self.memorised.measures() | {"memorised": float(bool(self.memorised.reason))}
+        return measures | {"score": math.inf if self.memorised.reason else -float(self._updates)}
 
     def stop(self) -> str:
         """Why training should end: it remembers its records."""

@@ -261,7 +261,7 @@ class Loop:
         if due:
             self.model.eval()
             measures = self.task.validate(self.model)
-            row |= {f"validation/{name}": value for name, value in measures.items()}
+            row |= {f"validation/{name}": value for name, value in measures.items() if math.isfinite(value)}
             if measures and measures["score"] < self._best:
                 self._best = measures["score"]
                 if self.checkpoints is None:

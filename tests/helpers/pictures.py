@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from tiny_medsynth import LABELS
 
-from mmgen.assessment import auditing
+from mmgen.assessment import auditing, obtainable
 from mmgen.evaluation.privacy import audit
 from mmgen.evaluation.privacy.attack import Effort
 from mmgen.evaluation.privacy.attacks import disguised_copies
@@ -28,7 +28,7 @@ def use_short_attacks(patch: Any) -> None:
     patch.setattr(auditing, "FAST", SHORT)
     for module in (auditing, audit):
         patch.setattr(module, "FULL", replace(SHORT, updates=5))
-    patch.setattr(auditing, "DRAWN", DRAWN)
+    patch.setattr(obtainable, "DRAWN", DRAWN)
 
 
 def use_a_search(patch: Any, found: DisguisedCopiesResult) -> None:
