@@ -76,7 +76,7 @@ PRESETS: dict[PresetName, Preset] = {
         ImageSettings(64, 1), 8, 14, 112, 128, 3, 4, 128, 4, 4, epochs=40, batch_size=16, utility=_TINY_UTILITY
     ),
     # On some hundred samples the number of updates decides: what is larger sees fewer samples in the same time.
-    "small": Preset(ImageSettings(112, 1), 14, 14, 112, 192, 4, 4, 192, 6, 4, epochs=160, batch_size=16, refiner=24),
+    "small": Preset(ImageSettings(112, 1), 14, 14, 112, 192, 4, 4, 192, 6, 4, epochs=180, batch_size=32, refiner=24),
     "base": _BASE,
     # Section IV-A: batch 128, AdamW at 1e-3 with default betas, 20 epochs; the paper gives no model size, so it is that
     # of base with light decoders.

@@ -20,7 +20,7 @@ from mmgen.models.denoising_steps import GUIDED, fixed_normal, hidden_patches, i
 from mmgen.models.generative import MaskRatio, Request, Sampling
 from mmgen.models.modality import Modality
 
-NEAREST, CLEAREST = 0.2, 0.02
+NEAREST, CLEAREST = 0.5, 0.02
 """Least shares of noise by which the errors of the transformer's and of the refined prediction are divided, so that the
 last steps do not outweigh all others."""
 
