@@ -73,7 +73,20 @@ _BASE = Preset(ImageSettings(224, 1), 16, 8, 112, 768, 12, 12, 768, 12, 12, epoc
 
 PRESETS: dict[PresetName, Preset] = {
     "tiny": Preset(
-        ImageSettings(64, 1), 8, 14, 112, 128, 3, 4, 128, 4, 4, epochs=40, batch_size=16, utility=_TINY_UTILITY
+        ImageSettings(64, 1),
+        8,
+        14,
+        112,
+        128,
+        2,
+        4,
+        128,
+        4,
+        4,
+        epochs=40,
+        batch_size=16,
+        refiner=8,
+        utility=_TINY_UTILITY,
     ),
     # On some hundred samples the number of updates decides: what is larger sees fewer samples in the same time.
     "small": Preset(ImageSettings(112, 1), 14, 14, 112, 192, 4, 4, 192, 6, 4, epochs=180, batch_size=32, refiner=24),

@@ -234,7 +234,9 @@ def audit_target(
     reading: Reading | None = None,
 ) -> AuditResult:
     """:func:`audit` of what is read already; writes ``privacy.json``."""
-    drawn = obtainable_samples(target.model, target.data_sets, target.settings, members, seed, reading)
+    effort = FAST if fast else FULL
+    given = (target.model, target.data_sets, target.settings, members)
+    drawn = obtainable_samples(*given, effort.drawn, seed, reading)
     # As they were trained on, also the blank ones.
     fingerprints = {name: set_fingerprint(samples.values) for name, samples in members.samples.items()}
     # Blank records are left out here, so that the rows of pairs are those of what is shown.
@@ -261,7 +263,7 @@ def audit_target(
         mirrored=tuple(name for name, how in target.settings.items() if kind_of(how).is_picture),
     )
     measured = Measured(None if folder is None else folder / "measured")
-    section = audit_section(evidence, FAST if fast else FULL, measured, seed, leave_out_shared)
+    section = audit_section(evidence, effort, measured, seed, leave_out_shared)
     if measured.reused:
         logger.info("%d results were there from an earlier audit of the same data.", measured.reused)
     result = AuditResult(section, judge(section, thresholds), synthetic, members, measured.reused, fingerprints)

@@ -21,19 +21,17 @@ from mmgen.models.generative import GenerativeModel
 from mmgen.models.stored import StoredLatents
 from mmgen.names import IMAGE
 
-# Samples that are drawn from a generator for its audit, over all classes.
-DRAWN = 1000
-
 
 def obtainable_samples(
     model: GenerativeModel | None,
     data_sets: Mapping[str, Path],
     settings: Mapping[str, Settings],
     members: Side,
+    count: int,
     seed: int,
     reading: Reading | None = None,
 ) -> dict[str, Samples]:
-    """All stored data sets, and of a generator as many samples more as make 1,000.
+    """All stored data sets, and of a generator as many samples more as make ``count`` over all classes.
 
     Of a model that stores a fixed set that set, if there is no data set of it, and samples of its generator if it has
     one: whoever has the file can draw from it.
@@ -48,11 +46,11 @@ def obtainable_samples(
         if not model.needs_real_data:
             made = sum(len(next(iter(one.values()))) for one in sets)
             # A seed of its own: stored sets begin with what the first seed gives.
-            sets.append(_made(model, {}, max(-(-(DRAWN - made) // len(model.class_names)), 10), seed + 0x5EED))
+            sets.append(_made(model, {}, max(-(-(count - made) // len(model.class_names)), 10), seed + 0x5EED))
         elif not held:
-            sets.append(_decoded(model, members, seed))
+            sets.append(_decoded(model, members, count, seed))
     elif isinstance(model, CondensedModel) and not model.needs_real_data:
-        sets += _drawn(model, sets, seed)
+        sets += _drawn(model, sets, count, seed)
     if not sets:
         raise UserError(
             "There is no synthetic data set to audit, and the generator starts from real images; generate one."
@@ -60,20 +58,20 @@ def obtainable_samples(
     return {name: joined([one[name] for one in sets]) for name in settings}
 
 
-def _drawn(model: CondensedModel, sets: list[dict[str, Samples]], seed: int) -> list[dict[str, Samples]]:
+def _drawn(model: CondensedModel, sets: list[dict[str, Samples]], count: int, seed: int) -> list[dict[str, Samples]]:
     """The set that a model stores, if there is no data set, and draws of its generator, if it has one."""
     more = []
     if model.most_per_class is not None and not sets:
         more.append({IMAGE: to_samples(model.sample(model.most_per_class))})
     generator = model.generator if model.kind == StoredLatents.kind else model
     if generator.origin in ("class", "noise"):
-        missing = DRAWN - sum(len(one[IMAGE]) for one in [*sets, *more])
+        missing = count - sum(len(one[IMAGE]) for one in [*sets, *more])
         per_class = max(-(-missing // len(generator.class_names)), 10)
         more.append({IMAGE: to_samples(generator.sample(per_class, seed + 0x5EED))})
     return more
 
 
-def _decoded(model: CrossModalMAE, members: Side, seed: int) -> dict[str, Samples]:
+def _decoded(model: CrossModalMAE, members: Side, count: int, seed: int) -> dict[str, Samples]:
     """A set that a masked autoencoder makes from its members."""
     if missing := [name for name in model.modalities if name not in members.samples]:
         raise UserError(
@@ -81,7 +79,7 @@ def _decoded(model: CrossModalMAE, members: Side, seed: int) -> dict[str, Sample
             f"it yet; audit all modalities ({', '.join(missing)} too), or generate a data set first."
         )
     labels = len(next(iter(members.samples.values())).label_names)
-    return _made(model, members.samples, -(-DRAWN // labels), seed)
+    return _made(model, members.samples, -(-count // labels), seed)
 
 
 def _made(model: CrossModalMAE, real: Mapping[str, Samples], per_class: int, seed: int) -> dict[str, Samples]:

@@ -23,7 +23,7 @@ from mmgen.errors import UserError
 from mmgen.generation.plan import Plan, make_plan
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.generative import GenerativeModel, MaskRatio, Request, Sampling
-from mmgen.training.engine import best_device, choose_attention
+from mmgen.training.engine import best_device, choose_attention, has_fast_bf16
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,10 @@ def run_batches(
             (name,) = settings
             values, waveforms = {name: plan.fixed.values[items.samples]}, {}
         else:
-            values, waveforms = _to_files(model.make(request), settings, items)
+            # Of samples that are made in many steps; others take little time.
+            with torch.autocast(device.type, torch.bfloat16, plan.sampling is not None and has_fast_bf16()):
+                made = model.make(request)
+            values, waveforms = _to_files(made, settings, items)
         if plan.segments == 1:
             values, waveforms = ({k: np.stack(list(x)) for k, x in arrays.items()} for arrays in (values, waveforms))
         return SyntheticBatch(items.samples, plan.labels[items.samples], plan.class_names, values, waveforms)

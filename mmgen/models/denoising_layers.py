@@ -114,7 +114,8 @@ class Refiner(nn.Module):
             scale, shift = modulation[:, layer].unbind(1)
             x = x + convolution(F.silu(x * (1 + scale) + shift))
         added = self._patches(self.last(F.silu(x))).float()
-        return coarse + (BLUR * t * apart + BLUR**0.5 * (1 - t) * added) / deviation
+        # Nothing is added where there is noise alone: what is wrong with the prediction there cannot be seen near by.
+        return coarse + t * (BLUR * apart + BLUR**0.5 * (1 - t) * added) / deviation
 
     def _planes(self, patches: Tensor) -> Tensor:
         (gh, gw), (h, w), f = self.modality.grid, self.modality.patch, self.fold

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmgen.errors import UserError
 from mmgen.models.cross_modal_mae import CrossModalMAE, Masked, random_masking
-from mmgen.models.denoising_layers import DenoisingDecoder, blurred_noise
+from mmgen.models.denoising_layers import BLUR, DenoisingDecoder
 from mmgen.models.denoising_requests import answer
 from mmgen.models.denoising_steps import GUIDED, fixed_normal, hidden_patches, integrate, mean_square
 from mmgen.models.generative import MaskRatio, Request, Sampling
@@ -113,8 +113,7 @@ class DenoisingMAE(CrossModalMAE):
         """Loss of each given modality of which anything is hidden, a scalar: {name: (B, C, H, W)} -> {name: ()}. One
         that is not given is hidden whole.
 
-        It is the squared error of the velocity for the transformer, and that of the refined prediction weighted so that
-        what is refined counts alike at any time, averaged over the valid elements of a sample's hidden patches, then
+        It is the squared error of the velocity for the transformer and, late, that for the refined prediction, averaged over the valid elements of a sample's hidden patches, then
         over samples, all in normalised units.
 
         Args:
@@ -136,7 +135,8 @@ class DenoisingMAE(CrossModalMAE):
             time = x.new_zeros(len(x)) if times is None else times[name].to(x.device)
             left = 1 - time
             velocity = mean_square(coarse - x, weight) / left.clamp_min(NEAREST) ** 2
-            refined = mean_square(made - x, weight) * (blurred_noise(time) / left.clamp_min(CLEAREST)) ** 2
+            # Mostly late, when what the transformer gets wrong is no longer much larger than what can be refined.
+            refined = mean_square(made - x, weight) * BLUR * (time / left.clamp_min(CLEAREST)) ** 2
             losses[name] = (velocity + refined).mean()
         return losses
 

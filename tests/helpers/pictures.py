@@ -12,14 +12,14 @@ import numpy as np
 from PIL import Image
 from tiny_medsynth import LABELS
 
-from mmgen.assessment import auditing, obtainable
+from mmgen.assessment import auditing
 from mmgen.evaluation.privacy import audit
 from mmgen.evaluation.privacy.attack import Effort
 from mmgen.evaluation.privacy.attacks import disguised_copies
 from mmgen.evaluation.privacy.results import DisguisedCopiesResult
 
-SHORT = Effort(updates=4, draws=1, resamples=20, planted=1, innocent=20, gan={"width": 4, "side": 16})
-DRAWN = 20
+SHORT = Effort(updates=4, draws=1, resamples=20, planted=1, innocent=20, gan={"width": 4, "side": 16}, drawn=20)
+DRAWN = SHORT.drawn
 
 
 def use_short_attacks(patch: Any) -> None:
@@ -28,7 +28,6 @@ def use_short_attacks(patch: Any) -> None:
     patch.setattr(auditing, "FAST", SHORT)
     for module in (auditing, audit):
         patch.setattr(module, "FULL", replace(SHORT, updates=5))
-    patch.setattr(obtainable, "DRAWN", DRAWN)
 
 
 def use_a_search(patch: Any, found: DisguisedCopiesResult) -> None:

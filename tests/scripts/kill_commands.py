@@ -23,7 +23,7 @@ from tiny_medsynth import small_generator, use_tiny, write_condensed
 from train_gan_tiny import train
 
 from mmgen import presets
-from mmgen.assessment import auditing, obtainable
+from mmgen.assessment import auditing
 from mmgen.cli import main as program
 from mmgen.data.phantoms import write_phantom_images, write_phantoms
 from mmgen.evaluation.utility import UtilityConfig
@@ -218,7 +218,6 @@ CASES = {
 def use_tiny_sizes(patch: pytest.MonkeyPatch) -> None:
     use_tiny(patch)
     patch.setattr(auditing, "FAST", QUICK_ATTACKS)
-    patch.setattr(obtainable, "DRAWN", 20)
     patch.setitem(presets.PRESETS, "tiny", replace(PRESET, utility=UtilityConfig(updates=1, seeds=1, max_side=32)))
 
 

@@ -33,6 +33,7 @@ class Effort:
         innocent: records of each side by which the search for disguised copies is calibrated.
         gan: other settings of the attacker's GAN, by name.
         recognition: updates of the network that recognises people.
+        drawn: samples that stored and drawn ones of a generator make together, over all classes.
     """
 
     updates: int = 4000
@@ -42,6 +43,7 @@ class Effort:
     innocent: int = 300
     gan: Mapping[str, int] = field(default_factory=dict)
     recognition: int = 400
+    drawn: int = 1000
 
 
 @dataclass(frozen=True)
