@@ -11,7 +11,7 @@ import itertools
 import json
 import statistics
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def train_one(
     config: FusionBenchmark, data: PairedData, settings: dict[str, Settings], variant: str, seed: int, folder: Path
 ) -> None:
     """Train one model and save it below ``folder``."""
-    preset = PRESETS[config.preset]
+    preset = replace(PRESETS[config.preset], decoder="mse")
     query = "own" if variant == "single" else variant
     model = build_mae(preset, settings, data.splits["train"], query, seed)
     learning = MAEConfig(preset.batch_size, preset.lr, betas=preset.betas, whole_mask_share=0.0)

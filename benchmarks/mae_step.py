@@ -12,7 +12,7 @@ import json
 import statistics
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def make_task(
     config: StepBenchmark, samples: dict[str, Samples], coupling: str, fused: bool, precision: str
 ) -> MAETask:
     """A fresh task of one variant."""
-    preset = PRESETS[config.preset]
+    preset = replace(PRESETS[config.preset], decoder="mse")
     torch.manual_seed(0)
     model = build_mae(preset, preset.settings, samples, "own")
     learning = MAEConfig(config.batch_size, loss_coupling=coupling, whole_mask_share=0.0)
@@ -92,7 +92,7 @@ def update_seconds(task: MAETask, batch: dict[str, torch.Tensor], update: int) -
 
 def main() -> None:
     config = parse_config(StepBenchmark)
-    preset = PRESETS[config.preset]
+    preset = replace(PRESETS[config.preset], decoder="mse")
     samples = random_samples(preset.settings, config.batch_size)
     batch = {name: torch.from_numpy(s.values) for name, s in samples.items()}
     precisions = ["no", "bf16"] if engine.has_fast_bf16() else ["no"]

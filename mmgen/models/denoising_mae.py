@@ -113,8 +113,8 @@ class DenoisingMAE(CrossModalMAE):
         """Loss of each given modality of which anything is hidden, a scalar: {name: (B, C, H, W)} -> {name: ()}. One
         that is not given is hidden whole.
 
-        It is the squared error of the velocity for the transformer and, late, that for the refined prediction, averaged over the valid elements of a sample's hidden patches, then
-        over samples, all in normalised units.
+        It is the squared error of the velocity for the transformer and, late, that for the refined prediction, averaged
+        over the valid elements of a sample's hidden patches, then over samples, all in normalised units.
 
         Args:
             mask_ratio, noise: which patches are hidden, as of :class:`CrossModalMAE`.

@@ -27,6 +27,11 @@ def step_times(steps: int) -> list[float]:
     return [0.0, *(1 / (1 + math.exp(-(NOISIEST + place * (CLEAREST - NOISIEST)))) for place in places)]
 
 
+def guided_times(steps: int) -> int:
+    """At how many of the times samples are guided, which takes a second network pass."""
+    return sum(GUIDED[0] < time < GUIDED[1] for time in step_times(steps))
+
+
 def integrate(z: Tensor, predict: Callable[[Tensor, float], Tensor], steps: int) -> Tensor:
     """Carry noise at time 0 to a clean sample at time 1.
 
