@@ -15,6 +15,7 @@ from mmgen.data.loading import are_grey
 from mmgen.data.samples import Samples, channel_statistics
 from mmgen.data.settings import Settings, kind_of, settings_to_dict
 from mmgen.data.sources import Source
+from mmgen.evaluation.fidelity.spectrum import ring_power
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.denoising_mae import DenoisingMAE
@@ -89,7 +90,7 @@ PRESETS: dict[PresetName, Preset] = {
         utility=_TINY_UTILITY,
     ),
     # On some hundred samples the number of updates decides: what is larger sees fewer samples in the same time.
-    "small": Preset(ImageSettings(112, 1), 14, 14, 112, 192, 4, 4, 192, 6, 4, epochs=180, batch_size=32, refiner=24),
+    "small": Preset(ImageSettings(112, 1), 14, 14, 112, 192, 4, 4, 192, 6, 4, epochs=150, batch_size=32, refiner=24),
     "base": _BASE,
     # Section IV-A: batch 128, AdamW at 1e-3 with default betas, 20 epochs; the paper gives no model size, so it is that
     # of base with light decoders.
@@ -141,7 +142,10 @@ def build_mae(
     form |= {"fusion_query": fusion_query or preset.fusion_query, "labels": next(iter(train.values())).label_names}
     form |= {"preprocessing": {name: settings_to_dict(values) for name, values in settings.items()}}
     if preset.decoder == "denoise":
-        return DenoisingMAE(modalities, **form, refiner=preset.refiner)
+        model = DenoisingMAE(modalities, **form, refiner=preset.refiner)
+        for name, modality in model.modalities.items():
+            model.decoders[name].prior.tell(ring_power(modality, train[name].at_most().values))
+        return model
     return CrossModalMAE(modalities, **form)
 
 

@@ -19,11 +19,10 @@ from mmgen.models.mae_layers import (
     sincos_positions,
 )
 from mmgen.models.modality import Modality
+from mmgen.models.spectral_prior import SpectralPrior
 
 TOLD = 9
 """Numbers that say how a sample was changed by augmentation."""
-BLUR = 0.05
-"""Variance that the transformer's prediction leaves of a sample of unit variance, about: what is fine."""
 _FREQUENCIES = 128
 _BOTTLENECK = 256
 _CLEAREST = 6.9  # logit of 0.999
@@ -61,18 +60,12 @@ class Modulated(nn.Module):
         return torch.addcmul(x, mlp_gate, self.narrow(F.silu(one) * other))
 
 
-def blurred_noise(time: Tensor) -> Tensor:
-    """Deviation of a noised element from ``time`` times its prediction, whose error has variance :data:`BLUR`."""
-    return (BLUR * time**2 + (1 - time) ** 2).sqrt()
-
-
 class Refiner(nn.Module):
     """Convolutions over whole samples, which add what crosses the borders of patches and what is fine.
 
-    A patch that is predicted by one matrix product from one token has seams and little detail. What noise leaves of
-    detail can be seen in the noised sample itself, near by: the prediction is brought together with it as two
-    measurements of one thing, and what the convolutions add has unit scale at any time (Karras et al. 2022). They learn
-    from an error of their own, so that the transformer is not distracted by what is fine.
+    A patch that is predicted by one matrix product from one token has seams and little detail; what noise leaves of
+    detail can be seen in the noised sample itself, near by. They learn from an error of their own, so that the
+    transformer is not distracted by what is fine.
 
     Args:
         modality: sizes.
@@ -93,29 +86,23 @@ class Refiner(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, coarse: Tensor, noised: Tensor, hidden: Tensor, time: Tensor, condition: Tensor) -> Tensor:
-        """Refined patches (B, N, P), float32.
+    def forward(self, guess: Tensor, made: Tensor, noised: Tensor, hidden: Tensor, condition: Tensor) -> Tensor:
+        """What to add (B, N, P), in units of what is wrong with the guess.
 
         Args:
-            coarse, noised: (B, N, P) predicted and noised patches; visible ones are clean in ``noised``.
+            guess, made, noised: (B, N, P) by the spectrum alone, by the transformer, and noised patches.
             hidden: (B, N), 1 where hidden.
-            time: (B,).
             condition: (B, D) of time, label and augmentation.
         """
-        t = time.float()[:, None, None]
-        deviation = blurred_noise(t)
-        apart = (noised - t * coarse) / deviation
         spread = hidden[..., None].expand(-1, -1, self.modality.patch_size)
-        planes = [self._planes(patches) for patches in (coarse, noised, apart)]
+        planes = [self._planes(patches) for patches in (guess, made, noised)]
         x = torch.cat([*planes, self._planes(spread)[:, :1]], 1)
         x = self.first(x.contiguous(memory_format=torch.channels_last))  # on CPUs 1.6 times as fast in bf16
         modulation = self.modulation(condition).unflatten(1, (_REFINING, 2, -1))[..., None, None]
         for layer, convolution in enumerate(self.inner):
             scale, shift = modulation[:, layer].unbind(1)
             x = x + convolution(F.silu(x * (1 + scale) + shift))
-        added = self._patches(self.last(F.silu(x))).float()
-        # Nothing is added where there is noise alone: what is wrong with the prediction there cannot be seen near by.
-        return coarse + t * (BLUR * apart + BLUR**0.5 * (1 - t) * added) / deviation
+        return self._patches(self.last(F.silu(x))).float()
 
     def _planes(self, patches: Tensor) -> Tensor:
         (gh, gw), (h, w), f = self.modality.grid, self.modality.patch, self.fold
@@ -176,7 +163,7 @@ class DenoisingDecoder(nn.Module):
         nn.init.normal_(self.label.weight, std=0.02)
         for layer in (self.modulation, self.last, self.head):
             nn.init.zeros_(layer.weight)
-        self.refiner = Refiner(modality, dim, refiner)
+        self.prior, self.refiner = SpectralPrior(modality), Refiner(modality, dim, refiner)
         self.register_buffer("valid", modality.valid(), persistent=False)
 
     def forward(
@@ -188,8 +175,9 @@ class DenoisingDecoder(nn.Module):
         label: Tensor,
         others: list[Tensor],
         augmentation: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Clean patches (B, N, P) in normalised units, float32: as the transformer predicts them, and refined.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Clean patches (B, N, P) in normalised units, float32: as the transformer predicts them, and refined; and
+        the deviation (B,) of what the spectrum alone gets wrong.
 
         Args:
             latent: (B, 1 + V, D_enc) class token and visible tokens.
@@ -218,6 +206,13 @@ class DenoisingDecoder(nn.Module):
                 x = x + self.fusion[layer](x, memory)
             x = block(x, modulation)
         shift, scale = self.last(condition).unsqueeze(1).chunk(2, -1)
-        coarse = self.head(torch.addcmul(shift, self.norm(x[:, 1:]), 1 + scale)).float()
-        is_hidden = (ids_restore >= visible).float()
-        return coarse, self.refiner(coarse.detach() * self.valid, noised, is_hidden, time, condition)
+        t, is_hidden = time.float()[:, None, None], (ids_restore >= visible).float()
+        # A visible patch is what its noised one would be without noise.
+        seen = torch.lerp(t * noised, noised, is_hidden[..., None])
+        guess, deviation = self.prior(seen * self.valid, time)
+        deviation = deviation[:, None, None]
+        added = self.head(torch.addcmul(shift, self.norm(x[:, 1:]), 1 + scale)).float()
+        coarse = guess + deviation * added
+        # Nothing is refined where there is noise alone: what is wrong with the prediction there cannot be seen near by.
+        fine = self.refiner(guess, coarse.detach() * self.valid, noised, is_hidden, condition)
+        return coarse, coarse.detach() + t * deviation * fine, deviation.view(-1)

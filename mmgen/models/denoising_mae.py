@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 from mmgen.errors import UserError
 from mmgen.models.cross_modal_mae import CrossModalMAE, Masked, random_masking
-from mmgen.models.denoising_layers import BLUR, DenoisingDecoder
+from mmgen.models.denoising_layers import DenoisingDecoder
 from mmgen.models.denoising_requests import answer
 from mmgen.models.denoising_steps import GUIDED, fixed_normal, hidden_patches, integrate, mean_square
 from mmgen.models.generative import MaskRatio, Request, Sampling
 from mmgen.models.modality import Modality
 
 NEAREST, CLEAREST = 0.5, 0.02
-"""Least shares of noise by which the errors of the transformer's and of the refined prediction are divided, so that the
-last steps do not outweigh all others."""
+"""Least share of noise, and least deviation of what is to be refined, by which errors are divided, so that the last
+steps do not outweigh all others."""
 
 
 class DenoisingMAE(CrossModalMAE):
@@ -128,7 +128,7 @@ class DenoisingMAE(CrossModalMAE):
             gaussian = {name: torch.randn(len(x), *self.valid(name).shape) for name, x in inputs.items()}
         drawn = (mask_ratio, noise, labels, times, gaussian, augmentation)
         losses = {}
-        for name, x, (coarse, made), masked in self._predictions(inputs, *drawn):
+        for name, x, (coarse, made, deviation), masked in self._predictions(inputs, *drawn):
             if self.ratios(mask_ratio)[name] == 0.0:
                 continue
             weight = self.valid(name) * masked.mask.unsqueeze(-1)
@@ -136,7 +136,7 @@ class DenoisingMAE(CrossModalMAE):
             left = 1 - time
             velocity = mean_square(coarse - x, weight) / left.clamp_min(NEAREST) ** 2
             # Mostly late, when what the transformer gets wrong is no longer much larger than what can be refined.
-            refined = mean_square(made - x, weight) * BLUR * (time / left.clamp_min(CLEAREST)) ** 2
+            refined = mean_square(made - x, weight) * (time / deviation.clamp_min(CLEAREST)) ** 2
             losses[name] = (velocity + refined).mean()
         return losses
 
@@ -153,7 +153,9 @@ class DenoisingMAE(CrossModalMAE):
         patches are predicted too, but nothing has taught the model to. Arguments as of :meth:`forward`; without
         ``gaussian`` the noise is the same at every call."""
         losses = {}
-        for name, x, (_, made), masked in self._predictions(inputs, mask_ratio, noise, labels, times, gaussian, None):
+        for name, x, (_, made, _), masked in self._predictions(
+            inputs, mask_ratio, noise, labels, times, gaussian, None
+        ):
             error = ((made - x) ** 2 * self.valid(name)).sum(-1) / self.valid(name).sum(-1).clamp_min(1.0)
             losses[name] = error, masked.mask
         return losses
@@ -162,7 +164,7 @@ class DenoisingMAE(CrossModalMAE):
         self, inputs: Mapping[str, Tensor], mask_ratio: MaskRatio, noise: Mapping[str, Tensor] | None,
         labels: Tensor | None, times: Mapping[str, Tensor] | None, gaussian: Mapping[str, Tensor] | None,
         augmentation: Mapping[str, Tensor] | None,
-    ) -> Iterator[tuple[str, Tensor, tuple[Tensor, Tensor], Masked]]:  # fmt: skip
+    ) -> Iterator[tuple[str, Tensor, tuple[Tensor, Tensor, Tensor], Masked]]:  # fmt: skip
         """Name, clean patches, both predictions and masks of each given modality."""
         given = self._patches(inputs)
         batch, device = len(next(iter(given.values()))), next(iter(given.values())).device
@@ -183,7 +185,7 @@ class DenoisingMAE(CrossModalMAE):
     def _denoised(
         self, name: str, noised: Tensor, latent: Mapping[str, Tensor], masked: Mapping[str, Masked], time: Tensor,
         labels: Tensor, augmentation: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         others = [tokens for other, tokens in latent.items() if other != name]
         return self.decoders[name](latent[name], noised, masked[name].ids_restore, time, labels, others, augmentation)
 

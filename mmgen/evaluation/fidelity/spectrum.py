@@ -9,6 +9,7 @@ import numpy as np
 from mmgen.data.decoding import DecodedArray
 from mmgen.errors import UserError
 from mmgen.models.modality import Modality
+from mmgen.models.spectral_prior import ring_radii
 
 BANDS = (0.02, 0.1, 0.2, 0.3, 0.5)
 """Edges of the bands, in cycles a pixel (of log-mels: a mel band or a frame); 0.5 is what a grid can hold at most."""
@@ -66,6 +67,24 @@ def band_energies(modality: Modality, values: np.ndarray | DecodedArray) -> np.n
     if np.isnan(energies).any():
         raise UserError(f"Sharpness needs samples with a side of at least 11, not {max(modality.shape[1:])}.")
     return energies
+
+
+def ring_power(modality: Modality, values: np.ndarray | DecodedArray) -> np.ndarray:
+    """What a :class:`SpectralPrior` is told of samples (N, C, H, W), raw: the power of their mean, and at each of its
+    frequencies; rings without any have that of their neighbours."""
+    radii = ring_radii(modality)
+    middles = np.sqrt(radii[1:] * radii[:-1])
+    power = radial_power(values, [0.5 * radii[0], *middles, 1.0], modality.std)
+    known = np.isfinite(power) & (power > 0)
+    power = np.interp(np.arange(len(power)), np.flatnonzero(known), power[known]) if known.any() else power * 0 + 1
+    means = np.concatenate(
+        [
+            values[start : start + _AT_A_TIME].astype(np.float64).mean((2, 3))
+            for start in range(0, len(values), _AT_A_TIME)
+        ]
+    )
+    deviations = means.std(0) / np.asarray(modality.std)
+    return np.array([np.square(deviations).mean() * np.prod(modality.padded), *power])
 
 
 def sharpness(

@@ -1,0 +1,75 @@
+"""The best guess at a noised sample by one who knows nothing of the data but their power spectrum."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from mmgen.models.modality import Modality
+
+RINGS = 24
+"""Spatial frequencies at which the spectrum is known, beside 0."""
+
+
+def ring_radii(modality: Modality) -> np.ndarray:
+    """The frequencies (RINGS,), in cycles an element along either axis, evenly spaced in the logarithm."""
+    return np.geomspace(1 / max(modality.padded), np.sqrt(0.5), RINGS)
+
+
+class SpectralPrior(nn.Module):
+    """Wiener's filter: what is coarse in a sample, which has much power, is seen through much noise; what is fine,
+    which has little, only when hardly any noise is left.
+
+    A network that adds to this guess begins where a Gaussian model of the data ends, at any time, and what it makes has
+    the right spectrum before it has learnt anything else.
+
+    Args:
+        modality: sizes.
+    """
+
+    def __init__(self, modality: Modality) -> None:
+        super().__init__()
+        self.modality = modality
+        # Of white noise until it is told; 0 first, the power of the samples' mean.
+        self.register_buffer("log_power", torch.zeros(RINGS + 1))
+        height, width = modality.padded
+        rows, columns = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
+        radius = np.hypot(rows, columns)
+        places = np.interp(np.log(np.maximum(radius, 1e-9)), np.log(ring_radii(modality)), np.arange(1.0, RINGS + 1))
+        places = np.where(radius == 0, 0.0, places)
+        below = np.minimum(np.floor(places), RINGS - 1)
+        self.register_buffer("below", torch.from_numpy(below).long(), persistent=False)
+        self.register_buffer("share", torch.from_numpy(places - below).float(), persistent=False)
+        # Most frequencies of a real transform stand for two.
+        twice = 1.0 + (columns > 0) * (columns < 0.5) + 0.0 * rows
+        self.register_buffer("weight", torch.from_numpy(twice / (height * width)).float(), persistent=False)
+
+    def tell(self, power: np.ndarray) -> None:
+        """Take over the power (RINGS + 1,) of samples in normalised units: of their mean, and at :func:`ring_radii`."""
+        self.log_power.copy_(torch.from_numpy(np.log(np.clip(power, 1e-6, 1e6))))
+
+    def forward(self, noised: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+        """The guess (B, N, P), and the deviation (B,) of what it gets wrong.
+
+        Args:
+            noised: (B, N, P) patches ``t x + (1 - t) e``.
+            time: (B,); at 0 the guess is 0, the mean of the data, and the deviation that of the data.
+        """
+        t = time.float()[:, None, None]
+        power = torch.lerp(self.log_power[self.below], self.log_power[self.below + 1], self.share).exp()
+        total = power * t**2 + (1 - t) ** 2
+        error = (power * (1 - t) ** 2 / total * self.weight).sum((1, 2))
+        planes = self._planes(noised.float())
+        spectrum = torch.fft.rfft2(planes) * (power * t / total)[:, None]
+        guess = torch.fft.irfft2(spectrum, s=planes.shape[-2:])
+        return self._patches(guess), error.clamp_min(1e-8).sqrt()
+
+    def _planes(self, patches: Tensor) -> Tensor:
+        (gh, gw), (h, w) = self.modality.grid, self.modality.patch
+        return rearrange(patches, "b (gh gw) (c h w) -> b c (gh h) (gw w)", gh=gh, gw=gw, h=h, w=w)
+
+    def _patches(self, planes: Tensor) -> Tensor:
+        h, w = self.modality.patch
+        return rearrange(planes, "b c (gh h) (gw w) -> b (gh gw) (c h w)", h=h, w=w)
