@@ -31,7 +31,8 @@ _REFINING = 3  # inner convolutions
 
 class Modulated(nn.Module):
     """A transformer block whose normalisation is shifted, scaled and gated by a condition (adaLN-zero, Peebles and Xie
-    2023), with normalised queries and keys and a gated MLP. At first it changes nothing.
+    2023), with normalised queries and keys and a gated MLP. At first it is a plain block, its gates open: in a training
+    of some thousand updates there is no time to open them.
 
     Args:
         dim: token width D.
@@ -43,7 +44,7 @@ class Modulated(nn.Module):
         check_heads(dim, heads)
         hidden = 8 * math.ceil(dim / 3)  # as many parameters as an MLP of four times the width
         self.heads, self.fused_attn = heads, True
-        self.table = nn.Parameter(torch.zeros(6, dim))
+        self.table = nn.Parameter(torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0, 1.0])[:, None].repeat(1, dim))
         self.norm = LayerNorm(dim, affine=False)
         self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.query_norm, self.key_norm = LayerNorm(dim // heads), LayerNorm(dim // heads)

@@ -20,7 +20,7 @@ from mmgen.models.denoising_steps import GUIDED, fixed_normal, hidden_patches, i
 from mmgen.models.generative import MaskRatio, Request, Sampling
 from mmgen.models.modality import Modality
 
-NEAREST, CLEAREST = 0.5, 0.02
+LEAST_NOISE, LEAST_DEVIATION = 0.5, 0.02
 """Least share of noise, and least deviation of what is to be refined, by which errors are divided, so that the last
 steps do not outweigh all others."""
 
@@ -134,9 +134,9 @@ class DenoisingMAE(CrossModalMAE):
             weight = self.valid(name) * masked.mask.unsqueeze(-1)
             time = x.new_zeros(len(x)) if times is None else times[name].to(x.device)
             left = 1 - time
-            velocity = mean_square(coarse - x, weight) / left.clamp_min(NEAREST) ** 2
+            velocity = mean_square(coarse - x, weight) / left.clamp_min(LEAST_NOISE) ** 2
             # Mostly late, when what the transformer gets wrong is no longer much larger than what can be refined.
-            refined = mean_square(made - x, weight) * (time / deviation.clamp_min(CLEAREST)) ** 2
+            refined = mean_square(made - x, weight) * (time / deviation.clamp_min(LEAST_DEVIATION)) ** 2
             losses[name] = (velocity + refined).mean()
         return losses
 

@@ -32,7 +32,7 @@ class Sampling:
         UserError: numbers that make no sense.
     """
 
-    steps: int = 10
+    steps: int = 11
     guidance: float = 1.5
 
     def __post_init__(self) -> None:

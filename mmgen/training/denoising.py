@@ -36,19 +36,19 @@ class DenoisingConfig(MAEConfig):
         plain_only: all updates are.
         alone_share: share of the other updates in which all modalities are hidden whole; in the rest one is, and most
             of the others is seen.
-        time_mean, time_deviation: times are sigmoid(N(mean, deviation)): wide, for what is coarsest in a picture is
-            settled where a twentieth of it is left in the noise, and what is finest where a twentieth is noise.
+        time_mean, time_deviation: times are sigmoid(N(mean, deviation)): early, for what is coarsest in a picture is
+            settled where a twentieth of it is left in the noise; what is finest, the spectrum alone nearly tells.
         label_dropout: share of samples whose label is not told; half of them in updates of a masked autoencoder.
         augmentation: strategy by modality, told to the network; none where a modality is not named.
         augmentation_strength: largest share of the strategy's ranges; that of a sample lies between 0 and this.
     """
 
     weight_decay: float = 0.01
-    plain_share: float = 0.25
+    plain_share: float = 0.2
     plain_only: bool = False
-    alone_share: float = 0.6
-    time_mean: float = -0.4
-    time_deviation: float = 1.8
+    alone_share: float = 0.75
+    time_mean: float = -1.0
+    time_deviation: float = 1.2
     label_dropout: float = 0.1
     augmentation: Mapping[str, AugmentationName] = field(default_factory=dict)
     augmentation_strength: float = 0.5

@@ -210,12 +210,13 @@ def train_mae(
     identity = {"model": model.config, "learning": asdict(config), "data": fingerprints}
     training = Loop(task, batches, loop, run, identity)
     trained = training.train()
+    measures = task.validate(trained)
     if (reason := task.stop()) and training.has_best:
         training.use_best()
     if reason and run.accelerator.is_main_process:
         kept = "the last weights that did not are kept" if training.has_best else "no weights did not"
         logger.warning("Memorising: %s; %s. More data, or fewer --epochs, help.", reason, kept)
-    for name, value in task.validate(trained).items():
+    for name, value in measures.items():
         if name.startswith("of_mean_patch/") and value >= 1.0 and run.accelerator.is_main_process:
             logger.warning(
                 "%s: the model does not beat predicting the mean patch (%.2f of its error); train longer.",

@@ -105,16 +105,25 @@ def test_a_run_writes_every_file_of_its_folder(finished: tuple[Path, list[str]])
     of_model = ("reconstruction-of-unseen-samples", "learning", "variance-against-masking-ratio")
     of_fidelity = ("intensities-image", "intensities-audio", "sharpness-image", "sharpness-audio")
     figures = (*of_model, *of_utility, *of_fidelity, *of_audit)
+    kinds = ("", "_from_nothing", "_from_others")
     expected = {
         "config.yaml",
         "contents.npz",
         "metrics.jsonl",
         "tensorboard/events.out",
         *(f"checkpoints/{name}.pt" for name in ("last", "best", "step_00000010")),
-        *(f"previews/{name}_0001.png" for name in ("image", "audio")),
+        *(f"previews/{name}{kind}_0001.png" for name in ("image", "audio") for kind in kinds),
         *(
             f"model/{name}"
-            for name in ("config.json", "model.safetensors", "README.md", "card.json", "privacy.json", "utility.json")
+            for name in (
+                "config.json",
+                "model.safetensors",
+                "README.md",
+                "card.json",
+                "privacy.json",
+                "utility.json",
+                "preview.png",
+            )
         ),
         *(f"synthetic/{name}" for name in ("metadata.csv", "dataset.json", "README.md")),
         *(f"synthetic/{folder}/{sample}.{suffix}" for folder, suffix in folders.items() for sample in samples),
