@@ -43,6 +43,21 @@ _MAE_SUMMARY = """{millions:.1f} million parameters; labels: {labels}.
 | modality | sample (C, H, W) | patch | tokens |
 |---|---|---|---|
 {modalities}"""
+_MAE_DRAWS = """
+
+![Synthetic samples, a row a class](preview.png)
+
+```python
+import mmgen
+
+for batch in mmgen.generate_pairs("this folder", per_class=50, seed=0):
+    batch.values, batch.labels
+```"""
+_MAE_USE = "Makes labelled synthetic samples from real ones of which a part is shown to it; it needs real inputs."
+_MAE_DRAWS_USE = (
+    "Makes labelled synthetic samples from a label and chance alone, or one modality from another; it needs no real "
+    "sample."
+)
 _MAE_WARNING = "A masked autoencoder can remember its training data: do not share it before an audit."
 
 _CONDENSED_SUMMARY = """{millions:.1f} million numbers; {makes} labelled images of {shape} (channels, height, width): \
@@ -166,12 +181,13 @@ def _of_mae(model: GenerativeModel) -> dict[str, str]:
     """Parts of the card of a masked autoencoder."""
     rows = [Modality(**values) for values in model.config["modalities"]]
     table = "\n".join(f"| {in_markdown(m.name)} | {m.shape} | {m.patch} | {m.tokens} |" for m in rows)
+    draws = not model.needs_real_data
     return {
         "tag": "masked-autoencoder",
-        "title": "Cross-modal masked autoencoder",
-        "summary": _MAE_SUMMARY.format(modalities=table, **_heading(model)),
-        "use": "Makes labelled synthetic samples from real ones of which a part is shown to it; it needs real inputs.",
-        "nobody": ".",
+        "title": "Cross-modal masked autoencoder" + (", denoising" if draws else ""),
+        "summary": _MAE_SUMMARY.format(modalities=table, **_heading(model)) + (_MAE_DRAWS if draws else ""),
+        "use": _MAE_DRAWS_USE if draws else _MAE_USE,
+        "nobody": f"; {_NOBODY}" if draws else ".",
         "contents": "",
         "privacy": f"## Privacy\n\nNot audited. {_MAE_WARNING}\n",
     }

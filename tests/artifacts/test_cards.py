@@ -75,3 +75,12 @@ def test_labels_are_no_markup_on_a_card(tmp_path: Path) -> None:
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     shown = r"\<script\>alert(1)\</script\> \| \&lt; T \<2"
     assert f"| image | {shown} | 3 |\n" in card and f"{shown}, b" in card and "<script" not in card.replace(shown, "")
+
+
+def test_the_card_of_a_model_that_draws_shows_how_and_that_it_needs_nothing(tmp_path: Path) -> None:
+    save_model(small_model(decoder="denoise"), tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert "Cross-modal masked autoencoder, denoising" in card and "it needs no real sample" in card
+    assert "](preview.png)" in card and (tmp_path / "preview.png").is_file() and "generate_pairs" in card
+    save_model(small_model(), tmp_path)
+    assert "preview" not in (tmp_path / "README.md").read_text() and not (tmp_path / "preview.png").exists()
