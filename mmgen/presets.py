@@ -92,7 +92,7 @@ PRESETS: dict[PresetName, Preset] = {
     # On some hundred samples the number of updates decides: what is larger sees fewer samples in the same time.
     # At 112 px and patches of 14 the same time gave less: each token has three times as many numbers to say.
     "small": Preset(
-        ImageSettings(64, 1), 8, 14, 112, 192, 4, 4, 192, 6, 4, epochs=140, batch_size=32, lr=1.5e-3, refiner=16
+        ImageSettings(64, 1), 8, 14, 112, 192, 4, 4, 192, 6, 4, epochs=240, batch_size=32, lr=1.5e-3, refiner=16
     ),
     "base": _BASE,
     # Section IV-A: batch 128, AdamW at 1e-3 with default betas, 20 epochs; the paper gives no model size, so it is that

@@ -204,11 +204,9 @@ def generate_pairs(
         raise UserError("This model makes images without real ones; call its sample(images_per_class, seed).")
     samples = samples or {}
     decoded = {name: value for name, value in samples.items() if isinstance(value, Samples)}
-    paths = {name: Path(value) for name, value in samples.items() if not isinstance(value, Samples)}
-    if paths:
-        decoded |= read_sources(model, paths)
-    further = {"start": start, "sampling": sampling}
-    plan = make_plan(model, decoded, per_class, mask_ratio, seed, paste_visible, segments, **further)
+    decoded |= read_sources(model, {name: Path(value) for name, value in samples.items() if name not in decoded})
+    further = (seed, paste_visible, segments, None, start, sampling)
+    plan = make_plan(model, decoded, per_class, mask_ratio, *further)
     # Batches are cut the same way whatever the shard, so that numbers are equal to the bit.
     batches = cut(range(len(plan)), batch_size)[shard[0] :: shard[1]]
     yield from run_batches(model, plan, batches, device, progress)

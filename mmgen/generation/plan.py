@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -114,7 +114,15 @@ def make_plan(
             "This model completes real samples and keeps what is visible of them, which copies real data; add "
             "--paste-visible to have that, or leave out --from samples to draw from labels."
         )
-    ratios = model.ratios(mask_ratio)
+    plan = _plan_partners(model, real, per_class, model.ratios(mask_ratio), seed, segments)
+    return replace(plan, paste_visible=paste_visible, sampling=sampling)
+
+
+def _plan_partners(
+    model: CrossModalMAE, real: Mapping[str, Samples], per_class: int | None, ratios: Mapping[str, float], seed: int,
+    segments: int,
+) -> Plan:  # fmt: skip
+    """Plan of what is made from parts of real samples, or from some modalities alone."""
     _check_partners(model, ratios, per_class, seed, segments)
     clips = {name: _clips(samples, segments) for name, samples in real.items()}
     if per_class is None:
@@ -139,9 +147,7 @@ def make_plan(
             partners = (_partners(real[name], starts, per_class, (seed, position, n)) for n in range(len(class_names)))
             chosen = np.concatenate(list(partners))
             sources[name], lengths[name] = starts[chosen], counts[chosen]
-    return Plan(
-        class_names, per_class, seed, real, sources, lengths, ratios, paste_visible, segments, sampling=sampling
-    )
+    return Plan(class_names, per_class, seed, real, sources, lengths, ratios, segments=segments)
 
 
 def check_start(model: GenerativeModel, start: str | None) -> str:

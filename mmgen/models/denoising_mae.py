@@ -16,7 +16,7 @@ from mmgen.errors import UserError
 from mmgen.models.cross_modal_mae import CrossModalMAE, Masked, random_masking
 from mmgen.models.denoising_layers import DenoisingDecoder
 from mmgen.models.denoising_requests import answer
-from mmgen.models.denoising_steps import GUIDED, fixed_normal, hidden_patches, integrate, mean_square
+from mmgen.models.denoising_steps import GUIDED, fixed_normal, hidden_patches, integrate, mask_orders, mean_square
 from mmgen.models.generative import MaskRatio, Request, Sampling
 from mmgen.models.modality import Modality
 
@@ -170,8 +170,7 @@ class DenoisingMAE(CrossModalMAE):
         batch, device = len(next(iter(given.values()))), next(iter(given.values())).device
         patches = {name: given.get(name, self._absent(name, batch, device)) for name in self.modalities}
         ratios = {name: ratio if name in given else 1.0 for name, ratio in self.ratios(mask_ratio).items()}
-        noise = None if noise is None else {**self.noise(batch), **noise}
-        masked = self._mask(patches, ratios, noise)
+        masked = self._mask(patches, ratios, mask_orders(patches, ratios, noise or {}))
         latent = self._encode(patches, masked)
         for name, x in given.items():
             time = torch.zeros(batch, device=device) if times is None else times[name].to(device)

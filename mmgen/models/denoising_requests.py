@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmgen.models.cross_modal_mae import random_masking
 from mmgen.models.generative import Request
+from mmgen.models.modality import Modality
 from mmgen.models.seeds import mask_stream, noise_stream
-
-if TYPE_CHECKING:
-    from mmgen.models.denoising_mae import DenoisingMAE
 
 # Samples that are made at once on a CPU and elsewhere, whatever is asked for: the last bits of a sample depend on how
 # many others a matrix product has.
 _TOGETHER, _TOGETHER_ELSEWHERE = 8, 64
 
 
-def answer(model: DenoisingMAE, request: Request) -> dict[str, Tensor]:
+class Drawing(Protocol):
+    """What is asked of a :class:`DenoisingMAE`."""
+
+    modalities: Mapping[str, Modality]
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def noise(self, batch: int, generator: torch.Generator | None = None) -> dict[str, Tensor]: ...
+
+    def sample(self, labels: Tensor, *arguments: object) -> dict[str, Tensor]: ...
+
+    def complete(
+        self, inputs: Mapping[str, Tensor], hidden: Mapping[str, Tensor], *arguments: object
+    ) -> dict[str, Tensor]: ...
+
+
+def answer(model: Drawing, request: Request) -> dict[str, Tensor]:
     """What the request does not give, raw (B, C, H, W) by modality; of pasted visible patches, all that it gives,
     completed."""
     device = next(model.parameters()).device
@@ -32,12 +47,12 @@ def answer(model: DenoisingMAE, request: Request) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts])[: len(request.indices)] for name in parts[0]}
 
 
-def _made(model: DenoisingMAE, request: Request, rows: np.ndarray, device: torch.device) -> dict[str, Tensor]:
+def _made(model: Drawing, request: Request, rows: np.ndarray, device: torch.device) -> dict[str, Tensor]:
     names = list(zip(request.indices[rows].tolist(), request.steps[rows].tolist(), strict=True))
     streams = [noise_stream(request.seed, index, step) for index, step in names]
     gaussian = {
-        name: torch.stack([torch.randn(model.valid(name).shape, generator=stream) for stream in streams]).to(device)
-        for name in model.modalities
+        name: torch.stack([torch.randn(m.tokens, m.patch_size, generator=stream) for stream in streams]).to(device)
+        for name, m in model.modalities.items()
     }
     labels, sampling = torch.from_numpy(np.ascontiguousarray(request.labels[rows])).to(device), request.sampling
     inputs = {name: x[torch.from_numpy(rows).to(device)] for name, x in request.inputs.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -73,6 +73,14 @@ def hidden_patches(hidden: Tensor | None, patches: Tensor) -> Masked:
     visible = int((~hidden[0].bool()).sum())
     shuffled = hidden.bool().to(patches.device).to(torch.uint8).argsort(dim=1, stable=True)
     return Masked(shuffled[:, :visible], shuffled.argsort(dim=1), hidden.bool().float().to(patches.device))
+
+
+def mask_orders(
+    patches: Mapping[str, Tensor], ratios: Mapping[str, float], given: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Masking noise {name: (B, N)} where none is given. What is hidden whole needs no order, and uses up no chance."""
+    draw = {name: torch.rand if 0 < ratio < 1 else torch.zeros for name, ratio in ratios.items()}
+    return {name: given[name] if name in given else draw[name](x.shape[:2]) for name, x in patches.items()}
 
 
 def mean_square(error: Tensor, weight: Tensor) -> Tensor:

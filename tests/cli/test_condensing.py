@@ -286,7 +286,7 @@ def test_flags_of_the_autoencoder_are_refused_for_a_generator(
     ):
         for made, needs in ((condensed, "no real samples"), (from_real, "only --images")):
             assert command("generate", run_of(made), "--per-class", 1, *flags, "--out", tmp_path / "set") == 2
-            assert error(capsys).endswith(f"whose model takes {needs}; leave out {flags[0]}.")
+            assert error(capsys).endswith(f"makes samples from {needs} here; leave out {flags[0]}.")
     flags = ["--images", lesions, "--segments", 2, "--per-class", 1]
     assert command("generate", run_of(condensed), *flags, "--out", tmp_path / "set") == 2
     assert error(capsys).endswith("leave out --segments, --images.")

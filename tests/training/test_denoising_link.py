@@ -21,7 +21,7 @@ IMAGE, AUDIO = Modality("image", (1, 16, 16), (8, 8)), Modality("audio", (1, 8, 
 class Linked:
     """A disc, on the left or on the right by label, as bright as the sound beside it is loud; true pairs."""
 
-    batch_size, steps_per_epoch = 64, 400
+    batch_size, steps_per_epoch = 64, 700
 
     def batch(self, position: Position) -> dict[str, Tensor]:
         rng = np.random.default_rng(position.update)
@@ -48,7 +48,7 @@ def test_pairs_from_nothing_keep_what_both_sides_share() -> None:
     sizes = {"dim": 32, "depth": 2, "heads": 2, "decoder_dim": 48, "decoder_depth": 3, "decoder_heads": 3, "refiner": 8}
     model = DenoisingMAE([IMAGE, AUDIO], **sizes, labels=("left", "right"))
     run, batches = Run(make_accelerator("no")), Linked()
-    task = DenoisingTask(model, DenoisingConfig(64, lr=2e-3, alone_share=0.5), run)
+    task = DenoisingTask(model, DenoisingConfig(64, lr=4e-3, alone_share=0.4), run)
     trained = Loop(task, batches, LoopConfig(1, schedule="trapezoid", ema_share=0.1), run).train().eval()
     real = batches.batch(Position(0, 0, 10_000))
     labels = torch.arange(2).repeat(64)

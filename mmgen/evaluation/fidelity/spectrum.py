@@ -76,7 +76,9 @@ def ring_power(modality: Modality, values: np.ndarray | DecodedArray) -> np.ndar
     middles = np.sqrt(radii[1:] * radii[:-1])
     power = radial_power(values, [0.5 * radii[0], *middles, 1.0], modality.std)
     known = np.isfinite(power) & (power > 0)
-    power = np.interp(np.arange(len(power)), np.flatnonzero(known), power[known]) if known.any() else power * 0 + 1
+    power = (
+        np.interp(np.arange(len(power)), np.flatnonzero(known), power[known]) if known.any() else np.ones(len(power))
+    )
     means = np.concatenate(
         [
             values[start : start + _AT_A_TIME].astype(np.float64).mean((2, 3))
