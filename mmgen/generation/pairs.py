@@ -164,8 +164,7 @@ def generate_pairs(
     start: str | None = None,
     sampling: Sampling | None = None,
 ) -> Iterator[SyntheticBatch]:
-    """Make labelled synthetic tuples: from labels and chance alone where the model can, otherwise from same-label real
-    ones.
+    """Make labelled synthetic tuples: from labels and chance alone where the model can, otherwise from real ones.
 
     Of a masked autoencoder every patch is decoded, so no real pixel is copied, unless ``paste_visible``. A modality at
     mask ratio 1 is made from the others alone and needs no samples. The result is a function of (model, samples,

@@ -142,9 +142,9 @@ class DenoisingDecoder(nn.Module):
         super().__init__()
         size = modality.patch_size
         self.embed = nn.Linear(encoder_dim, dim)
-        self.noised: nn.Module = nn.Linear(size, dim)
+        self.guessed: nn.Module = nn.Linear(size, dim)
         if size > _BOTTLENECK:  # large patches have few dimensions that matter
-            self.noised = nn.Sequential(nn.Linear(size, _BOTTLENECK, bias=False), nn.Linear(_BOTTLENECK, dim))
+            self.guessed = nn.Sequential(nn.Linear(size, _BOTTLENECK, bias=False), nn.Linear(_BOTTLENECK, dim))
         self.register_buffer("positions", sincos_positions(modality, dim))
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, math.log(20), _FREQUENCIES)), persistent=False)
         self.time = nn.Sequential(nn.Linear(2 * _FREQUENCIES, dim), nn.SiLU(), nn.Linear(dim, dim))
@@ -192,8 +192,13 @@ class DenoisingDecoder(nn.Module):
             augmentation: (B, TOLD) how the sample was changed; None: not.
         """
         visible = latent.shape[1] - 1
+        t, is_hidden = time.float()[:, None, None], (ids_restore >= visible).float()
+        # A visible patch is what its noised one would be without noise.
+        seen = torch.lerp(t * noised, noised, is_hidden[..., None])
+        guess, deviation = self.prior(seen * self.valid, time)
+        # Tokens hold the guess and not the noise: at time 0 they are all alike, as in a masked autoencoder.
         hidden = ids_restore.argsort(dim=1)[:, visible:]
-        x = torch.cat([self.embed(latent[:, 1:]), self.noised(gather_tokens(noised, hidden)).to(latent.dtype)], 1)
+        x = torch.cat([self.embed(latent[:, 1:]), self.guessed(gather_tokens(guess, hidden)).to(latent.dtype)], 1)
         x = torch.cat([self.embed(latent[:, :1]), gather_tokens(x, ids_restore)], 1) + self.positions
         # By the logarithm of signal to noise, in which both ends of the times are as wide as the middle.
         clearness = torch.logit(time.float(), eps=1e-3) / _CLEAREST
@@ -209,10 +214,6 @@ class DenoisingDecoder(nn.Module):
                 x = x + self.fusion[str(layer)](x, memory)
             x = block(x, modulation)
         shift, scale = self.last(condition).unsqueeze(1).chunk(2, -1)
-        t, is_hidden = time.float()[:, None, None], (ids_restore >= visible).float()
-        # A visible patch is what its noised one would be without noise.
-        seen = torch.lerp(t * noised, noised, is_hidden[..., None])
-        guess, deviation = self.prior(seen * self.valid, time)
         deviation = deviation[:, None, None]
         added = self.head(torch.addcmul(shift, self.norm(x[:, 1:]), 1 + scale)).float()
         coarse = guess + deviation * added

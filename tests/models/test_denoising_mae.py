@@ -107,7 +107,7 @@ def test_the_others_are_read_where_a_modality_is_hidden_whole() -> None:
     x = inputs(model)["image"]
     coughs = [model.sample(labels, 3, gaussian=normal, inputs={"image": value})["audio"] for value in (x, x + 1)]
     assert not torch.allclose(coughs[0], coughs[1])
-    for gate in model.decoders["audio"].fusion:
+    for gate in model.decoders["audio"].fusion.values():
         torch.nn.init.zeros_(gate.xi)
     for layer in model.fusion:
         torch.nn.init.zeros_(layer["audio"].xi)
@@ -173,7 +173,7 @@ def test_a_small_model_learns_to_draw_by_label() -> None:
     assert bright[labels == 1].float().mean() > 0.9 and bright[labels == 0].float().mean() < 0.1
     shared = made["image"] - (2.0 * labels - 1)
     assert (shared.sign() == made["audio"].sign()).float().mean() > 0.8, "the pair belongs together"
-    assert 0.3 < (made["audio"] > 0).float().mean() < 0.7
+    assert 0.25 < (made["audio"] > 0).float().mean() < 0.75
 
 
 def test_it_is_written_and_read(tmp_path: Path) -> None:
