@@ -20,7 +20,7 @@ TIMES = (0.2, 0.4, 0.6, 0.8)
 RATIO = 1 / 3
 """A sample whose nearest training record is nearer than this share of the distance to the next is called a copy of it
 (Yoon et al. 2023)."""
-_RECORDS, _PER_LABEL, _STEPS = 128, 24, 8
+_RECORDS, _PER_LABEL, _STEPS = 64, 16, 6
 _STRONG = 3.0  # deviations by which errors must differ
 
 
@@ -76,7 +76,7 @@ def watch(
     copies, innocent, membership, deviations = {}, {}, {}, {}
     for name, modality in model.modalities.items():
         known, unknown = (samples.at_most(_RECORDS, seed) for samples in (train[name], held_out[name]))
-        reference = train[name].at_most(4 * _RECORDS, seed)
+        reference = train[name].at_most(8 * _RECORDS, seed)
         made = torch.cat([part[name].cpu() for part in drawn])
         copies[name] = copied_share(modality, made, reference)
         innocent[name] = copied_share(modality, torch.from_numpy(unknown.values[:]), reference)
