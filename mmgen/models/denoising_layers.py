@@ -153,7 +153,7 @@ class DenoisingDecoder(nn.Module):
         self.modulation = nn.Linear(dim, 6 * dim)
         self.blocks = nn.ModuleList(Modulated(dim, heads) for _ in range(depth))
         self.others = nn.Linear(encoder_dim, dim) if fused else None
-        # Every other layer reads them: what they have to say changes slowly, and half the time is saved.
+        # Every other layer reads them: what they have to say changes slowly.
         layers = sorted({*range(1, depth, 2), depth - 1}) if fused else ()
         gates = {str(layer): layer / max(1, depth - 1) for layer in layers}
         self.fusion = nn.ModuleDict({layer: GradualCrossAttention(dim, heads, xi) for layer, xi in gates.items()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +22,6 @@ from mmgen.training.memorisation import Memorisation, watch
 from mmgen.training.preview import samples_grid
 from mmgen.training.run import Run
 
-logger = logging.getLogger(__name__)
 _SEEN = (0.1, 0.25, 0.5)  # hidden shares of the modalities that another is made from
 
 
