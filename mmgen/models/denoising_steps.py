@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mmgen.errors import UserError
-from mmgen.models.cross_modal_mae import Masked
+from mmgen.models.cross_modal_mae import CrossModalMAE, Masked
+from mmgen.models.seeds import torch_stream
 
 NOISIEST, CLEAREST = -4.4, 4.2
 """Logarithms of signal to noise, log(t / (1 - t)), of the first step that sees anything and of the last one. What is
@@ -92,3 +93,9 @@ def fixed_normal(like: Tensor) -> Tensor:
     """Standard normal numbers of this shape, the same whenever they are asked for: what a masked autoencoder predicts
     depends little on them, and should be the same twice."""
     return torch.randn(like.shape, generator=torch.Generator().manual_seed(0)).to(like.device)
+
+
+def starting_noise(model: CrossModalMAE, count: int, seed: int) -> dict[str, Tensor]:
+    """Standard normal {name: (count, N, P)} from which samples start, the same for the same seed."""
+    stream = torch_stream(seed, 0x736D70)
+    return {n: torch.randn(count, m.tokens, m.patch_size, generator=stream) for n, m in model.modalities.items()}

@@ -12,6 +12,7 @@ from torch import Tensor
 from mmgen.data.samples import Samples
 from mmgen.errors import first_few
 from mmgen.models.denoising_mae import DenoisingMAE
+from mmgen.models.denoising_steps import starting_noise
 from mmgen.models.modality import Modality
 from mmgen.models.seeds import torch_stream
 
@@ -68,7 +69,7 @@ def watch(
     """
     labels = torch.arange(len(model.class_names)).repeat_interleave(_PER_LABEL)
     device = next(model.parameters()).device
-    normal = _normal(model, len(labels), seed)
+    normal = starting_noise(model, len(labels), seed)
     drawn = [
         model.sample(part, _STEPS, gaussian={name: x[rows] for name, x in normal.items()})
         for rows, part in zip(torch.arange(len(labels)).split(32), labels.split(32), strict=True)
@@ -133,11 +134,3 @@ def _separation(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
     auc = float(((one < other) + 0.5 * (one == other)).mean())
     deviation = np.sqrt((len(ours) + len(theirs) + 1) / (12 * len(ours) * len(theirs)))
     return auc, (auc - 0.5) / float(deviation)
-
-
-def _normal(model: DenoisingMAE, count: int, seed: int) -> dict[str, Tensor]:
-    stream = torch_stream(seed, 0x736D70)
-    return {
-        name: torch.randn(count, modality.tokens, modality.patch_size, generator=stream)
-        for name, modality in model.modalities.items()
-    }

@@ -13,6 +13,7 @@ from mmgen.models.attention_gan import AttentionGenerator
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.cross_modal_mae import CrossModalMAE, random_masking
 from mmgen.models.denoising_mae import DenoisingMAE
+from mmgen.models.denoising_steps import starting_noise
 from mmgen.models.medsynth import RealImages
 from mmgen.models.modality import Modality
 from mmgen.training.mae_validation import tuples_around
@@ -51,7 +52,7 @@ def samples_grid(
     device, columns = next(model.parameters()).device, 6
     labels = torch.arange(min(len(model.class_names), 8)).repeat_interleave(columns)
     grids = {}
-    for name, made in model.sample(labels.to(device), steps, gaussian=_normal(model, len(labels), seed)).items():
+    for name, made in model.sample(labels.to(device), steps, gaussian=starting_noise(model, len(labels), seed)).items():
         modality = model.modalities[name]
         limits = value_limits(modality, torch.from_numpy(samples[name].at_most(64).values[:]).float())
         pictures = [to_picture(x, modality, *limits) for x in made]
@@ -62,7 +63,7 @@ def samples_grid(
         picked = np.linspace(0, len(rows_of[name]) - 1, min(columns, len(rows_of[name]))).astype(int)
         others = {n: torch.from_numpy(samples[n].values[rows_of[n][picked]]) for n in model.modalities if n != name}
         told = torch.from_numpy(samples[name].labels[picked])
-        start = _normal(model, len(picked), seed)
+        start = starting_noise(model, len(picked), seed)
         made = model.sample(told, steps, gaussian=start, inputs={n: x.to(device) for n, x in others.items()})
         shown = []
         for n in (*others, name):
@@ -77,14 +78,6 @@ def samples_grid(
 
 def _widened(picture: np.ndarray, width: int) -> np.ndarray:
     return np.pad(picture, [(0, 0), (0, width - picture.shape[1]), *[(0, 0)] * (picture.ndim - 2)])
-
-
-def _normal(model: DenoisingMAE, count: int, seed: int) -> dict[str, Tensor]:
-    stream = torch.Generator().manual_seed(seed)
-    return {
-        name: torch.randn(count, modality.tokens, modality.patch_size, generator=stream)
-        for name, modality in model.modalities.items()
-    }
 
 
 def hide(modality: Modality, x: Tensor, noise: Tensor, mask_ratio: float) -> Tensor:
