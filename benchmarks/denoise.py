@@ -127,8 +127,7 @@ def errors(config: DenoisingBenchmark, model: CrossModalMAE, data: PairedData) -
     for name, error in masked_patch_error(model, held, 0.75, config.seed).items():
         found[name] = {"of_mean_patch": error / mean_patch_error(model.modalities[name], train[name], held[name])}
         if isinstance(model, DenoisingMAE):
-            device = next(model.parameters()).device
-            by_time = denoising_errors(model, name, held[name], config.seed, device).mean(0)
+            by_time = denoising_errors(model, name, held[name], seed=config.seed).mean(0)
             found[name]["denoising_error"] = by_time.tolist()
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,7 +68,6 @@ def watch(
         seed: of all draws.
     """
     labels = torch.arange(len(model.class_names)).repeat_interleave(_PER_LABEL)
-    device = next(model.parameters()).device
     normal = starting_noise(model, len(labels), seed)
     drawn = [
         model.sample(part, _STEPS, gaussian={name: x[rows] for name, x in normal.items()})
@@ -81,7 +80,7 @@ def watch(
         made = torch.cat([part[name].cpu() for part in drawn])
         copies[name] = copied_share(modality, made, reference)
         innocent[name] = copied_share(modality, torch.from_numpy(unknown.values[:]), reference)
-        ours, theirs = (denoising_errors(model, name, samples, seed, device) for samples in (known, unknown))
+        ours, theirs = (denoising_errors(model, name, samples, seed=seed) for samples in (known, unknown))
         membership[name], deviations[name] = _separation(ours, theirs)
     return Memorisation(copies, innocent, membership, deviations)
 
@@ -99,28 +98,38 @@ def copied_share(modality: Modality, made: Tensor, reference: Samples, ratio: fl
     return float((nearest < ratio * others).float().mean())
 
 
+@torch.no_grad()
 def denoising_errors(
-    model: DenoisingMAE, name: str, samples: Samples, seed: int, device: torch.device, batch_size: int = 32
+    model: DenoisingMAE,
+    name: str,
+    samples: Samples,
+    at: Sequence[float] = TIMES,
+    draws: int = 1,
+    seed: int = 0,
+    batch_size: int = 64,
 ) -> np.ndarray:
-    """Error of each record at each of :data:`TIMES`, told its label and all of it hidden: (N, times). The noise is the
-    same for every record."""
-    normal = torch.randn(len(TIMES), *model.valid(name).shape, generator=torch_stream(seed, 0x6D656D))
-    classes = {label: number for number, label in enumerate(model.class_names)}
-    numbers = torch.tensor([classes.get(label, model.no_label) for label in samples.label_names])
-    labels = numbers[torch.from_numpy(np.ascontiguousarray(samples.labels))]
-    errors = []
+    """Squared error of every record at each of the times ``at``, (N, T) float64 in normalised units.
+
+    All patches are hidden and noised, the model is told the label and sees no other modality. The error is averaged
+    over ``draws`` of noise, which are the same for every record, so that none is easier by chance.
+    """
+    device, valid = next(model.parameters()).device, model.valid(name)
+    normal = torch.randn(draws, *valid.shape, generator=torch_stream(seed, 0xE4404))
+    known = {label: number for number, label in enumerate(model.class_names)}
+    numbers = np.array([known.get(label, model.no_label) for label in samples.label_names])
+    weight, errors = valid.mean(-1) / valid.mean(-1).sum(), []
     for start in range(0, len(samples), batch_size):
-        x = {name: torch.from_numpy(samples.values[start : start + batch_size]).to(device)}
-        told, count = labels[start : start + batch_size], len(x[name])
-        of_times = []
-        for time, noise in zip(TIMES, normal, strict=True):
-            gaussian = {name: noise.expand(count, -1, -1)}
-            times = {name: torch.full((count,), time)}
-            ratios = dict.fromkeys(model.modalities, 1.0)
-            loss, _ = model.patch_losses(x, ratios, labels=told, times=times, gaussian=gaussian)[name]
-            weight = model.valid(name).mean(-1)
-            of_times.append((loss * weight).sum(1) / weight.sum())
-        errors.append(torch.stack(of_times, 1).double().cpu().numpy())
+        x = torch.from_numpy(np.ascontiguousarray(samples.values[start : start + batch_size])).to(device)
+        labels = torch.from_numpy(numbers[samples.labels[start : start + batch_size]])
+        masks = {name: torch.zeros(len(x), len(valid))}
+        total = torch.zeros(len(x), len(at), dtype=torch.float64)
+        for place, time in enumerate(at):
+            for noise in normal:
+                gaussian = {name: noise.expand(len(x), -1, -1)}
+                times = {name: torch.full((len(x),), time)}
+                error, _ = model.patch_losses({name: x}, 1.0, masks, labels, times, gaussian)[name]
+                total[:, place] += (error * weight).sum(1).double().cpu() / draws
+        errors.append(total.numpy())
     return np.concatenate(errors)
 
 

@@ -3,45 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from mmgen.data.samples import Samples
 from mmgen.evaluation.privacy.attack import Attack, Case, Kind
 from mmgen.evaluation.privacy.membership import Scores
-from mmgen.models.denoising_mae import DenoisingMAE
-from mmgen.models.seeds import torch_stream
+from mmgen.training.memorisation import denoising_errors
 
 # At the first time the model sees noise alone: its error says how unusual a record is, and not whether it is known.
 TIMES = (0.0, 0.3, 0.5, 0.7, 0.9)
-
-
-@torch.no_grad()
-def denoising_errors(
-    model: DenoisingMAE, name: str, samples: Samples, draws: int = 4, seed: int = 0, batch_size: int = 64
-) -> np.ndarray:
-    """Squared error of every record at each of :data:`TIMES`, (N, T) float64 in normalised units.
-
-    All patches are hidden and noised, the model is told the label and sees no other modality. The error is averaged
-    over ``draws`` of noise, which are the same for every record, so that none is easier by chance.
-    """
-    device, valid = next(model.parameters()).device, model.valid(name)
-    normal = torch.randn(draws, *valid.shape, generator=torch_stream(seed, 0xE4404))
-    known = {label: number for number, label in enumerate(model.class_names)}
-    numbers = np.array([known.get(label, model.no_label) for label in samples.label_names])
-    weight, errors = valid.mean(-1) / valid.mean(-1).sum(), []
-    for start in range(0, len(samples), batch_size):
-        x = torch.from_numpy(np.ascontiguousarray(samples.values[start : start + batch_size])).to(device)
-        labels = torch.from_numpy(numbers[samples.labels[start : start + batch_size]])
-        masks = {name: torch.zeros(len(x), len(valid))}
-        total = torch.zeros(len(x), len(TIMES), dtype=torch.float64)
-        for place, time in enumerate(TIMES):
-            for noise in normal:
-                gaussian = {name: noise.expand(len(x), -1, -1)}
-                times = {name: torch.full((len(x),), time)}
-                error, _ = model.patch_losses({name: x}, 1.0, masks, labels, times, gaussian)[name]
-                total[:, place] += (error * weight).sum(1).double().cpu() / draws
-        errors.append(total.numpy())
-    return np.concatenate(errors)
 
 
 def membership_scores(errors: np.ndarray) -> np.ndarray:
@@ -63,7 +31,7 @@ def run(case: Case) -> dict[str, Scores]:
     evidence = case.evidence
     sides = evidence.members, evidence.non_members
     errors = [
-        denoising_errors(evidence.denoiser, case.name, side.samples[case.name], case.effort.draws, case.seed)
+        denoising_errors(evidence.denoiser, case.name, side.samples[case.name], TIMES, case.effort.draws, case.seed)
         for side in sides
     ]
     scores = np.split(membership_scores(np.concatenate(errors)), [len(errors[0])])

@@ -11,7 +11,7 @@ from mmgen.data.samples import Samples
 from mmgen.evaluation.fidelity.features import PIXELS, make_extractor
 from mmgen.evaluation.privacy.attack import Case, Effort, Evidence
 from mmgen.evaluation.privacy.attacks import ATTACKS, reconstruction
-from mmgen.evaluation.privacy.attacks.denoising_error import ATTACK, denoising_errors, membership_scores
+from mmgen.evaluation.privacy.attacks.denoising_error import ATTACK, TIMES, membership_scores
 from mmgen.evaluation.privacy.audit import audit_section
 from mmgen.evaluation.privacy.gate import judge
 from mmgen.evaluation.privacy.membership import membership_result
@@ -22,6 +22,7 @@ from mmgen.evaluation.report.privacy import privacy_tables
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.denoising_mae import DenoisingMAE
 from mmgen.models.modality import Modality
+from mmgen.training.memorisation import denoising_errors
 
 IMAGE = Modality("image", (1, 16, 16), (4, 4), (128.0,), (40.0,), value_range=(0.0, 255.0))
 SOUND = Modality("audio", (1, 5, 4), (4, 2))  # padded
@@ -90,7 +91,7 @@ def test_records_it_has_never_seen_and_untrained_models_are_not_told_apart(remem
 def test_unusual_records_are_no_members(remembering: DenoisingMAE) -> None:
     """Records that anybody could denoise, for they are faint."""
     faint = records(16, 4, faint=0.5)
-    of_known, of_faint = (denoising_errors(remembering, "image", side, 2) for side in (records(16, 0), faint))
+    of_known, of_faint = (denoising_errors(remembering, "image", side, TIMES, 2) for side in (records(16, 0), faint))
     assert (of_faint.mean(0) < of_known.mean(0))[:2].all()  # later noise is nearly gone, and all are easy
     assert attacked(remembering, records(16, 0), faint).auc > 0.5
 
@@ -101,16 +102,16 @@ def test_every_record_is_attacked_alike_whatever_the_batch_and_the_callers_chanc
         for p in model.decoders.parameters():
             p.add_(0.05 * torch.randn_like(p))
     samples, state = records(7, 0), torch.get_rng_state()
-    errors = denoising_errors(model, "image", samples, 2)
+    errors = denoising_errors(model, "image", samples, TIMES, 2)
     assert torch.equal(torch.get_rng_state(), state) and errors.shape == (7, 5)
-    np.testing.assert_allclose(denoising_errors(model, "image", samples, 2, batch_size=3), errors, rtol=1e-4)
+    np.testing.assert_allclose(denoising_errors(model, "image", samples, TIMES, 2, batch_size=3), errors, rtol=1e-4)
     # The same records in another order, and under names in another order.
     other = Samples(samples.values[::-1], 1 - samples.labels[::-1], LABELS[::-1], samples.rows)
-    np.testing.assert_allclose(denoising_errors(model, "image", other, 2)[::-1], errors, rtol=1e-4)
-    unknown = denoising_errors(model, "image", records(7, 0, labels=("c", "d")), 2)
+    np.testing.assert_allclose(denoising_errors(model, "image", other, TIMES, 2)[::-1], errors, rtol=1e-4)
+    unknown = denoising_errors(model, "image", records(7, 0, labels=("c", "d")), TIMES, 2)
     assert np.isfinite(unknown).all() and not np.allclose(unknown, errors)
-    assert not np.allclose(denoising_errors(model, "image", samples, 2, seed=1), errors)
-    assert denoising_errors(model, "audio", records(5, 0, SOUND), 1).shape == (5, 5)
+    assert not np.allclose(denoising_errors(model, "image", samples, TIMES, 2, seed=1), errors)
+    assert denoising_errors(model, "audio", records(5, 0, SOUND), TIMES, 1).shape == (5, 5)
 
 
 def test_scores_know_nothing_of_a_common_factor() -> None:
