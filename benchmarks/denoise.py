@@ -52,7 +52,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "plain updates alone": {"learning": {"plain_only": True}},
     "mean of patches (mse)": {"preset": {"decoder": "mse"}},
     "no augmentation": {"learning": {"augmentation": {}}},
-    "narrow refiner": {"preset": {"refiner": 4}},
+    "narrow head_width": {"preset": {"head_width": 4}},
     "patch 16": {"preset": {"image_patch": 16, "audio_patch": 16}},
     "patch 8": {"preset": {"image_patch": 8}},
 }

@@ -20,9 +20,8 @@ from mmgen.models.denoising_steps import GUIDED, fixed_normal, hidden_patches, i
 from mmgen.models.generative import MaskRatio, Request, Sampling
 from mmgen.models.modality import Modality
 
-LEAST_NOISE, LEAST_DEVIATION = 0.5, 0.02
-"""Least share of noise, and least deviation of what is to be refined, by which errors are divided, so that the last
-steps do not outweigh all others."""
+LEAST_DEVIATION = 0.02
+"""Least deviation by which errors are divided, so that the last steps do not outweigh all others."""
 
 
 class DenoisingMAE(CrossModalMAE):
@@ -36,7 +35,7 @@ class DenoisingMAE(CrossModalMAE):
         modalities, dim, depth, heads, fusion_query, labels, preprocessing: as of :class:`CrossModalMAE`.
         decoder_dim, decoder_depth, decoder_heads: width, layers and attention heads of the decoders, which do more here
             than in a plain masked autoencoder.
-        refiner: channels of the convolutions behind the decoders.
+        head_width: channels of the convolutions behind the decoders.
         decoder: "denoise"; says in ``config.json`` what the decoders are.
 
     Raises:
@@ -72,7 +71,7 @@ class DenoisingMAE(CrossModalMAE):
         decoder_dim: int = 256,
         decoder_depth: int = 6,
         decoder_heads: int = 8,
-        refiner: int = 32,
+        head_width: int = 32,
         fusion_query: Literal["own"] = "own",
         labels: Sequence[str] = (),
         preprocessing: Mapping[str, Mapping[str, Any]] | None = None,
@@ -82,16 +81,16 @@ class DenoisingMAE(CrossModalMAE):
             raise UserError("A denoising decoder goes with fusion_query 'own' alone; the decoder 'mse' takes others.")
         sizes = {"dim": dim, "depth": depth, "heads": heads}
         sizes |= {"decoder_dim": decoder_dim, "decoder_depth": decoder_depth, "decoder_heads": decoder_heads}
-        self._refiner = refiner
+        self._head_width = head_width
         super().__init__(modalities, **sizes, labels=labels, preprocessing=preprocessing)
         unused = ("visible_weight", "head")  # visible patches are never decoded
         self.config = {name: value for name, value in self.config.items() if name not in unused}
-        self.config |= {"decoder": decoder, "refiner": refiner}
+        self.config |= {"decoder": decoder, "head_width": head_width}
 
     def _make_decoder(self, modality: Modality) -> nn.Module:
         own = self.config
         sizes = (own["dim"], own["decoder_dim"], own["decoder_depth"], own["decoder_heads"])
-        return DenoisingDecoder(modality, *sizes, len(self.class_names), len(self.modalities) > 1, self._refiner)
+        return DenoisingDecoder(modality, *sizes, len(self.class_names), len(self.modalities) > 1, self._head_width)
 
     @property
     def no_label(self) -> int:
@@ -113,8 +112,8 @@ class DenoisingMAE(CrossModalMAE):
         """Loss of each given modality of which anything is hidden, a scalar: {name: (B, C, H, W)} -> {name: ()}. One
         that is not given is hidden whole.
 
-        It is the squared error of the velocity for the transformer and, late, that for the refined prediction, averaged
-        over the valid elements of a sample's hidden patches, then over samples, all in normalised units.
+        It is the squared error of the prediction as a share of what Wiener's filter gets wrong at that time, averaged
+        over the valid elements of a sample's hidden patches, then over samples.
 
         Args:
             mask_ratio, noise: which patches are hidden, as of :class:`CrossModalMAE`.
@@ -128,16 +127,11 @@ class DenoisingMAE(CrossModalMAE):
             gaussian = {name: torch.randn(len(x), *self.valid(name).shape) for name, x in inputs.items()}
         drawn = (mask_ratio, noise, labels, times, gaussian, augmentation)
         losses = {}
-        for name, x, (coarse, made, deviation), masked in self._predictions(inputs, *drawn):
+        for name, x, (made, deviation), masked in self._predictions(inputs, *drawn):
             if self.ratios(mask_ratio)[name] == 0.0:
                 continue
             weight = self.valid(name) * masked.mask.unsqueeze(-1)
-            time = x.new_zeros(len(x)) if times is None else times[name].to(x.device)
-            left = 1 - time
-            velocity = mean_square(coarse - x, weight) / left.clamp_min(LEAST_NOISE) ** 2
-            # Mostly late, when what the transformer gets wrong is no longer much larger than what can be refined.
-            refined = mean_square(made - x, weight) * (time / deviation.clamp_min(LEAST_DEVIATION)) ** 2
-            losses[name] = (velocity + refined).mean()
+            losses[name] = (mean_square(made - x, weight) / deviation.clamp_min(LEAST_DEVIATION) ** 2).mean()
         return losses
 
     def patch_losses(
@@ -153,9 +147,7 @@ class DenoisingMAE(CrossModalMAE):
         patches are predicted too, but nothing has taught the model to. Arguments as of :meth:`forward`; without
         ``gaussian`` the noise is the same at every call."""
         losses = {}
-        for name, x, (_, made, _), masked in self._predictions(
-            inputs, mask_ratio, noise, labels, times, gaussian, None
-        ):
+        for name, x, (made, _), masked in self._predictions(inputs, mask_ratio, noise, labels, times, gaussian, None):
             error = ((made - x) ** 2 * self.valid(name)).sum(-1) / self.valid(name).sum(-1).clamp_min(1.0)
             losses[name] = error, masked.mask
         return losses
@@ -164,8 +156,8 @@ class DenoisingMAE(CrossModalMAE):
         self, inputs: Mapping[str, Tensor], mask_ratio: MaskRatio, noise: Mapping[str, Tensor] | None,
         labels: Tensor | None, times: Mapping[str, Tensor] | None, gaussian: Mapping[str, Tensor] | None,
         augmentation: Mapping[str, Tensor] | None,
-    ) -> Iterator[tuple[str, Tensor, tuple[Tensor, Tensor, Tensor], Masked]]:  # fmt: skip
-        """Name, clean patches, both predictions and masks of each given modality."""
+    ) -> Iterator[tuple[str, Tensor, tuple[Tensor, Tensor], Masked]]:  # fmt: skip
+        """Name, clean patches, prediction with the deviation of the guess, and masks of each given modality."""
         given = self._patches(inputs)
         batch, device = len(next(iter(given.values()))), next(iter(given.values())).device
         patches = {name: given.get(name, self._absent(name, batch, device)) for name in self.modalities}
@@ -184,7 +176,7 @@ class DenoisingMAE(CrossModalMAE):
     def _denoised(
         self, name: str, noised: Tensor, latent: Mapping[str, Tensor], masked: Mapping[str, Masked], time: Tensor,
         labels: Tensor, augmentation: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         others = [tokens for other, tokens in latent.items() if other != name]
         return self.decoders[name](latent[name], noised, masked[name].ids_restore, time, labels, others, augmentation)
 
@@ -301,12 +293,12 @@ class DenoisingMAE(CrossModalMAE):
     ) -> Tensor:  # fmt: skip
         """The prediction with the label, and beyond it, away from that without one (Ho and Salimans 2022)."""
         if guidance == 1.0 or not GUIDED[0] < time < GUIDED[1]:
-            return self._denoised(name, z, latent, masked, z.new_full((len(z),), time), labels)[1]
+            return self._denoised(name, z, latent, masked, z.new_full((len(z),), time), labels)[0]
         both = {other: torch.cat([tokens, tokens]) for other, tokens in latent.items()}
         twice = {name: Masked(*(torch.cat([part, part]) for part in masked[name]))}
         asked = torch.cat([labels, torch.full_like(labels, self.no_label)])
         times = z.new_full((2 * len(z),), time)
-        with_label, without = self._denoised(name, torch.cat([z, z]), both, twice, times, asked)[1].chunk(2)
+        with_label, without = self._denoised(name, torch.cat([z, z]), both, twice, times, asked)[0].chunk(2)
         return torch.lerp(without, with_label, guidance)
 
     def make(self, request: Request) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmgen.data.samples import Samples
 from mmgen.models.denoising_mae import DenoisingMAE
+from mmgen.models.denoising_steps import NOISIEST
 from mmgen.models.seeds import mixed_seed, numpy_stream
 from mmgen.names import AugmentationName
 from mmgen.training.augmentation import augment, draw, told
@@ -34,8 +35,9 @@ class DenoisingConfig(MAEConfig):
         plain_only: all updates are.
         alone_share: share of the other updates in which all modalities are hidden whole; in the rest one is, and most
             of the others is seen.
-        time_mean, time_deviation: times are sigmoid(N(mean, deviation)): early, for what is coarsest in a picture is
-            settled where a twentieth of it is left in the noise; what is finest, the spectrum alone nearly tells.
+        time_mean, time_deviation: times are sigmoid(N(mean, deviation)): over all of them, for what is coarsest in a
+            picture is settled where a twentieth of it is left in the noise, and what is finest where a twentieth of the
+            noise is left.
         label_dropout: share of samples whose label is not told; half of them in updates of a masked autoencoder.
         augmentation: strategy by modality, told to the network; none where a modality is not named.
         augmentation_strength: largest share of the strategy's ranges; that of a sample lies between 0 and this.
@@ -45,8 +47,8 @@ class DenoisingConfig(MAEConfig):
     plain_share: float = 0.2
     plain_only: bool = False
     alone_share: float = 0.75
-    time_mean: float = -1.0
-    time_deviation: float = 1.2
+    time_mean: float = -0.4
+    time_deviation: float = 1.8
     label_dropout: float = 0.1
     augmentation: Mapping[str, AugmentationName] = field(default_factory=dict)
     augmentation_strength: float = 0.5
@@ -88,7 +90,9 @@ class DenoisingTask(MAETask):
         inputs, times, changes = {}, {}, {}
         for name in names:
             logits = self.config.time_mean + self.config.time_deviation * torch.randn(size, generator=draws)
-            times[name] = (torch.zeros(size) if plain else logits.sigmoid())[share]
+            # The first step starts from noise alone, and the second at the noisiest time.
+            drawn = logits.sigmoid().masked_fill(logits < NOISIEST, 0.0)
+            times[name] = (torch.zeros(size) if plain else drawn)[share]
             inputs[name], changes[name] = self._changed(name, batch[name], draws, share)
         # The same for any number of processes, and where they are needed: on a GPU drawing them on the CPU takes longer
         # than learning from them.

@@ -48,7 +48,7 @@ def small_model(fusion_query: FusionQuery = "own", decoder: DecoderName = "mse")
     noise."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = build_mae(replace(PRESET, decoder=decoder, refiner=4), SETTINGS, noise_samples(), fusion_query)
+        model = build_mae(replace(PRESET, decoder=decoder, head_width=4), SETTINGS, noise_samples(), fusion_query)
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.ndim > 1:

@@ -37,7 +37,7 @@ def make_model(
     names: Sequence[str] = ("image", "audio"), seed: int = 0, decoder: DecoderName = "mse", **options: Any
 ) -> CrossModalMAE:
     """A model of 16 dimensions and 2 layers, with the same weights for the same seed."""
-    kind, options = (CrossModalMAE, options) if decoder == "mse" else (DenoisingMAE, {"refiner": 4, **options})
+    kind, options = (CrossModalMAE, options) if decoder == "mse" else (DenoisingMAE, {"head_width": 4, **options})
     sizes = {"dim": 16, "depth": 2, "heads": 2, "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

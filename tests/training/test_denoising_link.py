@@ -41,8 +41,8 @@ def shown(pair: dict[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.timeout(300)
 def test_pairs_from_nothing_keep_what_both_sides_share() -> None:
     torch.manual_seed(0)
-    sizes = {"dim": 32, "depth": 2, "heads": 2, "decoder_dim": 32, "decoder_depth": 2, "decoder_heads": 2, "refiner": 4}
-    model = DenoisingMAE([IMAGE, AUDIO], **sizes, labels=("left", "right"))
+    sizes = {"dim": 32, "depth": 2, "heads": 2, "decoder_dim": 32, "decoder_depth": 2, "decoder_heads": 2}
+    model = DenoisingMAE([IMAGE, AUDIO], **sizes, head_width=8, labels=("left", "right"))
     run, batches = Run(make_accelerator("no")), Linked()
     task = DenoisingTask(model, DenoisingConfig(64, lr=4e-3, alone_share=0.5), run)
     trained = Loop(task, batches, LoopConfig(1, schedule="trapezoid", ema_share=0.1), run).train().eval()
