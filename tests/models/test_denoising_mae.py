@@ -50,7 +50,7 @@ def test_one_step_from_noise_is_the_reconstruction() -> None:
     for name, modality in model.modalities.items():
         clean = modality.patchify(modality.normalise(x[name]))
         normal_there = torch.lerp(clean, normal[name] * model.valid(name), masked[name].mask.unsqueeze(-1))
-        made = model._denoised(name, normal_there, latent, masked, torch.zeros(3), torch.full((3,), model.no_label))[1]
+        made = model._denoised(name, normal_there, latent, masked, torch.zeros(3), torch.full((3,), model.no_label))[0]
         hidden = modality.unpatchify(masked[name].mask.unsqueeze(-1).expand(-1, -1, modality.patch_size)).bool()
         expected = modality.denormalise(modality.unpatchify(made))
         torch.testing.assert_close(rebuilt[name][hidden], expected[hidden])
