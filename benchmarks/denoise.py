@@ -49,7 +49,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "times of larger pictures: N(-0.8, 0.8)": {"learning": {"time_mean": -0.8, "time_deviation": 0.8}},
     "no plain updates": {"learning": {"plain_share": 0.0}},
     "half plain updates": {"learning": {"plain_share": 0.5}},
-    "plain updates alone": {"learning": {"plain_only": True}},
+    "plain updates alone": {"learning": {"plain_share": 1.0}},
     "mean of patches (mse)": {"preset": {"decoder": "mse"}},
     "no augmentation": {"learning": {"augmentation": {}}},
     "narrow head_width": {"preset": {"head_width": 4}},
@@ -140,7 +140,7 @@ def row_of_training(
     model = train(config, preset, data, TRAININGS[variant]).eval()
     row: dict[str, Any] = {"train_seconds": time.perf_counter() - start}
     row["errors"] = errors(config, model, data)
-    if isinstance(model, DenoisingMAE) and not TRAININGS[variant].get("learning", {}).get("plain_only"):
+    if isinstance(model, DenoisingMAE) and not TRAININGS[variant].get("learning", {}).get("plain_share") == 1.0:
         row["quality"] = quality(model, data, drawn(config, model, Sampling())[0], spaces)
     return row
 

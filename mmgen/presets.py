@@ -148,7 +148,7 @@ def mae_config(preset: Preset, settings: Mapping[str, Settings], alone: bool = F
     if preset.decoder == "mse":
         return MAEConfig(**given)
     changed: dict[str, AugmentationName] = {name: _augmentation(form) for name, form in settings.items()}
-    return DenoisingConfig(**given, augmentation=changed, plain_only=alone)
+    return DenoisingConfig(**({"plain_share": 1.0} if alone else {}) | given, augmentation=changed)
 
 
 def mae_loop(preset: Preset, ema_decay: float = 0.0) -> LoopConfig:

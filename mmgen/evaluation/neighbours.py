@@ -13,15 +13,11 @@ import torch
 
 from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Sliceable
+from mmgen.training.memorisation import COPY_RATIO
 
 CHUNK = 1024
 # Sums of this many products of bytes fit into 32 bits; of the second number, into what float32 holds exactly.
 _INTEGER_BLOCK, _FLOAT_BLOCK = 1 << 16, 1024
-
-
-# A record that lies nearer to one record than this share of its distance to another subject's is called a copy of it
-# (Yoon et al. 2023, "Diffusion probabilistic models generalize when they fail to memorize").
-COPY_RATIO = 1 / 3
 
 
 class Nearest(NamedTuple):

@@ -31,8 +31,7 @@ class DenoisingConfig(MAEConfig):
     """How a denoising masked autoencoder learns, beside what every masked autoencoder is told.
 
     Attributes:
-        plain_share: share of updates that are those of a masked autoencoder: time 0, at ``mask_ratio``.
-        plain_only: all updates are.
+        plain_share: share of updates that are those of a masked autoencoder: time 0, at ``mask_ratio``; 1: all are.
         alone_share: share of the other updates in which all modalities are hidden whole; in the rest one is, and most
             of the others is seen.
         time_mean, time_deviation: times are sigmoid(N(mean, deviation)): over all of them, for what is coarsest in a
@@ -45,7 +44,6 @@ class DenoisingConfig(MAEConfig):
 
     weight_decay: float = 0.01
     plain_share: float = 0.2
-    plain_only: bool = False
     alone_share: float = 0.75
     time_mean: float = -0.4
     time_deviation: float = 1.8
@@ -115,8 +113,7 @@ class DenoisingTask(MAETask):
         return modality.denormalise(changed), told(parameters)
 
     def _is_plain(self, position: Position) -> bool:
-        drawn = numpy_stream(self.run.seed, position.update, 1).random()
-        return self.config.plain_only or bool(drawn < self.config.plain_share)
+        return bool(numpy_stream(self.run.seed, position.update, 1).random() < self.config.plain_share)
 
     def mask_ratios(self, position: Position) -> dict[str, float]:
         """Hidden share of each modality in this update; the same on every process."""

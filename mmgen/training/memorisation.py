@@ -18,9 +18,9 @@ from mmgen.models.seeds import torch_stream
 
 TIMES = (0.2, 0.4, 0.6, 0.8)
 """At which the errors of training and of held-out records are compared."""
-RATIO = 1 / 3
-"""A sample whose nearest training record is nearer than this share of the distance to the next is called a copy of it
-(Yoon et al. 2023)."""
+COPY_RATIO = 1 / 3
+"""A sample that lies nearer to one record than this share of its distance to another subject's is called a copy of it
+(Yoon et al. 2023, "Diffusion probabilistic models generalize when they fail to memorize")."""
 _RECORDS, _PER_LABEL, _STEPS = 64, 16, 6
 _STRONG = 3.0  # deviations by which errors must differ
 
@@ -85,7 +85,7 @@ def watch(
     return Memorisation(copies, innocent, membership, deviations)
 
 
-def copied_share(modality: Modality, made: Tensor, reference: Samples, ratio: float = RATIO) -> float:
+def copied_share(modality: Modality, made: Tensor, reference: Samples, ratio: float = COPY_RATIO) -> float:
     """Share of samples (N, C, H, W), raw, that the rule of a third calls copies of a record; 0 where there are records
     of fewer than two files, for segments of one file are alike."""
     if len(np.unique(reference.rows)) < 2:

@@ -23,7 +23,7 @@ from mmgen.training.denoising import DenoisingConfig, DenoisingTask
 from mmgen.training.engine import make_accelerator
 from mmgen.training.loop import Interrupted, LoopConfig, NonFiniteLoss, Position
 from mmgen.training.mae import train_mae
-from mmgen.training.memorisation import RATIO, Memorisation, copied_share, watch
+from mmgen.training.memorisation import COPY_RATIO, Memorisation, copied_share, watch
 from mmgen.training.run import Run
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "train_tiny.py"
@@ -54,7 +54,7 @@ def test_a_share_of_the_updates_is_the_masked_autoencoder(accelerator) -> None:
     assert 30 < len(plain) < 70
     assert all(not each["times"]["audio"].any() for each in plain)
     assert all(each["times"]["image"].any() for _, each in drawn(task_of(accelerator, plain_share=0.0)))
-    assert not any(each["times"]["image"].any() for _, each in drawn(task_of(accelerator, plain_only=True)))
+    assert not any(each["times"]["image"].any() for _, each in drawn(task_of(accelerator, plain_share=1.0)))
 
 
 def test_every_modality_has_a_time_of_its_own(accelerator) -> None:
@@ -73,7 +73,7 @@ def test_labels_are_dropped_now_and_then(accelerator) -> None:
 
     assert dropped(label_dropout=0.0, plain_share=0.0) == 0.0
     assert 0.2 < dropped(label_dropout=0.3, plain_share=0.0) < 0.4
-    assert 0.4 < dropped(plain_only=True) < 0.6, "a masked autoencoder is used without labels"
+    assert 0.4 < dropped(plain_share=1.0) < 0.6, "a masked autoencoder is used without labels"
 
 
 def test_all_is_hidden_or_one_is_made_from_most_of_the_others(accelerator) -> None:
@@ -191,7 +191,7 @@ def test_copies_are_told_from_samples_of_the_same_kind() -> None:
         twice = train[name].select(np.repeat(np.arange(len(train[name])), 2))
         assert copied_share(modality, copies, twice) == 1.0
     assert copied_share(modality, copies, train[name].select([0])) == 0.0
-    assert pytest.approx(1 / 3) == RATIO
+    assert pytest.approx(1 / 3) == COPY_RATIO
 
 
 def test_a_model_that_remembers_is_found_and_one_that_has_not_begun_is_not() -> None:
