@@ -140,7 +140,7 @@ def row_of_training(
     model = train(config, preset, data, TRAININGS[variant]).eval()
     row: dict[str, Any] = {"train_seconds": time.perf_counter() - start}
     row["errors"] = errors(config, model, data)
-    if isinstance(model, DenoisingMAE) and not TRAININGS[variant].get("learning", {}).get("plain_share") == 1.0:
+    if isinstance(model, DenoisingMAE) and TRAININGS[variant].get("learning", {}).get("plain_share") != 1.0:
         row["quality"] = quality(model, data, drawn(config, model, Sampling())[0], spaces)
     return row
 

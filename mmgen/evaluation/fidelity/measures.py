@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from mmgen.data.settings import kind_of
 from mmgen.evaluation.fidelity.comparison import Comparison, class_mean
+from mmgen.evaluation.fidelity.detail import detail_kurtosis
 from mmgen.evaluation.fidelity.frechet import bias_note, frechet_distance
 from mmgen.evaluation.fidelity.intensities import intensity_kl
 from mmgen.evaluation.fidelity.kernel import UNBIASED, kernel_distance
@@ -98,6 +99,12 @@ _ALL = (
             "times (less is blur; more is noise, contrast or seams)",
         )
         for name, (low, high) in zip(SHARPNESS, pairwise(BANDS), strict=True)
+    ),
+    FidelityMeasure(
+        "detail_kurtosis",
+        "Concentration of fine detail (kurtosis; 3: noise)",
+        None,
+        lambda c: detail_kurtosis(c.samples.values),
     ),
     FidelityMeasure(
         "seams",
