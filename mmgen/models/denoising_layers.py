@@ -161,5 +161,5 @@ class DenoisingDecoder(nn.Module):
         # The noise, if the guess were right: what is fine and was not guessed is to be found in it, at any time.
         noise = (noised - t * guess) / (1 - t).clamp_min(_LEAST_NOISE) * is_hidden[..., None]
         known = torch.lerp(noised, guess, is_hidden[..., None])
-        added = self.head(known * self.valid, noise * self.valid, is_hidden, tokens, condition)
-        return guess + deviation[:, None, None] * added, deviation
+        added, detail = self.head(known * self.valid, noise * self.valid, is_hidden, tokens, condition)
+        return guess + deviation[:, None, None] * added + 2 * t * (1 - t) * detail, deviation

@@ -34,6 +34,7 @@ class SpectralPrior(nn.Module):
         self.modality = modality
         # Of white noise until it is told; 0 first, the power of the samples' mean.
         self.register_buffer("log_power", torch.zeros(RINGS + 1))
+        self.register_buffer("log_calm", torch.zeros(RINGS + 1))
         height, width = modality.padded
         rows, columns = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
         radius = np.hypot(rows, columns)
@@ -46,9 +47,12 @@ class SpectralPrior(nn.Module):
         twice = 1.0 + (columns > 0) * (columns < 0.5) + 0.0 * rows
         self.register_buffer("weight", torch.from_numpy(twice / (height * width)).float(), persistent=False)
 
-    def tell(self, power: np.ndarray) -> None:
-        """Take over the power (RINGS + 1,) of samples in normalised units: of their mean, and at :func:`ring_radii`."""
+    def tell(self, power: np.ndarray, calm: np.ndarray) -> None:
+        """Take over the power (RINGS + 1,) of samples in normalised units: of their mean, and at :func:`ring_radii`;
+        and the share (RINGS,) of it that is found where little happens."""
         self.log_power.copy_(torch.from_numpy(np.log(np.clip(power, 1e-6, 1e6))))
+        self.log_calm.copy_(self.log_power)
+        self.log_calm[1:] += torch.from_numpy(np.log(np.clip(calm, 1e-3, 1.0)))
 
     def forward(self, noised: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
         """The guess (B, N, P), and the deviation (B,) of what it gets wrong.
@@ -58,11 +62,14 @@ class SpectralPrior(nn.Module):
             time: (B,); at 0 the guess is 0, the mean of the data, and the deviation that of the data.
         """
         t = time.float()[:, None, None]
-        power = torch.lerp(self.log_power[self.below], self.log_power[self.below + 1], self.share).exp()
-        total = power * t**2 + (1 - t) ** 2
-        error = (power * (1 - t) ** 2 / total * self.weight).sum((1, 2))
+        power, calm = (
+            torch.lerp(known[self.below], known[self.below + 1], self.share).exp()
+            for known in (self.log_power, self.log_calm)
+        )
+        gain = calm * t / (calm * t**2 + (1 - t) ** 2)
+        error = ((power * (1 - gain * t) ** 2 + (gain * (1 - t)) ** 2) * self.weight).sum((1, 2))
         planes = self._planes(noised.float())
-        spectrum = torch.fft.rfft2(planes) * (power * t / total)[:, None]
+        spectrum = torch.fft.rfft2(planes) * gain[:, None]
         guess = torch.fft.irfft2(spectrum, s=planes.shape[-2:])
         return self._patches(guess), error.clamp_min(1e-8).sqrt()
 
