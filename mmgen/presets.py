@@ -15,7 +15,7 @@ from mmgen.data.loading import are_grey
 from mmgen.data.samples import Samples, channel_statistics
 from mmgen.data.settings import Settings, kind_of, settings_to_dict
 from mmgen.data.sources import Source
-from mmgen.evaluation.fidelity.spectrum import calm_share, ring_power
+from mmgen.evaluation.fidelity.prior_power import calm_share, ring_power
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.denoising_mae import DenoisingMAE
@@ -134,7 +134,8 @@ def build_mae(
     if preset.decoder == "denoise":
         model = DenoisingMAE(modalities, **form, head_width=preset.head_width)
         for name, modality in model.modalities.items():
-            model.decoders[name].prior.tell(ring_power(modality, train[name].at_most().values), calm_share(modality, train[name].at_most().values))
+            values = train[name].at_most().values
+            model.decoders[name].prior.tell(ring_power(modality, values), calm_share(modality, values))
         return model
     return CrossModalMAE(modalities, **form)
 

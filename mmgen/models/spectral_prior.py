@@ -22,8 +22,9 @@ class SpectralPrior(nn.Module):
     """Wiener's filter: what is coarse in a sample, which has much power, is seen through much noise; what is fine,
     which has little, only when hardly any noise is left.
 
-    A network that adds to this guess begins where a Gaussian model of the data ends, at any time, and what it makes has
-    the right spectrum before it has learnt anything else.
+    A network that adds to this guess begins where a Gaussian model of the data ends, at any time. That model is of a
+    typical part of a sample, where little happens: with the mean power, most of which is in edges, noise would be seen
+    through as detail everywhere, and a network is slow to take it away again. Edges it is quick to add.
 
     Args:
         modality: sizes.
@@ -34,7 +35,7 @@ class SpectralPrior(nn.Module):
         self.modality = modality
         # Of white noise until it is told; 0 first, the power of the samples' mean.
         self.register_buffer("log_power", torch.zeros(RINGS + 1))
-        self.register_buffer("log_calm", torch.zeros(RINGS + 1))
+        self.register_buffer("log_calm", torch.zeros(RINGS + 1))  # where little happens
         height, width = modality.padded
         rows, columns = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
         radius = np.hypot(rows, columns)
@@ -47,12 +48,12 @@ class SpectralPrior(nn.Module):
         twice = 1.0 + (columns > 0) * (columns < 0.5) + 0.0 * rows
         self.register_buffer("weight", torch.from_numpy(twice / (height * width)).float(), persistent=False)
 
-    def tell(self, power: np.ndarray, calm: np.ndarray) -> None:
+    def tell(self, power: np.ndarray, calm: np.ndarray | float = 1.0) -> None:
         """Take over the power (RINGS + 1,) of samples in normalised units: of their mean, and at :func:`ring_radii`;
-        and the share (RINGS,) of it that is found where little happens."""
+        and what share (RINGS,) of it a typical part of a sample has."""
         self.log_power.copy_(torch.from_numpy(np.log(np.clip(power, 1e-6, 1e6))))
         self.log_calm.copy_(self.log_power)
-        self.log_calm[1:] += torch.from_numpy(np.log(np.clip(calm, 1e-3, 1.0)))
+        self.log_calm[1:] += torch.as_tensor(np.log(np.clip(calm, 1e-3, 1.0)))
 
     def forward(self, noised: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
         """The guess (B, N, P), and the deviation (B,) of what it gets wrong.

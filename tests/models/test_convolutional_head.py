@@ -32,9 +32,9 @@ def inputs_of(head: ConvolutionalHead) -> list[Tensor]:
 def test_patches_of_any_size_keep_their_shape(patch: tuple[int, int], channels: int) -> None:
     head = head_for(patch, channels)
     known, *others = inputs_of(head)
-    made = head(known, *others)
-    assert made.shape == known.shape and made.dtype == torch.float32
-    assert made.std() > 0
+    for made in head(known, *others):
+        assert made.shape == known.shape and made.dtype == torch.float32
+        assert made.std() > 0
 
 
 @pytest.mark.parametrize("patch", PATCHES)
@@ -56,7 +56,8 @@ def test_neighbours_in_the_sample_are_neighbours_in_the_planes() -> None:
 
 def test_a_head_that_has_learnt_nothing_adds_nothing() -> None:
     head = ConvolutionalHead(Modality("image", (1, 16, 16), (8, 8)), 16, 8)
-    assert not head(*inputs_of(head)).any()
+    added, detail = head(*inputs_of(head))
+    assert not added.any() and not detail.any()
 
 
 @pytest.mark.parametrize("which", range(5), ids=["known", "noise", "hidden", "tokens", "condition"])
@@ -66,15 +67,29 @@ def test_every_input_counts(which: int) -> None:
         torch.nn.init.normal_(block.modulation.weight, std=0.1)
     inputs = inputs_of(head)
     before = head(*inputs)
-    inputs[which] = inputs[which] + 1.0
-    assert not torch.allclose(before, head(*inputs))
+    inputs[which] = 1.5 * inputs[which]
+    for part, changed in zip(before, head(*inputs), strict=True):
+        assert not torch.allclose(part, changed)
 
 
 def test_a_token_is_read_where_it_lies() -> None:
     """What a token says changes its own patch more than one that is far away."""
     head = head_for((4, 4))
     inputs = inputs_of(head)
-    before = head(*inputs)
-    inputs[3][:, 0] += 1.0
-    change = (head(*inputs) - before).abs().mean((0, 2)).view(head.modality.grid)
+    before, _ = head(*inputs)
+    inputs[3][:, 0] *= -1.0
+    change = (head(*inputs)[0] - before).abs().mean((0, 2)).view(head.modality.grid)
     assert change[0, 0] > 2 * change[-1, -1]
+
+
+def test_what_passes_is_the_fine_part_of_the_noise_and_nothing_coarser() -> None:
+    head = head_for((8, 8))
+    torch.nn.init.zeros_(head.last.weight)
+    head.last.bias.data[head.last.out_channels // 3 :] = 1.0  # every gate is open
+    inputs = inputs_of(head)
+    noise = head._picture(inputs[1])
+    _, detail = head(*inputs)
+    blurred = torch.nn.functional.avg_pool2d(noise, 7, 1, 3, count_include_pad=False)
+    torch.testing.assert_close(head._picture(detail), noise - blurred)
+    inputs[1] = torch.full_like(inputs[1], 3.0)
+    assert head(*inputs)[1].abs().max() < 1e-5

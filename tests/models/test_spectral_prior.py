@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmgen.evaluation.fidelity.spectrum import ring_power
+from mmgen.evaluation.fidelity.prior_power import ring_power
 from mmgen.models.modality import Modality
 from mmgen.models.spectral_prior import RINGS, SpectralPrior, ring_radii
 

@@ -9,7 +9,6 @@ import numpy as np
 from mmgen.data.decoding import DecodedArray
 from mmgen.errors import UserError
 from mmgen.models.modality import Modality
-from mmgen.models.spectral_prior import ring_radii
 
 BANDS = (0.02, 0.1, 0.2, 0.3, 0.5)
 """Edges of the bands, in cycles a pixel (of log-mels: a mel band or a frame); 0.5 is what a grid can hold at most."""
@@ -67,56 +66,6 @@ def band_energies(modality: Modality, values: np.ndarray | DecodedArray) -> np.n
     if np.isnan(energies).any():
         raise UserError(f"Sharpness needs samples with a side of at least 11, not {max(modality.shape[1:])}.")
     return energies
-
-
-def ring_power(modality: Modality, values: np.ndarray | DecodedArray) -> np.ndarray:
-    """What a :class:`SpectralPrior` is told of samples (N, C, H, W), raw: the power of their mean, and at each of its
-    frequencies; rings without any have that of their neighbours."""
-    radii = ring_radii(modality)
-    middles = np.sqrt(radii[1:] * radii[:-1])
-    power = radial_power(values, [0.5 * radii[0], *middles, 1.0], modality.std)
-    known = np.isfinite(power) & (power > 0)
-    power = (
-        np.interp(np.arange(len(power)), np.flatnonzero(known), power[known]) if known.any() else np.ones(len(power))
-    )
-    means = np.concatenate(
-        [
-            values[start : start + _AT_A_TIME].astype(np.float64).mean((2, 3))
-            for start in range(0, len(values), _AT_A_TIME)
-        ]
-    )
-    deviations = means.std(0) / np.asarray(modality.std)
-    return np.array([np.square(deviations).mean() * np.prod(modality.padded), *power])
-
-
-def calm_share(modality: Modality, values: np.ndarray | DecodedArray) -> np.ndarray:
-    """Share (RINGS,) of the power at each frequency that is found in a typical small part of samples."""
-    side = 16
-    h, w = values.shape[2:]
-    side = min(side, h, w)
-    window = np.outer(np.hanning(side + 2)[1:-1], np.hanning(side + 2)[1:-1])
-    radius = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None])
-    edges = [0.5 / side, 1.5 / side, 2.5 / side, 3.5 / side, 4.5 / side, 6.5 / side, 1.0]
-    which = np.digitize(radius, edges) - 1
-    total, logs, count = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1), 0
-    picked = values[np.linspace(0, len(values) - 1, min(len(values), 256)).astype(int)].astype(np.float64) / np.reshape(modality.std, (-1, 1, 1))
-    for top in range(0, h - side + 1, side // 2):
-        for left in range(0, w - side + 1, side // 2):
-            x = picked[..., top : top + side, left : left + side]
-            x = x - (x * window).sum((-2, -1), keepdims=True) / window.sum()
-            p = np.square(np.abs(np.fft.fft2(x * window))).mean(1) / np.square(window).sum()
-            for ring in range(len(total)):
-                own = p[:, which == ring].mean(1)
-                total[ring] += own.sum()
-                logs[ring] += np.log(own + 1e-5).sum()
-            count += len(x)
-    share = np.exp(logs / count) / (total / count + 1e-5)
-    middles = [1 / side, 2 / side, 3 / side, 4 / side, 5.5 / side, 8 / side]
-    import os
-    share = share ** float(os.environ.get("CALM", 1))
-    out = np.interp(ring_radii(modality), [0.5 / side, *middles], [1.0, *share])
-    print(modality.name, "calm", share.round(4))
-    return out
 
 
 def sharpness(
