@@ -1,7 +1,7 @@
 """What mkdocs adds to the pages while it builds them: results of benchmarks, and what ``--help`` prints.
 
-A line ``<!-- results -->`` becomes tables of all files in ``benchmarks/results``, ``<!-- help: generate -->`` the help of
-a command, ``<!-- help: recipes/NAME.py -->`` that of a recipe.
+A line ``<!-- results -->`` becomes tables of all files in ``benchmarks/results``, ``<!-- help: generate -->`` the help
+of a command, ``<!-- help: recipes/NAME.py -->`` that of a recipe.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def help_text(name: str) -> str:
     if name not in by_name:
         with mock.patch("sys.path", [str(path.parent), *sys.path]):
             script = import_module(path.stem)
-        flags = next(getattr(script, kind) for kind in ("MAEFlags", "Alzheimer", "Recipe") if hasattr(script, kind))
-        by_name[name], prog, description = flags, f"python {name}", script.__doc__
+        (flags,) = re.findall(r"parse_config\((\w+)", path.read_text(encoding="utf-8"))
+        by_name[name], prog, description = getattr(script, flags), f"python {name}", script.__doc__
     printed = io.StringIO()
     with redirect_stdout(printed), suppress(SystemExit), mock.patch.dict(os.environ, COLUMNS="92", NO_COLOR="1"):
         tyro.cli(by_name[name], args=["--help"], prog=prog, description=description)
@@ -118,11 +118,17 @@ def fidelity(values: Any) -> str:
 def attacks(values: Any) -> str:
     """AUC of every attack with its interval."""
     rows = [
-        (key.replace("_", " "), entry["auc"], between(entry.get("auc_ci")), entry.get("threat_model"))
+        (
+            key.replace("_", " "),
+            entry["auc"],
+            between(entry.get("auc_ci")),
+            entry.get("threat_model"),
+            entry.get("counts"),
+        )
         for key, entry in items(values)
         if isinstance(entry, Mapping) and "auc" in entry
     ]
-    return titled("Attacks", table(("attack", "AUC", "95 % interval", "threat model"), rows))
+    return titled("Attacks", table(("attack", "AUC", "95 % interval", "threat model", "judged"), rows))
 
 
 def verdicts(values: Any) -> str:
@@ -173,7 +179,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A Markdown table; empty without rows."""
     if not rows:
         return ""
-    lines = [header, ["---"] * len(header), *([shown(cell) for cell in row] for row in rows)]
+    titles = [name.replace("|", "\\|") for name in header]
+    lines = [titles, ["---"] * len(titles), *([shown(cell) for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
@@ -191,6 +198,8 @@ def shown(value: Any) -> str:
         return ", ".join(map(shown, value)) or "–"
     if value is None or value == "":
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value).replace("|", "\\|")
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")
