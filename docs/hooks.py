@@ -37,7 +37,7 @@ def on_page_content(html: str, **_: Any) -> str:
 
 
 def help_text(name: str) -> str:
-    """What ``--help`` of a command or of a recipe prints, without its frames."""
+    """What ``--help`` of a command or of a recipe prints, without its rules."""
     import tyro
 
     from mmgen.cli.main import commands
@@ -52,7 +52,7 @@ def help_text(name: str) -> str:
     printed = io.StringIO()
     with redirect_stdout(printed), suppress(SystemExit), mock.patch.dict(os.environ, COLUMNS="92", NO_COLOR="1"):
         tyro.cli(by_name[name], args=["--help"], prog=prog, description=description)
-    lines = [re.sub("[╭╮╰╯─│]", "", line).rstrip() for line in printed.getvalue().splitlines()]
+    lines = [line.rstrip() for line in printed.getvalue().splitlines() if set(line) - set(" -") or not line.strip()]
     return "\n".join(["```text", *lines, "```"])
 
 
