@@ -28,6 +28,7 @@ _EXPORTS = {
     "audit": "mmgen.assessment.auditing",
     "evaluate": "mmgen.assessment.evaluating",
     "generate_pairs": "mmgen.generation.pairs",
+    "load_dataset": "mmgen.data.writing.torch_dataset",
     "load_model": "mmgen.artifacts.models",
     "write_release": "mmgen.release.releasing",
     "representatives": "mmgen.condensation.representatives",
@@ -42,6 +43,7 @@ __all__ = [
     "audit",
     "evaluate",
     "generate_pairs",
+    "load_dataset",
     "load_model",
     "representatives",
     "write_phantom_images",
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from mmgen.assessment.evaluating import evaluate
     from mmgen.condensation.representatives import representatives
     from mmgen.data.phantoms import write_phantom_images, write_phantoms
+    from mmgen.data.writing.torch_dataset import load_dataset
     from mmgen.errors import UserError
     from mmgen.generation.pairs import generate_pairs
     from mmgen.models.cross_modal_mae import CrossModalMAE

@@ -15,6 +15,8 @@ from small import small_model
 
 import mmgen
 from mmgen.assessment import evaluating
+from mmgen.generation.plan import make_plan
+from mmgen.generation.writing import write_dataset
 from mmgen.models.attention_gan import AttentionGenerator
 from mmgen.models.class_prior import ClassPrior
 
@@ -42,7 +44,8 @@ def write_generator(folder: Path, data: Path) -> None:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """phantoms/ of X-rays and coughs, isic/ of lesions, synthetic/ images of its labels, runs/covid and runs/isic."""
+    """phantoms/ of X-rays and coughs, isic/ of lesions, synthetic/ images of its labels, runs/covid and runs/isic, and
+    drawn/, a data set that runs/isic made."""
     root = tmp_path_factory.mktemp("examples")
     mmgen.write_phantoms(root / "phantoms", subjects_per_class=4, image_size=32)
     mmgen.write_phantom_images(root / "isic", "lesions", subjects_per_class=12, image_size=32, labels=CLASSES)
@@ -50,6 +53,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small_model().save_pretrained(root / "runs" / "covid" / "model")
     run = root / "runs" / "isic"
     write_generator(run / "model", root / "isic")
+    model = mmgen.load_model(run)
+    write_dataset(model, make_plan(model, {}, 2, {}, 0), root / "drawn")
     with pytest.MonkeyPatch.context() as patch:
         use_short_attacks(patch)
         mmgen.audit(run, root / "isic", root / "isic", run / "audit", fast=True)

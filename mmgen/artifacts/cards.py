@@ -3,6 +3,7 @@ measured, and what it may be used for. No text that anybody wrote gets onto a ca
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +13,10 @@ from mmgen.data.writing.atomic import new_file
 from mmgen.models.generative import GenerativeModel, Origin
 from mmgen.models.modality import Modality
 from mmgen.names import METHOD_TITLES
+from mmgen.version import __version__
 
 _CARD = """---
-library_name: mmgen
-tags: [synthetic-data, {tag}, medical]
----
+{front}---
 
 # {title}
 
@@ -36,13 +36,26 @@ tags: [synthetic-data, {tag}, medical]
 
 {measures}
 
+## Limits
+
+It shows what it learnt from its training data, their biases included, and knows the labels and kinds of files that are
+named here, no others. What is measured holds for data like these, and synthetic is not anonymous: see Privacy.
+
+## Cite
+
+Made by mmgen {version}. Name it, and the data that the model was trained on.
+
 {privacy}"""
+# Of whoever trained the model: which data these are is not said.
+_TEST_DATA = {"type": "private", "name": "Test part of the training's data"}
 
 _MAE_SUMMARY = """{millions:.1f} million parameters; labels: {labels}.
 
 | modality | sample (C, H, W) | patch | tokens |
 |---|---|---|---|
-{modalities}"""
+{modalities}
+
+Images are levels of 0 to 255, sounds log-mels; `config.json` says how they are made of files."""
 _MAE_DRAWS = """
 
 ![Synthetic samples, a row a class](preview.png)
@@ -166,9 +179,50 @@ def write_card(model: GenerativeModel, folder: Path, facts: CardFacts, privacy: 
         f"{x.condensed:.3f} condensed, {x.random_real:.3f} random real, {x.all_real:.3f} all real"
         for x in facts.scores
     ]
-    card = _CARD.format(counts="\n".join(counts), measures="\n".join(measures) or "Nothing yet.", **own)
+    front = _front_matter(own.pop("tag"), own["title"], _results(model, facts))
+    measured = "\n".join(measures) or "Nothing yet."
+    card = _CARD.format(front=front, counts="\n".join(counts), measures=measured, version=__version__, **own)
     with new_file(folder / "README.md") as file:
         file.write(card.encode())
+
+
+def _front_matter(tag: str, title: str, results: Sequence[Mapping[str, Any]]) -> str:
+    """The YAML above a card, as the Hugging Face hub reads it; measures as a ``model-index``."""
+    import yaml
+
+    task = "unconditional-image-generation" if tag == "data-condensation" else "feature-extraction"
+    front: dict[str, Any] = {"library_name": "mmgen", "license": "unknown", "pipeline_tag": task}
+    front["tags"] = ["synthetic-data", tag, "medical"]
+    if results:
+        front["model-index"] = [{"name": title, "results": results}]
+    return yaml.safe_dump(front, sort_keys=False)
+
+
+def _results(model: GenerativeModel, facts: CardFacts) -> list[dict[str, Any]]:
+    """What was measured, as results of a ``model-index``."""
+    results = []
+    if errors := {name: error for name, error in facts.hidden_patch_errors.items() if name in model.preprocessing}:
+        metrics = [
+            {
+                "type": "relative_mse",
+                "name": f"Error on hidden patches, {name}, of the mean patch's",
+                "value": float(error),
+            }
+            for name, error in errors.items()
+        ]
+        results.append({"task": {"type": "feature-extraction"}, "dataset": dict(_TEST_DATA), "metrics": metrics})
+    if facts.scores:
+        metrics = [
+            {
+                "type": "roc_auc",
+                "name": f"Macro AUC, {x.classifier}, {x.images_per_class} images a class",
+                "value": float(x.condensed),
+            }
+            for x in facts.scores
+        ]
+        task = {"type": "image-classification", "name": "Trained on images of the model, tested on real ones"}
+        results.append({"task": task, "dataset": dict(_TEST_DATA), "metrics": metrics})
+    return results
 
 
 def _heading(model: GenerativeModel) -> dict[str, Any]:

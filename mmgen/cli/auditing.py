@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -42,7 +42,7 @@ class Audit(CachedDataFlags):
     """Seed of everything; that of the training, so that what it held out does not count as a member."""
 
 
-def audit(options: Audit) -> None:
+def audit(options: Audit) -> dict[str, Any]:
     """Run ``mmgen audit``. What it finds does not change the exit status: that is for ``mmgen release``."""
     from mmgen.artifacts.provenance import Costs
     from mmgen.assessment import auditing
@@ -73,3 +73,5 @@ def audit(options: Audit) -> None:
         cost = {} if result.reused else {"cost": costs}
         page = add_to_report(options.out, {"privacy": result.privacy.to_json()} | cost, result.media())
         logger.info("%s\n\nReport    %s", verdict_lines(result.verdicts), page)
+    audited = {"out": options.out, "report": page, "may_be_released": result.opens}
+    return audited | {"verdicts": result.verdicts}

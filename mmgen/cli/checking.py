@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -45,7 +45,7 @@ class Phantoms:
     """Seed of everything."""
 
 
-def check(options: Check) -> None:
+def check(options: Check) -> dict[str, Any]:
     """Run ``mmgen check``."""
     from mmgen.data.audio_settings import AudioSettings
     from mmgen.data.check import check_data
@@ -69,11 +69,10 @@ def check(options: Check) -> None:
         problems = findings.overview.problems
         for line in findings.lines():
             logger.info("%s", line)
-    if problems:
-        raise SystemExit(1)
+    return {"checked": options.dataset or paths, "problems": problems}
 
 
-def phantoms(options: Phantoms) -> None:
+def phantoms(options: Phantoms) -> dict[str, Any]:
     """Run ``mmgen phantoms``."""
     from mmgen.data.phantoms import write_phantom_images, write_phantoms
 
@@ -83,3 +82,4 @@ def phantoms(options: Phantoms) -> None:
     else:
         folders = (write_phantom_images(options.out, options.kind, *amount),)
     logger.info("Phantom data are in %s", " and ".join(map(str, folders)))
+    return {"folders": folders}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -51,7 +51,7 @@ class Condense(CondensationFlags):
         return self.run or beside.with_name(f"{self.out.resolve().name}_run")
 
 
-def condense(options: Condense) -> None:
+def condense(options: Condense) -> dict[str, Any]:
     """Run ``mmgen condense``."""
     from mmgen.artifacts.card_facts import CardFacts
     from mmgen.artifacts.models import save_model
@@ -93,3 +93,5 @@ def condense(options: Condense) -> None:
         condensed_set = write_dataset(model, plan_of_fit(condenser, count, options.seed), options.out, output)
         end_process_group()
     logger.info("Model          %s\nCondensed set  %s", folder / "model", condensed_set)
+    counts = dict.fromkeys(model.class_names, count)
+    return {"model": folder / "model", "dataset": condensed_set, "samples": sum(counts.values()), "counts": counts}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -55,7 +55,7 @@ class Evaluate(CachedDataFlags):
     """Seed of everything; that of the training, so that what it held out is not read as training data."""
 
 
-def evaluate(options: Evaluate) -> None:
+def evaluate(options: Evaluate) -> dict[str, Any]:
     """Run ``mmgen evaluate``."""
     from mmgen.artifacts.provenance import Costs
     from mmgen.assessment import evaluating
@@ -92,3 +92,5 @@ def evaluate(options: Evaluate) -> None:
             "%s\n\n%s\n", utility_table(result.sections["utility"]), fidelity_table(result.sections["fidelity"])
         )
         logger.info("Report    %s", page)
+    measured = {name: result.sections[name] for name in ("utility", "fidelity")}
+    return {"out": options.out, "report": page} | measured

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -65,7 +65,7 @@ class Generate(CachedDataFlags):
     """Replace an earlier data set in the folder; an interrupted one of the same command goes on without this."""
 
 
-def generate(options: Generate) -> None:
+def generate(options: Generate) -> dict[str, Any]:
     """Run ``mmgen generate``."""
     from mmgen.artifacts.models import load_model, model_settings
     from mmgen.data.sources import reading_of
@@ -91,6 +91,12 @@ def generate(options: Generate) -> None:
     plan = make_plan(model, real, options.per_class, ratios, *further)
     write_dataset(model, plan, options.out, output, options.source_ids)
     logger.info("%d samples of %s are in %s", len(plan), " and ".join(plan.class_names), options.out)
+    return {
+        "dataset": options.out,
+        "samples": len(plan),
+        "counts": dict.fromkeys(plan.class_names, plan.per_class),
+        "modalities": list(model_settings(model)),
+    }
 
 
 def _refuse_unused(options: Generate, start: str, decodes: bool, draws: bool) -> None:

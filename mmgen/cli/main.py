@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Annotated, Any, Union
 
 from mmgen.data.progress import Stream
@@ -16,9 +17,13 @@ _LEAST = {"RANK": 0, "LOCAL_RANK": -1, "WORLD_SIZE": 1}
 """Variables that launchers set, and the least value of each."""
 
 
-def commands() -> dict[type[Any], Callable[[Any], None]]:
+def commands() -> dict[type[Any], Callable[[Any], Mapping[str, Any]]]:
     """The commands by the dataclass of their flags; imported when asked for, so that a package that does not load ends
-    in one sentence too."""
+    in one sentence too.
+
+    A command returns what it did, for ``--json``: paths and main numbers. Under the key "problems" stand sentences, of
+    which any ends the program with 1.
+    """
     from mmgen.cli.auditing import Audit, audit
     from mmgen.cli.checking import Check, Phantoms, check, phantoms
     from mmgen.cli.condensing import Condense, condense
@@ -149,11 +154,18 @@ def main() -> None:
         import tyro
 
         from mmgen.cli.config import refuse_repeats
+        from mmgen.cli.json_output import printing_json, with_json
 
         by_flags = commands()
         refuse_repeats(sys.argv[1:], *by_flags)
-        kinds = tuple(Annotated[kind, tyro.conf.subcommand(kind.__name__.lower())] for kind in by_flags)
-        options = tyro.cli(Union[kinds], prog="mmgen")  # noqa: UP007  # of as many as there are
-        by_flags[type(options)](options)
+        kinds = {with_json(kind): kind for kind in by_flags}
+        named = tuple(Annotated[flags, tyro.conf.subcommand(kind.__name__.lower())] for flags, kind in kinds.items())
+        options = tyro.cli(Union[named], prog="mmgen")  # noqa: UP007  # of as many as there are
+        kind = kinds[type(options)]
+        # Without the flag, which is no part of what is done.
+        own = kind(**{field.name: getattr(options, field.name) for field in fields(kind)})
+        done = printing_json(lambda: by_flags[kind](own)) if options.json else by_flags[kind](own)
+        if done.get("problems"):
+            raise SystemExit(1)
 
     run_command(command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -40,14 +40,16 @@ class Release:
     """Why, with --override; recorded likewise."""
 
 
-def report(options: Report) -> None:
+def report(options: Report) -> dict[str, Any]:
     """Run ``mmgen report``."""
     from mmgen.assessment.reporting import redraw
 
-    logger.info("Report    %s", redraw(options.run))
+    page = redraw(options.run)
+    logger.info("Report    %s", page)
+    return {"report": page}
 
 
-def release(options: Release) -> None:
+def release(options: Release) -> dict[str, Any]:
     """Run ``mmgen release``."""
     from mmgen.cli.tables import verdict_lines
     from mmgen.evaluation.privacy.gate import opens
@@ -62,3 +64,4 @@ def release(options: Release) -> None:
     )
     by = "" if opens(verdicts) else f", on the responsibility of {cleaned(options.override or '')}"
     logger.info("%s\n\nReleased  %s%s", verdict_lines(verdicts), options.out, by)
+    return {"out": options.out, "overridden": bool(by), "verdicts": verdicts}

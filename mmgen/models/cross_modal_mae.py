@@ -4,7 +4,7 @@ loss."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -16,6 +16,10 @@ from mmgen.models.mae_layers import Decoder, EncoderStream, FusionQuery, Gradual
 from mmgen.models.modality import Modality
 from mmgen.models.seeds import mask_stream
 from mmgen.models.timm_bridge import stream_to_timm
+from mmgen.models.transformers_bridge import stream_to_transformers
+
+if TYPE_CHECKING:
+    from transformers import ViTModel
 
 # Numbers in one sample of all modalities: 4096 x 4096 grey pixels. Masks of padding are of this size.
 _LARGEST_SAMPLE = 1 << 24
@@ -316,6 +320,12 @@ class CrossModalMAE(GenerativeModel):
         """
         self._known(name)
         return stream_to_timm(self.streams[name], self.modalities[name], self.heads)
+
+    def to_transformers(self, name: str) -> ViTModel:
+        """The encoder of one modality as a ``ViTModel`` of the package ``transformers``; its input is that of
+        :meth:`to_timm`."""
+        self._known(name)
+        return stream_to_transformers(self.streams[name], self.modalities[name], self.heads)
 
     def _known(self, name: str) -> None:
         if name not in self.modalities:

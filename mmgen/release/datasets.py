@@ -23,12 +23,12 @@ from mmgen.data.writing.layout import (
     TABLE,
     add_member,
     mode_of,
-    readme,
     sha256,
     shard_members,
     unlisted,
 )
 from mmgen.data.writing.metadata import read_rows, write_rows
+from mmgen.data.writing.readme import readme
 from mmgen.data.writing.verify import verify_dataset
 from mmgen.errors import UserError, shown
 from mmgen.release.content import sample_digest, written_anew
@@ -76,13 +76,13 @@ def copy_dataset(source: Path, target: Path, privacy: str = "") -> list[str]:
     names = [*described.samples, *described.tables]
     unlisted_names = [name for name, _ in unlisted(source, about["checksums"])]
     left_out = sorted({*about["checksums"], *unlisted_names} - {*names, README})
-    checksums, shard_size = {}, 0
+    checksums, shard_size, columns = {}, 0, []
     copied = in_order(partial(_copy, source, target, described), names)
-    for name, checksum, skipped, samples in progress_bar(copied, len(names), "copying"):
+    for name, checksum, skipped, samples, keys in progress_bar(copied, len(names), "copying"):
         checksums[name] = checksum
         left_out += skipped
-        shard_size = max(shard_size, samples)
-    (target / README).write_text(readme(head, shard_size) + privacy, encoding="utf-8")
+        shard_size, columns = max(shard_size, samples), columns or keys
+    (target / README).write_text(readme(head, shard_size, columns) + privacy, encoding="utf-8")
     checksums[README] = sha256(target / README)
     lost = [key for key in about if key not in head or (head[key] is None and about[key] is not None)]
     left_out += [f"{DOCUMENT}: {key}" for key in lost if key != "checksums"]
@@ -116,9 +116,10 @@ def _named(folder: Path, name: str) -> Iterator[None]:
         raise UserError(f"{folder / name} cannot be read ({shown(error)}); generate the data set again.") from error
 
 
-def _copy(source: Path, target: Path, described: Described, name: str) -> tuple[str, str, list[str], int]:
-    """Copy what is shared of a file; its name and SHA-256, columns or members that are left out, samples in a shard."""
-    path, left_out, samples = target / name, [], 0
+def _copy(source: Path, target: Path, described: Described, name: str) -> tuple[str, str, list[str], int, list[str]]:
+    """Copy what is shared of a file; its name and SHA-256, columns or members that are left out, samples in a shard,
+    names of the samples' metadata that are shared."""
+    path, left_out, samples, columns = target / name, [], 0, []
     path.parent.mkdir(parents=True, exist_ok=True)
     if name == TABLE:
         rows = _rows(source)
@@ -132,12 +133,13 @@ def _copy(source: Path, target: Path, described: Described, name: str) -> tuple[
         with tarfile.open(path, "x", format=tarfile.USTAR_FORMAT, encoding="utf-8") as tar:
             for member, content in _shared_members(source, name, described, left_out):
                 add_member(tar, member, content)
-                samples += member.endswith(".json")
+                if member.endswith(".json"):
+                    samples, columns = samples + 1, columns or list(parse_json(content))
     elif kind := described.kind_of(name):
         with _named(source, name):
             content = written_anew(kind[0], read_bytes(_checked(source, name), LARGEST_FILE), kind[1])
         path.write_bytes(content)
-    return name, sha256(path), left_out, samples
+    return name, sha256(path), left_out, samples, columns
 
 
 def _rows(folder: Path) -> Iterator[dict[str, str]]:

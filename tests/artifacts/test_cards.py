@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from huggingface_hub import ModelCard
 from small import small_model
 from tiny_medsynth import LABELS, small_generator, tiny_samples
 
-from mmgen.artifacts.card_facts import CardFacts
+from mmgen.artifacts.card_facts import CardFacts, Scores
 from mmgen.artifacts.cards import pixels_line, write_card
 from mmgen.artifacts.models import save_model
 from mmgen.models.class_prior import ClassPrior
@@ -26,6 +27,27 @@ def test_the_card_says_what_the_model_has_seen_and_that_nobody_audited_it(model_
     assert "| image | (1, 32, 32) | (8, 8) | 16 |" in card
     assert "* error on hidden patches, image: 0.50 of the mean patch's" in card
     assert "Not audited" in card and "covid, healthy" in card
+
+
+def test_the_hub_reads_the_card_and_what_was_measured(tmp_path: Path) -> None:
+    scores = (Scores("convnet", 10, 0.8, 0.75, 0.9), Scores("resnet18", 50, 0.85, 0.8, 0.9))
+    save_model(small_generator(), tmp_path, CardFacts(scores=scores))
+    card = ModelCard.load(tmp_path / "README.md")
+    assert (card.data.library_name, card.data.license) == ("mmgen", "unknown")
+    assert {"synthetic-data", "data-condensation", "medical"} == set(card.data.tags)
+    found = [(x.task_type, x.metric_type, x.metric_name, x.metric_value) for x in card.data.eval_results]
+    assert found == [
+        ("image-classification", "roc_auc", "Macro AUC, convnet, 10 images a class", 0.8),
+        ("image-classification", "roc_auc", "Macro AUC, resnet18, 50 images a class", 0.85),
+    ]
+    save_model(small_model(), tmp_path, CardFacts(hidden_patch_errors={"image": 0.5, "Maria Rossi": 0.5}))
+    (result,) = ModelCard.load(tmp_path / "README.md").data.eval_results
+    assert (result.metric_type, result.metric_value) == ("relative_mse", 0.5) and "image" in result.metric_name
+    save_model(small_model(), tmp_path)
+    card = ModelCard.load(tmp_path / "README.md")
+    assert not card.data.eval_results
+    for part in ("Intended use", "Training data", "Measured", "Limits", "Cite", "Privacy"):
+        assert f"\n## {part}\n" in card.text
 
 
 def test_a_card_without_measures_says_so(tmp_path: Path) -> None:

@@ -82,13 +82,18 @@ def test_a_run_is_audited_shown_and_released(
     data: dict[str, Path],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level("INFO")
     use_a_search(monkeypatch, NO_COPIES)
     sides = ("--members", data["table"], "--non-members", data["table"])
-    assert command("audit", run, *sides, "--out", run / "audit") == 0
-    text = said(caplog)
+    capsys.readouterr()
+    assert command("audit", run, *sides, "--out", run / "audit", "--json") == 0
+    text, done = said(caplog), json.loads(capsys.readouterr().out)
+    assert done["may_be_released"] is True and Path(done["report"]) == run / "audit" / "index.html"
+    assert {verdict["light"] for verdict in done["verdicts"]} <= {"green", "amber"}
+    assert all(verdict["line"] in text for verdict in done["verdicts"])
     for line in (
         "ok    copies of records: none of ",
         "ok    disguised copies of records: none of 60",
@@ -115,7 +120,10 @@ def test_a_run_is_audited_shown_and_released(
         assert command("report", run) == 0
         assert json.loads((run / "report" / "report.json").read_text())["privacy"] == found["privacy"]
         said(caplog)
-        assert command("release", run, "--out", tmp_path / "out") == 0
+        capsys.readouterr()
+        assert command("release", run, "--out", tmp_path / "out", "--json") == 0
+        released = json.loads(capsys.readouterr().out)
+        assert released["out"] == str(tmp_path / "out") and released["overridden"] is False
     finally:
         shutil.copytree(tmp_path / "kept", data["table"].parent)
     text = said(caplog)

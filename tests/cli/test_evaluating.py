@@ -62,11 +62,14 @@ def test_tables_are_printed_and_a_page_is_drawn(
     assert digests(out) == before
 
 
-def test_flags_reach_the_training(command: Command, data: dict[str, Path], tmp_path: Path) -> None:
+def test_flags_reach_the_training(command: Command, data: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
     sides = ("--real", data["real"], "--test", data["test"], "--out", tmp_path)
-    flags = ("--classifiers", "convnet", "resnet18", "--folds", 2, "--seeds", 2, "--updates", 3, "--fast")
+    flags = ("--classifiers", "convnet", "resnet18", "--folds", 2, "--seeds", 2, "--updates", 3, "--fast", "--json")
+    capsys.readouterr()
     assert command("evaluate", data["made"], *sides, *flags) == 0
-    utility = json.loads((tmp_path / "report.json").read_text())["utility"]["image"]
+    written, done = json.loads((tmp_path / "report.json").read_text()), json.loads(capsys.readouterr().out)
+    assert (done["utility"], done["fidelity"]) == (written["utility"], written["fidelity"])
+    utility = written["utility"]["image"]
     assert list(utility) == ["convnet"]
     entry = utility["convnet"]["synthetic"]
     assert (entry["updates"], entry["seeds"], entry["folds"]) == (3, 1, 2)

@@ -45,12 +45,15 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def test_generate_writes_a_data_set(
-    command: Command, model_folder: Path, phantom_files: dict[str, Path], tmp_path: Path, caplog: Any
+    command: Command, model_folder: Path, phantom_files: dict[str, Path], tmp_path: Path, caplog: Any, capsys: Any
 ) -> None:
     out = tmp_path / "a set"
     caplog.set_level("INFO")
     sources = ["--images", phantom_files["image"], "--audio", phantom_files["audio"]]
-    assert command("generate", model_folder, "--per-class", 3, *sources, "--seed", 5, "--out", out) == 0
+    capsys.readouterr()
+    assert command("generate", model_folder, "--per-class", 3, *sources, "--seed", 5, "--out", out, "--json") == 0
+    done = json.loads(capsys.readouterr().out)
+    assert done["dataset"] == str(out) and done["counts"] == {"covid": 3, "healthy": 3} and done["samples"] == 6
     assert caplog.messages[-1] == f"6 samples of covid and healthy are in {out}"
     rows = rows_of(out)
     assert [row["image_file_name"] for row in rows] == [
@@ -191,6 +194,8 @@ def test_help_describes_flags(command: Command, arguments: list[str], capsys: An
     assert "mmgen" in help_text
     if arguments == ["--help"]:
         assert all(name in help_text for name in COMMANDS)
+    else:
+        assert "--json" in help_text
 
 
 @pytest.mark.parametrize("kind", [Evaluate, Audit, Report, Release])

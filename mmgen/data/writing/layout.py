@@ -1,5 +1,4 @@
-"""How a synthetic data set lies on disk: its description, its files' names, and its README, which is rendered from the
-description."""
+"""How a synthetic data set lies on disk: its description, and its files' names."""
 
 from __future__ import annotations
 
@@ -16,7 +15,6 @@ from typing import Any, Literal, NamedTuple
 
 from mmgen.data.decoded import UnusableFile
 from mmgen.data.formats.tar import Member, tar_members
-from mmgen.data.markdown import in_markdown
 from mmgen.data.opening import MIB, open_regular, read_json
 from mmgen.data.settings import Settings, kind_of
 from mmgen.errors import shown
@@ -175,51 +173,3 @@ def sha256(path: Path, sync: bool = False) -> str:
         if sync and os.name == "posix":  # elsewhere only files opened for writing can be synced
             os.fsync(file.fileno())
     return digest
-
-
-_README = """# {title}
-
-{origin}
-
-| label | samples |
-|---|---|
-{counts}
-
-{place}
-`dataset.json` says how it was made and holds checksums. Whether it may be shared is decided by a privacy audit, not by
-the word synthetic.
-
-```python
-{opening}
-```
-"""
-_SYNTHETIC = "Made by a generative model; no file in it is a recording or picture of a person."
-_PASTED = "**Parts of real samples are, or may be, copied into these files**: treat them as real data."
-_REAL = "**These are real samples, unchanged**: for comparison only, not to be shared."
-
-
-def readme(about: Mapping[str, Any], shard_size: int) -> str:
-    """``README.md`` of a data set, from its description ``dataset.json``.
-
-    Args:
-        shard_size: samples a shard, at most; of shards only.
-    """
-    generator = about.get("generator")
-    origin, title = _PASTED if about.get("copies_real_data") else _SYNTHETIC, "Synthetic data set"
-    if isinstance(generator, Mapping) and generator.get("method") == "subset":
-        origin, title = _REAL, "Subset of a real data set"
-    sounds = [name for name, settings in about["preprocessing"].items() if settings["kind"] == "audio"]
-    if about["format"] == "folder":
-        place = "`metadata.csv` has a row a sample."
-        names = "Audio, load_dataset" if sounds else "load_dataset"
-        # Every file is taken for an image.
-        casts = "".join(f".cast_column({json.dumps(name)}, Audio())" for name in sounds)
-        opening = f'from datasets import {names}\n\nload_dataset("imagefolder", data_dir="this folder"){casts}'
-    else:
-        place = f"`shards/` holds up to {shard_size} samples a file, sorted by label: shuffle them. "
-        place += "A sample's label is in its `json`."
-        needs = "  # sound needs datasets[audio]" if sounds else ""
-        load = 'load_dataset("webdataset", data_files="this folder/shards/*.tar")'
-        opening = f"from datasets import load_dataset{needs}\n\n{load}"
-    counts = "\n".join(f"| {in_markdown(label)} | {count} |" for label, count in about["counts"].items())
-    return _README.format(title=title, origin=origin, counts=counts, place=place, opening=opening)

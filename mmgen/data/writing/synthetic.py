@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmgen.data.decoded import UnusableFile
-from mmgen.data.opening import parse_json, read_bytes, read_json
+from mmgen.data.opening import MIB, open_regular, parse_json, read_bytes, read_json
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings, kind_of
 from mmgen.data.threads import in_order
@@ -20,8 +21,29 @@ from mmgen.data.writing.layout import DOCUMENT, LARGEST_DOCUMENT, LARGEST_FILE, 
 from mmgen.data.writing.metadata import read_rows
 from mmgen.errors import UserError, shown
 
-# A sample as it lies on disk: its label, and by modality a file's path or a tar member's name and content.
-_Record = tuple[str, dict[str, tuple[str, Path | bytes]]]
+
+class Part(NamedTuple):
+    """Where a file of a sample lies: ``size`` bytes from ``offset`` on in a shard, or a file of its own if None."""
+
+    path: Path
+    name: str  # in the shard; "" of a file of its own
+    offset: int = 0
+    size: int | None = None
+
+    def read(self) -> bytes:
+        """Its content; raises OSError, and ValueError if a file of its own is larger than 64 MiB."""
+        if self.size is None:
+            return read_bytes(self.path, LARGEST_FILE)
+        with open_regular(self.path) as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+    def __str__(self) -> str:
+        return f"{self.path}/{self.name}" if self.name else str(self.path)
+
+
+# A sample as it lies on disk: its label, and its files by the column of the table that names them.
+Record = tuple[str, dict[str, Part]]
 
 
 def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Samples]:
@@ -35,16 +57,11 @@ def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Sa
     labels: list[int] = []
     # The columns of the table that name what a modality is read from, pictures or spectrograms.
     ends = {name: "file_name" if kind_of(own).is_picture else "spectrogram" for name, own in settings.items()}
-    columns = {name: f"{name}_{end}" for name, end in ends.items()}
-    files = sample_files(settings)
-    members = {name: files[column].member for name, column in columns.items()}
     try:
         about = read_json(folder / DOCUMENT, LARGEST_DOCUMENT)
         counts = {str(label): int(count) for label, count in about["counts"].items()}
-        in_shards = about.get("format") == "webdataset"
-        records = _shard_records(folder, members) if in_shards else _folder_records(folder, columns)
-        # One more than there should be is enough to tell.
-        for label, arrays in in_order(partial(_decode, settings), islice(records, sum(counts.values()) + 1)):
+        listed = records(folder, about, settings, ends)
+        for label, arrays in in_order(partial(_decode, settings), listed):
             labels.append(list(counts).index(label))
             for name, array in arrays.items():
                 values[name].append(array)
@@ -63,10 +80,33 @@ def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Sa
     return samples
 
 
-def _folder_records(folder: Path, columns: Mapping[str, str]) -> Iterator[_Record]:
+def records(
+    folder: Path, about: Mapping[str, Any], settings: Mapping[str, Settings], ends: Mapping[str, str]
+) -> Iterator[Record]:
+    """Where the samples of a data set lie, one more at most than its description counts, which is enough to tell.
+
+    Args:
+        about: ``dataset.json``.
+        settings: of the modalities that are asked for.
+        ends: "file_name" or "spectrogram" by modality, as in the columns of the table.
+
+    Raises:
+        UserError: a modality is missing, a file is outside of the folder, or a shard cannot be read.
+        ValueError, OSError, KeyError: the table cannot be read.
+    """
+    columns = {name: f"{name}_{end}" for name, end in ends.items()}
+    if about.get("format") == "webdataset":
+        files = sample_files(settings)
+        found = _shard_records(folder, {name: files[column].member for name, column in columns.items()})
+    else:
+        found = _folder_records(folder, columns)
+    return islice(found, sum(int(count) for count in about["counts"].values()) + 1)
+
+
+def _folder_records(folder: Path, columns: Mapping[str, str]) -> Iterator[Record]:
     root = folder.resolve()
     for row in read_rows(folder / TABLE):
-        files: dict[str, tuple[str, Path | bytes]] = {}
+        files: dict[str, Part] = {}
         for name, column in columns.items():
             if column not in row:
                 raise UserError(f"The data set {folder} has no column {shown(column)}, so no modality '{shown(name)}'.")
@@ -75,45 +115,48 @@ def _folder_records(folder: Path, columns: Mapping[str, str]) -> Iterator[_Recor
                 raise UserError(
                     f"{folder / TABLE} names {shown(row[column])}, which is outside the data set; do not trust it."
                 )
-            files[name] = (str(path), path)
+            files[name] = Part(path, "")
         yield row["label"], files
 
 
-def _shard_records(folder: Path, wanted: Mapping[str, str]) -> Iterator[_Record]:
-    needed = {"json", *wanted.values()}
+def _shard_records(folder: Path, wanted: Mapping[str, str]) -> Iterator[Record]:
     for path in sorted((folder / "shards").glob("*.tar")):
         if not path.resolve().is_relative_to(folder.resolve()):
             raise UserError(f"{path} leads out of the data set; do not trust it.")
         try:
             for key, members in groupby(shard_members(path), key=lambda item: item[0].name.partition(".")[0]):
-                suffixes = ((member.name.partition(".")[2], read) for member, read in members)
-                contents = {suffix: read() for suffix, read in suffixes if suffix in needed}
+                parts, about = {}, {}
+                for member, read in members:
+                    suffix = member.name.partition(".")[2]
+                    if suffix in wanted.values() and member.size > LARGEST_FILE:
+                        raise ValueError(f"{shown(member.name)} is larger than {LARGEST_FILE // MIB} MiB")
+                    parts[suffix] = Part(path, f"{key}.{suffix}", member.offset, member.size)
+                    if suffix == "json":
+                        about = parse_json(read())
                 for name, suffix in wanted.items():
-                    if suffix not in contents:
+                    if suffix not in parts:
                         raise UserError(f"{path} has no {shown(key)}.{suffix}, so no modality '{shown(name)}'.")
-                sources = {name: (f"{path}/{key}.{suffix}", contents[suffix]) for name, suffix in wanted.items()}
-                yield str(parse_json(contents["json"])["label"]), sources
+                yield str(about["label"]), {name: parts[suffix] for name, suffix in wanted.items()}
         except UserError:
             raise
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"The shard {path} cannot be read ({error}); generate the data set again.") from error
 
 
-def _decode(settings: Mapping[str, Settings], record: _Record) -> tuple[str, dict[str, np.ndarray]]:
+def _decode(settings: Mapping[str, Settings], record: Record) -> tuple[str, dict[str, np.ndarray]]:
     """The label, and (S, C, H, W) of each modality."""
     arrays, (label, files) = {}, record
     for name, own in settings.items():
-        title, source = files[name]
         picture = kind_of(own).is_picture
         try:
-            content = source if isinstance(source, bytes) else read_bytes(source, LARGEST_FILE)
+            content = files[name].read()
             arrays[name] = (
                 kind_of(own).decode(io.BytesIO(content), own).values if picture else _log_mel(content, own.shape)
             )
         except (OSError, ValueError, UnusableFile) as error:
             kind = "picture" if picture else "spectrogram"
             raise UserError(
-                f"Cannot read the {kind} {shown(title, 1000)}: {error}; generate the data set again."
+                f"Cannot read the {kind} {shown(str(files[name]), 1000)}: {error}; generate the data set again."
             ) from error
     return label, arrays
 

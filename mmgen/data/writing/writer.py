@@ -25,12 +25,12 @@ from mmgen.data.writing.layout import (
     TABLE,
     DatasetFormat,
     add_member,
-    readme,
     safe_names,
     sample_files,
     sha256,
 )
 from mmgen.data.writing.metadata import write_rows
+from mmgen.data.writing.readme import readme
 from mmgen.data.writing.unfinished import INCOMPLETE
 from mmgen.errors import UserError
 
@@ -104,6 +104,10 @@ class DatasetWriter(ABC):
     def write(self, samples: Iterable[SyntheticSample]) -> None:
         """Write the samples of whole pieces, in order, while the next are made; raises UserError on a full disk."""
 
+    def columns(self) -> list[str]:
+        """Names of a sample's metadata."""
+        return list(self.describe(0))
+
     def tables(self) -> list[str]:
         """Write files that speak of all samples, if there are any; their relative paths."""
         return []
@@ -120,7 +124,7 @@ class DatasetWriter(ABC):
         head |= {"counts": dict.fromkeys(self.labels, self.per_class)}
         head |= {"preprocessing": {name: settings_to_dict(own) for name, own in self.settings.items()}, **about}
         with new_file(self.folder / README) as file:
-            file.write(readme(head, self.piece).encode())
+            file.write(readme(head, self.piece, self.columns()).encode())
         total = len(tables) + sum(1 for _ in self.names())
         checksums = progress_bar(in_order(self._checksum, chain(tables, self.names())), total, "checksums")
         with new_file(self.folder / DOCUMENT, sync=True) as file:
@@ -175,11 +179,16 @@ class FolderWriter(DatasetWriter):
         for _ in in_order(write_files, samples):
             pass
 
+    def columns(self) -> list[str]:
+        """See :class:`DatasetWriter`."""
+        return [*self.files(0), *self.describe(0)]
+
     def tables(self) -> list[str]:
         """See :class:`DatasetWriter`."""
         with new_file(self.folder / TABLE) as file:
-            columns = [*self.files(0), *self.describe(0)]
-            write_rows(file, columns, ({**self.files(index), **self.describe(index)} for index in range(len(self))))
+            write_rows(
+                file, self.columns(), ({**self.files(index), **self.describe(index)} for index in range(len(self)))
+            )
         return [TABLE]
 
 

@@ -12,7 +12,7 @@ from awkward import AWKWARD
 from mmgen.data.audio_settings import AudioSettings
 from mmgen.data.images import ImageSettings
 from mmgen.data.settings import settings_to_dict
-from mmgen.data.writing.layout import is_inside, patches_of, read_document, readme, safe_names, sample_files, sha256
+from mmgen.data.writing.layout import is_inside, patches_of, read_document, safe_names, sample_files, sha256
 
 SOUND = AudioSettings()
 ABOUT = {
@@ -61,18 +61,6 @@ def test_files_of_a_sample_are_told_apart_in_every_form() -> None:
         "breath_file_name": ("breath", "flac", "breath.flac"),
         "breath_spectrogram": ("breath_spectrograms", "npy", "breath.spectrogram.npy"),
     }
-
-
-def test_the_readme_is_a_function_of_the_description() -> None:
-    folder, shards = readme(ABOUT, 0), readme(ABOUT | {"format": "webdataset"}, 4)
-    assert folder.startswith("# Synthetic data set\n") and "| covid | 2 |" in folder
-    assert '.cast_column("breath", Audio())' in folder and "up to 4 samples a file" in shards
-    assert "as real data" in readme(ABOUT | {"copies_real_data": True}, 0)
-    labels = {"<script>": 1, "a|b\n": 2}
-    assert "| \\<script\\> | 1 |\n| a\\|b | 2 |\n\n" in readme(ABOUT | {"counts": labels}, 0)
-    odd = ABOUT | {"preprocessing": {'a", print)\n```\n<b>': settings_to_dict(SOUND)}}
-    assert r'.cast_column("a\", print)\n```\n<b>", Audio())' in readme(odd, 0)
-    assert readme(ABOUT | {"generator": {"method": "subset"}}, 0).startswith("# Subset of a real data set\n")
 
 
 def test_only_whole_patches_are_read() -> None:

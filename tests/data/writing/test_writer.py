@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from awkward import AWKWARD
 from PIL import Image
-from small import SETTINGS, SOUND, digests, run
+from small import SETTINGS, SOUND, digests
 
 from mmgen.data.images import ImageSettings
 from mmgen.data.writing import writer as module
@@ -162,18 +162,6 @@ def test_metadata_name_every_file_once(tmp_path: Path) -> None:
     assert sorted(named) == written
 
 
-def test_the_readme_warns_of_copies(tmp_path: Path) -> None:
-    write_set(tmp_path / "whole", about={"copies_real_data": False})
-    write_set(tmp_path / "pasted", about={"copies_real_data": True})
-    whole, pasted = ((tmp_path / name / "README.md").read_text(encoding="utf-8") for name in ("whole", "pasted"))
-    for text in (whole, pasted):
-        assert text.startswith("# Synthetic data set\n") and "| covid | 2 |" in text
-        assert 'load_dataset("imagefolder"' in text and "privacy audit" in text
-        assert '.cast_column("audio", Audio())' in text
-    assert "no file in it is a recording or picture of a person" in whole
-    assert "as real data" in pasted and "no file in it" not in pasted
-
-
 def test_what_killed_processes_left_is_in_no_finished_set(tmp_path: Path) -> None:
     writer = make_writer(tmp_path / "set")
     writer.write(map(sample, range(len(writer))))
@@ -220,33 +208,3 @@ def test_awkward_labels_are_written_inside_the_folder_and_kept_in_the_metadata(t
     assert len(list((tmp_path / "in" / "set").rglob("*.png"))) == len(labels)
     assert tuple(row["label"] for row in read_rows(tmp_path / "in" / "set" / "metadata.csv")) == labels
     assert list(json.loads((tmp_path / "in" / "set" / "dataset.json").read_text())["counts"]) == list(labels)
-
-
-# -- as its receivers open it
-
-OPEN = """
-import datasets, json, sys
-found = datasets.load_dataset("imagefolder", data_dir=sys.argv[1])["train"]
-found = found.cast_column("audio", datasets.Audio(decode=False))  # decoding needs a package more
-columns = {name: type(kind).__name__ for name, kind in found.features.items()}
-first = found[0]
-print(json.dumps({"rows": len(found), "columns": columns, "labels": found["label"][:],
-                  "size": first["image"].size, "mode": first["image"].mode, "pixel": first["image"].getpixel((3, 5)),
-                  "sound": first["audio"]["path"]}))
-"""
-
-
-def test_the_datasets_library_opens_the_folder(tmp_path: Path) -> None:
-    pytest.importorskip("datasets", reason="the package datasets (extra dev) is not installed")
-    write_set(tmp_path / "set", per_class=2)
-    script = tmp_path / "open.py"
-    script.write_text(OPEN)
-    done = run(script, tmp_path / "set", HF_HOME=str(tmp_path / "cache"), HF_DATASETS_OFFLINE="1")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["rows"] == 4 and found["labels"] == ["covid", "covid", "healthy", "healthy"]
-    assert found["columns"] == {"image": "Image", "audio": "Audio", "audio_spectrogram": "Value", "label": "Value"}
-    assert found["sound"].endswith("audio/covid/000000.flac")
-    pixels = arrays(0)[0]["image"][0]
-    assert (found["mode"], found["size"]) == ("L", list(pixels.shape[::-1]))
-    assert found["pixel"] == int(pixels[5, 3])

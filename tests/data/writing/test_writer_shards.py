@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from small import SETTINGS, SOUND, digests, run
+from small import SETTINGS, SOUND, digests
 
 from mmgen.data.images import ImageSettings
 from mmgen.data.settings import Settings
@@ -117,53 +117,3 @@ def test_a_shard_is_there_or_not(tmp_path: Path) -> None:
         writer.write(broken())
     assert writer.present(second) == 0
     assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == ["000000.tar", "000002.tar"]
-
-
-def test_the_readme_says_how_to_open_it(tmp_path: Path) -> None:
-    write_set(tmp_path)
-    text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert 'load_dataset("webdataset", data_files="this folder/shards/*.tar")' in text
-    assert "| 肺炎 | 5 |" in text and "up to 4 samples a file" in text and "metadata.csv" not in text
-
-
-# -- as its receivers open it
-
-OPEN = """
-import datasets, io, json, numpy, soundfile, sys, types
-try:
-    import torchcodec.encoders
-except Exception:
-    # The library wants it to be installed, though it stores sounds as they are. It needs ffmpeg, which not every
-    # machine has.
-    for name in ("torchcodec", "torchcodec.encoders", "torchcodec.decoders"):
-        sys.modules[name] = types.ModuleType(name)
-    sys.modules["torchcodec.encoders"].AudioEncoder = None
-    sys.modules["torchcodec.decoders"].AudioDecoder = type("No", (), {})
-found = datasets.load_dataset("webdataset", data_files=sys.argv[1] + "/shards/*.tar")["train"]
-columns = {name: type(kind).__name__ for name, kind in found.features.items()}
-found = found.cast_column("flac", datasets.Audio(decode=False))
-print(json.dumps({
-    "columns": columns,
-    "labels": [row["label"] for row in found["json"]],
-    "pictures": [numpy.asarray(row).tolist() for row in found["png"]],
-    "sounds": [soundfile.read(io.BytesIO(row["bytes"]))[0].tolist() for row in found["flac"]],
-    "spectrograms": found["spectrogram.npy"][:],
-}))
-"""
-
-
-def test_the_datasets_library_opens_the_shards(tmp_path: Path) -> None:
-    pytest.importorskip("datasets", reason="the package datasets (extra dev) is not installed")
-    write_set(tmp_path / "a set")
-    script = tmp_path / "open.py"
-    script.write_text(OPEN)
-    done = run(script, tmp_path / "a set", HF_HOME=str(tmp_path / "cache"), HF_DATASETS_OFFLINE="1")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["columns"]["png"] == "Image" and found["columns"]["flac"] == "Audio"
-    assert found["labels"] == [LABELS[0]] * 5 + [LABELS[1]] * 5
-    for index in range(10):
-        made = sample(index)
-        assert np.array_equal(found["pictures"][index], made.images["image"][0])
-        assert np.array_equal(np.float32(found["spectrograms"][index]), made.sounds["audio"][0])
-        np.testing.assert_allclose(found["sounds"][index], made.sounds["audio"][1], atol=2 / 2**15)
