@@ -52,9 +52,10 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "plain updates alone": {"learning": {"plain_share": 1.0}},
     "mean of patches (mse)": {"preset": {"decoder": "mse"}},
     "no augmentation": {"learning": {"augmentation": {}}},
-    "narrow head_width": {"preset": {"head_width": 4}},
-    "patch 16": {"preset": {"image_patch": 16, "audio_patch": 16}},
-    "patch 8": {"preset": {"image_patch": 8}},
+    "late times: N(1, 1.8)": {"learning": {"time_mean": 1.0}},
+    "narrow convolutions": {"preset": {"head_width": 16}},
+    "no transformer layers but one": {"preset": {"decoder_depth": 1}},
+    "large patches": {"preset": {"image_patch": 16, "audio_patch": 28}},
 }
 STEPS = (4, 6, 8, 10, 14, 20, 40, 100)
 GUIDANCE = (1.0, 1.5, 2.0, 3.0)
