@@ -28,6 +28,7 @@ def commands() -> dict[type[Any], Callable[[Any], Mapping[str, Any]]]:
     from mmgen.cli.checking import Check, Phantoms, check, phantoms
     from mmgen.cli.condensing import Condense, condense
     from mmgen.cli.evaluating import Evaluate, evaluate
+    from mmgen.cli.exporting import Export, export
     from mmgen.cli.generating import Generate, generate
     from mmgen.cli.releasing import Release, Report, release, report
 
@@ -38,6 +39,7 @@ def commands() -> dict[type[Any], Callable[[Any], Mapping[str, Any]]]:
         Audit: audit,
         Report: report,
         Release: release,
+        Export: export,
         Check: check,
         Phantoms: phantoms,
     }

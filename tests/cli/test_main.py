@@ -27,7 +27,7 @@ from mmgen.errors import UserError
 from mmgen.training.loop import Interrupted, NonFiniteLoss
 
 Command = Callable[..., int]
-COMMANDS = ("condense", "generate", "evaluate", "audit", "report", "release", "check", "phantoms")
+COMMANDS = ("condense", "generate", "evaluate", "audit", "report", "release", "export", "check", "phantoms")
 
 
 @pytest.fixture
