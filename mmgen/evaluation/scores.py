@@ -11,6 +11,7 @@ import numpy as np
 from mmgen.errors import UserError
 from mmgen.evaluation import typed_json
 from mmgen.evaluation.typed_json import from_json
+from mmgen.names import LabelKind
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class UtilityScores:
         n_test: files, whose segments are judged together; of folds all that were tested.
         updates, max_side: of each training; no updates of what is fitted at once.
         recovery: see :func:`recovery`; None where it was not asked for, NaN (null in JSON) where it says nothing.
+        labels: "soft" where a teacher's probabilities were learnt; None where labels were.
     """
 
     accuracy: Statistic | None = None
@@ -83,6 +85,7 @@ class UtilityScores:
     updates: int | None = None
     max_side: int | None = None
     recovery: float | None = None
+    labels: LabelKind | None = None
 
     def to_json(self) -> dict[str, Any]:
         """An entry of section ``utility``."""

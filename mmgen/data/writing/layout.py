@@ -221,5 +221,8 @@ def readme(about: Mapping[str, Any], shard_size: int) -> str:
         needs = "  # sound needs datasets[audio]" if sounds else ""
         load = 'load_dataset("webdataset", data_files="this folder/shards/*.tar")'
         opening = f"from datasets import load_dataset{needs}\n\n{load}"
+    if about.get("soft_labels"):
+        place += "\n`labels.safetensors` holds soft labels: the class probabilities that a classifier of the real data"
+        place += "\ngives each sample, in their order."
     counts = "\n".join(f"| {in_markdown(label)} | {count} |" for label, count in about["counts"].items())
     return _README.format(title=title, origin=origin, counts=counts, place=place, opening=opening)

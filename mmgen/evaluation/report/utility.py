@@ -196,7 +196,12 @@ def set_names(keys: Iterable[str]) -> dict[str, str]:
 
 def _named(results: Scores) -> list[tuple[str, UtilityScores]]:
     """Readable names of training sets, and their scores."""
-    return [(title, results[key]) for key, title in set_names(results).items()]
+    return [(f"{title}{of_labels(results[key])}", results[key]) for key, title in set_names(results).items()]
+
+
+def of_labels(result: UtilityScores) -> str:
+    """ ", soft labels" where these were learnt."""
+    return ", soft labels" if result.labels == "soft" else ""
 
 
 def _set_name(key: str) -> str:
