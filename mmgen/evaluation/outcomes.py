@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +53,29 @@ def classification_scores(probabilities: np.ndarray, labels: np.ndarray) -> dict
         "balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),
         "auc": float(auc),
     }
+
+
+def paired_differences(runs: Mapping[str, Sequence[Sequence[Outcome]]], soft: Collection[str]) -> dict[str, Any]:
+    """Differences in AUC of every synthetic set from all real data and from random real samples, paired by run: fields
+    of :class:`UtilityScores` by set.
+
+    Args:
+        runs: as those of :func:`summary`, by training set; "synthetic@10" is set beside "random_subset@10".
+        soft: sets whose soft labels were learnt; all real data, learnt by hard labels, are not set beside these.
+    """
+    aucs = {
+        name: np.array([np.mean([classification_scores(t.probabilities, t.labels)["auc"] for t in run]) for run in own])
+        for name, own in runs.items()
+    }
+    differences: dict[str, Any] = {}
+    for name in aucs:
+        kind, at, size = name.partition("@")
+        subset, own = f"random_subset{at}{size}", differences.setdefault(name, {})
+        if kind == "synthetic" and subset in aucs:
+            own["improvement_over_random"] = Statistic.of(aucs[name] - aucs[subset], least=-1.0)
+        if kind == "synthetic" and "real" in aucs and name not in soft:
+            own["hard_label_recovery"] = Statistic.of(aucs["real"] - aucs[name], least=-1.0)
+    return differences
 
 
 def summary(runs: Sequence[Sequence[Outcome]], label_names: Sequence[str]) -> UtilityScores:

@@ -17,7 +17,7 @@ from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings, kind_of
 from mmgen.errors import UserError, first_few
-from mmgen.evaluation.outcomes import Outcome, classification_scores, summary
+from mmgen.evaluation.outcomes import Outcome, classification_scores, paired_differences, summary
 from mmgen.evaluation.scores import UtilityScores, with_recovery
 from mmgen.evaluation.training_sets import as_draws, fold_of, four_sets, hold_out, reduced
 from mmgen.models.classifiers import build_classifier
@@ -303,6 +303,7 @@ def _scores(
     config: UtilityConfig,
 ) -> dict[str, UtilityScores]:
     """Scores of every training set, with what they were measured on."""
+    differences = paired_differences(runs, soft)
     scores = {
         name: replace(
             summary(of_set, tested.label_names),
@@ -313,6 +314,7 @@ def _scores(
             updates=None if config.classifier == "mfcc" else config.updates,
             max_side=min(config.max_side, max(modality.shape[1:])),
             labels="soft" if name in soft else None,
+            **differences[name],
         )
         for name, of_set in runs.items()
     }
