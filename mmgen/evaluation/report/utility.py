@@ -203,7 +203,7 @@ def _named(results: Scores) -> list[tuple[str, UtilityScores]]:
 
 
 def of_labels(result: UtilityScores) -> str:
-    """ ", soft labels" where these were learnt."""
+    """End of a training set's name: ", soft labels" where these were learnt, nothing otherwise."""
     return ", soft labels" if result.labels == "soft" else ""
 
 
