@@ -8,6 +8,8 @@ NetworkName = Literal["resnet18", "densenet121", "convnet", "vit_lora"]
 """Classifiers of pictures, and of log-mels as pictures of one channel."""
 ClassifierName = Literal[NetworkName, "mfcc"]
 """All classifiers; "mfcc" is of sounds."""
+LabelKind = Literal["hard", "soft"]
+"""What classifiers learn of a synthetic sample: its label, or a teacher's probabilities of all labels."""
 AugmentationName = Literal["none", "lesion", "radiograph", "spectrogram"]
 MethodName = Literal["subset", "dm", "it_gan", "dim", "dcgan", "medsynth"]
 METHOD_TITLES: dict[MethodName, str] = {

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from timm.models.vision_transformer import VisionTransformer
 
-from mmgen.artifacts.models import load_model, model_digest
+from mmgen.artifacts.models import model_digest
+from mmgen.assessment.encoders import backbone_of, encoder_in, encoder_of
 from mmgen.assessment.inputs import (
     DOCUMENT,
     Paths,
@@ -42,8 +43,7 @@ from mmgen.evaluation.typed_json import from_json
 from mmgen.evaluation.utility import UtilityConfig, has_labels, utility, utility_by_folds
 from mmgen.models.generative import GenerativeModel
 from mmgen.models.modality import Modality
-from mmgen.models.timm_bridge import load_vit
-from mmgen.names import ClassifierName, NetworkName
+from mmgen.names import ClassifierName, LabelKind, NetworkName
 from mmgen.training.engine import best_device, make_accelerator
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Measures:
             autoencoder, whose encoder is taken.
         classifiers: networks that measure utility of pictures.
         backbone: what "vit_lora" starts from: a timm name, NAME@FILE, or a folder of a masked autoencoder.
-        utility: how they are trained.
+        utility: how they are trained, and whether on hard labels or on a data set's soft ones.
         sound_classifiers: those that measure utility of sounds.
     """
 
@@ -153,12 +153,12 @@ def evaluate(
         ['data', 'utility', 'fidelity']
     """
     reading, measures = reading or Reading(seed=seed), measures or Measures()
-    samples, settings, patches = _read_sets(Path(synthetic), modalities, reading)
+    samples, settings, patches = _read_sets(Path(synthetic), modalities, reading, measures.utility.labels)
     paths = [parse_paths(given, list(settings), flag) for given, flag in ((real, "--real"), (test, "--test"))]
     train, held_out = read_sides(*paths, settings, (real_split, test_split), reading)
     held_out = unseen(train, held_out)
     measured = Measured(None if out is None else Path(out) / "measured")
-    encoder = _encoder(measures.features)
+    encoder = encoder_in(measures.features)
     # All networks are had before anything is measured.
     compared = {
         name: _Compared.of(name, settings[name], train, held_out, samples[name], measures, encoder) for name in settings
@@ -226,11 +226,11 @@ class _Compared:
         if encoder is None:
             extractor = make_extractor(measures.features, modality, best_device())
         else:
-            vit = _encoder_of(encoder, modality, measures.features)
+            vit = encoder_of(encoder, modality, measures.features)
             extractor = make_extractor(OWN, encoder.encoders[name], best_device(), vit)
         backbone = None
         if "vit_lora" in measures.classifiers_of(settings) and measures.backbone is not None:
-            backbone = _backbone(measures.backbone, modality)
+            backbone = backbone_of(measures.backbone, modality)
         return cls(
             modality,
             settings,
@@ -301,7 +301,7 @@ class _Compared:
 
 
 def _read_sets(
-    path: Path, modalities: Sequence[str], reading: Reading
+    path: Path, modalities: Sequence[str], reading: Reading, labels: LabelKind
 ) -> tuple[dict[str, Samples], dict[str, Settings], dict[str, tuple[int, int]]]:
     """Samples of a synthetic set, of a run those of its largest, and patches that they were put together from."""
     logger.info("Reading synthetic and real data")
@@ -309,39 +309,8 @@ def _read_sets(
     if path.is_dir() and not (path / DOCUMENT).is_file():
         sets = list(data_sets_of(path).values()) or [path]
     settings = synthetic_settings(sets[0], modalities)
-    read = [read_synthetic(folder, settings, reading.label_map, reading.skip_bad) for folder in sets]
+    read = [read_synthetic(folder, settings, reading.label_map, reading.skip_bad, labels) for folder in sets]
     largest = max(read, key=lambda samples: len(next(iter(samples.values()))))
     if empty := [name for name, samples in largest.items() if not len(samples)]:
         raise UserError(f"{path} holds no samples of {first_few(empty)}; nothing can be measured.")
     return largest, settings, patches_in(sets[0])
-
-
-def _encoder(features: str) -> GenerativeModel | None:
-    """The model in a folder whose encoder is meant, if that is what the features are."""
-    path = Path(features)
-    if not any((path / name / "config.json").is_file() for name in (".", "model")):
-        return None
-    model = load_model(path)
-    if not model.encoders:
-        raise UserError(f"{features} is no masked autoencoder and has no encoder; name other --features.")
-    return model
-
-
-def _backbone(spec: str, modality: Modality) -> VisionTransformer:
-    """The ViT that a timm name, NAME@FILE or a folder of a masked autoencoder stands for."""
-    model = _encoder(spec)
-    if model is not None:
-        return _encoder_of(model, modality, spec)
-    name, _, file = spec.partition("@")
-    return load_vit(name, Path(file) if file else None)
-
-
-def _encoder_of(model: GenerativeModel, modality: Modality, folder: str) -> VisionTransformer:
-    """The encoder of a modality; raises UserError for a model that encodes other samples."""
-    shape = model.encoders[modality.name].shape if modality.name in model.encoders else None
-    if shape != modality.shape:
-        raise UserError(
-            f"The encoder in {folder} has {'no' if shape is None else f'{shape}'} '{modality.name}', and the synthetic "
-            f"set has it in shape {modality.shape}; name other --features or another --backbone."
-        )
-    return model.to_timm(modality.name)

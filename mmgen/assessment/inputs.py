@@ -24,6 +24,7 @@ from mmgen.data.writing.unfinished import INCOMPLETE
 from mmgen.errors import UserError, first_few, refuse_broken_package, shown
 from mmgen.evaluation.privacy.sides import Side
 from mmgen.models.modality import Modality
+from mmgen.names import LabelKind
 
 DOCUMENT = "dataset.json"
 # Where phantoms and many collections keep a modality.
@@ -111,15 +112,19 @@ def synthetic_settings(path: Path, names: Sequence[str] = ()) -> dict[str, Setti
 
 
 def read_synthetic(
-    path: Path, settings: Mapping[str, Settings], label_map: Mapping[str, str], skip_bad: bool = False
+    path: Path,
+    settings: Mapping[str, Settings],
+    label_map: Mapping[str, str],
+    skip_bad: bool = False,
+    labels: LabelKind = "hard",
 ) -> dict[str, Samples]:
-    """Samples of a synthetic set of any origin, all splits together.
+    """Samples of a synthetic set of any origin, all splits together, with soft labels if those are wanted.
 
     Raises:
-        UserError: it cannot be read, or holds values that are not numbers.
+        UserError: it cannot be read, holds values that are not numbers, or lacks soft labels.
     """
     if (path / DOCUMENT).is_file():
-        own = read_dataset(path, settings)
+        own = read_dataset(path, settings, labels == "soft")
         for name, samples in own.items():
             values = samples.values[:]
             if values.dtype.kind == "f" and (wrong := int((~np.isfinite(values).all(axis=(1, 2, 3))).sum())):
@@ -128,6 +133,8 @@ def read_synthetic(
                     "generate it again."
                 )
         return {name: rename_labels(samples, label_map) for name, samples in own.items()}
+    if labels == "soft":
+        raise UserError(f"{path} is no data set of this library, which may hold soft labels; leave out --labels soft.")
     places, reading = _places(path, list(settings)), Reading(label_map, skip_bad=skip_bad)
     return load(reading.sources(places, settings), reading, foreign=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,6 +33,9 @@ class Condense(CondensationFlags):
     from real images; subset chooses real images, to compare with."""
     selection: Selection = "random"
     """How a subset is chosen."""
+    soft_labels: bool = False
+    """Also write soft labels (labels.safetensors): what a classifier trained on the same images says of each condensed
+    one. mmgen evaluate --labels soft learns from them."""
     run: Path | None = None
     """Folder of the trainings and of the generator (model/); OUT_run beside the data set if absent."""
     resume: Literal["latest"] | None = None
@@ -59,8 +62,9 @@ def condense(options: Condense) -> dict[str, Any]:
     from mmgen.condensation.methods import METHODS, make_condenser, settings_of
     from mmgen.data.loading import prepare
     from mmgen.data.sources import reading_of
+    from mmgen.evaluation.teacher import TEACHER, TEACHERS, soft_labels
     from mmgen.generation.amount import refuse_too_much
-    from mmgen.generation.plan import plan_of_fit, refuse_too_few
+    from mmgen.generation.plan import images_of, plan_of_fit, refuse_too_few
     from mmgen.generation.writing import OutputOptions, refuse_occupied, write_dataset
     from mmgen.presets import fitted_to, image_settings
     from mmgen.training.engine import end_process_group, make_accelerator
@@ -69,7 +73,7 @@ def condense(options: Condense) -> dict[str, Any]:
     folder, count = options.run_folder, options.ipc
     output = OutputOptions(options.format, shard_size=options.shard_size, overwrite=options.overwrite)
     refuse_below_one(options, "ipc")
-    stages = METHODS[options.method].stages
+    stages = (*METHODS[options.method].stages, TEACHER)
     out, taken = options.out.resolve(), [(folder / name).resolve() for name in (*stages, "model")]
     if folder.resolve().is_relative_to(out) or any(map(out.is_relative_to, taken)):
         raise UserError(f"{options.out} would hold files of the run in {folder} too; choose another --run or --out.")
@@ -90,7 +94,12 @@ def condense(options: Condense) -> dict[str, Any]:
         refuse_too_few(model, count)
         if run.accelerator.is_main_process:
             save_model(model, folder / "model", CardFacts.of(data, [count]))
-        condensed_set = write_dataset(model, plan_of_fit(condenser, count, options.seed), options.out, output)
+        plan, probabilities = plan_of_fit(condenser, count, options.seed), None
+        if options.soft_labels:
+            teacher = replace(TEACHERS[options.preset], augmentation={IMAGE: options.augmentation or "none"})
+            sets = data.splits["train"][IMAGE], images_of(condenser, plan)
+            probabilities = soft_labels(condenser.modality, *sets, teacher, run.stage(TEACHER))
+        condensed_set = write_dataset(model, plan, options.out, output, soft_labels=probabilities)
         end_process_group()
     logger.info("Model          %s\nCondensed set  %s", folder / "model", condensed_set)
     counts = dict.fromkeys(model.class_names, count)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from mmgen.cli.data_flags import CachedDataFlags
-from mmgen.names import ClassifierName, NetworkName
+from mmgen.names import ClassifierName, LabelKind, NetworkName
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,9 @@ class Evaluate(CachedDataFlags):
     """Side to which samples are reduced for classifiers other than vit_lora and mfcc."""
     seeds: int = 3
     """Trainings of each classifier on each set."""
+    labels: LabelKind = "hard"
+    """What is learnt of synthetic samples: hard labels, or the soft ones of a data set made with --soft-labels; random
+    real samples then learn from a teacher too."""
     folds: int = 0
     """Cross-validate over so many parts of the real training data, instead of testing on --test."""
     fast: bool = False
@@ -68,7 +71,7 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     measures = evaluating.Measures(
         options.features, options.classifiers, options.backbone, sound_classifiers=options.sound_classifiers
     )
-    given = {name: getattr(options, name) for name in ("updates", "max_side", "seeds", "folds")}
+    given = {name: getattr(options, name) for name in ("updates", "max_side", "seeds", "folds", "labels")}
     measures = replace(measures, utility=replace(measures.utility, **given))
     with alone_in(options.out, tidy=True):
         costs = Costs(best_device())

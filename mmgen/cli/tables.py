@@ -8,6 +8,7 @@ from mmgen.evaluation.fidelity.result import Fidelity
 from mmgen.evaluation.privacy.gate import Verdict, opens
 from mmgen.evaluation.report.fidelity import measures_with, title_of
 from mmgen.evaluation.report.text import name_of, number, score
+from mmgen.evaluation.report.utility import of_labels
 from mmgen.evaluation.scores import Utility
 
 _MARKS = {"green": "ok   ", "amber": "note ", "red": "LEAK "}
@@ -28,7 +29,7 @@ def utility_table(utility: Utility) -> str:
     """AUC and balanced accuracy of every modality, classifier and training set."""
     rows = [
         (
-            f"{modality}, {name_of(classifier)}, {name_of(trained_on).lower()}",
+            f"{modality}, {name_of(classifier)}, {name_of(trained_on).lower()}{of_labels(scores)}",
             score(scores.auc),
             score(scores.balanced_accuracy),
         )

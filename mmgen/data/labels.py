@@ -53,8 +53,7 @@ def keep_labels(manifest: Manifest, names: Sequence[str]) -> Manifest:
     """The samples whose label is among ``names``, compared without regard to case, with ``names`` as label names."""
     keys = [label_key(name) for name in names]
     new_index = np.array([keys.index(key) if (key := label_key(name)) in keys else -1 for name in manifest.label_names])
-    labels = new_index[manifest.labels]
-    return replace(manifest.select(labels >= 0), labels=labels[labels >= 0], label_names=tuple(names))
+    return _moved(manifest, new_index, names)
 
 
 def parse_label_map(items: Sequence[str]) -> dict[str, str]:
@@ -101,8 +100,7 @@ def rename_labels(manifest: Manifest, renames: Mapping[str, str]) -> Manifest:
     used = {keys[index] for index in np.unique(manifest.labels)} - {""}
     position = {key: index for index, key in enumerate(sorted(used))}
     names = tuple(spellings[key] for key in position)
-    labels = np.array([position.get(key, -1) for key in keys], dtype=np.int64)[manifest.labels]
-    return replace(manifest.select(labels >= 0), labels=labels[labels >= 0], label_names=names)
+    return _moved(manifest, np.array([position.get(key, -1) for key in keys], dtype=np.int64), names)
 
 
 def apply_label_map(manifests: Mapping[str, Manifest], renames: Mapping[str, str]) -> dict[str, Manifest]:
@@ -145,4 +143,21 @@ def align_labels(samples: Samples, like: Samples) -> Samples:
             )
     places = {label_key(name): label for label, name in enumerate(like.label_names)}
     moved = np.array([places.get(label_key(name), -1) for name in samples.label_names])
-    return replace(samples, labels=moved[samples.labels], label_names=like.label_names)
+    return _moved(samples, moved, like.label_names)
+
+
+def _moved(samples: Manifest, places: np.ndarray, names: Sequence[str]) -> Manifest:
+    """Samples under other labels: ``places`` (K,) are indices into ``names``, or -1 for labels that are left out.
+
+    Soft labels follow: probabilities of labels that become one are added, those of labels that are left out go to the
+    others in proportion, and where nothing is left the hard label is certain.
+    """
+    labels = places[samples.labels]
+    kept = samples.select(labels >= 0)
+    changes = {"labels": labels[labels >= 0], "label_names": tuple(names)}
+    soft = getattr(kept, "probabilities", None)
+    if soft is not None:
+        moved = soft @ (places[:, None] == np.arange(len(names))).astype(np.float32)
+        moved[moved.sum(1) <= 0] = np.eye(len(names), dtype=np.float32)[changes["labels"][moved.sum(1) <= 0]]
+        changes["probabilities"] = moved / moved.sum(1, keepdims=True)
+    return replace(kept, **changes)

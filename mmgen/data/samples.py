@@ -26,6 +26,8 @@ class Samples:
         label_names: class names.
         rows: (N,) int64 row of the file or folder listing that a sample comes from; several segments may share one.
         subjects: (N,) object array of the name of whose sample each is; None where that is unknown.
+        probabilities: (N, K) float32 soft labels, a teacher's probabilities of ``label_names``; None where there are
+            hard labels alone.
     """
 
     values: np.ndarray | DecodedArray
@@ -33,6 +35,7 @@ class Samples:
     label_names: tuple[str, ...]
     rows: np.ndarray
     subjects: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -43,8 +46,9 @@ class Samples:
         indices = indices if indices.dtype == bool else indices.astype(np.int64)  # an empty list is float
         unread = isinstance(self.values, DecodedArray)
         values = self.values.select(indices) if unread else self.values[indices]
-        subjects = None if self.subjects is None else self.subjects[indices]
-        return replace(self, values=values, labels=self.labels[indices], rows=self.rows[indices], subjects=subjects)
+        optional = {"subjects": self.subjects, "probabilities": self.probabilities}
+        chosen = {name: None if array is None else array[indices] for name, array in optional.items()}
+        return replace(self, values=values, labels=self.labels[indices], rows=self.rows[indices], **chosen)
 
     def subject_numbers(self) -> np.ndarray | None:
         """(N,) int64: whose sample each is, as numbers that mean nothing beyond these samples; None where that is

@@ -59,6 +59,8 @@ def fingerprint(samples: Samples, subjects: np.ndarray | None = None) -> str:
     for start in range(0, len(samples), _CHUNK):
         digest.update(np.ascontiguousarray(samples.values[start : start + _CHUNK]).tobytes())
     digest.update(samples.labels.astype("<i8").tobytes())
+    if samples.probabilities is not None:
+        digest.update(samples.probabilities.astype("<f4").tobytes())
     for groups in (samples.rows, subjects):
         if groups is not None:
             digest.update(np.unique(groups, return_inverse=True)[1].astype("<i8").tobytes())

@@ -11,6 +11,7 @@ import numpy as np
 from mmgen.errors import UserError
 from mmgen.evaluation import typed_json
 from mmgen.evaluation.typed_json import from_json
+from mmgen.names import LabelKind
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class Statistic:
     ci95: tuple[float, float] | None = None
 
     @classmethod
-    def of(cls, values: Sequence[float] | np.ndarray, interval: bool = True) -> Statistic:
-        """Of scores 0..1; the interval, mean ± t(0.975, n - 1) std / sqrt(n), is cut off at 0 and 1."""
+    def of(cls, values: Sequence[float] | np.ndarray, interval: bool = True, least: float = 0.0) -> Statistic:
+        """Of scores 0..1, or of differences of such with -1 as the ``least``; the interval, mean ± t(0.975, n - 1) std
+        / sqrt(n), is cut off there and at 1."""
         from scipy.stats import t
 
         mean = float(np.mean(values))
@@ -37,7 +39,7 @@ class Statistic:
         if not (interval and std):
             return cls(mean, std)
         half = float(t.ppf(0.975, len(values) - 1)) * std / len(values) ** 0.5
-        return cls(mean, std, (max(mean - half, 0.0), min(mean + half, 1.0)))
+        return cls(mean, std, (max(mean - half, least), min(mean + half, 1.0)))
 
     def to_json(self) -> dict[str, Any]:
         """{"mean", "std"}, and "ci95" where there is one."""
@@ -69,6 +71,11 @@ class UtilityScores:
         n_test: files, whose segments are judged together; of folds all that were tested.
         updates, max_side: of each training; no updates of what is fitted at once.
         recovery: see :func:`recovery`; None where it was not asked for, NaN (null in JSON) where it says nothing.
+        labels: "soft" where a teacher's probabilities were learnt; None where labels were.
+        hard_label_recovery: AUC of all real data minus that of this set, both learnt by hard labels: lower is better;
+            training by training, so that the interval is one of differences. Of synthetic sets.
+        improvement_over_random: AUC of this set minus that of as many random real samples: higher is better. As
+            DD-Ranking (Li et al. 2025) puts these two, here of AUC.
     """
 
     accuracy: Statistic | None = None
@@ -83,6 +90,9 @@ class UtilityScores:
     updates: int | None = None
     max_side: int | None = None
     recovery: float | None = None
+    labels: LabelKind | None = None
+    hard_label_recovery: Statistic | None = None
+    improvement_over_random: Statistic | None = None
 
     def to_json(self) -> dict[str, Any]:
         """An entry of section ``utility``."""

@@ -27,7 +27,8 @@ def four_sets(
     "random_subset": of every class as many real samples as the synthetic set has, or all where there are fewer, drawn
     anew for each of the ``draws`` seeds from ``seed`` on.
 
-    Labels of the synthetic set are matched by name and get the order and spelling of the real ones.
+    Labels of the synthetic set are matched by name and get the order and spelling of the real ones. Where it has soft
+    labels, the real samples in "real+synthetic" are certain of theirs.
 
     Raises:
         UserError: a class that one side lacks, or samples of different shapes.
@@ -49,9 +50,17 @@ def four_sets(
             real.label_names,
             # A synthetic file is none of the real ones, whatever its number is.
             np.concatenate([real.rows, synthetic.rows + real.rows.max() + 1]),
+            probabilities=None
+            if synthetic.probabilities is None
+            else np.concatenate([_certain(real), synthetic.probabilities]),
         ),
         "random_subset": [random_subset(real, per_class, seed + number) for number in range(draws)],
     }
+
+
+def _certain(samples: Samples) -> np.ndarray:
+    """(N, classes) float32: 1 for the label of each sample."""
+    return np.eye(len(samples.label_names), dtype=np.float32)[samples.labels]
 
 
 def random_subset(samples: Samples, per_class: ArrayLike, seed: int) -> Samples:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -17,12 +17,13 @@ from mmgen.data.progress import progress_bar
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings, kind_of
 from mmgen.errors import UserError, first_few
-from mmgen.evaluation.scores import Confusion, Statistic, UtilityScores, with_recovery
+from mmgen.evaluation.outcomes import Outcome, classification_scores, paired_differences, summary
+from mmgen.evaluation.scores import UtilityScores, with_recovery
 from mmgen.evaluation.training_sets import as_draws, fold_of, four_sets, hold_out, reduced
 from mmgen.models.classifiers import build_classifier
 from mmgen.models.mfcc import MFCCClassifier
 from mmgen.models.modality import Modality
-from mmgen.names import AugmentationName, ClassifierName
+from mmgen.names import AugmentationName, ClassifierName, LabelKind
 from mmgen.training.classifier import (
     LEARNING_RATES,
     VALIDATIONS,
@@ -59,6 +60,8 @@ class UtilityConfig:
         folds: parts that :func:`utility_by_folds` cuts the real data into, at least 2; 0 where
             there is a fixed test set, which :func:`utility` takes.
         sound_classifier: instead of ``classifier`` for sounds, see :meth:`of_modality`.
+        labels: "soft" learns from the probabilities of sets that have some. A random real subset then gets some too,
+            since a teacher's labels alone are worth much: those of this classifier, trained on the set "real".
     """
 
     classifier: ClassifierName = "resnet18"
@@ -71,6 +74,7 @@ class UtilityConfig:
     validation_share: float = 0.0
     folds: int = 0
     sound_classifier: ClassifierName = "mfcc"
+    labels: LabelKind = "hard"
 
     def __post_init__(self) -> None:
         # At 16 px, bf16 convolutions of torch 2.11 on a CPU gave NaN gradients in one training step of six.
@@ -103,49 +107,6 @@ def has_labels(label_names: Sequence[str]) -> bool:
     return len(label_names) > 1
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Predictions of a trained classifier for the test files.
-
-    Attributes:
-        probabilities: (N, classes).
-        labels: (N,) true classes.
-    """
-
-    probabilities: np.ndarray
-    labels: np.ndarray
-
-    @classmethod
-    def by_file(cls, probabilities: np.ndarray, samples: Samples) -> Outcome:
-        """Of predictions (M, classes) for samples: the mean over all segments of a file, files by their row."""
-        _, first, file = np.unique(samples.rows, return_index=True, return_inverse=True)
-        sums = np.zeros((len(first), probabilities.shape[1]))
-        np.add.at(sums, file, probabilities)
-        return cls(sums / np.bincount(file)[:, None], samples.labels[first])
-
-    @property
-    def confusion(self) -> np.ndarray:
-        """(classes, classes) int64 counts; rows are true classes, columns predicted ones."""
-        classes = self.probabilities.shape[1]
-        pairs = self.labels * classes + self.probabilities.argmax(1)
-        return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-
-
-def classification_scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Accuracy, balanced accuracy, macro one-vs-rest ROC AUC, all 0..1, higher is better: (N, classes), (N,)."""
-    from sklearn.metrics import balanced_accuracy_score, roc_auc_score
-
-    predicted = probabilities.argmax(1)
-    # Of two classes scikit-learn takes the scores of the second.
-    given = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
-    auc = roc_auc_score(labels, given, multi_class="ovr")
-    return {
-        "accuracy": float((predicted == labels).mean()),
-        "balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),
-        "auc": float(auc),
-    }
-
-
 def train_and_predict(
     modality: Modality,
     train: Samples,
@@ -169,32 +130,44 @@ def train_and_predict(
         raise UserError(
             f"There is no test sample of {first_few(untested)}, so no AUC; add some or leave the label out."
         )
-    train, test = reduced(train, config.max_side), reduced(test, config.max_side)
-    model = _trained(modality, train, config, accelerator, seed, backbone)
-    return Outcome.by_file(predict(model, modality, test, accelerator), test)
+    model = trained_classifier(modality, train, config, Run(accelerator, seed=seed), backbone)
+    return Outcome.by_file(predict(model, modality, reduced(test, config.max_side), accelerator), test)
 
 
-def _trained(
+def trained_classifier(
     modality: Modality,
     train: Samples,
     config: UtilityConfig,
-    accelerator: Accelerator,
-    seed: int,
-    backbone: VisionTransformer | None,
+    run: Run,
+    backbone: VisionTransformer | None = None,
 ) -> nn.Module:
-    torch.manual_seed(seed)
+    """The classifier of a configuration, trained on samples reduced to ``config.max_side``; see
+    :func:`train_classifier`."""
+    train = reduced(train, config.max_side)
+    torch.manual_seed(run.seed)
     model = build_classifier(config.classifier, train.values.shape[1:], len(train.label_names), backbone)
     if isinstance(model, MFCCClassifier):
-        return fit_mfcc(model, modality, train, config.balance != "none", accelerator)
-    kept, validation = hold_out(train, config.validation_share, seed)
+        return fit_mfcc(model, modality, train, config.balance != "none", run.accelerator, config.labels)
+    kept, validation = hold_out(train, config.validation_share, run.seed)
     learning = ClassifierConfig(
         updates=config.updates,
         batch_size=config.batch_size,
         lr=LEARNING_RATES[config.classifier],
         balance=config.balance,
         augmentation=config.augmentation.get(modality.name, "none"),
+        labels=config.labels,
     )
-    return train_classifier(model, modality, kept, learning, Run(accelerator, seed=seed), validation)
+    return train_classifier(model, modality, kept, learning, run, validation)
+
+
+def labelled_by_teacher(
+    teacher: nn.Module, modality: Modality, sets: Sequence[Samples], config: UtilityConfig, accelerator: Accelerator
+) -> list[Samples]:
+    """Sets with the probabilities that a trained classifier gives their samples as soft labels."""
+    return [
+        replace(samples, probabilities=predict(teacher, modality, reduced(samples, config.max_side), accelerator))
+        for samples in sets
+    ]
 
 
 def train_and_test(
@@ -229,13 +202,13 @@ def utility(
             the chance of the draw too. :func:`mmgen.evaluation.training_sets.four_sets` makes the usual ones.
         backbone: what "vit_lora" starts from, see :func:`build_classifier`.
     """
-    draws = as_draws(training_sets, config.max_side)
+    draws = _with_soft_subset(as_draws(training_sets, config.max_side), modality, config, accelerator, backbone)
     test = reduced(test, config.max_side)
     title = f"{config.classifier} on {modality.name}"
     outcomes = _train_all(modality, draws, test, config, accelerator, backbone, title)
     runs = {name: [[outcome] for outcome in of_seeds] for name, of_seeds in outcomes.items()}
     sizes = {name: len(drawn[0]) for name, drawn in draws.items()}
-    return _scores(runs, test, sizes, modality, config)
+    return _scores(runs, test, sizes, _soft_sets(draws, config), modality, config)
 
 
 def utility_by_folds(
@@ -271,14 +244,36 @@ def utility_by_folds(
     sizes: defaultdict[str, list[int]] = defaultdict(list)
     for fold in range(config.folds):
         sets = four_sets(real.select(part != fold), synthetic, config.max_side, config.seeds)
-        draws = as_draws(sets, config.max_side)
+        draws = _with_soft_subset(as_draws(sets, config.max_side), modality, config, accelerator, backbone)
         title = f"{config.classifier} on {modality.name}, part {fold + 1} of {config.folds}"
         outcomes = _train_all(modality, draws, real.select(part == fold), config, accelerator, backbone, title)
         for name, of_seeds in outcomes.items():
             runs[name].append(of_seeds)
             sizes[name].append(len(draws[name][0]))
     means = {name: round(float(np.mean(of_folds))) for name, of_folds in sizes.items()}
-    return _scores(runs, real, means, modality, config)
+    return _scores(runs, real, means, _soft_sets(draws, config), modality, config)
+
+
+def _with_soft_subset(
+    draws: dict[str, list[Samples]],
+    modality: Modality,
+    config: UtilityConfig,
+    accelerator: Accelerator,
+    backbone: VisionTransformer | None,
+) -> dict[str, list[Samples]]:
+    """The same, with soft labels for the random real subset where classifiers learn from such; see
+    :class:`UtilityConfig`."""
+    if config.labels == "hard" or not {"real", "random_subset"} <= draws.keys():
+        return draws
+    teacher = trained_classifier(modality, draws["real"][0], config, Run(accelerator), backbone)
+    labelled = labelled_by_teacher(teacher, modality, draws["random_subset"], config, accelerator)
+    return draws | {"random_subset": labelled}
+
+
+def _soft_sets(draws: Mapping[str, Sequence[Samples]], config: UtilityConfig) -> set[str]:
+    """Names of the sets whose soft labels are learnt."""
+    soft = {name for name, drawn in draws.items() if drawn[0].probabilities is not None}
+    return soft if config.labels == "soft" else set()
 
 
 def _train_all(
@@ -303,10 +298,12 @@ def _scores(
     runs: Mapping[str, Sequence[Sequence[Outcome]]],
     tested: Samples,
     n_train: Mapping[str, int],
+    soft: Collection[str],
     modality: Modality,
     config: UtilityConfig,
 ) -> dict[str, UtilityScores]:
     """Scores of every training set, with what they were measured on."""
+    differences = paired_differences(runs, soft)
     scores = {
         name: replace(
             summary(of_set, tested.label_names),
@@ -316,29 +313,11 @@ def _scores(
             n_test=len(np.unique(tested.rows)),
             updates=None if config.classifier == "mfcc" else config.updates,
             max_side=min(config.max_side, max(modality.shape[1:])),
+            labels="soft" if name in soft else None,
+            **differences[name],
         )
         for name, of_set in runs.items()
     }
     if {"real", "random_subset", "synthetic"} <= scores.keys():
         scores["synthetic"] = with_recovery(scores, "synthetic", "random_subset")
     return scores
-
-
-def summary(runs: Sequence[Sequence[Outcome]], label_names: Sequence[str]) -> UtilityScores:
-    """Scores, recalls and confusion of one training set.
-
-    Args:
-        runs: what mean and deviation are taken over; of each the mean of its own trainings counts.
-    """
-    scores = [[classification_scores(tested.probabilities, tested.labels) for tested in run] for run in runs]
-    confusions = [[tested.confusion for tested in run] for run in runs]
-    # (runs, labels): a recall is the diagonal's share of its row, and every label is among the test samples.
-    recalls = np.array([np.mean([c.diagonal() / c.sum(1) for c in run], axis=0) for run in confusions])
-    counts = np.sum([confusion for run in confusions for confusion in run], axis=0)
-    return UtilityScores(
-        **{key: Statistic.of([float(np.mean([row[key] for row in run])) for run in scores]) for key in scores[0][0]},
-        recall={
-            name: Statistic.of(of_label, interval=False) for name, of_label in zip(label_names, recalls.T, strict=True)
-        },
-        confusion=Confusion(tuple(label_names), tuple(map(tuple, counts.tolist()))),
-    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from mmgen.condensation.condenser import Condenser
+from mmgen.condensation.condenser import Condenser, to_samples
 from mmgen.condensation.medsynth import condense
 from mmgen.condensation.representatives import representatives
 from mmgen.data.manifest import label_key
@@ -279,3 +279,11 @@ def plan_of_fit(condenser: Condenser, images_per_class: int, seed: int = 0) -> P
         fixed = condenser.chosen(images_per_class, seed)
     chosen_from = None if fixed is None else condenser.choose_from
     return Plan(condenser.model.class_names, images_per_class, seed, fixed=fixed, chosen_from=chosen_from)
+
+
+def images_of(condenser: Condenser, plan: Plan) -> Samples:
+    """The images of a plan of :func:`plan_of_fit`, in its order."""
+    if plan.fixed is not None:
+        return plan.fixed
+    with one_thread():  # as they are written
+        return to_samples(condenser.model.sample(plan.per_class, plan.seed))

@@ -80,6 +80,7 @@ def write_dataset(
     output: OutputOptions | None = None,
     source_ids: bool = True,
     model_name: str = "",
+    soft_labels: np.ndarray | None = None,
 ) -> Path:
     """Carry out a plan and write it as a data set; under a launcher every process writes its share.
 
@@ -89,6 +90,7 @@ def write_dataset(
     Args:
         source_ids: keep the row numbers of the real samples in the metadata (they never are names).
         model_name: what to call the model in the metadata; a digest of its weights if empty.
+        soft_labels: (N, K) class probabilities of the plan's samples, written beside them.
 
     Raises:
         UserError: the folder holds something else and may not be overwritten, or the disk is full or too small.
@@ -105,7 +107,7 @@ def write_dataset(
     describe = partial(_describe_sample, model, plan, source_ids, model_name)
     settings = made_settings(model, plan)
     refuse_too_much(settings, len(plan), folder, lengths=plan.lengths)
-    writer = kind(folder, settings, plan.class_names, plan.per_class, piece, describe)
+    writer = kind(folder, settings, plan.class_names, plan.per_class, piece, describe, soft_labels)
     run = _describe_run(model, plan) | {
         "source ids": source_ids,
         "model name": model_name,
@@ -114,6 +116,8 @@ def write_dataset(
         "shard size": piece if output.format == "webdataset" else None,
         "device": state.device.type,
     }
+    if soft_labels is not None:
+        run["soft labels"] = hashlib.sha256(np.ascontiguousarray(soft_labels, "<f4").tobytes()).hexdigest()[:12]
     with alone_in(folder) if state.is_main_process else nullcontext():
         if state.is_main_process and prepare_folder(folder, output.overwrite, run):
             present = sum(map(writer.present, writer.pieces()))

@@ -56,22 +56,30 @@ class MFCCClassifier(nn.Module):
         return ((features - self.mean) / self.std).clamp(-LIMIT, LIMIT)
 
     @torch.no_grad()
-    def fit(self, features: Tensor, labels: np.ndarray, balanced: bool) -> None:
+    def fit(
+        self, features: Tensor, labels: np.ndarray, balanced: bool, probabilities: np.ndarray | None = None
+    ) -> None:
         """Learn from the features (N, F) of samples of every class.
 
         Args:
             labels: (N,) class of each.
             balanced: weigh a sample by the inverse size of its class.
+            probabilities: (N, classes) soft labels to learn from instead.
         """
         from sklearn.linear_model import LogisticRegression
+        from sklearn.utils.class_weight import compute_sample_weight
 
         self.mean.copy_(features.mean(0))
         # Features that do not vary, as of silent bands, say nothing.
         deviation = features.std(0, correction=0)
         self.std.copy_(torch.where(deviation > 1e-6, deviation, torch.inf))
-        weight = "balanced" if balanced else None
-        regression = LogisticRegression(C=INVERSE_PENALTY, class_weight=weight, max_iter=1000)
-        regression.fit(self._standardised(features.to(self.mean)).cpu().numpy(), labels)
+        standardised = self._standardised(features.to(self.mean)).cpu().numpy()
+        weights = compute_sample_weight("balanced" if balanced else None, labels)
+        if probabilities is not None:  # a sample once with every label, weighted by its probability
+            samples, classes = probabilities.shape
+            standardised, labels = standardised.repeat(classes, 0), np.tile(np.arange(classes), samples)
+            weights = (weights[:, None] * probabilities).ravel()
+        regression = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000).fit(standardised, labels, weights)
         # Of two classes scikit-learn has the second's logit alone; the first's is then 0.
         for parameter, found in ((self.head.weight, regression.coef_), (self.head.bias, regression.intercept_)):
             parameter.zero_()

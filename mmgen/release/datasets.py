@@ -13,6 +13,8 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
+
 from mmgen.data.opening import parse_json, read_bytes
 from mmgen.data.progress import progress_bar
 from mmgen.data.threads import in_order
@@ -29,6 +31,7 @@ from mmgen.data.writing.layout import (
 )
 from mmgen.data.writing.metadata import read_rows, write_rows
 from mmgen.data.writing.readme import readme
+from mmgen.data.writing.soft_labels import SOFT_LABELS, encode_soft_labels, read_soft_labels
 from mmgen.data.writing.verify import verify_dataset
 from mmgen.errors import UserError, shown
 from mmgen.release.content import sample_digest, written_anew
@@ -39,8 +42,9 @@ def dataset_digest(folder: Path) -> str:
     """SHA-256, hexadecimal, of the samples of a data set and their labels.
 
     It is taken over the sorted relative names of sample files and members of shards, each with the SHA-256 of the
-    decoded values (:func:`mmgen.release.content.sample_digest`), and the label and files of every row of the table. So
-    it is the same before and after :func:`copy_dataset`, and another one if a pixel, a label or a name is.
+    decoded values (:func:`mmgen.release.content.sample_digest`), the label and files of every row of the table, and
+    soft labels. So it is the same before and after :func:`copy_dataset`, and another one if a pixel, a label or a name
+    is.
 
     Raises:
         UserError: the folder is no finished data set, or a file is missing, damaged or a link.
@@ -129,6 +133,8 @@ def _copy(source: Path, target: Path, described: Described, name: str) -> tuple[
         with path.open("xb") as file:
             write_rows(file, columns, shared)
         left_out += [f"metadata: {key}" for key in first if key not in columns]
+    elif name == SOFT_LABELS:
+        path.write_bytes(encode_soft_labels(_soft_labels(source, described), list(described.about["counts"])))
     elif name.endswith(".tar"):
         with tarfile.open(path, "x", format=tarfile.USTAR_FORMAT, encoding="utf-8") as tar:
             for member, content in _shared_members(source, name, described, left_out):
@@ -145,6 +151,11 @@ def _copy(source: Path, target: Path, described: Described, name: str) -> tuple[
 def _rows(folder: Path) -> Iterator[dict[str, str]]:
     with _named(folder, TABLE):
         yield from read_rows(_checked(folder, TABLE))
+
+
+def _soft_labels(folder: Path, described: Described) -> np.ndarray:
+    counts = described.about["counts"]
+    return read_soft_labels(_checked(folder, SOFT_LABELS).parent, list(counts), sum(counts.values()))
 
 
 def _shared_members(folder: Path, name: str, described: Described, left_out: list[str]) -> Iterator[tuple[str, bytes]]:
@@ -176,6 +187,9 @@ def _digests(folder: Path, described: Described, name: str) -> list[str]:
         for row in _rows(folder):
             digest.update(json.dumps(sorted(item for item in row.items() if item[0] in told)).encode())
         parts.append((TABLE, digest.hexdigest()))
+    elif name == SOFT_LABELS:
+        values = _soft_labels(folder, described).astype("<f4").tobytes()
+        parts.append((SOFT_LABELS, hashlib.sha256(values).hexdigest()))
     elif name.endswith(".tar"):
         with _named(folder, name):
             for (member, *_), read in shard_members(_checked(folder, name)):

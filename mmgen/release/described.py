@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from mmgen.data.settings import FILE_KINDS, Settings, settings_from_dict
 from mmgen.data.writing.layout import DOCUMENT, TABLE, is_inside, patches_of, read_document, safe_names, sample_files
+from mmgen.data.writing.soft_labels import SOFT_LABELS
 from mmgen.data.writing.unfinished import INCOMPLETE
 from mmgen.errors import UserError, first_few
 from mmgen.models.generative import Origin
@@ -21,6 +22,7 @@ _HEAD = frozenset(
     (
         "synthetic", "format", "licence", "counts", "preprocessing", "generator", "per_class", "mask_ratio", "segments",
         "chosen_from", "copies_real_data", "input_prior", "patch", "seed", "steps", "guidance",
+        "soft_labels",
     )
 )  # fmt: skip
 _LONGEST_NUMBER = 24  # characters of a float at most; a text can be spelled as a longer one
@@ -99,8 +101,15 @@ class Described:
 
     @property
     def tables(self) -> list[str]:
-        """The table of files in folders; samples in shards have their own."""
-        return [TABLE] if self.about["format"] == "folder" else []
+        """Files that speak of all samples: the table of files in folders (samples in shards have their own), and soft
+        labels, if there are any."""
+        soft = [SOFT_LABELS] if self.has_soft_labels else []
+        return [TABLE, *soft] if self.about["format"] == "folder" else soft
+
+    @property
+    def has_soft_labels(self) -> bool:
+        """Whether there are class probabilities of the samples."""
+        return SOFT_LABELS in self.about["checksums"]
 
     @cached_property
     def files(self) -> frozenset[str]:

@@ -20,7 +20,7 @@ _SETS = re.compile(r"(real|synthetic|real\+synthetic|random_subset|synthetic_fre
 _MEASURES = frozenset(
     (
         "auc", "accuracy", "balanced_accuracy", "recovery", "seeds", "folds", "n_train", "n_test", "updates",
-        "max_side",
+        "max_side", "hard_label_recovery", "improvement_over_random",
     )
 )  # fmt: skip
 

@@ -216,7 +216,8 @@ def _modalities(model: GenerativeModel | None, described: Mapping[str, Described
 
 
 def _may_hold_real_data(model: GenerativeModel | None, described: Mapping[str, Described]) -> list[Verdict]:
-    """Red verdicts on what says of itself that it may hold real data; the audit may have seen other members.
+    """Red verdicts on what says of itself that it may hold real data, of which the audit may have seen other members,
+    and on soft labels, which no attack of the audit looks at.
 
     Raises:
         UserError: a subset of the real images, which no audit and no override releases.
@@ -227,7 +228,11 @@ def _may_hold_real_data(model: GenerativeModel | None, described: Mapping[str, D
     if subsets := [name for name, (method, _) in origins.items() if method == "subset"]:
         raise UserError(f"{first_few(subsets)} is a subset of the real images, which is never released.")
     words = "made of real data, pixels of which it may hold"
-    return [red(f"real data/{name}", f"{name}: {words}") for name, (_, copies) in origins.items() if copies]
+    soft = "soft labels of a classifier that was trained on real data, which no attack of the audit looks at"
+    return [
+        *(red(f"real data/{name}", f"{name}: {words}") for name, (_, copies) in origins.items() if copies),
+        *(red(f"soft labels/{name}", f"{name}: {soft}") for name, one in described.items() if one.has_soft_labels),
+    ]
 
 
 def _compare(

@@ -43,7 +43,8 @@ class PairedBatches:
 
 
 class LabelledBatches:
-    """Batches of ``x`` (B, C, H, W) in raw units and ``label`` (B,), as one endless stream of rounds.
+    """Batches of ``x`` (B, C, H, W) in raw units and ``label`` (B,), as one endless stream of rounds; of samples with
+    soft labels also ``probabilities`` (B, K).
 
     No sample is seen again before all have been seen, and what an update gets depends on seed and update alone.
 
@@ -67,7 +68,7 @@ class LabelledBatches:
         shared: bool = False,
         parts: int = 1,
     ) -> None:
-        self.values, self.labels = samples.values, samples.labels
+        self.values, self.labels, self.probabilities = samples.values, samples.labels, samples.probabilities
         self.batch_size = batch_size if shared else min(batch_size, len(samples))
         self.shared, self.parts = shared, parts
         self.steps_per_epoch = steps
@@ -84,7 +85,8 @@ class LabelledBatches:
         if self.shared:
             places = places.reshape(self.parts, position.world, -1)[:, position.rank].ravel()
         index = np.array([self._round(place // self._round_size)[place % self._round_size] for place in places])
-        return {"x": torch.from_numpy(self.values[index]), "label": torch.from_numpy(self.labels[index])}
+        soft = {} if self.probabilities is None else {"probabilities": torch.from_numpy(self.probabilities[index])}
+        return {"x": torch.from_numpy(self.values[index]), "label": torch.from_numpy(self.labels[index]), **soft}
 
     def _round(self, number: int) -> np.ndarray:
         if number not in self._rounds:
@@ -118,4 +120,5 @@ class WholeBatches(LabelledBatches):
 
 def labels_digest(samples: Samples) -> str:
     """A digest of the labels, by which a resumed training knows that its samples are the same."""
-    return hashlib.sha256(samples.labels.tobytes()).hexdigest()
+    soft = b"" if samples.probabilities is None else samples.probabilities.tobytes()
+    return hashlib.sha256(samples.labels.tobytes() + soft).hexdigest()

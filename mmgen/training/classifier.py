@@ -4,7 +4,7 @@ classifier that needs no steps."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.mfcc import MFCCClassifier
 from mmgen.models.modality import Modality
-from mmgen.names import AugmentationName, NetworkName
+from mmgen.names import AugmentationName, LabelKind, NetworkName
 from mmgen.training.augmentation import augment, draw
 from mmgen.training.batches import LabelledBatches, labels_digest
 from mmgen.training.engine import choose_attention
@@ -50,6 +50,8 @@ class ClassifierConfig:
         balance: what makes up for classes of unequal size: "weights" weighs a sample's loss by the inverse size of its
             class, "sampling" draws every class equally often.
         augmentation: strategy by name, for this kind of picture.
+        labels: "hard" learns from labels alone, "soft" from the probabilities of samples that have some, smoothed as
+            labels are.
     """
 
     updates: int = 150
@@ -60,6 +62,7 @@ class ClassifierConfig:
     label_smoothing: float = 0.1
     balance: Literal["none", "weights", "sampling"] = "none"
     augmentation: AugmentationName = "none"
+    labels: LabelKind = "hard"
 
     def __post_init__(self) -> None:
         if self.updates < 1 or self.batch_size < 1:
@@ -98,7 +101,8 @@ class ClassifierTask(Task):
         self._weights = None if weights is None else weights.to(accelerator.device)
 
     def update(self, batch: Mapping[str, Tensor], position: Position) -> dict[str, Tensor]:
-        """One step on raw (B, C, H, W) inputs and (B,) labels."""
+        """One step on raw (B, C, H, W) inputs and (B,) labels, or (B, classes) probabilities where the batch has
+        some."""
         with self.run.accelerator.autocast():
             x = self.modality.normalise(batch["x"])
             if self.config.augmentation != "none":
@@ -106,7 +110,8 @@ class ClassifierTask(Task):
                 # was 0.85, with all changes at once 0.82, without any 0.815.
                 x = augment(x, draw(self.config.augmentation, self.run.draws(position.update), len(x)))
             logits = self.model(x)
-        loss = smoothed_loss(logits.float(), batch["label"], self.config.label_smoothing, self._weights)
+        target = batch.get("probabilities", batch["label"])
+        loss = smoothed_loss(logits.float(), target, self.config.label_smoothing, self._weights)
         norm = self.stepper.minimise(loss)
         return {"loss/class": loss.detach(), "gradient_norm/class": norm}
 
@@ -140,6 +145,7 @@ def train_classifier(
     Raises:
         UserError: with validation, a number of updates that is no multiple of ten.
     """
+    train = with_labels(train, config.labels)
     looks = 1 if validation is None else VALIDATIONS
     if config.updates % looks:
         raise UserError(f"With a validation part updates must be a multiple of {looks}, got {config.updates}.")
@@ -155,20 +161,34 @@ def train_classifier(
 
 
 def fit_mfcc(
-    model: MFCCClassifier, modality: Modality, train: Samples, balanced: bool, accelerator: Accelerator
+    model: MFCCClassifier,
+    modality: Modality,
+    train: Samples,
+    balanced: bool,
+    accelerator: Accelerator,
+    labels: LabelKind = "hard",
 ) -> MFCCClassifier:
     """Fit logistic regression to all training samples at once; see :meth:`.MFCCClassifier.fit`."""
-    model.to(accelerator.device).fit(_outputs(model.embed, modality, train, accelerator), train.labels, balanced)
+    features = _outputs(model.to(accelerator.device).embed, modality, train, accelerator)
+    model.fit(features, train.labels, balanced, with_labels(train, labels).probabilities)
     return model.eval()
 
 
-def smoothed_loss(logits: Tensor, labels: Tensor, smoothing: float, weights: Tensor | None = None) -> Tensor:
-    """Cross-entropy with label smoothing of (B, classes), (B,); a sample counts as its label's weight (classes,).
+def with_labels(samples: Samples, labels: LabelKind) -> Samples:
+    """Samples without their soft labels, if they are to be learnt from hard ones."""
+    return samples if labels == "soft" else replace(samples, probabilities=None)
+
+
+def smoothed_loss(logits: Tensor, target: Tensor, smoothing: float, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy with label smoothing of logits (B, classes) and labels (B,) or probabilities (B, classes); a sample
+    counts as its label's weight (classes,), or as the mean of its labels' weights.
 
     Unlike the weights of torch's loss, these do not cancel within a batch of one class.
     """
-    losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-    return (losses if weights is None else losses * weights[labels]).mean()
+    losses = F.cross_entropy(logits, target, label_smoothing=smoothing, reduction="none")
+    if weights is not None:
+        losses = losses * (target @ weights if target.is_floating_point() else weights[target])
+    return losses.mean()
 
 
 def class_weights(labels: np.ndarray, classes: int) -> Tensor:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from condensing import IMAGES, call, error, rows_of, run_of
 from tiny_condensers import TINY_SETTINGS, use_tiny_methods
+from torch import nn
 
 from mmgen.artifacts.models import load_model
 from mmgen.data.phantoms import LESIONS, write_phantom_images
+from mmgen.data.samples import Samples, set_fingerprint
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.verify import verify_dataset
+from mmgen.evaluation import teacher
+from mmgen.evaluation.teacher import TEACHERS
+from mmgen.evaluation.utility import trained_classifier
+from mmgen.models.modality import Modality
 
 RIVALS = tuple(method for method in TINY_SETTINGS if method != "medsynth")
 
@@ -104,3 +112,54 @@ def test_a_run_is_not_gone_on_with_on_other_data(
     assert command("condense", lesions, *flags, "--out", tmp_path / "set") == 0
     assert command("condense", others, *flags, "--resume", "latest", "--out", tmp_path / "more") == 2
     assert "holds a run on other data" in error(capsys)
+
+
+@pytest.fixture
+def quick_teacher(monkeypatch: pytest.MonkeyPatch) -> list[Samples]:
+    """Teachers of few updates; what they were taught."""
+    taught: list[Samples] = []
+
+    def note(modality: Modality, train: Samples, *arguments: Any) -> nn.Module:
+        taught.append(train)
+        return trained_classifier(modality, train, *arguments)
+
+    monkeypatch.setitem(TEACHERS, "quick", replace(TEACHERS["quick"], updates=10))  # type: ignore[index]
+    monkeypatch.setattr(teacher, "trained_classifier", note)
+    return taught
+
+
+@pytest.mark.parametrize("method", ["subset", "dcgan"])
+def test_a_condensed_set_with_soft_labels_is_evaluated_on_them(
+    method: str, lesions: Path, command: Callable[..., int], quick_teacher: list[Samples], tmp_path: Path
+) -> None:
+    flags = ("--method", method, "--ipc", 2, "--out", tmp_path / "set", "--format", "webdataset")
+    assert command("condense", lesions, *flags, "--soft-labels") == 0
+    (taught,) = quick_teacher
+    facts = json.loads((run_of(tmp_path / "set") / "model" / "card.json").read_text(encoding="utf-8"))
+    assert facts["members"] == {"image": set_fingerprint(taught.values)}  # the training part alone
+    assert (run_of(tmp_path / "set") / "teacher" / "metrics.jsonl").is_file()
+    assert verify_dataset(tmp_path / "set") == []
+    samples = read_dataset(tmp_path / "set", IMAGES, soft_labels=True)["image"]
+    assert samples.probabilities.shape == (2 * len(LESIONS), len(LESIONS))
+    if method == "subset":  # real images, which the teacher knows: rows belong to their images
+        assert (samples.probabilities.argmax(1) == samples.labels).mean() > 0.5
+
+    sides = ("--real", lesions, "--test", lesions, "--classifiers", "convnet", "--updates", 1, "--seeds", 1)
+    assert command("evaluate", tmp_path / "set", *sides, "--labels", "soft", "--out", tmp_path / "out") == 0
+    scores = json.loads((tmp_path / "out" / "report.json").read_text())["utility"]["image"]["convnet"]
+    assert {name: entry.get("labels") for name, entry in scores.items()} == {
+        "real": None, "synthetic": "soft", "real+synthetic": "soft", "random_subset": "soft",
+    }  # fmt: skip
+    assert ", soft labels" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+
+
+def test_soft_labels_that_are_not_there_are_a_sentence(
+    lesions: Path, command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("condense", lesions, "--method", "subset", "--ipc", 1, "--out", tmp_path / "set") == 0
+    sides = ("--real", lesions, "--test", lesions, "--labels", "soft", "--out", tmp_path / "out")
+    capsys.readouterr()
+    assert command("evaluate", tmp_path / "set", *sides) == 2
+    assert "has no soft labels (labels.safetensors)" in error(capsys)
+    assert command("evaluate", lesions, *sides) == 2
+    assert "leave out --labels soft" in error(capsys)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mmgen.data.files import LocalFiles
-from mmgen.data.labels import apply_label_map, match_labels, parse_label_map, rename_labels
+from mmgen.data.labels import align_labels, apply_label_map, match_labels, parse_label_map, rename_labels
 from mmgen.data.manifest import Manifest
+from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 
 
@@ -98,3 +99,31 @@ class TestApply:
     def test_two_spellings_with_two_names(self):
         with pytest.raises(UserError, match="'A' is renamed to 'x' and to 'y'"):
             apply_label_map({"image": make_manifest([0], ("a",))}, {"a": "x", "A": "y"})
+
+
+class TestSoftLabels:
+    SOFT = np.array([[0.5, 0.3, 0.2], [0.1, 0.9, 0.0], [0.0, 0.0, 1.0]], dtype=np.float32)
+
+    def samples(self) -> Samples:
+        labels = np.array([0, 1, 0])
+        return Samples(np.zeros((3, 1, 2, 2)), labels, ("a", "b", "c"), np.arange(3), probabilities=self.SOFT)
+
+    def test_they_follow_their_samples(self):
+        assert np.array_equal(self.samples().select([2, 0]).probabilities, self.SOFT[[2, 0]])
+        assert np.array_equal(self.samples().select(np.array([False, True, False])).probabilities, self.SOFT[1:2])
+
+    def test_labels_that_become_one_are_added(self):
+        renamed = rename_labels(self.samples(), {"c": "a"})
+        assert renamed.label_names == ("a", "b") and renamed.labels.tolist() == [0, 1, 0]
+        assert np.allclose(renamed.probabilities, [[0.7, 0.3], [0.1, 0.9], [1.0, 0.0]])
+
+    def test_what_is_left_out_goes_to_the_others(self):
+        renamed = rename_labels(self.samples(), {"c": ""})
+        assert renamed.label_names == ("a", "b") and len(renamed) == 3
+        assert np.allclose(renamed.probabilities, [[0.625, 0.375], [0.1, 0.9], [1.0, 0.0]])
+
+    def test_they_get_the_order_of_other_samples(self):
+        like = Samples(np.zeros((2, 1, 2, 2)), np.array([1, 2]), ("c", "B", "A"), np.arange(2))
+        aligned = align_labels(self.samples(), like)
+        assert aligned.label_names == ("c", "B", "A") and aligned.labels.tolist() == [2, 1, 2]
+        assert np.allclose(aligned.probabilities, self.SOFT[:, ::-1])

@@ -71,3 +71,14 @@ def test_autocast_changes_nothing() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(model(x), fitted(x, labels)(x))
     assert torch.equal(model(x), fitted(x, labels)(x)) and model(x).dtype == torch.float64
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_soft_labels_take_the_place_of_labels(balanced: bool) -> None:
+    x, labels = segments(40, 3)
+    hard = fitted(x, labels, balanced)
+    soft, even, features = MFCCClassifier(SHAPE, 3), MFCCClassifier(SHAPE, 3), hard.embed(x)
+    soft.fit(features, labels, balanced, np.eye(3, dtype=np.float32)[labels])
+    torch.testing.assert_close(soft(x), hard(x), rtol=1e-2, atol=1e-2)
+    even.fit(features, labels, False, np.full((40, 3), 1 / 3, dtype=np.float32))
+    torch.testing.assert_close(even(x).softmax(-1), torch.full((40, 3), 1 / 3).double(), rtol=0, atol=1e-2)

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from safetensors.numpy import save
 from small import SETTINGS, SOUND, digests
 from swollen import KINDS, little_memory, swell
 
 from mmgen.data.mel import mel_to_waveform
 from mmgen.data.writing.layout import sha256
+from mmgen.data.writing.soft_labels import SOFT_LABELS, encode_soft_labels
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.verify import verify_dataset
 from mmgen.data.writing.writer import FolderWriter, ShardWriter, SyntheticSample
@@ -416,3 +418,27 @@ def test_names_of_files_say_nothing(writer: Any, tmp_path: Path) -> None:
     assert verify_dataset(source) == []
     with pytest.raises(UserError, match="cannot be released as it is"):
         copy_dataset(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_soft_labels_are_copied_and_nothing_else_in_their_file(writer: Any, tmp_path: Path) -> None:
+    source, soft = write(tmp_path / "set", writer, traces=False), np.array([[1, 0], [0.5, 0.5]] * 2, dtype=np.float32)
+    plain = dataset_digest(source)
+    planted = {"classes": json.dumps(LABELS[::-1]), "patient": "Rossi"}
+    (source / SOFT_LABELS).write_bytes(save({"probabilities": soft}, planted))
+    about = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
+    about |= {"soft_labels": True, "checksums": about["checksums"] | {SOFT_LABELS: ""}}
+    (source / "dataset.json").write_text(json.dumps(about))
+    relist(source)
+    assert copy_dataset(source, tmp_path / "out") == []
+    assert (tmp_path / "out" / SOFT_LABELS).read_bytes() == encode_soft_labels(soft[:, ::-1], LABELS)
+    assert b"Rossi" in everything_in(source) and b"Rossi" not in everything_in(tmp_path / "out")
+    digest = dataset_digest(tmp_path / "out")
+    assert digest == dataset_digest(source) != plain
+    (source / SOFT_LABELS).write_bytes(encode_soft_labels(soft, LABELS))
+    relist(source)
+    assert dataset_digest(source) not in (digest, plain)
+    (source / SOFT_LABELS).write_bytes(b"nonsense")
+    relist(source)
+    with pytest.raises(UserError, match=r"The soft labels .* cannot be used"):
+        copy_dataset(source, tmp_path / "again")

@@ -12,7 +12,11 @@ from tiny_medsynth import LABELS, tiny_samples, write_condensed
 
 from mmgen.artifacts.card_facts import CardFacts
 from mmgen.artifacts.models import model_digest, save_model
+from mmgen.data.writing.soft_labels import SOFT_LABELS
+from mmgen.data.writing.verify import verify_dataset
 from mmgen.errors import UserError
+from mmgen.generation.plan import make_plan
+from mmgen.generation.writing import OutputOptions, write_dataset
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.stored import StoredImages, StoredLatents
@@ -103,3 +107,23 @@ def test_cards_do_not_deny_what_is_in_the_file(method: str, tmp_path: Path) -> N
     assert ("is a picture of a person" in card) == (method == "dcgan")
     assert ("do not share them" in card) == (method == "subset")
     assert ("may show real people" in card) == (method in ("dm", "it_gan"))
+
+
+def test_soft_labels_need_an_override_and_are_released_as_they_were(tmp_path: Path) -> None:
+    run, soft = run_of("dcgan", tmp_path / "run"), np.array([[0.75, 0.25]] * 3 + [[0.5, 0.5]] * 3, dtype=np.float32)
+    plan = make_plan(model_of("dcgan"), per_class=3, seed=0)
+    before = dataset_digest(run / "synthetic")
+    write_dataset(
+        model_of("dcgan"), plan, run / "synthetic", OutputOptions(overwrite=True), soft_labels=soft
+    )  # after the audit
+    with pytest.raises(UserError, match="changed after the audit"):
+        write_release(run, tmp_path / "out", override=("Dr. Who", "because"))
+    audit = run / "audit" / "privacy.json"
+    audit.write_text(audit.read_text().replace(before, dataset_digest(run / "synthetic")))
+    with pytest.raises(ReleaseRefused, match="soft labels of a classifier that was trained on real data"):
+        write_release(run, tmp_path / "out")
+    write_release(run, tmp_path / "out", override=("Dr. Who", "the teacher saw phantoms"))
+    released = tmp_path / "out" / "synthetic"
+    assert (released / SOFT_LABELS).read_bytes() == (run / "synthetic" / SOFT_LABELS).read_bytes()
+    assert verify_dataset(released) == [] and f"synthetic/{SOFT_LABELS}" in (tmp_path / "out/SHA256SUMS").read_text()
+    assert SOFT_LABELS in (released / "README.md").read_text(encoding="utf-8")

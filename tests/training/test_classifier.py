@@ -346,3 +346,52 @@ def test_probabilities_do_not_depend_on_the_batch(accelerator: Accelerator) -> N
     with torch.no_grad():
         expected = model((torch.from_numpy(samples.values).float() - 100) / 50).softmax(-1)
     np.testing.assert_allclose(whole, expected.numpy(), atol=1e-6)
+
+
+# -- soft labels
+
+
+def certain(samples: Samples, labels: np.ndarray | None = None) -> Samples:
+    """Samples with probabilities of 1 for these labels, their own if there are none."""
+    labels = samples.labels if labels is None else labels
+    return replace(samples, probabilities=np.eye(2, dtype=np.float32)[labels])
+
+
+@pytest.mark.parametrize("balance", ["none", "weights"])
+def test_certain_soft_labels_are_hard_ones(accelerator: Accelerator, balance: str) -> None:
+    train = noisy(32).select(np.arange(24))
+    config = ClassifierConfig(updates=4, batch_size=8, balance=balance)  # type: ignore[arg-type]
+    hard = train_classifier(network(), SCAN, train, config, Run(accelerator))
+    soft = train_classifier(network(), SCAN, certain(train), replace(config, labels="soft"), Run(accelerator))
+    for one, other in zip(hard.state_dict().values(), soft.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_of_soft_labels_by_hand() -> None:
+    logits, target = torch.log(torch.tensor([[0.5, 0.25, 0.25]])), torch.tensor([[0.2, 0.7, 0.1]])
+    loss = -(0.2 * np.log(0.5) + 0.8 * np.log(0.25))
+    assert float(smoothed_loss(logits, target, 0.0)) == pytest.approx(loss)
+    weights = torch.tensor([1.0, 2.0, 4.0])
+    assert float(smoothed_loss(logits, target, 0.0, weights)) == pytest.approx(2.0 * loss)
+
+
+def test_soft_labels_are_learnt_only_where_they_are_asked_for(accelerator: Accelerator) -> None:
+    """Probabilities say the opposite of the labels."""
+    train, test = noisy(), noisy(seed=1)
+    opposite = certain(train, 1 - train.labels)
+    config = ClassifierConfig(updates=60, lr=1e-2)
+    right = {}
+    for labels in ("hard", "soft"):
+        model = train_classifier(network(), SCAN, opposite, replace(config, labels=labels), Run(accelerator))
+        right[labels] = (predict(model, SCAN, test, accelerator).argmax(1) == test.labels).mean()
+    assert right["hard"] > 0.8 and right["soft"] < 0.2
+    model = train_classifier(network(), SCAN, train, replace(config, labels="soft"), Run(accelerator))
+    assert (predict(model, SCAN, test, accelerator).argmax(1) == test.labels).mean() > 0.8  # there are none
+
+
+def test_a_training_is_not_resumed_on_other_soft_labels(accelerator: Accelerator, tmp_path: Path) -> None:
+    config = ClassifierConfig(updates=2, batch_size=8, labels="soft")
+    train_classifier(network(), SCAN, certain(noisy()), config, Run(accelerator, tmp_path))
+    again = Run(accelerator, tmp_path, resume=True)
+    with pytest.raises(UserError, match="resume"):
+        train_classifier(network(), SCAN, certain(noisy(), 1 - noisy().labels), config, again)

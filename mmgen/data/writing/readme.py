@@ -87,6 +87,9 @@ def readme(about: Mapping[str, Any], shard_size: int, columns: Collection[str]) 
     else:
         place = f"`shards/` holds up to {shard_size} samples a file, sorted by label: shuffle them. "
         place += "A sample's label is in its `json`."
+    if about.get("soft_labels"):
+        place += "\n`labels.safetensors` holds soft labels: the class probabilities that a classifier of the real data"
+        place += "\ngives each sample, in their order."
     names, needs = "Audio, load_dataset" if casts else "load_dataset", "  # sound needs datasets[audio]"
     opening = f"from datasets import {names}{needs if sounds else ''}\n\n"
     opening += f'load_dataset("this folder", split="train"){casts}'

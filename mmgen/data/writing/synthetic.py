@@ -19,6 +19,7 @@ from mmgen.data.threads import in_order
 from mmgen.data.writing.encoding import decode_array
 from mmgen.data.writing.layout import DOCUMENT, LARGEST_DOCUMENT, LARGEST_FILE, TABLE, sample_files, shard_members
 from mmgen.data.writing.metadata import read_rows
+from mmgen.data.writing.soft_labels import read_soft_labels
 from mmgen.errors import UserError, shown
 
 
@@ -46,8 +47,11 @@ class Part(NamedTuple):
 Record = tuple[str, dict[str, Part]]
 
 
-def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Samples]:
+def read_dataset(folder: Path, settings: Mapping[str, Settings], soft_labels: bool = False) -> dict[str, Samples]:
     """Samples of each modality of a data set in folder form or in shards; log-mels come from the stored spectrograms.
+
+    Args:
+        soft_labels: read them too, see :mod:`mmgen.data.writing.soft_labels`; otherwise their file is not opened.
 
     Raises:
         UserError: the folder is no finished data set, lacks a modality, or a file is missing, damaged or of another
@@ -73,10 +77,14 @@ def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Sa
     counted = np.bincount(labels, minlength=len(counts)).tolist()
     if not labels or counted != list(counts.values()):
         raise UserError(f"{folder} holds {counted} samples by label, not {list(counts.values())}; generate it again.")
+    soft = read_soft_labels(folder, list(counts), len(labels)) if soft_labels else None
     samples = {}
     for name, arrays in values.items():  # several segments of one sound are samples that share a row
         rows = np.repeat(np.arange(len(labels)), [len(array) for array in arrays])
-        samples[name] = Samples(np.concatenate(arrays), np.array(labels)[rows], tuple(counts), rows)
+        probabilities = None if soft is None else soft[rows]
+        samples[name] = Samples(
+            np.concatenate(arrays), np.array(labels)[rows], tuple(counts), rows, probabilities=probabilities
+        )
     return samples
 
 

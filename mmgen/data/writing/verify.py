@@ -25,8 +25,9 @@ from mmgen.data.writing.layout import (
     unlisted,
 )
 from mmgen.data.writing.metadata import read_rows
+from mmgen.data.writing.soft_labels import SOFT_LABELS, read_soft_labels
 from mmgen.data.writing.unfinished import INCOMPLETE
-from mmgen.errors import first_few, shown
+from mmgen.errors import UserError, first_few, shown
 
 
 def verify_dataset(folder: Path, progress: bool = True) -> list[str]:
@@ -56,7 +57,7 @@ def verify_dataset(folder: Path, progress: bool = True) -> list[str]:
         if wrong in (None, _CHANGED):
             readable.append(name)
     tell = _shard_problems if about["format"] == "webdataset" else _table_problems
-    return [*_sentences(wrong_files), *tell(folder, about, readable)]
+    return [*_sentences(wrong_files), *tell(folder, about, readable), *_soft_label_problems(folder, about, readable)]
 
 
 def _sentences(wrong_files: Mapping[str, Sequence[str]]) -> list[str]:
@@ -102,6 +103,17 @@ def _table_problems(folder: Path, about: Mapping[str, Any], readable: Iterable[s
         return [f"{TABLE} cannot be read ({error})."]
     wrong = {f"named by {TABLE} but not listed in dataset.json": unknown} if unknown else {}
     return [*_sentences(wrong), *_count_problems(TABLE, labels, about["counts"])]
+
+
+def _soft_label_problems(folder: Path, about: Mapping[str, Any], readable: Iterable[str]) -> list[str]:
+    """Compare soft labels, where there are any, with the counts."""
+    if SOFT_LABELS not in readable:
+        return []
+    try:
+        read_soft_labels(folder, list(about["counts"]), sum(about["counts"].values()))
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def _shard_problems(folder: Path, about: Mapping[str, Any], readable: Iterable[str]) -> list[str]:

@@ -31,6 +31,7 @@ from mmgen.data.writing.layout import (
 )
 from mmgen.data.writing.metadata import write_rows
 from mmgen.data.writing.readme import readme
+from mmgen.data.writing.soft_labels import SOFT_LABELS, encode_soft_labels
 from mmgen.data.writing.unfinished import INCOMPLETE
 from mmgen.errors import UserError
 
@@ -64,6 +65,7 @@ class DatasetWriter(ABC):
         per_class: samples of each label.
         piece: samples in a piece.
         describe: metadata of a sample by its index: label, seed, ...; the same keys for all.
+        soft_labels: (N, K) class probabilities of the samples, or None.
     """
 
     format: ClassVar[DatasetFormat]
@@ -73,6 +75,7 @@ class DatasetWriter(ABC):
     per_class: int
     piece: int
     describe: Callable[[int], Mapping[str, Any]]
+    soft_labels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.sample_files = sample_files(self.settings)
@@ -110,7 +113,11 @@ class DatasetWriter(ABC):
 
     def tables(self) -> list[str]:
         """Write files that speak of all samples, if there are any; their relative paths."""
-        return []
+        if self.soft_labels is None:
+            return []
+        with new_file(self.folder / SOFT_LABELS) as file:
+            file.write(encode_soft_labels(self.soft_labels, self.labels))
+        return [SOFT_LABELS]
 
     def finish(self, about: Mapping[str, Any]) -> None:
         """Write ``README.md`` and last ``dataset.json``: ``about``, counts, SHA-256 of every file.
@@ -122,6 +129,7 @@ class DatasetWriter(ABC):
         tables = [*self.tables(), README]
         head = {"synthetic": True, "format": self.format, "licence": None}
         head |= {"counts": dict.fromkeys(self.labels, self.per_class)}
+        head |= {} if self.soft_labels is None else {"soft_labels": True}
         head |= {"preprocessing": {name: settings_to_dict(own) for name, own in self.settings.items()}, **about}
         with new_file(self.folder / README) as file:
             file.write(readme(head, self.piece, self.columns()).encode())
@@ -189,7 +197,7 @@ class FolderWriter(DatasetWriter):
             write_rows(
                 file, self.columns(), ({**self.files(index), **self.describe(index)} for index in range(len(self)))
             )
-        return [TABLE]
+        return [TABLE, *super().tables()]
 
 
 class ShardWriter(DatasetWriter):

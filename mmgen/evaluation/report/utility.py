@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mmgen.evaluation.report.text import NOTHING, Column, Table, as_dict, interval, name_of, number, percent, score
-from mmgen.evaluation.scores import Utility, UtilityScores
+from mmgen.evaluation.scores import Statistic, Utility, UtilityScores
 
 Scores = Mapping[str, UtilityScores]
 SCORES = ("auc", "balanced_accuracy", "accuracy")
+DIFFERENCES = {"hard_label_recovery": "Below all real", "improvement_over_random": "Above random real"}
 # Below this AUC a classifier has learned nothing; and a difference in AUC of less than the second is not called a loss.
 CHANCE_AUC, LOSS = 0.52, 0.03
 
@@ -26,11 +27,12 @@ def utility_tables(utility: Utility, data: dict) -> list[Table]:
         if not scores:
             continue
         recovered = any(result.recovery is not None for result in results)
+        differences = [key for key in DIFFERENCES if any(getattr(result, key) is not None for result in results)]
         ends = any(_interval(result) != NOTHING for result in results)
         columns = [Column("Trained on", numeric=False)]
         for key in scores:
             columns += [Column(name_of(key))] + [Column("95 % interval")] * (ends and key == "auc")
-        columns += [Column("Recovery")] * recovered
+        columns += [Column("Recovery")] * recovered + [Column(DIFFERENCES[key]) for key in differences]
         columns += [Column("Training samples"), Column("Folds × seeds" if any(r.folds for r in results) else "Seeds")]
         rows, headings = [], {}
         for classifier, sets in groups.items():
@@ -40,8 +42,9 @@ def utility_tables(utility: Utility, data: dict) -> list[Table]:
                 for key in scores:
                     row += [score(getattr(result, key))] + [_interval(result)] * (ends and key == "auc")
                 row += [percent(result.recovery)] * recovered
+                row += [_difference(getattr(result, key)) for key in differences]
                 rows.append([*row, number(result.n_train), _repeats(result)])
-        notes = _notes(scores, len(as_dict(as_dict(data.get(modality)).get("counts"))), recovered)
+        notes = _notes(scores, len(as_dict(as_dict(data.get(modality)).get("counts"))), recovered, differences)
         tables.append(Table(f"{name_of(modality, data)}: scores on real test data", columns, rows, notes, headings))
     return tables
 
@@ -196,7 +199,12 @@ def set_names(keys: Iterable[str]) -> dict[str, str]:
 
 def _named(results: Scores) -> list[tuple[str, UtilityScores]]:
     """Readable names of training sets, and their scores."""
-    return [(title, results[key]) for key, title in set_names(results).items()]
+    return [(f"{title}{of_labels(results[key])}", results[key]) for key, title in set_names(results).items()]
+
+
+def of_labels(result: UtilityScores) -> str:
+    """End of a training set's name: ", soft labels" where these were learnt, nothing otherwise."""
+    return ", soft labels" if result.labels == "soft" else ""
 
 
 def _set_name(key: str) -> str:
@@ -217,7 +225,15 @@ def _per_class(key: str) -> int | None:
     return int(count) if count.isascii() and count.isdigit() else None
 
 
-def _notes(scores: list[str], classes: int, recovered: bool) -> list[str]:
+def _difference(statistic: Statistic | None) -> str:
+    """A difference in AUC, and its interval where there is one."""
+    if statistic is None:
+        return NOTHING
+    ends = interval(statistic.ci95)
+    return f"{statistic.mean:.3f}" + ("" if ends == NOTHING else f" ({ends})")
+
+
+def _notes(scores: list[str], classes: int, recovered: bool, differences: list[str]) -> list[str]:
     chances = ["AUC 0.5"] if "auc" in scores else []
     if "balanced_accuracy" in scores and classes > 1:
         chances.append(f"balanced accuracy {score(1 / classes)} ({classes} classes)")
@@ -228,6 +244,11 @@ def _notes(scores: list[str], classes: int, recovered: bool) -> list[str]:
         notes.append(
             "Recovery: how much of the way from as many random real samples (0 %) to all real data (100 %) the AUC "
             "goes; below 0 % the set loses to random real samples."
+        )
+    if differences:
+        notes.append(
+            "Below all real, above random real: differences in AUC of trainings with the same seed, with their 95 % "
+            "interval; an interval that holds 0 shows no difference."
         )
     return notes
 

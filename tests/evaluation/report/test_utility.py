@@ -98,6 +98,16 @@ def test_table_has_a_group_per_classifier_and_auc_first() -> None:
     assert recovery.startswith("Recovery:")
 
 
+def test_differences_and_soft_labels_are_told() -> None:
+    made = replace(scores(0.7), labels="soft", improvement_over_random=Statistic(-0.05, 0.01, (-0.0849, 0.01)))
+    (table,) = utility_tables({"image": {"resnet18": {"real": scores(0.8), "synthetic": made}}}, {})
+    assert [row[0] for row in table.rows] == ["Real", "Synthetic, soft labels"]
+    place = [column.name for column in table.columns].index("Above random real")
+    assert [row[place] for row in table.rows] == [NOTHING, "-0.050 (-0.085 to 0.010)"]
+    assert "Below all real" not in [column.name for column in table.columns]
+    assert table.notes[-1].startswith("Below all real, above random real: differences in AUC")
+
+
 def test_table_without_condensed_sets_keeps_its_names() -> None:
     sets = {"real": scores(0.8, recovery=None), "synthetic": scores(0.7)}
     (table,) = utility_tables({"image": {"resnet18": sets, "convnet": {}}}, {})
