@@ -71,6 +71,8 @@ def train_one(
 ) -> None:
     """Train one model and save it below ``folder``."""
     preset = replace(PRESETS[config.preset], decoder="mse")
+    if config.preset in ("tiny", "small"):  # as many tokens as the image has, which queries of the other need
+        preset = replace(preset, audio_patch=14)
     query = "own" if variant == "single" else variant
     model = build_mae(preset, settings, data.splits["train"], query, seed)
     learning = MAEConfig(preset.batch_size, preset.lr, betas=preset.betas, whole_mask_share=0.0)

@@ -35,9 +35,9 @@ Flags = TypeVar("Flags", bound=Any)
 class Preset:
     """A size of cross-modal masked autoencoder and the training that suits it.
 
-    Image and audio patches are chosen so that both modalities have the same number of tokens, which
-    ``fusion_query="other"`` needs; denoising decoders do without. Theirs alone are ``head_width``, the channels of
-    their convolutions, and ``ema_share``, the length of the moving average of weights as a share of the training.
+    In "base" and "paper" both modalities have the same number of tokens, which ``fusion_query="other"`` needs. Of
+    denoising decoders alone are ``head_width``, the channels of their convolutions, and ``ema_share``, the length of
+    the moving average of weights as a share of the training.
     """
 
     image: ImageSettings

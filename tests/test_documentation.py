@@ -125,7 +125,12 @@ def parse(program: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -
     """What the program's own parser makes of arguments; raises SystemExit where it refuses them."""
     if program == "mmgen":
         taken: list[Any] = []
-        known = dict.fromkeys(main.commands(), taken.append)
+
+        def take(options: Any) -> dict[str, Any]:
+            taken.append(options)
+            return {}
+
+        known = dict.fromkeys(main.commands(), take)
         monkeypatch.setattr(main, "commands", lambda: known)
         if code := call(monkeypatch, *arguments):
             raise SystemExit(code)

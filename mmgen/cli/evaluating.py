@@ -44,8 +44,7 @@ class Evaluate(CachedDataFlags):
     seeds: int = 3
     """Trainings of each classifier on each set."""
     labels: LabelKind = "hard"
-    """What is learnt of synthetic samples: hard labels, or the soft ones of a data set made with --soft-labels; random
-    real samples then learn from a teacher too."""
+    """What is learnt of synthetic samples: hard labels, or the soft ones of a data set made with --soft-labels."""
     folds: int = 0
     """Cross-validate over so many parts of the real training data, instead of testing on --test."""
     fast: bool = False
