@@ -20,7 +20,7 @@ from mmgen.names import MethodName
 _HEAD = frozenset(
     (
         "synthetic", "format", "licence", "counts", "preprocessing", "generator", "per_class", "mask_ratio", "segments",
-        "chosen_from", "copies_real_data", "input_prior", "patch", "seed", "steps", "guidance",
+        "chosen_from", "copies_real_data", "input_prior", "patch", "seed", "steps", "guidance", "rejected",
     )
 )  # fmt: skip
 _LONGEST_NUMBER = 24  # characters of a float at most; a text can be spelled as a longer one

@@ -17,14 +17,14 @@ from mmgen.artifacts.card_facts import FACTS
 from mmgen.artifacts.cards import pixels_line
 from mmgen.artifacts.models import PRIVACY, load_model, model_digest
 from mmgen.data.writing.atomic import new_folder
-from mmgen.data.writing.layout import DOCUMENT, sha256
+from mmgen.data.writing.layout import DOCUMENT, REJECTED, sha256
 from mmgen.errors import UserError, first_few
 from mmgen.evaluation.privacy.attacks import KINDS
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict, opens
 from mmgen.evaluation.privacy.record import EFFORT, AuditRecord
 from mmgen.models.generative import GenerativeModel
 from mmgen.release.cleaning import cleaned
-from mmgen.release.datasets import copy_dataset, dataset_digest
+from mmgen.release.datasets import Rejected, copy_dataset, dataset_digest
 from mmgen.release.described import Described
 from mmgen.release.evidence import Override, judged, presentable, privacy_section, red
 from mmgen.release.models import copy_model, read_facts
@@ -55,8 +55,10 @@ def write_release(
     (:func:`mmgen.release.datasets.copy_dataset`); the audit without anything on single records; a README and checksums.
     Nothing else is: no critic, checkpoint, log, configuration or report. Files that were left out are logged. Cards are
     written anew from numbers and known names; the only free text is that of ``override``.
-    The folder appears when everything is in it. For data alone what an attacker can do who has nothing else counts
-    (threat model S, or G if the audit has none of S; copies, pass-through); a generator needs attacks on it too.
+    Samples that a data set's ``rejected.csv`` names are left out, which is logged: what is left of an audited set shows
+    no more than the whole. The folder appears when everything is in it. For data alone what an attacker can do who has
+    nothing else counts (threat model S, or G if the audit has none of S; copies, pass-through); a generator needs
+    attacks on it too.
 
     Args:
         run: folder of a run (``model/``, ``synthetic/``, ``audit/privacy.json``), a model's folder, or a data set's.
@@ -94,9 +96,12 @@ def write_release(
     needed, record = _needed(signed, run, verdicts), presentable(record, modalities)
     said = [*judged(record, thresholds, makes_more, modalities), *further]
     section = partial(privacy_section, said, record, needed)
+    rejected = {name: Rejected.of(path) for name, path in data_sets.items()}
+    released = {name: dataset_digest(path, rejected[name]) for name, path in data_sets.items() if rejected[name].count}
+    digests["data_sets"] |= released
     about = _shared_audit(record, said, thresholds, digests, needed)
     with new_folder(out) as folder:
-        _fill(folder, model, model_folder, data_sets, about, section)
+        _fill(folder, model, model_folder, data_sets, about, section, rejected)
         _write_checksums(folder)
     return verdicts
 
@@ -128,17 +133,22 @@ def _fill(
     data_sets: Mapping[str, Path],
     about: Mapping[str, Any],
     section: Callable[..., str],
+    rejected: Mapping[str, Rejected],
 ) -> None:
     """Write all parts of a release; ``about`` is its ``privacy.json``, ``section`` that on privacy of every card."""
     if model_folder is not None and model is not None:
         copy_model(model, model_folder, folder / "model", section(pixels_line(model)))
         _write_json(folder / "model" / PRIVACY, about)
     for name, source in data_sets.items():
-        if left_out := copy_dataset(source, folder / name, f"\n{section()}"):
+        if count := rejected[name].count:
+            logger.info("Left out of %s: %d rejected samples, listed in its %s.", name, count, REJECTED)
+        if left_out := copy_dataset(source, folder / name, f"\n{section()}", rejected[name]):
             logger.warning("Not released of %s: %s.", name, first_few(left_out))
     _write_json(folder / PRIVACY, about)
     parts = ["`model/`: the generator, with its card"] if model is not None else []
-    parts += [f"`{name}/`: a synthetic data set; `{name}/README.md` says how to open it" for name in data_sets]
+    for name, one in rejected.items():
+        without = f" without {one.count} rejected samples" if one.count else ""
+        parts.append(f"`{name}/`: a synthetic data set{without}; `{name}/README.md` says how to open it")
     parts += ["`privacy.json`: the privacy audit in numbers", "`SHA256SUMS`, `release.json`: every file's checksum"]
     listed = "".join(f"* {part}\n" for part in parts)
     made = "Made by generative models with mmgen. Check it with `sha256sum -c SHA256SUMS`."

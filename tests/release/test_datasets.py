@@ -17,11 +17,12 @@ from swollen import KINDS, little_memory, swell
 
 from mmgen.data.mel import mel_to_waveform
 from mmgen.data.writing.layout import sha256
+from mmgen.data.writing.rejected import reject
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.verify import verify_dataset
 from mmgen.data.writing.writer import FolderWriter, ShardWriter, SyntheticSample
 from mmgen.errors import UserError
-from mmgen.release.datasets import copy_dataset, dataset_digest
+from mmgen.release.datasets import Rejected, copy_dataset, dataset_digest
 
 LABELS = ("covid", "ΑΒ c")
 MODEL = "0123456789ab"
@@ -416,3 +417,64 @@ def test_names_of_files_say_nothing(writer: Any, tmp_path: Path) -> None:
     assert verify_dataset(source) == []
     with pytest.raises(UserError, match="cannot be released as it is"):
         copy_dataset(source, tmp_path / "out")
+
+
+# -- samples that a person rejected
+
+
+def names(writer: Any, *indices: int, per_class: int = 2) -> list[str]:
+    """As ``rejected.csv`` calls samples by their position; shards hold three."""
+    if writer is FolderWriter:
+        folders = ("covid", "ΑΒ c")
+        return [f"images/{folders[i // per_class]}/{i % per_class:06d}.png" for i in indices]
+    return [f"shards/{i // 3:06d}.tar/{i:06d}.png" for i in indices]
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_rejected_samples_are_left_out(writer: Any, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", writer, traces=False)
+    whole = dataset_digest(source)
+    for name in names(writer, 0, 3):  # 3 is alone in its shard
+        reject(source, name, True)
+    assert verify_dataset(source) == [] and dataset_digest(source) == whole, "an audit of the set stays valid"
+    rejected = Rejected.of(source)
+    assert rejected.count == 2 and dict(rejected.labels) == dict.fromkeys(LABELS, 1)
+    assert copy_dataset(source, tmp_path / "out", rejected=rejected) == []
+    assert verify_dataset(tmp_path / "out") == []
+    assert dataset_digest(tmp_path / "out") == dataset_digest(source, rejected) != whole
+    before, after = (read_dataset(folder, SETTINGS) for folder in (source, tmp_path / "out"))
+    for name in SETTINGS:
+        assert np.array_equal(after[name].values, before[name].values[1:3])
+        assert after[name].labels.tolist() == [0, 1]
+    about = json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))
+    assert about["counts"] == dict.fromkeys(LABELS, 1) and about["rejected"] == 2
+    kept = [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert "rejected.csv" not in kept and "000001.tar" not in kept
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_sample_that_is_taken_back_goes_along(writer: Any, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", writer, traces=False)
+    for rejected in (True, False):
+        reject(source, names(writer, 1)[0], rejected)
+    copy_dataset(source, tmp_path / "out", rejected=Rejected.of(source))
+    copied = digests(source)
+    del copied["rejected.csv"]
+    assert digests(tmp_path / "out") == copied
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_what_is_no_sample_cannot_be_rejected(writer: Any, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", writer)
+    reject(source, "images/covid/999999.png", True)
+    with pytest.raises(UserError, match=r"names images/covid/999999.png, no sample of it"):
+        Rejected.of(source)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_nothing_is_left(writer: Any, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", writer)
+    for name in names(writer, *range(4)):
+        reject(source, name, True)
+    with pytest.raises(UserError, match="nothing to release"):
+        Rejected.of(source)
