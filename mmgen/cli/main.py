@@ -25,6 +25,7 @@ def commands() -> dict[type[Any], Callable[[Any], None]]:
     from mmgen.cli.evaluating import Evaluate, evaluate
     from mmgen.cli.generating import Generate, generate
     from mmgen.cli.releasing import Release, Report, release, report
+    from mmgen.cli.viewing import View, view
 
     return {
         Condense: condense,
@@ -33,6 +34,7 @@ def commands() -> dict[type[Any], Callable[[Any], None]]:
         Audit: audit,
         Report: report,
         Release: release,
+        View: view,
         Check: check,
         Phantoms: phantoms,
     }

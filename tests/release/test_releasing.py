@@ -575,9 +575,9 @@ def test_copies_that_differ_from_what_was_audited_are_refused(
     """As if a generation had written to the folder between the look at it and the copy."""
     copy = releasing.copy_dataset
 
-    def copy_others(source: Path, target: Path, privacy: str) -> list[str]:
+    def copy_others(source: Path, target: Path, *further: Any) -> list[str]:
         spoil_picture(run)
-        return copy(source, target, privacy)
+        return copy(source, target, *further)
 
     monkeypatch.setattr(releasing, "copy_dataset", copy_others)
     with pytest.raises(UserError, match="changed while they were released"):

@@ -21,7 +21,7 @@ from mmgen.data.writing.metadata import read_rows
 from mmgen.errors import UserError, shown
 
 # A sample as it lies on disk: its label, and by modality a file's path or a tar member's name and content.
-_Record = tuple[str, dict[str, tuple[str, Path | bytes]]]
+Record = tuple[str, dict[str, tuple[str, Path | bytes]]]
 
 
 def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Samples]:
@@ -44,7 +44,7 @@ def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Sa
         in_shards = about.get("format") == "webdataset"
         records = _shard_records(folder, members) if in_shards else _folder_records(folder, columns)
         # One more than there should be is enough to tell.
-        for label, arrays in in_order(partial(_decode, settings), islice(records, sum(counts.values()) + 1)):
+        for label, arrays in in_order(partial(decode_record, settings), islice(records, sum(counts.values()) + 1)):
             labels.append(list(counts).index(label))
             for name, array in arrays.items():
                 values[name].append(array)
@@ -63,7 +63,7 @@ def read_dataset(folder: Path, settings: Mapping[str, Settings]) -> dict[str, Sa
     return samples
 
 
-def _folder_records(folder: Path, columns: Mapping[str, str]) -> Iterator[_Record]:
+def _folder_records(folder: Path, columns: Mapping[str, str]) -> Iterator[Record]:
     root = folder.resolve()
     for row in read_rows(folder / TABLE):
         files: dict[str, tuple[str, Path | bytes]] = {}
@@ -79,7 +79,7 @@ def _folder_records(folder: Path, columns: Mapping[str, str]) -> Iterator[_Recor
         yield row["label"], files
 
 
-def _shard_records(folder: Path, wanted: Mapping[str, str]) -> Iterator[_Record]:
+def _shard_records(folder: Path, wanted: Mapping[str, str]) -> Iterator[Record]:
     needed = {"json", *wanted.values()}
     for path in sorted((folder / "shards").glob("*.tar")):
         if not path.resolve().is_relative_to(folder.resolve()):
@@ -99,8 +99,8 @@ def _shard_records(folder: Path, wanted: Mapping[str, str]) -> Iterator[_Record]
             raise UserError(f"The shard {path} cannot be read ({error}); generate the data set again.") from error
 
 
-def _decode(settings: Mapping[str, Settings], record: _Record) -> tuple[str, dict[str, np.ndarray]]:
-    """The label, and (S, C, H, W) of each modality."""
+def decode_record(settings: Mapping[str, Settings], record: Record) -> tuple[str, dict[str, np.ndarray]]:
+    """The label, and (S, C, H, W) of each modality; raises UserError for a file that is damaged."""
     arrays, (label, files) = {}, record
     for name, own in settings.items():
         title, source = files[name]
