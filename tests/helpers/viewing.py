@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class Browser:
                 connection.putheader(name, value)
         connection.endheaders(body)
         reply = connection.getresponse()
-        with connection:
+        with closing(connection):
             return reply.status, reply.read(), reply.headers
 
     def json(self, path: str, content: Any = None) -> Any:
