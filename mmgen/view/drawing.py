@@ -15,7 +15,7 @@ from mmgen.generation.pairs import run_batches
 from mmgen.generation.plan import Plan
 from mmgen.models.generative import GenerativeModel, Sampling
 
-MOST_DRAWN, _KEPT, _TOGETHER, _LARGEST_SEED = 16, 4, 8, 2**53 - 1  # the largest whole number of a browser
+_KEPT, _TOGETHER, _LARGEST_SEED = 4, 8, 2**53 - 1  # the largest whole number of a browser
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,13 @@ class Drawn:
 
 
 class Drawer:
-    """Draws from a model and keeps the last few draws, so that a page can show them."""
+    """Draws from a model and keeps the last few draws, so that a page can show them.
+
+    Attributes:
+        most: samples of one draw.
+    """
+
+    most = 16
 
     def __init__(self, model: GenerativeModel) -> None:
         self.model, self.settings, self.labels = model, model_settings(model), model.class_names
@@ -48,8 +54,8 @@ class Drawer:
         """
         if label not in self.labels:
             raise UserError(f"The model knows {first_few(self.labels)}, not {shown(label)}.")
-        if not 1 <= number <= MOST_DRAWN or not 0 <= seed <= _LARGEST_SEED:
-            raise UserError(f"1 to {MOST_DRAWN} samples are drawn at once, from a seed of 0 or more.")
+        if not 1 <= number <= self.most or not 0 <= seed <= _LARGEST_SEED:
+            raise UserError(f"1 to {self.most} samples are drawn at once, from a seed of 0 or more.")
         plan = Plan((label,), number, seed, sampling=Sampling(steps, guidance))
         if not self._busy.acquire(blocking=False):
             raise UserError("Samples are being drawn already; wait until they are there.")

@@ -7,20 +7,21 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmgen.data.settings import Settings, kind_of
 from mmgen.data.writing.rejected import read_rejected
-from mmgen.evaluation.report.answers import answers
-from mmgen.evaluation.report.media import Figure
-from mmgen.evaluation.report.reading import Report
 from mmgen.models.generative import Sampling
 from mmgen.view.contents import DataSet
-from mmgen.view.drawing import MOST_DRAWN, Drawer
-from mmgen.view.real import RealSide
 from mmgen.view.rendering import joined
+
+if TYPE_CHECKING:  # which take seconds to import
+    from mmgen.evaluation.report.media import Figure
+    from mmgen.evaluation.report.reading import Report
+    from mmgen.view.drawing import Drawer
+    from mmgen.view.real import RealSide
 
 PER_PAGE = 24
 _FOR_COLOURS = 16  # spectrograms
@@ -112,14 +113,20 @@ class View:
             place=place,
             label=label,
             page=page,
-            answers=[] if self.report is None else answers(self.report),
+            answers=self._answers(),
             figures=self.figures,
             has_real=self.real is not None,
             drawer=self.drawer,
-            most_drawn=MOST_DRAWN,
             sampling=Sampling(),
             **shown,
         )
+
+    def _answers(self) -> list[Any]:
+        if self.report is None:
+            return []
+        from mmgen.evaluation.report.answers import answers
+
+        return answers(self.report)
 
     def on_page(self, place: int, label: str, page: int) -> Sequence[int]:
         """Numbers of the samples on a page; raises LookupError where there is none."""

@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
         except LookupError:
             reply = as_json({"error": "There is nothing at this address."}, 404)
         except (OSError, ValueError) as error:
-            logger.warning("%s cannot be shown: %s", shown(urlsplit(self.path).path), shown(error))
+            logger.warning("%s cannot be shown: %s", shown(self.path.partition("?")[0]), shown(error))
             reply = as_json({"error": "This file is missing or damaged."}, 404)
         self._send(reply)
 

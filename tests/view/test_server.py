@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +132,11 @@ def test_it_listens_on_this_machine_alone(folder: Path) -> None:
 
 def test_rubbish_does_not_stop_it(browse: Any, folder: Path) -> None:
     browser = browse(folder)
-    for rubbish in (b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"x" * 70_000):
+    for rubbish in (b"\x16\x03\x01\x02\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"x" * 70_000):
         with socket.create_connection(("127.0.0.1", browser.server.server_port), timeout=10) as connection:
             connection.sendall(rubbish)
-            connection.shutdown(socket.SHUT_WR)
-            assert b"<article" not in connection.recv(1000)
+            with suppress(ConnectionResetError):  # of what was not read
+                assert b"<article" not in connection.recv(1000)
     assert browser.ask("/")[0] == 200
 
 
