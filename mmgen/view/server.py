@@ -13,6 +13,7 @@ import re
 import secrets
 import socketserver
 import sys
+import threading
 import webbrowser
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
@@ -63,7 +64,8 @@ class Server(ThreadingHTTPServer):
     allow_reuse_port = False
 
     def __init__(self, view: View, port: int = 0) -> None:
-        self.view, self.token = view, secrets.token_urlsafe(32)
+        self.view, self.token, self._once = view, secrets.token_urlsafe(32), set[str]()
+        self._admitting = threading.Lock()
         if not 0 <= port <= 65535:
             raise UserError(f"A port is a number from 1 to 65535, not {port}; correct --port.")
         try:
@@ -79,7 +81,16 @@ class Server(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """The address to open, with the token."""
-        return f"http://{HOST}:{self.server_port}/?token={self.token}"
+        return self._address(self.token)
+
+    def url_for_once(self) -> str:
+        """An address that opens the page a single time: other users of the machine see what a browser is started
+        with."""
+        self._once.add(token := secrets.token_urlsafe(32))
+        return self._address(token)
+
+    def _address(self, token: str) -> str:
+        return f"http://{HOST}:{self.server_port}/?token={token}"
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -91,9 +102,16 @@ class Server(ThreadingHTTPServer):
         """Name of the cookie with the token; servers on other ports of one machine share their cookies."""
         return f"mmgen-view-{self.server_port}"
 
-    def knows(self, token: str | None) -> bool:
+    def knows(self, token: str) -> bool:
         """Whether this is the token."""
-        return token is not None and hmac.compare_digest(token.encode("utf-8", "replace"), self.token.encode())
+        return hmac.compare_digest(token.encode("utf-8", "replace"), self.token.encode())
+
+    def admits(self, token: str) -> bool:
+        """Whether this token of an address opens the page; one that is for once does not do so again."""
+        with self._admitting:
+            for_once = token in self._once
+            self._once.discard(token)
+        return for_once or self.knows(token)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that goes away is no error."""
@@ -154,8 +172,8 @@ class _Handler(BaseHTTPRequestHandler):
             cookies = SimpleCookie("; ".join(self.headers.get_all("Cookie", [])))
         except (ValueError, CookieError):
             raise _Refused(403, "The address or a cookie has another form than this page gives them.") from None
-        given = [query.get("token"), *(one.value for name, one in cookies.items() if name == self.server.cookie)]
-        if not any(map(self.server.knows, given)):
+        given = [one.value for name, one in cookies.items() if name == self.server.cookie]
+        if not (self.server.admits(query.get("token", "")) or any(map(self.server.knows, given))):
             raise _Refused(403, "Open the address that mmgen view has printed; it holds the token.")
         return query
 
@@ -209,5 +227,5 @@ class _Handler(BaseHTTPRequestHandler):
 def serve(server: Server, show: bool) -> None:
     """Show the page until Ctrl-C; ``show`` also opens it in a browser where there is a display."""
     if show and (sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        webbrowser.open(server.url)
+        webbrowser.open(server.url_for_once())
     server.serve_forever()
