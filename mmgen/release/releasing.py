@@ -53,12 +53,10 @@ def write_release(
     training data, by the fingerprint that the run recorded of them, if any. Released are the model (weights,
     configuration, card, preview and utility, :func:`mmgen.release.models.copy_model`); the data sets
     (:func:`mmgen.release.datasets.copy_dataset`); the audit without anything on single records; a README and checksums.
-    Nothing else is: no critic, checkpoint, log, configuration or report. Files that were left out are logged. Cards are
-    written anew from numbers and known names; the only free text is that of ``override``.
-    Samples that a data set's ``rejected.csv`` names are left out, which is logged: what is left of an audited set shows
-    no more than the whole. The folder appears when everything is in it. For data alone what an attacker can do who has
-    nothing else counts (threat model S, or G if the audit has none of S; copies, pass-through); a generator needs
-    attacks on it too.
+    Nothing else is: no critic, checkpoint, log, configuration or report, and no sample that a ``rejected.csv`` names.
+    What was left out is logged. Cards are written anew from numbers and known names; the only free text is that of
+    ``override``. The folder appears when everything is in it. For data alone what an attacker can do who has nothing
+    else counts (threat model S, or G if the audit has none of S; copies, pass-through); a generator needs attacks too.
 
     Args:
         run: folder of a run (``model/``, ``synthetic/``, ``audit/privacy.json``), a model's folder, or a data set's.
@@ -96,12 +94,9 @@ def write_release(
     needed, record = _needed(signed, run, verdicts), presentable(record, modalities)
     said = [*judged(record, thresholds, makes_more, modalities), *further]
     section = partial(privacy_section, said, record, needed)
-    rejected = {name: Rejected.of(path) for name, path in data_sets.items()}
-    released = {name: dataset_digest(path, rejected[name]) for name, path in data_sets.items() if rejected[name].count}
-    digests["data_sets"] |= released
     about = _shared_audit(record, said, thresholds, digests, needed)
     with new_folder(out) as folder:
-        _fill(folder, model, model_folder, data_sets, about, section, rejected)
+        _fill(folder, model, model_folder, data_sets, about, section)
         _write_checksums(folder)
     return verdicts
 
@@ -133,9 +128,11 @@ def _fill(
     data_sets: Mapping[str, Path],
     about: Mapping[str, Any],
     section: Callable[..., str],
-    rejected: Mapping[str, Rejected],
 ) -> None:
     """Write all parts of a release; ``about`` is its ``privacy.json``, ``section`` that on privacy of every card."""
+    rejected = {name: Rejected.of(path) for name, path in data_sets.items()}
+    released = {name: dataset_digest(path, rejected[name]) for name, path in data_sets.items() if rejected[name].count}
+    about = {**about, "of": {**about["of"], "data_sets": {**about["of"]["data_sets"], **released}}}
     if model_folder is not None and model is not None:
         copy_model(model, model_folder, folder / "model", section(pixels_line(model)))
         _write_json(folder / "model" / PRIVACY, about)
