@@ -125,7 +125,7 @@ def parse(program: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -
     """What the program's own parser makes of arguments; raises SystemExit where it refuses them."""
     if program == "mmgen":
         taken: list[Any] = []
-        known = dict.fromkeys(main.commands(), taken.append)
+        known = dict.fromkeys(main.commands(), lambda options: taken.append(options) or {})
         monkeypatch.setattr(main, "commands", lambda: known)
         if code := call(monkeypatch, *arguments):
             raise SystemExit(code)

@@ -44,8 +44,7 @@ class Evaluate(CachedDataFlags):
     seeds: int = 3
     """Trainings of each classifier on each set."""
     labels: LabelKind = "hard"
-    """What is learnt of synthetic samples: hard labels, or the soft ones of a data set made with --soft-labels; random
-    real samples then learn from a teacher too."""
+    """Learn from hard labels, or from the soft ones of a data set and, for random real samples, of a teacher."""
     folds: int = 0
     """Cross-validate over so many parts of the real training data, instead of testing on --test."""
     fast: bool = False
