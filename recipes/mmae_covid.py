@@ -76,7 +76,7 @@ def train(config: MAEFlags, sizes: Preset, data: PairedData, names: Sequence[str
     given = {name: getattr(config, name) for name in ("mask_ratio", "loss_coupling", "accumulate")}
     learning = mae_config(sizes, settings, alone=len(names) == 1, **given)
     # A model of one modality learns as long what a masked autoencoder learns.
-    share = learning.plain_share if len(names) == 1 else 1.0
+    share = mae_config(sizes, settings).plain_share if len(names) == 1 else 1.0
     return train_mae(
         model, data.splits, learning, mae_loop(sizes, config.ema_decay), run, data.fingerprints, share=share
     )
