@@ -23,6 +23,7 @@ FLOORS = (
     ("generation",),
     ("release",),
     ("assessment",),
+    ("view",),
     ("cli",),
     ("mmgen", "recipes", "benchmarks"),  # mmgen: the exports of the package itself
 )

@@ -87,8 +87,14 @@ def redraw(run: Path) -> Path:
     Raises:
         UserError: there is no report, or it is damaged.
     """
+    return write_whole(*read_whole(run))
+
+
+def read_whole(run: Path) -> tuple[Path, dict[str, Any], ReportMedia]:
+    """The report of a run, or of a folder of an evaluation or audit, with all its parts: where its page belongs, its
+    content and its media; raises as :func:`redraw`."""
     if (run / "report.json").is_file():
-        return write_whole(run, read_report(run), read_media(run))
+        return run, read_report(run), read_media(run)
     places = [run / part for part in PARTS if (run / part / "report.json").is_file()]
     if not places:
         raise UserError(f"There is no report in {run}; give the folder of a run, or of an evaluation or audit.")
@@ -98,7 +104,7 @@ def redraw(run: Path) -> Path:
     for place in places[1:]:
         added = {key: value for key, value in read_report(place).items() if value and key not in ("run", "created")}
         report, media = together(report, added), with_media(media, read_media(place))
-    return write_whole(run / PARTS[0], report, media)
+    return run / PARTS[0], report, media
 
 
 def together(earlier: Mapping[str, Any], later: Mapping[str, Any], depth: int | None = None) -> dict[str, Any]:

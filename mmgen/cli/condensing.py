@@ -34,8 +34,7 @@ class Condense(CondensationFlags):
     selection: Selection = "random"
     """How a subset is chosen."""
     soft_labels: bool = False
-    """Also write soft labels (labels.safetensors): what a classifier trained on the same images says of each condensed
-    one. mmgen evaluate --labels soft learns from them."""
+    """Also write soft labels of a classifier trained on the same images, for mmgen evaluate --labels soft."""
     run: Path | None = None
     """Folder of the trainings and of the generator (model/); OUT_run beside the data set if absent."""
     resume: Literal["latest"] | None = None

@@ -31,6 +31,7 @@ def commands() -> dict[type[Any], Callable[[Any], Mapping[str, Any]]]:
     from mmgen.cli.exporting import Export, export
     from mmgen.cli.generating import Generate, generate
     from mmgen.cli.releasing import Release, Report, release, report
+    from mmgen.cli.viewing import View, view
 
     return {
         Condense: condense,
@@ -40,6 +41,7 @@ def commands() -> dict[type[Any], Callable[[Any], Mapping[str, Any]]]:
         Report: report,
         Release: release,
         Export: export,
+        View: view,
         Check: check,
         Phantoms: phantoms,
     }

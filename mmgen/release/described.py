@@ -22,7 +22,7 @@ _HEAD = frozenset(
     (
         "synthetic", "format", "licence", "counts", "preprocessing", "generator", "per_class", "mask_ratio", "segments",
         "chosen_from", "copies_real_data", "input_prior", "patch", "seed", "steps", "guidance",
-        "soft_labels",
+        "soft_labels", "rejected",
     )
 )  # fmt: skip
 _LONGEST_NUMBER = 24  # characters of a float at most; a text can be spelled as a longer one

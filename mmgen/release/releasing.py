@@ -17,7 +17,7 @@ from mmgen.artifacts.card_facts import FACTS
 from mmgen.artifacts.cards import pixels_line
 from mmgen.artifacts.models import PRIVACY, load_model, model_digest
 from mmgen.data.writing.atomic import new_folder
-from mmgen.data.writing.layout import DOCUMENT, sha256
+from mmgen.data.writing.layout import DOCUMENT, REJECTED, sha256
 from mmgen.errors import UserError, first_few
 from mmgen.evaluation.privacy.attacks import KINDS
 from mmgen.evaluation.privacy.gate import Thresholds, Verdict, opens
@@ -28,6 +28,7 @@ from mmgen.release.datasets import copy_dataset, dataset_digest
 from mmgen.release.described import Described
 from mmgen.release.evidence import Override, judged, presentable, privacy_section, red
 from mmgen.release.models import copy_model, read_facts
+from mmgen.release.rejected import Rejected
 from mmgen.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -53,10 +54,10 @@ def write_release(
     training data, by the fingerprint that the run recorded of them, if any. Released are the model (weights,
     configuration, card, preview and utility, :func:`mmgen.release.models.copy_model`); the data sets
     (:func:`mmgen.release.datasets.copy_dataset`); the audit without anything on single records; a README and checksums.
-    Nothing else is: no critic, checkpoint, log, configuration or report. Files that were left out are logged. Cards are
-    written anew from numbers and known names; the only free text is that of ``override``.
-    The folder appears when everything is in it. For data alone what an attacker can do who has nothing else counts
-    (threat model S, or G if the audit has none of S; copies, pass-through); a generator needs attacks on it too.
+    Nothing else is: no critic, checkpoint, log, configuration or report, and no sample that a ``rejected.csv`` names.
+    What was left out is logged. Cards are written anew from numbers and known names; the only free text is that of
+    ``override``. The folder appears when everything is in it. For data alone what an attacker can do who has nothing
+    else counts (threat model S, or G if the audit has none of S; copies, pass-through); a generator needs attacks too.
 
     Args:
         run: folder of a run (``model/``, ``synthetic/``, ``audit/privacy.json``), a model's folder, or a data set's.
@@ -130,15 +131,22 @@ def _fill(
     section: Callable[..., str],
 ) -> None:
     """Write all parts of a release; ``about`` is its ``privacy.json``, ``section`` that on privacy of every card."""
+    rejected = {name: Rejected.of(path) for name, path in data_sets.items()}
+    released = {name: dataset_digest(path, rejected[name]) for name, path in data_sets.items() if rejected[name].count}
+    about = {**about, "of": {**about["of"], "data_sets": {**about["of"]["data_sets"], **released}}}
     if model_folder is not None and model is not None:
         copy_model(model, model_folder, folder / "model", section(pixels_line(model)))
         _write_json(folder / "model" / PRIVACY, about)
     for name, source in data_sets.items():
-        if left_out := copy_dataset(source, folder / name, f"\n{section()}"):
+        if count := rejected[name].count:
+            logger.info("Left out of %s: %d rejected samples, listed in its %s.", name, count, REJECTED)
+        if left_out := copy_dataset(source, folder / name, f"\n{section()}", rejected[name]):
             logger.warning("Not released of %s: %s.", name, first_few(left_out))
     _write_json(folder / PRIVACY, about)
     parts = ["`model/`: the generator, with its card"] if model is not None else []
-    parts += [f"`{name}/`: a synthetic data set; `{name}/README.md` says how to open it" for name in data_sets]
+    for name, one in rejected.items():
+        without = f" without {one.count} rejected samples" if one.count else ""
+        parts.append(f"`{name}/`: a synthetic data set{without}; `{name}/README.md` says how to open it")
     parts += ["`privacy.json`: the privacy audit in numbers", "`SHA256SUMS`, `release.json`: every file's checksum"]
     listed = "".join(f"* {part}\n" for part in parts)
     made = "Made by generative models with mmgen. Check it with `sha256sum -c SHA256SUMS`."

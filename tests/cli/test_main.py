@@ -22,12 +22,13 @@ from mmgen.cli.auditing import Audit
 from mmgen.cli.evaluating import Evaluate
 from mmgen.cli.main import run_command
 from mmgen.cli.releasing import Release, Report
+from mmgen.cli.viewing import View
 from mmgen.data.writing.unfinished import alone_in
 from mmgen.errors import UserError
 from mmgen.training.loop import Interrupted, NonFiniteLoss
 
 Command = Callable[..., int]
-COMMANDS = ("condense", "generate", "evaluate", "audit", "report", "release", "export", "check", "phantoms")
+COMMANDS = ("condense", "generate", "evaluate", "audit", "report", "release", "export", "view", "check", "phantoms")
 
 
 @pytest.fixture
@@ -198,7 +199,7 @@ def test_help_describes_flags(command: Command, arguments: list[str], capsys: An
         assert "--json" in help_text
 
 
-@pytest.mark.parametrize("kind", [Evaluate, Audit, Report, Release])
+@pytest.mark.parametrize("kind", [Evaluate, Audit, Report, Release, View])
 def test_every_flag_is_described_in_one_line(kind: type) -> None:
     """Line breaks of the source would be breaks on the terminal."""
     texts = re.findall(r'^    """(.*?)"""$', inspect.getsource(kind), re.MULTILINE | re.DOTALL)[1:]

@@ -18,12 +18,14 @@ from swollen import KINDS, little_memory, swell
 
 from mmgen.data.mel import mel_to_waveform
 from mmgen.data.writing.layout import sha256
+from mmgen.data.writing.rejected import reject
 from mmgen.data.writing.soft_labels import SOFT_LABELS, encode_soft_labels
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.verify import verify_dataset
 from mmgen.data.writing.writer import FolderWriter, ShardWriter, SyntheticSample
 from mmgen.errors import UserError
 from mmgen.release.datasets import copy_dataset, dataset_digest
+from mmgen.release.rejected import Rejected
 
 LABELS = ("covid", "ΑΒ c")
 MODEL = "0123456789ab"
@@ -67,6 +69,14 @@ def relist(folder: Path) -> None:
     about = json.loads((folder / "dataset.json").read_text())
     about["checksums"] |= {name: sha256(folder / name) for name in about["checksums"]}
     (folder / "dataset.json").write_text(json.dumps(about))
+
+
+def add_soft_labels(folder: Path, content: bytes) -> None:
+    (folder / SOFT_LABELS).write_bytes(content)
+    about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    about |= {"soft_labels": True, "checksums": about["checksums"] | {SOFT_LABELS: ""}}
+    (folder / "dataset.json").write_text(json.dumps(about))
+    relist(folder)
 
 
 def everything_in(folder: Path) -> bytes:
@@ -425,11 +435,7 @@ def test_soft_labels_are_copied_and_nothing_else_in_their_file(writer: Any, tmp_
     source, soft = write(tmp_path / "set", writer, traces=False), np.array([[1, 0], [0.5, 0.5]] * 2, dtype=np.float32)
     plain = dataset_digest(source)
     planted = {"classes": json.dumps(LABELS[::-1]), "patient": "Rossi"}
-    (source / SOFT_LABELS).write_bytes(save({"probabilities": soft}, planted))
-    about = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
-    about |= {"soft_labels": True, "checksums": about["checksums"] | {SOFT_LABELS: ""}}
-    (source / "dataset.json").write_text(json.dumps(about))
-    relist(source)
+    add_soft_labels(source, save({"probabilities": soft}, planted))
     assert copy_dataset(source, tmp_path / "out") == []
     assert (tmp_path / "out" / SOFT_LABELS).read_bytes() == encode_soft_labels(soft[:, ::-1], LABELS)
     assert b"Rossi" in everything_in(source) and b"Rossi" not in everything_in(tmp_path / "out")
@@ -442,3 +448,103 @@ def test_soft_labels_are_copied_and_nothing_else_in_their_file(writer: Any, tmp_
     relist(source)
     with pytest.raises(UserError, match=r"The soft labels .* cannot be used"):
         copy_dataset(source, tmp_path / "again")
+
+
+# -- samples that a person rejected
+
+
+def names(writer: Any, *indices: int, per_class: int = 2) -> list[str]:
+    """As ``rejected.csv`` calls samples by their position; shards hold three."""
+    if writer is FolderWriter:
+        folders = ("covid", "ΑΒ c")
+        return [f"images/{folders[i // per_class]}/{i % per_class:06d}.png" for i in indices]
+    return [f"shards/{i // 3:06d}.tar/{i:06d}.png" for i in indices]
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_rejected_samples_are_left_out(writer: Any, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", writer, traces=False)
+    whole = dataset_digest(source)
+    for name in names(writer, 0, 3):  # 3 is alone in its shard
+        reject(source, name, True)
+    assert verify_dataset(source) == [] and dataset_digest(source) == whole, "an audit of the set stays valid"
+    rejected = Rejected.of(source)
+    assert rejected.count == 2 and dict(rejected.labels) == dict.fromkeys(LABELS, 1)
+    assert copy_dataset(source, tmp_path / "out", rejected=rejected) == []
+    assert verify_dataset(tmp_path / "out") == []
+    assert dataset_digest(tmp_path / "out") == dataset_digest(source, rejected) != whole
+    before, after = (read_dataset(folder, SETTINGS) for folder in (source, tmp_path / "out"))
+    for name in SETTINGS:
+        assert np.array_equal(after[name].values, before[name].values[1:3])
+        assert after[name].labels.tolist() == [0, 1]
+    about = json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))
+    assert about["counts"] == dict.fromkeys(LABELS, 1) and about["rejected"] == 2
+    kept = [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert "rejected.csv" not in kept and "000001.tar" not in kept
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_soft_labels_of_rejected_samples_are_left_out(writer: Any, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", writer, traces=False, per_class=4)
+    soft = np.linspace([1, 0], [0, 1], 8, dtype=np.float32)
+    add_soft_labels(source, encode_soft_labels(soft, LABELS))
+    whole = dataset_digest(source)
+    left = [0, 3, 4, 5, 6]  # 3, 4 and 5 are a shard of their own
+    for name in names(writer, *reversed(left), per_class=4):
+        reject(source, name, True)
+    rejected = Rejected.of(source)
+    assert dataset_digest(source) == whole and rejected.count == len(left)
+    assert copy_dataset(source, tmp_path / "out", rejected=rejected) == []
+    assert verify_dataset(tmp_path / "out") == []
+    before, after = (read_dataset(folder, SETTINGS, soft_labels=True)["image"] for folder in (source, tmp_path / "out"))
+    for one in ("values", "labels", "probabilities"):
+        assert np.array_equal(getattr(after, one), np.delete(getattr(before, one), left, axis=0)), one
+    assert np.array_equal(after.probabilities, soft[[1, 2, 7]])
+    digest = dataset_digest(tmp_path / "out")
+    assert digest == dataset_digest(source, rejected) != whole
+    soft[0] = 0.25, 0.75
+    (source / SOFT_LABELS).write_bytes(encode_soft_labels(soft, LABELS))
+    assert dataset_digest(source, rejected) == digest, "those of rejected samples do not count"
+    soft[7] = 0.25, 0.75
+    (source / SOFT_LABELS).write_bytes(encode_soft_labels(soft, LABELS))
+    assert dataset_digest(source, rejected) != digest
+
+
+def test_soft_labels_are_in_the_order_of_shards_and_not_of_their_list(tmp_path: Path) -> None:
+    source, soft = write(tmp_path / "set", ShardWriter, traces=False), np.linspace([1, 0], [0, 1], 4, dtype=np.float32)
+    add_soft_labels(source, encode_soft_labels(soft, LABELS))
+    about = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
+    about["checksums"] = dict(reversed(about["checksums"].items()))
+    (source / "dataset.json").write_text(json.dumps(about))
+    reject(source, names(ShardWriter, 3)[0], True)
+    copy_dataset(source, tmp_path / "out", rejected=Rejected.of(source))
+    read = read_dataset(tmp_path / "out", SETTINGS, soft_labels=True)["image"]
+    assert np.array_equal(read.probabilities, soft[:3])
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_sample_that_is_taken_back_goes_along(writer: Any, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", writer, traces=False)
+    for rejected in (True, False):
+        reject(source, names(writer, 1)[0], rejected)
+    copy_dataset(source, tmp_path / "out", rejected=Rejected.of(source))
+    copied = digests(source)
+    del copied["rejected.csv"]
+    assert digests(tmp_path / "out") == copied
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_what_is_no_sample_cannot_be_rejected(writer: Any, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", writer)
+    reject(source, "images/covid/999999.png", True)
+    with pytest.raises(UserError, match=r"names images/covid/999999.png, no sample of it"):
+        Rejected.of(source)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_nothing_is_left(writer: Any, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", writer)
+    for name in names(writer, *range(4)):
+        reject(source, name, True)
+    with pytest.raises(UserError, match="nothing to release"):
+        Rejected.of(source)

@@ -21,6 +21,7 @@ from tiny_medsynth import LABELS, small_generator, write_condensed
 from mmgen.artifacts.card_facts import CardFacts
 from mmgen.artifacts.models import load_model, model_digest, save_model
 from mmgen.data.images import ImageSettings
+from mmgen.data.writing.rejected import reject
 from mmgen.data.writing.synthetic import read_dataset
 from mmgen.data.writing.verify import verify_dataset
 from mmgen.errors import UserError
@@ -574,9 +575,9 @@ def test_copies_that_differ_from_what_was_audited_are_refused(
     """As if a generation had written to the folder between the look at it and the copy."""
     copy = releasing.copy_dataset
 
-    def copy_others(source: Path, target: Path, privacy: str) -> list[str]:
+    def copy_others(source: Path, target: Path, *further: Any) -> list[str]:
         spoil_picture(run)
-        return copy(source, target, privacy)
+        return copy(source, target, *further)
 
     monkeypatch.setattr(releasing, "copy_dataset", copy_others)
     with pytest.raises(UserError, match="changed while they were released"):
@@ -797,3 +798,17 @@ def test_a_masked_autoencoder_has_no_preview_and_no_unknown_setting(tmp_path: Pa
     with pytest.raises(UserError, match=r"cannot be used: .* unexpected keyword argument 'patient'"):
         write_release(run, tmp_path / "other", parts="model")
     assert not (tmp_path / "other").exists()
+
+
+def test_rejected_samples_are_not_released_and_that_is_said(run: Path, tmp_path: Path, caplog: Any) -> None:
+    caplog.set_level("INFO")
+    reject(run / SETS[0], f"images/{LABELS[0]}/000001.png", True)
+    verdicts = write_release(run, tmp_path / "out")
+    assert all(verdict.allowed for verdict in verdicts), "a part of what was audited shows no more than the whole"
+    assert f"Left out of {SETS[0]}: 1 rejected samples, listed in its rejected.csv." in caplog.messages
+    readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert readme.count("without 1 rejected samples") == 1
+    assert not (tmp_path / "out" / SETS[0] / "images" / LABELS[0] / "000001.png").exists()
+    about = json.loads((tmp_path / "out" / "privacy.json").read_text())["of"]["data_sets"]
+    assert about == {name: dataset_digest(tmp_path / "out" / name) for name in SETS}
+    assert about[SETS[0]] != dataset_digest(run / SETS[0]) and about[SETS[1]] == dataset_digest(run / SETS[1])

@@ -21,6 +21,7 @@ from mmgen.errors import shown
 
 DatasetFormat = Literal["folder", "webdataset"]
 DOCUMENT, TABLE, README = "dataset.json", "metadata.csv", "README.md"
+REJECTED = "rejected.csv"  # written by people who look at the samples, and so in no checksum
 # Bytes that are read at most: of a document or table, a sample's file, a sample's metadata in a shard.
 LARGEST_DOCUMENT, LARGEST_FILE, LARGEST_METADATA = 512 * MIB, 64 * MIB, MIB
 
@@ -121,7 +122,7 @@ def mode_of(folder: Path, name: str) -> int:
 
 def unlisted(folder: Path, listed: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     """Relative names of all that lies in a folder but is not listed, and whether it is a link to a folder, which is not
-    entered."""
+    entered. The description itself and ``rejected.csv`` need not be listed."""
     for parent, folders, files in os.walk(folder):
         prefix = Path(parent).relative_to(folder)
         for name in sorted(folders):
@@ -129,7 +130,7 @@ def unlisted(folder: Path, listed: Mapping[str, Any]) -> Iterator[tuple[str, boo
                 yield (prefix / name).as_posix(), True
         for name in sorted(files):
             relative = (prefix / name).as_posix()
-            if relative not in listed and relative != DOCUMENT:
+            if relative not in listed and relative not in (DOCUMENT, REJECTED):
                 yield relative, False
 
 

@@ -65,7 +65,7 @@ def read_dataset(folder: Path, settings: Mapping[str, Settings], soft_labels: bo
         about = read_json(folder / DOCUMENT, LARGEST_DOCUMENT)
         counts = {str(label): int(count) for label, count in about["counts"].items()}
         listed = records(folder, about, settings, ends)
-        for label, arrays in in_order(partial(_decode, settings), listed):
+        for label, arrays in in_order(partial(decode_record, settings), listed):
             labels.append(list(counts).index(label))
             for name, array in arrays.items():
                 values[name].append(array)
@@ -151,8 +151,8 @@ def _shard_records(folder: Path, wanted: Mapping[str, str]) -> Iterator[Record]:
             raise UserError(f"The shard {path} cannot be read ({error}); generate the data set again.") from error
 
 
-def _decode(settings: Mapping[str, Settings], record: Record) -> tuple[str, dict[str, np.ndarray]]:
-    """The label, and (S, C, H, W) of each modality."""
+def decode_record(settings: Mapping[str, Settings], record: Record) -> tuple[str, dict[str, np.ndarray]]:
+    """The label, and (S, C, H, W) of each modality; raises UserError for a file that is missing or damaged."""
     arrays, (label, files) = {}, record
     for name, own in settings.items():
         picture = kind_of(own).is_picture
