@@ -27,9 +27,9 @@ LEAST_DEVIATION = 0.02
 class DenoisingMAE(CrossModalMAE):
     """A masked autoencoder whose decoders take noise out of hidden patches, at any time t from 0, noise alone, to 1.
 
-    A noised patch is ``z = t x + (1 - t) e``, e standard normal, x in normalised units. The decoder predicts x, and the
-    loss is that of the velocity from e to x (JiT, arXiv 2511.13720). Inputs and outputs of the public methods are in
-    raw units.
+    A noised patch is ``z = t x + (1 - t) e``, e standard normal, x in normalised units. The decoder predicts x
+    (JiT, arXiv 2511.13720), beginning from Wiener's filter, and the loss is its squared error as a share of that
+    filter's. Inputs and outputs of the public methods are in raw units.
 
     Args:
         modalities, dim, depth, heads, fusion_query, labels, preprocessing: as of :class:`CrossModalMAE`.
