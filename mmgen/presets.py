@@ -74,7 +74,7 @@ _BASE = Preset(ImageSettings(224, 1), 16, 8, 112, 768, 12, 12, 768, 12, 12, epoc
 
 PRESETS: dict[PresetName, Preset] = {
     "tiny": replace(
-        Preset(ImageSettings(64, 1), 8, 16, 112, 128, 2, 4, 128, 2, 4, epochs=30, batch_size=16, head_width=16),
+        Preset(ImageSettings(64, 1), 8, 16, 112, 128, 2, 4, 128, 2, 4, epochs=22, batch_size=16, head_width=16),
         utility=_TINY_UTILITY,
     ),
     # At 112 px and patches of 14 the same time gave less: each token has three times as many numbers to say.
