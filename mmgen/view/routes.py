@@ -155,6 +155,7 @@ _ROUTES: tuple[tuple[str, Callable[..., Answer]], ...] = (
     ("/", _page),
     (r"/view\.css", lambda view, query: Answer(asset("view.css"), _STYLE)),
     (r"/view\.js", lambda view, query: Answer(asset("view.js"), _SCRIPT)),
+    (r"/favicon\.ico", lambda view, query: Answer(b"", "image/x-icon")),  # browsers ask for one
     (f"/sample/{_NUMBER}/{_NUMBER}/{_NAME}", _sample),
     (rf"/real/{_NAME}/{_NUMBER}\.(png|flac)", _real),
     ("/nearest", _nearest),

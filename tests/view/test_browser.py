@@ -32,6 +32,7 @@ def page(chromium: Any, browse: Any, run: Path, phantom_files: dict[str, Path]) 
     browser = browse(run, [f"{name}={path}" for name, path in phantom_files.items()])
     context = chromium.new_context(viewport={"width": 400, "height": 800})
     page, faults = context.new_page(), []
+    page.set_default_timeout(60_000)
     page.on("request", lambda asked: None if browser.host in asked.url else faults.append(asked.url))
     page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -67,7 +68,7 @@ def test_samples_are_drawn(page: Any) -> None:
     page.get_by_label("Number").fill("2")
     page.get_by_label("Steps").fill("2")
     page.get_by_role("button", name="Draw").press("Enter")
-    page.locator("#status", has_text="2 samples of covid are drawn").wait_for(timeout=60_000)
+    page.locator("#status", has_text="2 samples of covid are drawn").wait_for()
     assert page.locator("#drawn > li").count() == 2
     assert page.evaluate("document.querySelector('#drawn img').decode().then(() => true)")
 
