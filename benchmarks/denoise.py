@@ -54,7 +54,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "no augmentation": {"learning": {"augmentation": {}}},
     "late times: N(1, 1.8)": {"learning": {"time_mean": 1.0}},
     "narrow convolutions": {"preset": {"head_width": 16}},
-    "no transformer layers but one": {"preset": {"decoder_depth": 1}},
+    "one transformer layer": {"preset": {"decoder_depth": 1}},
     "large patches": {"preset": {"image_patch": 16, "audio_patch": 28}},
 }
 STEPS = (4, 6, 8, 10, 14, 20, 40, 100)

@@ -122,15 +122,21 @@ class Modality:
         if tuple(x.shape[1:]) != self.shape:
             raise UserError(f"Modality {self.name!r} expects samples of shape {self.shape}, got {tuple(x.shape[1:])}.")
         height, width = self.padded
-        x = F.pad(x, (0, width - self.shape[2], 0, height - self.shape[1]))
-        h, w = self.patch
-        return rearrange(x, "b c (gh h) (gw w) -> b (gh gw) (c h w)", h=h, w=w)
+        return self.cut(F.pad(x, (0, width - self.shape[2], 0, height - self.shape[1])))
 
     def unpatchify(self, patches: Tensor) -> Tensor:
         """(B, N, P) -> (B, C, H, W), padding cut off."""
+        return self.picture(patches)[..., : self.shape[1], : self.shape[2]]
+
+    def picture(self, patches: Tensor) -> Tensor:
+        """(B, N, P) -> (B, C, H', W'), with padding."""
         (gh, gw), (h, w) = self.grid, self.patch
-        x = rearrange(patches, "b (gh gw) (c h w) -> b c (gh h) (gw w)", gh=gh, gw=gw, h=h, w=w)
-        return x[..., : self.shape[1], : self.shape[2]]
+        return rearrange(patches, "b (gh gw) (c h w) -> b c (gh h) (gw w)", gh=gh, gw=gw, h=h, w=w)
+
+    def cut(self, picture: Tensor) -> Tensor:
+        """Inverse of :meth:`picture`: (B, C, H', W') -> (B, N, P)."""
+        h, w = self.patch
+        return rearrange(picture, "b c (gh h) (gw w) -> b (gh gw) (c h w)", h=h, w=w)
 
     def valid(self) -> Tensor:
         """(N, P) float: 1 where a patch element is data, 0 where it is padding."""

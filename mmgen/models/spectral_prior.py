@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from mmgen.models.modality import Modality
@@ -69,15 +68,7 @@ class SpectralPrior(nn.Module):
         )
         gain = calm * t / (calm * t**2 + (1 - t) ** 2)
         error = ((power * (1 - gain * t) ** 2 + (gain * (1 - t)) ** 2) * self.weight).sum((1, 2))
-        planes = self._planes(noised.float())
+        planes = self.modality.picture(noised.float())
         spectrum = torch.fft.rfft2(planes) * gain[:, None]
         guess = torch.fft.irfft2(spectrum, s=planes.shape[-2:])
-        return self._patches(guess), error.clamp_min(1e-8).sqrt()
-
-    def _planes(self, patches: Tensor) -> Tensor:
-        (gh, gw), (h, w) = self.modality.grid, self.modality.patch
-        return rearrange(patches, "b (gh gw) (c h w) -> b c (gh h) (gw w)", gh=gh, gw=gw, h=h, w=w)
-
-    def _patches(self, planes: Tensor) -> Tensor:
-        h, w = self.modality.patch
-        return rearrange(planes, "b c (gh h) (gw w) -> b (gh gw) (c h w)", h=h, w=w)
+        return self.modality.cut(guess), error.clamp_min(1e-8).sqrt()

@@ -28,7 +28,7 @@ _FOR_COLOURS = 16  # spectrograms
 
 
 @dataclass(frozen=True)
-class Part:
+class Shown:
     """A modality of a sample on the page: addresses of its picture and of its sound, if it has one."""
 
     modality: str
@@ -143,7 +143,9 @@ class View:
         for name, own in data_set.settings.items():
             base = f"/sample/{place}/{number}/{name}"
             sounds = not kind_of(own).is_picture
-            parts.append(Part(name, f"{base}_{'spectrogram' if sounds else 'file_name'}", f"{base}_file_name" * sounds))
+            parts.append(
+                Shown(name, f"{base}_{'spectrogram' if sounds else 'file_name'}", f"{base}_file_name" * sounds)
+            )
         return {
             "number": number,
             "label": sample.label,
@@ -153,7 +155,7 @@ class View:
             "real": self._beside(data_set, number),
         }
 
-    def _beside(self, data_set: DataSet, number: int) -> list[Part]:
+    def _beside(self, data_set: DataSet, number: int) -> list[Shown]:
         """A real sample of the same label for each modality, which need not be of one subject."""
         if self.real is None:
             return []
@@ -163,7 +165,7 @@ class View:
             rows = self.real.rows(name, label)
             if len(rows):
                 base = f"/real/{name}/{rows[position % len(rows)]}"
-                parts.append(Part(name, f"{base}.png", "" if kind_of(own).is_picture else f"{base}.flac"))
+                parts.append(Shown(name, f"{base}.png", "" if kind_of(own).is_picture else f"{base}.flac"))
         return parts
 
 

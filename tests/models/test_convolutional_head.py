@@ -87,9 +87,9 @@ def test_what_passes_is_the_fine_part_of_the_noise_and_nothing_coarser() -> None
     torch.nn.init.zeros_(head.last.weight)
     head.last.bias.data[head.last.out_channels // 3 :] = 1.0  # every gate is open
     inputs = inputs_of(head)
-    noise = head._picture(inputs[1])
+    noise = head.modality.picture(inputs[1])
     _, detail = head(*inputs)
     blurred = torch.nn.functional.avg_pool2d(noise, 7, 1, 3, count_include_pad=False)
-    torch.testing.assert_close(head._picture(detail), noise - blurred)
+    torch.testing.assert_close(head.modality.picture(detail), noise - blurred)
     inputs[1] = torch.full_like(inputs[1], 3.0)
     assert head(*inputs)[1].abs().max() < 1e-5

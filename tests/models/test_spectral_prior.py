@@ -38,7 +38,7 @@ def test_its_error_is_what_it_says_and_far_below_that_of_one_who_knows_no_spectr
 ) -> None:
     x = smooth(modality, 64)
     prior, white = told(modality, smooth(modality, 64, seed=1)), SpectralPrior(modality)
-    clean = prior._patches(x)
+    clean = prior.modality.cut(x)
     generator = torch.Generator().manual_seed(2)
     noised = time * clean + (1 - time) * torch.randn(clean.shape, generator=generator)
     times = torch.full((64,), time)
@@ -60,15 +60,6 @@ def test_at_both_ends_it_is_the_mean_and_the_sample_itself() -> None:
     guess, deviation = prior(noised, torch.full((3,), 0.99999))
     torch.testing.assert_close(guess, noised, atol=1e-2, rtol=1e-2)
     assert float(deviation.max()) < 1e-3
-
-
-def test_patches_and_planes_are_one_order() -> None:
-    for modality in (IMAGE, SOUND):
-        prior = SpectralPrior(modality)
-        x = torch.randn(2, *modality.shape)
-        planes = prior._planes(modality.patchify(x))
-        torch.testing.assert_close(planes[..., : modality.shape[1], : modality.shape[2]], x)
-        torch.testing.assert_close(prior._patches(planes), modality.patchify(x))
 
 
 def test_the_spectrum_of_white_noise_is_flat_and_constant_samples_are_harmless() -> None:
