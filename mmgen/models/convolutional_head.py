@@ -12,14 +12,16 @@ from torch import Tensor, nn
 
 from mmgen.models.modality import Modality
 
-_CELLS = (4, 2, 1)
-_FINE, _COARSE = 3, 4  # blocks
+_CELLS = (8, 4, 2, 1)
+_FINEST = 2  # elements along a side of a cell, where the patch can be divided so
+_FINE, _COARSE = 2, 4  # blocks on the way up at each level, and at the lowest one
+_MULTIPLE = 16  # channels that a processor multiplies at once
 _BLURS = (3, 7)  # sides of the boxes that part fine from coarser detail
 _LEAST_ENERGY = 1e-6
 
 
 class ConvolutionalHead(nn.Module):
-    """A U-Net of two levels over whole samples, whose lower level also reads the tokens of a transformer.
+    """A U-Net over whole samples, whose lowest level also reads the tokens of a transformer.
 
     A patch that is predicted by one matrix product from one token has seams and little detail. What noise leaves of
     detail can be seen in the noised sample itself, near by, and convolutions learn to see it from a few hundred
@@ -29,27 +31,32 @@ class ConvolutionalHead(nn.Module):
     or not. Sums are slow to learn such products, so both are built in: the inputs hold the local energy of two bands
     of detail, and the outputs gates for those bands of the noise.
 
-    The upper level has four cells a token along each side, the lower one two; fewer where the patch is not divisible.
+    The highest level has cells of two elements along each side, larger ones where the patch cannot be divided so; the
+    levels below have half as many each, down to two a token.
 
     Args:
         modality: sizes.
         dim: width D of tokens and condition.
-        width: channels of the upper level; the lower one has twice as many.
+        width: channels of the level above the lowest; the lowest has twice as many, one above it half.
     """
 
     def __init__(self, modality: Modality, dim: int, width: int) -> None:
         super().__init__()
         self.modality = modality
-        self.cells = tuple(next(cells for cells in _CELLS if side % cells == 0) for side in modality.patch)
-        self.stride = tuple(2 if cells > 1 else 1 for cells in self.cells)
+        self.cells = tuple(_cells(side) for side in modality.patch)
         channels, bands = modality.patch_size // math.prod(self.cells), len(_BLURS)
-        self.first = nn.Conv2d(2 * channels + 2 * bands * modality.shape[0] + 1, width, 3, padding=1)
-        self.down = nn.Conv2d(width, 2 * width, 3, padding=1, stride=self.stride)
-        self.tokens = nn.Linear(dim, 2 * width * math.prod(self.cells) // math.prod(self.stride))
-        self.up = nn.Conv2d(2 * width, width * math.prod(self.stride), 1)
-        self.fine = nn.ModuleList(ModulatedConvolution(width, dim) for _ in range(_FINE))
-        self.coarse = nn.ModuleList(ModulatedConvolution(2 * width, dim) for _ in range(_COARSE))
-        self.last = nn.Conv2d(width, (1 + bands) * channels, 3, padding=1)
+        ways = [_strides(cells) for cells in self.cells]
+        depth = max(len(way) for way in ways)
+        strides = list(zip(*((1,) * (depth - len(way)) + way for way in ways), strict=True))
+        lowest = [cells // math.prod(way) for cells, way in zip(self.cells, ways, strict=True)]
+        level: nn.Module = _Lowest(modality.grid, (lowest[0], lowest[1]), dim, 2 * width)
+        below, wide = 2 * width, width
+        for stride in reversed(strides):
+            level = _Level(level, below, wide, dim, stride)
+            below, wide = wide, _MULTIPLE * math.ceil(wide / 2 / _MULTIPLE)
+        self.first = nn.Conv2d(2 * channels + 2 * bands * modality.shape[0] + 1, below, 3, padding=1)
+        self.levels = level
+        self.last = nn.Conv2d(below, (1 + bands) * channels, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
@@ -71,15 +78,7 @@ class ConvolutionalHead(nn.Module):
         energies = [self._energy(band) for of_one in bands for band in of_one]
         x = torch.cat([self._planes(known), self._planes(noise), *energies, self._planes(spread)[:, :1]], 1)
         x = self.first(x.contiguous(memory_format=torch.channels_last))  # on CPUs 1.6 times as fast in bf16
-        x = self.fine[0](x, condition)
-        (gh, gw), (h, w), (p, q) = self.modality.grid, self.cells, self.stride
-        form = "b (gh gw) (h w c) -> b c (gh h) (gw w)"
-        below = self.down(x) + rearrange(self.tokens(tokens), form, gh=gh, gw=gw, h=h // p, w=w // q)
-        for block in self.coarse:
-            below = block(below, condition)
-        x = x + rearrange(self.up(below), "b (p q c) h w -> b c (h p) (w q)", p=p, q=q)
-        for block in self.fine[1:]:
-            x = block(x, condition)
+        x = self.levels(x, tokens, condition)
         parts = self.last(F.silu(_normalised(x))).chunk(1 + len(_BLURS), 1)
         added, *gates = (self._patches(part).float() for part in parts)
         passed = [gate * self.modality.cut(band) for gate, band in zip(gates, bands[1], strict=True)]
@@ -103,6 +102,46 @@ class ConvolutionalHead(nn.Module):
         return rearrange(planes, form, h=h, w=w, p=height // h, q=width // w)
 
 
+class _Level(nn.Module):
+    """Convolutions at one size of cells, around those at a coarser one."""
+
+    def __init__(self, below: nn.Module, below_width: int, width: int, dim: int, stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.stride, self.below = stride, below
+        self.before = ModulatedConvolution(width, dim)
+        self.down = nn.Conv2d(width, below_width, 3, padding=1, stride=stride)
+        self.up = nn.Conv2d(below_width, width * math.prod(stride), 1)
+        self.after = nn.ModuleList(ModulatedConvolution(width, dim) for _ in range(_FINE))
+
+    def forward(self, x: Tensor, tokens: Tensor, condition: Tensor) -> Tensor:
+        """(B, C, H, W), (B, N, D) and (B, D) -> (B, C, H, W)."""
+        x = self.before(x, condition)
+        below, (p, q) = self.below(self.down(x), tokens, condition), self.stride
+        x = x + rearrange(self.up(below), "b (p q c) h w -> b c (h p) (w q)", p=p, q=q)
+        for block in self.after:
+            x = block(x, condition)
+        return x
+
+
+class _Lowest(nn.Module):
+    """Convolutions where tokens are read; each lays down what it says in the cells of its patch."""
+
+    def __init__(self, grid: tuple[int, int], cells: tuple[int, int], dim: int, width: int) -> None:
+        super().__init__()
+        self.grid, self.cells = grid, cells
+        self.tokens = nn.Linear(dim, width * math.prod(cells))
+        self.blocks = nn.ModuleList(ModulatedConvolution(width, dim) for _ in range(_COARSE))
+
+    def forward(self, x: Tensor, tokens: Tensor, condition: Tensor) -> Tensor:
+        """(B, C, H, W), (B, N, D) and (B, D) -> (B, C, H, W)."""
+        (gh, gw), (h, w) = self.grid, self.cells
+        form = "b (gh gw) (h w c) -> b c (gh h) (gw w)"
+        x = x + rearrange(self.tokens(tokens), form, gh=gh, gw=gw, h=h, w=w)
+        for block in self.blocks:
+            x = block(x, condition)
+        return x
+
+
 class ModulatedConvolution(nn.Module):
     """A residual convolution of (B, C, H, W) whose normalised input is scaled and shifted by a condition.
 
@@ -122,6 +161,16 @@ class ModulatedConvolution(nn.Module):
         """(B, C, H, W) and (B, D) -> (B, C, H, W)."""
         scale, shift = self.modulation(condition)[..., None, None].chunk(2, 1)
         return x + self.convolution(F.silu(torch.addcmul(shift, _normalised(x), 1 + scale)))
+
+
+def _cells(side: int) -> int:
+    """Cells along a side of a patch."""
+    return next(cells for cells in _CELLS if side % cells == 0 and (side >= _FINEST * cells or cells == 1))
+
+
+def _strides(cells: int) -> tuple[int, ...]:
+    """By how much each level below the highest is coarser: down to two cells, and at least one level."""
+    return (2,) * max(1, cells.bit_length() - 2) if cells > 1 else (1,)
 
 
 def _normalised(x: Tensor) -> Tensor:

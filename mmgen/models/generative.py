@@ -33,7 +33,7 @@ class Sampling:
     """
 
     steps: int = 11
-    guidance: float = 1.5
+    guidance: float = 2.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 1000:

@@ -117,6 +117,18 @@ class Modality:
         raw = x.float() * self._per_channel(self.std, x) + self._per_channel(self.mean, x)
         return raw if self.value_range is None else raw.clamp(*self.value_range)
 
+    def set_apart(self, x: Tensor, by: float) -> Tensor:
+        """Raw samples whose values at the low end of ``value_range`` are ``by`` deviations below it.
+
+        Silence, or what lies beside a body, has one value, in up to half of a sample; a network that predicts means
+        hardly ever meets it. What is predicted between it and the faintest other values becomes it again when
+        :meth:`denormalise` clamps.
+        """
+        if self.value_range is None:
+            return x
+        low = self.value_range[0]
+        return torch.where(x <= low, low - by * self._per_channel(self.std, x), x)
+
     def patchify(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, N, P); P is ordered (C, h, w) as in a patch-embedding convolution."""
         if tuple(x.shape[1:]) != self.shape:

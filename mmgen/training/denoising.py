@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmgen.data.samples import Samples
-from mmgen.models.denoising_mae import DenoisingMAE
+from mmgen.models.denoising_mae import GAP, DenoisingMAE
 from mmgen.models.denoising_steps import NOISIEST
 from mmgen.models.seeds import mixed_seed, numpy_stream
 from mmgen.names import AugmentationName
@@ -42,14 +42,14 @@ class DenoisingConfig(MAEConfig):
         augmentation_strength: largest share of the strategy's ranges; that of a sample lies between 0 and this.
     """
 
-    weight_decay: float = 0.01
+    weight_decay: float = 0.05
     plain_share: float = 0.2
     alone_share: float = 0.75
     time_mean: float = -0.4
     time_deviation: float = 1.8
     label_dropout: float = 0.1
     augmentation: Mapping[str, AugmentationName] = field(default_factory=dict)
-    augmentation_strength: float = 0.5
+    augmentation_strength: float = 0.75
 
     def task(self, model: DenoisingMAE, run: Run, *sides: Mapping[str, Samples]) -> DenoisingTask:
         """The task that learns so; ``sides`` are training and validation samples."""
@@ -109,7 +109,8 @@ class DenoisingTask(MAETask):
         strength = (1.5 * torch.rand(size, generator=draws) - 0.5).clamp_min(0.0) * self.config.augmentation_strength
         parameters = draw(strategy, draws, size, strength, compose=True, hide=False)
         parameters = parameters.part(share)
-        changed = augment(modality.normalise(x), parameters, outside="border")
+        # What is set apart stays the lowest value, however loud a sample is made.
+        changed = augment(modality.normalise(modality.set_apart(x, GAP)), parameters, outside="border")
         return modality.denormalise(changed), told(parameters)
 
     def _is_plain(self, position: Position) -> bool:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from mmgen import Modality
-from mmgen.models.convolutional_head import ConvolutionalHead
+from mmgen.models.convolutional_head import ConvolutionalHead, ModulatedConvolution
 
-PATCHES = [(8, 8), (6, 8), (5, 4), (7, 3), (1, 1)]
+PATCHES = [(8, 8), (16, 8), (6, 8), (5, 4), (7, 3), (1, 1)]
 
 
 def head_for(patch: tuple[int, int], channels: int = 1) -> ConvolutionalHead:
@@ -63,8 +63,9 @@ def test_a_head_that_has_learnt_nothing_adds_nothing() -> None:
 @pytest.mark.parametrize("which", range(5), ids=["known", "noise", "hidden", "tokens", "condition"])
 def test_every_input_counts(which: int) -> None:
     head = head_for((8, 8))
-    for block in [*head.fine, *head.coarse]:
-        torch.nn.init.normal_(block.modulation.weight, std=0.1)
+    for block in head.modules():
+        if isinstance(block, ModulatedConvolution):
+            torch.nn.init.normal_(block.modulation.weight, std=0.1)
     inputs = inputs_of(head)
     before = head(*inputs)
     inputs[which] = 1.5 * inputs[which]
