@@ -79,6 +79,22 @@ def test_visible_patches_are_not_in_the_loss_and_hidden_ones_not_in_the_input() 
     torch.testing.assert_close(first["image"][~shown], second["image"][~shown])
 
 
+def test_the_lowest_value_is_set_apart_inside_and_nowhere_else() -> None:
+    """Silence comes back to the bit where it is visible, and its gap is no error where it is hidden."""
+    sound = Modality("audio", (1, 10, 14), (5, 4), (-5.0,), (2.0,), value_range=(-11.5, 4.0))
+    model = make(sound)
+    x = sound.denormalise(inputs(model)["audio"])
+    x[:, :, :5] = -11.5
+    kept = model.complete({"audio": x}, {"audio": torch.zeros(3, sound.tokens)})["audio"]
+    torch.testing.assert_close(kept, x, rtol=0, atol=1e-5)
+    assert (kept[:, :, :5] == -11.5).all()
+    below = model._patches({"audio": x})["audio"]
+    above = model._clamped("audio", below)
+    lowest = sound.patchify(sound.normalise(x))
+    torch.testing.assert_close(above, lowest)
+    assert below.min() < lowest.min() - 0.25
+
+
 def test_noise_in_padding_changes_nothing() -> None:
     model = make()
     normal, x = gaussian(model), inputs(model)

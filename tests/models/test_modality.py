@@ -75,6 +75,19 @@ def test_denormalise_clamps_to_the_range_of_valid_values():
     assert unbounded.denormalise(far).flatten().tolist() == [-350.0, 100.0, 550.0, 150.0]
 
 
+def test_the_lowest_value_is_set_apart_and_comes_back():
+    """What is predicted anywhere in the gap is the lowest value again; all else stays as it is."""
+    bounded = Modality("x", (1, 2, 2), (1, 1), (100.0,), (50.0,), value_range=(0.0, 255.0))
+    x = torch.tensor([0.0, 1.0, 99.0, 255.0]).view(1, 1, 2, 2)
+    apart = bounded.set_apart(x, 0.3)
+    assert apart.flatten().tolist() == pytest.approx([-15.0, 1.0, 99.0, 255.0])
+    half_way = apart.where(apart > 0, 0.5 * apart)
+    for values in (apart, half_way):
+        torch.testing.assert_close(bounded.denormalise(bounded.normalise(values)), x)
+    unbounded = Modality("x", (1, 2, 2), (1, 1))
+    assert torch.equal(unbounded.set_apart(x, 0.3), x)
+
+
 def test_dictionary_survives_json():
     modality = Modality("x", (3, 8, 12), (4, 3), (1.0, 2.0, 3.0), (4.0, 5.0, 6.0), (16, 12), (0.0, 255.0))
     assert Modality(**json.loads(json.dumps(modality.to_dict()))) == modality

@@ -99,6 +99,15 @@ def test_samples_are_changed_and_told_so(accelerator) -> None:
     assert not each["augmentation"]["image"].any()
 
 
+def test_silence_stays_silent_however_loud_a_sample_is_made(accelerator) -> None:
+    task = task_of(accelerator)
+    x = torch.full((task.config.batch_size, *tiny.AUDIO.shape), -11.5)
+    x[:, :, :, 4:9] = 0.0
+    changed, told_ = task._changed("audio", x, torch.Generator().manual_seed(0), slice(0, len(x)))
+    assert (told_ != 0).any() and (changed > -11.5).any()
+    assert ((changed == -11.5) | (changed > -2.0)).all()
+
+
 def test_a_chest_is_never_mirrored_and_nothing_is_cut_out() -> None:
     parameters = draw("radiograph", torch.Generator().manual_seed(0), 500, torch.ones(500), compose=True, hide=False)
     assert (torch.linalg.det(parameters.matrix) > 0).all() and (parameters.matrix[:, 0, 0] > 0).all()

@@ -1,0 +1,117 @@
+"""Do the two sides of a synthetic pair belong together? Asked of classifiers that were trained on real data.
+
+One classifier a modality learns from the training part. A pair agrees when both sides are called the same label. Real
+pairs are test files that share a label; synthetic ones are made from nothing, or one side from a real test file of
+the other. Also the share of sides that are called the label they were asked for.
+
+    python benchmarks/pair_agreement.py --images PATH --audio PATH --model runs/mine/model --out agreement.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+
+from mmgen.artifacts.models import load_model, model_settings
+from mmgen.artifacts.provenance import machine
+from mmgen.cli.config import parse_config
+from mmgen.data.loading import PairedData, prepare
+from mmgen.data.samples import Samples
+from mmgen.data.settings import Settings
+from mmgen.data.sources import Source
+from mmgen.evaluation.outcomes import Outcome
+from mmgen.evaluation.training_sets import reduced
+from mmgen.evaluation.utility import UtilityConfig, trained_classifier
+from mmgen.generation.pairs import generate_pairs
+from mmgen.models.generative import GenerativeModel
+from mmgen.training.classifier import predict
+from mmgen.training.engine import make_accelerator
+from mmgen.training.run import Run
+
+
+@dataclass(frozen=True)
+class AgreementBenchmark:
+    """Flags of this benchmark."""
+
+    images: Path
+    audio: Path
+    model: str
+    out: Path
+    per_class: int = 200
+    seeds: int = 3
+    """Of classifiers."""
+
+
+def called(
+    data: PairedData, sets: list[Mapping[str, Samples]], settings: Mapping[str, Settings], model: GenerativeModel,
+    seed: int, accelerator: Accelerator,
+) -> list[dict[str, Outcome]]:  # fmt: skip
+    """What classifiers trained on real data say of each set, by modality."""
+    said: list[dict[str, Outcome]] = [{} for _ in sets]
+    for name, modality in model.modalities.items():
+        config = UtilityConfig().of_modality(modality, settings[name])
+        classifier = trained_classifier(modality, data.splits["train"][name], config, Run(accelerator, seed=seed))
+        for place, samples in enumerate(sets):
+            own = reduced(samples[name], config.max_side)
+            said[place][name] = Outcome.by_file(predict(classifier, modality, own, accelerator), own)
+    return said
+
+
+def agreement(said: Mapping[str, Outcome], is_paired: bool) -> dict[str, float]:
+    """Share of pairs whose sides are called the same, and of sides that are called their label.
+
+    Real files pair with every file of their label; in a synthetic set row by row.
+    """
+    one, other = said.values()
+    shares = {f"{name}_as_asked": float((o.probabilities.argmax(1) == o.labels).mean()) for name, o in said.items()}
+    calls = [o.probabilities.argmax(1) for o in (one, other)]
+    if is_paired:
+        return {"agree": float((calls[0] == calls[1]).mean()), **shares}
+    by_label = []
+    for label in np.unique(one.labels):
+        left, right = calls[0][one.labels == label], calls[1][other.labels == label]
+        by_label.append((left[:, None] == right).mean())
+    return {"agree": float(np.mean(by_label)), **shares}
+
+
+def synthetic(
+    model: GenerativeModel, config: AgreementBenchmark, real: Mapping[str, Samples], start: str
+) -> dict[str, Samples]:
+    """Pairs from a label, or from whole real files of the modality ``start``."""
+    given = None if start == "label" else {start: real[start]}
+    batches = list(generate_pairs(model, given, config.per_class, start=start))
+    labels = np.concatenate([batch.labels for batch in batches])
+    rows = np.arange(len(labels))
+    return {
+        name: Samples(np.concatenate([b.values[name] for b in batches]), labels, model.class_names, rows)
+        for name in model.modalities
+    }
+
+
+def main() -> None:
+    config, accelerator = parse_config(AgreementBenchmark), make_accelerator("auto")
+    model = load_model(config.model).eval()
+    settings = model_settings(model)
+    paths = {"image": config.images, "audio": config.audio}
+    data = prepare({name: Source(paths[name], settings[name]) for name in paths})
+    test = {name: data.splits["test"][name] for name in model.modalities}
+    starts = ("label", *model.modalities)
+    sets = [test, *(synthetic(model, config, test, start) for start in starts)]
+    runs = [called(data, sets, settings, model, seed, accelerator) for seed in range(config.seeds)]
+    rows = []
+    for place, kind in enumerate(("real", *(f"from {start}" for start in starts))):
+        found = [agreement(run[place], place > 0) for run in runs]
+        rows.append({"pairs": kind, **{key: [one[key] for one in found] for key in found[0]}})
+        print(rows[-1])
+    document = {"command": " ".join(["python", *sys.argv]), "machine": machine(), "rows": rows}
+    config.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
