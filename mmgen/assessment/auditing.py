@@ -242,7 +242,7 @@ def audit_target(
     # Blank records are left out here, so that the rows of pairs are those of what is shown.
     synthetic, members = varied(Side(drawn), "synthetic samples").samples, varied(members, "members")
     model, critic, device = target.model, target.critic, best_device()
-    encoder = model.to(device).eval() if model is not None and model.encoders else None
+    encoder = None if model is None or model.autoencoder is None else model.autoencoder.to(device).eval()
     modalities = {
         name: modality_of(name, how, members.samples[name]) if encoder is None else encoder.encoders[name]
         for name, how in target.settings.items()

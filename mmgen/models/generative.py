@@ -136,6 +136,11 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
         """Modalities that it has an encoder of, by name, see :meth:`CrossModalMAE.to_timm`; most models have none."""
         return {}
 
+    @property
+    def autoencoder(self) -> GenerativeModel | None:
+        """The masked autoencoder that it is or draws with; None where there is none."""
+        return None
+
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
         """Write ``config.json`` and ``model.safetensors``; arguments as in :class:`PyTorchModelHubMixin`."""
         kwargs["config"] = {"kind": self.kind, **self.config}
