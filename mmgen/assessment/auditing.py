@@ -22,7 +22,7 @@ from mmgen.assessment.inputs import (
     side_of,
     synthetic_settings,
 )
-from mmgen.assessment.obtainable import obtainable_samples
+from mmgen.assessment.obtainable import obtainable_samples, soft_labelled
 from mmgen.assessment.shown import disguised_figure, pairs_figure
 from mmgen.data.loading import PairedData
 from mmgen.data.samples import Samples, set_fingerprint
@@ -261,6 +261,8 @@ def audit_target(
         None if critic is None else critic.to(device),
         device=device,
         mirrored=tuple(name for name, how in target.settings.items() if kind_of(how).is_picture),
+        soft_labels=soft_labelled(target.data_sets, target.settings, reading),
+        teacher=None if model is None else model.teacher,
     )
     measured = Measured(None if folder is None else folder / "measured")
     section = audit_section(evidence, effort, measured, seed, leave_out_shared)

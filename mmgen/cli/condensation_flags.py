@@ -62,5 +62,8 @@ class CondensationFlags(ImageSetFlags):
     choose_by: ChooseBy | None = None
     """How: mean (of the draws, in an untrained network) or teacher (draws that a network trained on the real images
     takes for their label, and that cover what it sees in them); the method's own way if absent."""
+    hand_on_teacher: bool = False
+    """The generator of mae carries the network that chooses, so that whoever has it can choose and label draws too; an
+    audit attacks it."""
     adam_betas: tuple[float, float] | None = None
     """Betas of Adam for generator and critic, if not the preset's: 0 0.9 is usual, 0.9 0.999 the paper's."""

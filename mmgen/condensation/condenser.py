@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 
-from mmgen.condensation.teacher import Teacher
 from mmgen.data.samples import Samples, channel_statistics
 from mmgen.errors import UserError, first_few
 from mmgen.models.condensed import CondensedModel, LabelledImages
 from mmgen.models.images import check_images
 from mmgen.models.modality import Modality
+from mmgen.models.teacher import Teacher
 from mmgen.training.loop import LoopConfig
 from mmgen.training.run import Run
 

@@ -14,12 +14,13 @@ import torch
 from mmgen.condensation.condenser import Condenser, Length, image_modality
 from mmgen.condensation.representatives import chosen_set, representatives
 from mmgen.condensation.subset import FeatureConfig, trained_network
-from mmgen.condensation.teacher import Teacher, check_backbone, named_backbone, tuned_vit
+from mmgen.condensation.teacher import check_backbone, named_backbone, tuned_vit
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.denoising_mae import DenoisingMAE
 from mmgen.models.generative import Sampling
 from mmgen.models.mae_generator import MAEGenerator
+from mmgen.models.teacher import Teacher
 from mmgen.names import OWN_BACKBONE, AugmentationName, ChooseBy
 from mmgen.training.denoising import DenoisingConfig
 from mmgen.training.loop import LoopConfig
@@ -53,6 +54,7 @@ class MAEMethodConfig:
         steps: network passes an image.
         choose_from: draws of each class that a condensed set is chosen from, see :func:`chosen_set`.
         choose_by: "teacher", or "mean" to look at draws alone, see :func:`representatives`.
+        hand_on_teacher: the generator carries the ConvNet, so that whoever has it can choose and label draws too.
     """
 
     patch: int = 8
@@ -75,11 +77,14 @@ class MAEMethodConfig:
     steps: int = Sampling.steps
     choose_from: int = 200
     choose_by: ChooseBy = "teacher"
+    hand_on_teacher: bool = False
 
     def __post_init__(self) -> None:
         if self.choose_from < 1:
             raise UserError(f"A condensed set is chosen from at least 1 draw of each class, not {self.choose_from}.")
         check_backbone(self.backbone, self.backbone_weights)
+        if self.hand_on_teacher and self.backbone != OWN_BACKBONE:
+            raise UserError("A generator carries a teacher of its own kind only; leave out --backbone.")
 
 
 # A tenth of the updates are those of a masked autoencoder, for its encoder: what is wanted here is drawn from noise.
@@ -122,7 +127,7 @@ class MAE(Condenser):
 
     method = "mae"
     presets = PRESETS
-    options = ("backbone", "backbone_weights", "choose_from", "choose_by")
+    options = ("backbone", "backbone_weights", "choose_from", "choose_by", "hand_on_teacher")
     stages = ("mae", "classifier")
     config: MAEMethodConfig
 
@@ -147,7 +152,7 @@ class MAE(Condenser):
     def teacher(self) -> Teacher | None:
         """The trained teacher, where the settings choose by it."""
         by_it = self.config.choose_by == "teacher" and self.classifier is not None
-        return Teacher(self.classifier, self.modality) if by_it else None
+        return Teacher(self.classifier, self.modality, self.train.label_names) if by_it else None
 
     @property
     def choose_from(self) -> int:
@@ -158,7 +163,9 @@ class MAE(Condenser):
         """Autoencoder, teacher, guidance."""
         self._train_autoencoder()
         self._train_teacher()
-        self._generator = self._with_best_guidance(Teacher(self.classifier, self.modality))
+        self._generator = self._with_best_guidance(Teacher(self.classifier, self.modality, self.train.label_names))
+        if self.config.hand_on_teacher:
+            self._generator = MAEGenerator.build(self.autoencoder, self._generator.sampling, self.classifier)
         return self
 
     def chosen(self, images_per_class: int, seed: int = 0) -> Samples | None:

@@ -13,7 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.condensation.condenser import Condenser, Length, image_modality, loop_of, to_samples
 from mmgen.condensation.representatives import chosen_set
-from mmgen.condensation.teacher import Teacher, check_backbone, named_backbone, tuned_vit
+from mmgen.condensation.teacher import check_backbone, named_backbone, tuned_vit
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator, Critic
@@ -21,6 +21,7 @@ from mmgen.models.class_prior import ClassPrior
 from mmgen.models.classifiers import ViTClassifier
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.medsynth import MedSynthGenerator, RealImages
+from mmgen.models.teacher import Teacher
 from mmgen.names import OWN_BACKBONE, AugmentationName, ChooseBy, InputPrior
 from mmgen.training.gan import GAN, GANConfig, RestorationConfig, train_gan, warm_up
 from mmgen.training.loop import LoopConfig
@@ -279,7 +280,7 @@ class MedSynth(Condenser):
     def teacher(self) -> Teacher | None:
         """The tuned ViT, where the settings choose by it."""
         by_it = self.config.choose_by == "teacher" and self.classifier is not None
-        return Teacher(self.classifier, self.modality) if by_it else None
+        return Teacher(self.classifier, self.modality, self.train.label_names) if by_it else None
 
     @property
     def choose_from(self) -> int | None:

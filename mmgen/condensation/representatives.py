@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from mmgen.condensation.subset import herding
-from mmgen.condensation.teacher import Teacher
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.classifiers import ConvNet
 from mmgen.models.condensed import CondensedModel
 from mmgen.models.memory import refuse_beyond_memory
+from mmgen.models.teacher import Teacher
 
 # Draws that others are to stand for, at most: distances to more take memory and change little.
 _REFERENCE = 2000
@@ -49,8 +49,8 @@ def representatives(
     ConvNet, whose means tell distributions apart (as in DM). Nothing else is looked at: no real image and no trained
     network, so whoever holds the generator can choose, and the set says no more of the real images than draws do.
 
-    A teacher, which was trained on real images, chooses by :func:`typical_and_varied`: draws that it takes for their
-    label, and that cover what it sees in them.
+    A teacher, which was trained on real images (the given one, or that which the model carries), chooses by
+    :func:`typical_and_varied`: draws that it takes for their label, and that cover what it sees in them.
 
     Args:
         model: any that makes images from a class prior or from noise.
@@ -74,6 +74,7 @@ def representatives(
     refuse_beyond_memory(choose_from, math.prod(model.shape), "draws")
     home = next(chain(model.parameters(), model.buffers())).device
     model = model.to(device)
+    teacher = teacher or model.teacher
     network = None if teacher else _untrained(model).to(device)
     images, classes = [], range(len(model.class_names))
     for label in classes:

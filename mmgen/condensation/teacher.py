@@ -1,14 +1,11 @@
-"""A network trained on the real training images, asked what it thinks of synthetic ones."""
+"""Pretrained networks tuned on the real training images: what matches, chooses and labels synthetic ones."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
 
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
@@ -18,30 +15,6 @@ from mmgen.models.timm_bridge import load_vit
 from mmgen.names import OWN_BACKBONE, AugmentationName
 from mmgen.training.classifier import LEARNING_RATES, ClassifierConfig, train_classifier
 from mmgen.training.run import Run
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """A trained classifier and the form of its input.
-
-    Attributes:
-        network: (B, C, H, W) of normalised images -> logits (B, classes), with features by ``embed``.
-        modality: normalises images in raw units.
-    """
-
-    network: nn.Module
-    modality: Modality
-
-    @torch.no_grad()
-    def judge(self, images: Tensor, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-        """Class probabilities (N, classes) and features (N, F), float32, of uint8 images (N, C, H, W)."""
-        network, device = self.network.eval(), next(self.network.parameters()).device
-        probabilities, features = [], []
-        for part in images.split(batch_size):
-            x = self.modality.normalise(part.to(device))
-            probabilities.append(network(x).float().softmax(-1).cpu())
-            features.append(network.embed(x).float().flatten(1).cpu())
-        return torch.cat(probabilities).numpy(), torch.cat(features).numpy()
 
 
 def check_backbone(spec: str, weights: Path | None) -> None:

@@ -13,12 +13,14 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from mmgen.errors import UserError
+from mmgen.models.classifiers import ConvNet
 from mmgen.models.condensed import BATCH, CondensedModel
 from mmgen.models.denoising_mae import DenoisingMAE
 from mmgen.models.generative import Sampling
 from mmgen.models.images import check_images
 from mmgen.models.modality import Modality
 from mmgen.models.seeds import torch_stream
+from mmgen.models.teacher import Teacher
 from mmgen.names import IMAGE
 
 # Of a model's configuration, what its generator says itself.
@@ -34,6 +36,7 @@ class MAEGenerator(CondensedModel):
         class_names: names of the labels.
         mae: arguments of the autoencoder but for its labels, as in its ``config``.
         guidance, steps: how images are drawn, see :class:`Sampling`.
+        teacher_width: channels of the :class:`ConvNet` that it carries as :attr:`teacher`; 0: it carries none.
 
     Raises:
         UserError: sizes that are not offered, or an autoencoder of something else than such images.
@@ -51,6 +54,7 @@ class MAEGenerator(CondensedModel):
         mae: Mapping[str, Any],
         guidance: float = Sampling.guidance,
         steps: int = Sampling.steps,
+        teacher_width: int = 0,
     ) -> None:
         super().__init__()
         check_images(image_size, channels)
@@ -59,17 +63,24 @@ class MAEGenerator(CondensedModel):
         self.mae = DenoisingMAE(**mae, labels=class_names)
         form = {key: value for key, value in self.mae.config.items() if key not in _SAID}
         self.config |= {"method": self.method, "mae": form, "guidance": guidance, "steps": steps}
+        self.config |= {"teacher_width": teacher_width}
+        self.classifier = ConvNet(self.shape, len(class_names), teacher_width) if teacher_width else None
         shapes = {name: modality.shape for name, modality in self.mae.modalities.items()}
         if shapes != {IMAGE: self.shape}:
             raise UserError(f"A generator of images of {self.shape} needs an autoencoder of such, not of {shapes}.")
 
     @classmethod
-    def build(cls, mae: DenoisingMAE, sampling: Sampling) -> Self:
-        """A generator with the weights of a trained autoencoder of images, which are copied."""
+    def build(cls, mae: DenoisingMAE, sampling: Sampling, classifier: ConvNet | None = None) -> Self:
+        """A generator with the weights of a trained autoencoder of images, and of a classifier of such that it is to
+        carry; both are copied."""
         (modality,) = mae.modalities.values()
         form = {key: value for key, value in mae.config.items() if key not in _SAID}
-        generator = cls(modality.shape[1], modality.shape[0], mae.class_names, form, sampling.guidance, sampling.steps)
+        width = 0 if classifier is None else classifier.blocks[0][0].out_channels
+        about = (mae.class_names, form, sampling.guidance, sampling.steps, width)
+        generator = cls(modality.shape[1], modality.shape[0], *about)
         generator.mae.load_state_dict(mae.state_dict())
+        if classifier is not None:
+            generator.classifier.load_state_dict(classifier.state_dict())
         return generator.eval()
 
     def guided(self, guidance: float) -> Self:
@@ -78,6 +89,13 @@ class MAEGenerator(CondensedModel):
         other.config = self.config | {"guidance": guidance}
         other.sampling = replace(self.sampling, guidance=guidance)
         return other
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """The classifier that it carries."""
+        return (
+            None if self.classifier is None else Teacher(self.classifier, self.mae.modalities[IMAGE], self.class_names)
+        )
 
     @property
     def autoencoder(self) -> DenoisingMAE:

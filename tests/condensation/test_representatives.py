@@ -12,10 +12,10 @@ from tiny_medsynth import small_generator, tiny_samples
 from mmgen.artifacts.models import load_model
 from mmgen.condensation.condenser import image_modality
 from mmgen.condensation.representatives import chosen_set, coverage, representatives, typical_and_varied
-from mmgen.condensation.teacher import Teacher
 from mmgen.errors import UserError
 from mmgen.models.classifiers import ConvNet
 from mmgen.models.medsynth import MedSynthGenerator
+from mmgen.models.teacher import Teacher
 
 DRAWS = 64
 
@@ -113,7 +113,7 @@ def test_a_teacher_chooses_what_it_takes_for_the_label(generator: MedSynthGenera
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.embed(x) @ self.weight.T
 
-    teacher = Teacher(Bright(), image_modality("image", tiny_samples()))
+    teacher = Teacher(Bright(), image_modality("image", tiny_samples()), generator.class_names)
     chosen, drawn = representatives(generator, 4, 32, 1, teacher=teacher), generator.sample(32, 1)
     for label, sign in ((0, 1), (1, -1)):
         own = sign * of_class(chosen.values[:], chosen.labels, label).mean((1, 2, 3))

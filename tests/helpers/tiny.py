@@ -29,7 +29,9 @@ BREATH = Modality("breath", (1, 6, 9), (3, 3), (-3.0,), (2.0,))  # 2 x 3 tokens
 MODALITIES = {modality.name: modality for modality in (IMAGE, AUDIO, BREATH)}
 LABELS = ("covid", "healthy")
 # Attacks that learn nothing, in a moment.
-QUICK_ATTACKS = Effort(updates=2, draws=1, resamples=50, planted=1, innocent=20, gan={"side": 8, "width": 1}, drawn=20)
+QUICK_ATTACKS = Effort(
+    updates=2, draws=1, resamples=50, planted=1, innocent=20, gan={"side": 8, "width": 1}, drawn=20, student=2
+)
 _PER_CLASS = {"image": (7, 5), "audio": (4, 9), "breath": (6, 3)}
 
 
