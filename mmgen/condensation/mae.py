@@ -14,7 +14,7 @@ import torch
 from mmgen.condensation.condenser import Condenser, Length, image_modality
 from mmgen.condensation.representatives import chosen_set, representatives
 from mmgen.condensation.subset import FeatureConfig, trained_network
-from mmgen.condensation.teacher import check_backbone, named_backbone, tuned_vit
+from mmgen.condensation.teacher import check_backbone, pretrained_backbone, tuned_vit
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.denoising_mae import DenoisingMAE
@@ -190,11 +190,11 @@ class MAE(Condenser):
 
     def _train_teacher(self) -> None:
         config, run = self.config, self.run.stage("classifier")
-        if config.backbone == OWN_BACKBONE:
+        backbone = pretrained_backbone(config.backbone, config.backbone_weights)
+        if backbone is None:
             learning = replace(config.teacher, augmentation=config.augmentation)
             self.classifier = trained_network(self.train, self.modality, learning, run, self.validation)
             return
-        backbone = named_backbone(config.backbone, config.backbone_weights)
         further = config.teacher.updates, config.augmentation, run, self.validation
         self.classifier = tuned_vit(backbone, self.modality, self.train, *further)
 

@@ -13,7 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.condensation.condenser import Condenser, Length, image_modality, loop_of, to_samples
 from mmgen.condensation.representatives import chosen_set
-from mmgen.condensation.teacher import check_backbone, named_backbone, tuned_vit
+from mmgen.condensation.teacher import check_backbone, pretrained_backbone, tuned_vit
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator, Critic
@@ -234,8 +234,8 @@ class MedSynth(Condenser):
             UserError: weights that cannot be had or are not those of the model.
         """
         sizes, name, weights = self.config.own_backbone, self.modality.name, self.config.backbone_weights
-        if self.config.backbone != OWN_BACKBONE:
-            self.backbone = named_backbone(self.config.backbone, weights)
+        if (named := pretrained_backbone(self.config.backbone, weights)) is not None:
+            self.backbone = named
             return
         run = self.run.stage("backbone")
         torch.manual_seed(run.seed)

@@ -27,9 +27,15 @@ def check_backbone(spec: str, weights: Path | None) -> None:
         raise UserError(f"--backbone-weights {path} belongs to a model; name it too, e.g. vit_base_patch16_224.")
 
 
-def named_backbone(spec: str, weights: Path | None = None) -> VisionTransformer:
+def pretrained_backbone(spec: str, weights: Path | None = None) -> VisionTransformer | None:
     """The pretrained ViT that ``--backbone`` names: a timm name, with the hub's weights or those of a file, which may
-    also follow the name, ``NAME@FILE``; raises UserError as :func:`load_vit`."""
+    also follow the name, ``NAME@FILE``; None for :data:`OWN_BACKBONE`.
+
+    Raises:
+        UserError: as :func:`load_vit`.
+    """
+    if spec == OWN_BACKBONE:
+        return None
     name, _, file = spec.partition("@")
     return load_vit(name, Path(file) if file else weights)
 
