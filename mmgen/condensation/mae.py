@@ -85,6 +85,8 @@ class MAEMethodConfig:
         check_backbone(self.backbone, self.backbone_weights)
         if self.hand_on_teacher and self.backbone != OWN_BACKBONE:
             raise UserError("A generator carries a teacher of its own kind only; leave out --backbone.")
+        if self.hand_on_teacher and self.choose_by != "teacher":
+            raise UserError("A teacher that a generator carries chooses its sets; leave out --choose-by.")
 
 
 # A tenth of the updates are those of a masked autoencoder, for its encoder: what is wanted here is drawn from noise.

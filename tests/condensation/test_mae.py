@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from accelerate import Accelerator
 from tiny_condensers import TINY_SETTINGS
 from tiny_medsynth import tiny_samples
 
+from mmgen.artifacts.models import load_model
 from mmgen.condensation import mae
 from mmgen.condensation.mae import MAE
+from mmgen.condensation.representatives import representatives
 from mmgen.data.decoding import DecodedArray
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
@@ -21,6 +24,7 @@ from mmgen.models.mae_generator import MAEGenerator
 from mmgen.training.run import Run
 
 TINY = replace(TINY_SETTINGS["mae"], choose_from=6)
+CARRYING = replace(TINY, hand_on_teacher=True)
 
 
 class Gone:
@@ -35,7 +39,7 @@ class Gone:
 
 @pytest.fixture(scope="module")
 def fitted() -> MAE:
-    return MAE(TINY, Run(Accelerator(cpu=True)), tiny_samples(), tiny_samples((3, 3), seed=1)).fit()
+    return MAE(CARRYING, Run(Accelerator(cpu=True)), tiny_samples(), tiny_samples((3, 3), seed=1)).fit()
 
 
 def test_after_the_fit_no_real_image_is_looked_at(fitted: MAE, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,8 +83,20 @@ def test_draws_follow_the_guidance_and_weights_are_shared(fitted: MAE) -> None:
         MAEGenerator(48, 3, model.class_names, model.config["mae"])
 
 
+def test_who_has_the_teacher_chooses_the_same(fitted: MAE, tmp_path: Path) -> None:
+    fitted.save(tmp_path)
+    loaded = load_model(tmp_path)
+    assert loaded.config == fitted.model.config and loaded.teacher.class_names == fitted.train.label_names
+    assert np.array_equal(representatives(loaded, 2, 6, 5).values, fitted.sample(2, 5).values)
+    assert MAEGenerator.build(fitted.autoencoder, Sampling()).teacher is None  # unless it is asked to carry one
+
+
 def test_settings_that_make_no_fit_are_refused() -> None:
     with pytest.raises(UserError, match="There is no file nowhere"):
         replace(TINY, backbone="vit_tiny_patch16_224@nowhere")
     with pytest.raises(UserError, match="at least 1 draw"):
         replace(TINY, choose_from=0)
+    with pytest.raises(UserError, match="leave out --choose-by"):
+        replace(CARRYING, choose_by="mean")
+    with pytest.raises(UserError, match="leave out --backbone"):
+        replace(CARRYING, backbone="vit_tiny_patch16_224")

@@ -29,9 +29,7 @@ _PIXEL_SIDE = 16
 # Networks that take any size get that of the samples within these bounds: below, little is left after five halvings;
 # above, the features hardly change and the time does.
 _SMALLEST, _LARGEST = 64, 224
-_LEAST_PATCHES = (
-    9  # along a side: DINOv2 tells lesions of 64 px apart as well at 126 px as at 224, in a third of the time
-)
+_LEAST_PATCHES = 9  # along a side: 126 px for DINOv2, with a third of the tokens of 224
 _SHOWN_FROM = 8  # batches; fewer are done before a bar is read
 # Deviations to either side of the mean that 0..1 spans where a modality has no range of its own.
 DEVIATIONS = 3.0
