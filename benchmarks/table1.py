@@ -36,7 +36,7 @@ from table1_rows import (
     read_rows,
     refuse_others,
 )
-from table1_summary import column_of, markdown, summarise, trained_for, unit_of
+from table1_summary import audits_of, column_of, markdown, summarise, trained_for, unit_of
 from table1_training import Protocol
 
 from mmgen.artifacts.provenance import config_to_dict, git_revision, machine, package_versions
@@ -318,7 +318,7 @@ def write_table(out: Path) -> str:
         f"of {rows[0]['batch_size']} at {min(row['max_side'] for row in rows)} pixels, {trained_for(rows)}, whatever "
         f"the set; soft labels of a teacher, {book.settings.get('teacher')}, trained on the training images."
     ]
-    text = markdown(entries, f"Methods of condensation on {book.about['name']}", facts)
+    text = markdown(entries, f"Methods of condensation on {book.about['name']}", facts, audits_of(out))
     content = {"settings": book.settings, "about": book.about, "entries": entries}
     for name, whole in (
         ("table1.md", text),

@@ -10,7 +10,11 @@ from typing import Any
 import paper_numbers
 from table1_rows import FULL, NAMES, RANDOM, SHAREABLE, Book, Job, Unit, Wanted, job_of, read_rows
 
+from mmgen.artifacts.models import PRIVACY
 from mmgen.errors import UserError
+from mmgen.evaluation.privacy.gate import judge, opens
+from mmgen.evaluation.privacy.record import AuditRecord
+from mmgen.evaluation.privacy.results import MembershipResult
 from mmgen.evaluation.report.text import NOTHING, duration, is_number, name_of, percent, score
 from mmgen.evaluation.scores import Statistic, recovery
 from mmgen.names import IMAGE
@@ -168,24 +172,49 @@ def trained_for(rows: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(f"{name_of(classifier)} for {count} updates" for classifier, count in updates.items())
 
 
-def markdown(entries: Sequence[Mapping[str, Any]], heading: str, facts: Sequence[str]) -> str:
+def audits_of(folder: Path) -> dict[str, str]:
+    """What audits of fitted generators say, by method, where ``mmgen audit fits/METHOD --out fits/METHOD/audit`` was
+    run: whether the gate opens, and the strongest attack's AUC with its 95 % interval."""
+    found = {}
+    for method in SHAREABLE:
+        record = AuditRecord.read(folder / "fits" / method / "audit" / PRIVACY)
+        if record is None:
+            continue
+        attacks = [
+            one for one in record.privacy.of_type(MembershipResult).values() if one.counts and is_number(one.auc)
+        ]
+        gate = "passes" if opens(judge(record.privacy)) else "does not pass"
+        strongest = max(attacks, key=lambda one: one.auc, default=None)
+        numbers = "" if strongest is None else "; {:.2f} ({:.2f} to {:.2f})".format(strongest.auc, *strongest.auc_ci)
+        found[method] = gate + numbers
+    return found
+
+
+def markdown(
+    entries: Sequence[Mapping[str, Any]], heading: str, facts: Sequence[str], audits: Mapping[str, str] | None = None
+) -> str:
     """The whole page: AUC by set and classifier, then a table for each classifier."""
     by_column: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for entry in entries:
         by_column[column_of(entry["classifier"], entry["targets"])].append(entry)
-    parts = [f"# {heading}", *facts, "## AUC", _overview(by_column)]
+    parts = [f"# {heading}", *facts, "## AUC", _overview(by_column, audits or {})]
     for name, of_it in by_column.items():
         parts += [f"## {name}", _of_classifier(of_it)]
     notes = [*_NOTES, _PAPER_NOTE] if any(entry["paper"] for entry in entries) else _NOTES
     return "\n\n".join([*parts, *notes]) + "\n"
 
 
-def _overview(by_column: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def _overview(by_column: Mapping[str, Sequence[Mapping[str, Any]]], audits: Mapping[str, str]) -> str:
     rows = [
         [str(unit_of(of[0])), "yes" if of[0]["shareable"] else "no", *(_score(entry, "auc") for entry in of)]
         for of in zip(*by_column.values(), strict=True)
     ]
-    return _table(["Trained on", "Shareable", *by_column], rows)
+    heads = ["Trained on", "Shareable", *by_column]
+    if audits:
+        methods = [entry["method"] for entry in next(iter(by_column.values()))]
+        rows = [[*row, audits.get(method, NOTHING)] for row, method in zip(rows, methods, strict=True)]
+        heads.append("Audit: gate; strongest attack's AUC")
+    return _table(heads, rows)
 
 
 def _of_classifier(entries: Sequence[Mapping[str, Any]]) -> str:

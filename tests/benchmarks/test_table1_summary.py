@@ -216,6 +216,27 @@ def test_the_page_shows_what_is_there_and_what_is_missing(
     assert len(kept["entries"]) == 20 and kept["settings"]["budget"] == "small" and kept["about"]["name"] == "skin"
 
 
+def test_an_audit_stands_beside_its_generator(summary: Any, tmp_path: Path) -> None:
+    from table1_rows import Wanted
+
+    assert summary.audits_of(tmp_path) == {}
+    numbers = {"auc": 0.62, "auc_ci": [0.6, 0.64], "threat_model": "W", "n_members": 50, "n_non_members": 50}
+    about = {
+        "audited": True,
+        "of": {"data_sets": {}},
+        "privacy": {"domias": numbers, "teacher": numbers | {"auc": 0.6}},
+    }
+    (tmp_path / "fits" / "dcgan" / "audit").mkdir(parents=True)
+    (tmp_path / "fits" / "dcgan" / "audit" / "privacy.json").write_text(json.dumps(about))
+    audits = summary.audits_of(tmp_path)
+    assert audits == {"dcgan": "does not pass; 0.62 (0.60 to 0.64)"}
+    both = cells(summary.markdown(summary.summarise(ROWS, Wanted.read(WANTED)), "x", [], audits), "AUC")
+    assert {name for name, row in both.items() if row[-1] == audits["dcgan"]} == {
+        *(f"DCGAN, {count} a class" for count in (10, 50)),
+        "DCGAN, fresh",
+    }
+
+
 def test_a_folder_without_rows_is_refused(
     started: Callable[..., None], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
