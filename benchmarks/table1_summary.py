@@ -180,9 +180,8 @@ def audits_of(folder: Path) -> dict[str, str]:
         record = AuditRecord.read(folder / "fits" / method / "audit" / PRIVACY)
         if record is None:
             continue
-        attacks = [
-            one for one in record.privacy.of_type(MembershipResult).values() if one.counts and is_number(one.auc)
-        ]
+        results = record.privacy.of_type(MembershipResult).values()
+        attacks = [one for one in results if one.counts and one.auc is not None and one.auc_ci is not None]
         gate = "passes" if opens(judge(record.privacy)) else "does not pass"
         strongest = max(attacks, key=lambda one: one.auc, default=None)
         numbers = "" if strongest is None else "; {:.2f} ({:.2f} to {:.2f})".format(strongest.auc, *strongest.auc_ci)
