@@ -29,8 +29,8 @@ class Condense(CondensationFlags):
     out: Path
     """Folder of the condensed data set."""
     method: MethodName = "medsynth"
-    """How to condense: medsynth, dim and dcgan train generators, which can be shared once audited; it_gan and dm start
-    from real images; subset chooses real images, to compare with."""
+    """How to condense: medsynth, mae, dim and dcgan train generators, which can be shared once audited; it_gan and dm
+    start from real images; subset chooses real images, to compare with."""
     selection: Selection = "random"
     """How a subset is chosen."""
     soft_labels: bool = False
