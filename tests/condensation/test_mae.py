@@ -42,6 +42,7 @@ def fitted() -> MAE:
     return MAE(CARRYING, Run(Accelerator(cpu=True)), tiny_samples(), tiny_samples((3, 3), seed=1)).fit()
 
 
+@pytest.mark.usefixtures("accelerator")
 def test_after_the_fit_no_real_image_is_looked_at(fitted: MAE, monkeypatch: pytest.MonkeyPatch) -> None:
     for side in ("train", "validation"):
         gone = replace(getattr(fitted, side), values=Gone(getattr(fitted, side).values))  # type: ignore[arg-type]
@@ -83,6 +84,7 @@ def test_draws_follow_the_guidance_and_weights_are_shared(fitted: MAE) -> None:
         MAEGenerator(48, 3, model.class_names, model.config["mae"])
 
 
+@pytest.mark.usefixtures("accelerator")
 def test_who_has_the_teacher_chooses_the_same(fitted: MAE, tmp_path: Path) -> None:
     fitted.save(tmp_path)
     loaded = load_model(tmp_path)
