@@ -88,11 +88,11 @@ def models() -> dict[str, Any]:
     import numpy as np
     import torch
     from small import small_model
+    from tiny import tiny_drawing
     from tiny_medsynth import small_generator
 
     from mmgen.models.conditional_gan import ConditionalGenerator
     from mmgen.models.cross_modal_mae import CrossModalMAE
-    from mmgen.models.mae_generator import MAEGenerator
     from mmgen.models.stored import StoredImages, StoredLatents
 
     torch.manual_seed(0)
@@ -100,17 +100,13 @@ def models() -> dict[str, Any]:
     gan.settle(batches=1, batch_size=4)
     images = np.random.default_rng(0).integers(0, 256, (5, 1, 32, 32), dtype=np.uint8)
     padded = {"name": "cough", "shape": (1, 10, 7), "patch": (4, 4), "pad_to": (16, 12), "value_range": (-11.5, 3)}
-    picture = {"name": "image", "shape": (3, 32, 32), "patch": (8, 8), "value_range": (0.0, 255.0)}
-    drawing = {"modalities": [picture], "head_width": 4}
-    drawing |= {name: 12 if name.endswith("dim") else 1 for name in ("dim", "depth", "heads")}
-    drawing |= {f"decoder_{name}": drawing[name] for name in ("dim", "depth", "heads")}
     return {
         "mae": small_model(),
         "one modality": CrossModalMAE([padded], dim=8, depth=1, heads=2, decoder_dim=8, decoder_depth=1),
         "medsynth": small_generator(),
         "real": small_generator(real=True),
         "gan": gan,
-        "draws": MAEGenerator(32, 3, ["a", "b"], drawing, teacher_width=4),
+        "draws": tiny_drawing(("a", "b")),
         "latents": StoredLatents.build(gan, torch.randn(2, 3, 16)),
         "images": StoredImages.build(images, np.array([0, 0, 1, 1, 1]), ("a", "b"), "subset"),
     }

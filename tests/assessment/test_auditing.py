@@ -16,6 +16,7 @@ import torch
 from pictures import DRAWN, SHORT, files_of, use_a_search, use_short_attacks, write_csv, write_pictures
 from PIL import Image
 from small import small_model
+from tiny import tiny_drawing
 from tiny_medsynth import LABELS, small_generator, write_condensed
 
 import mmgen
@@ -141,6 +142,14 @@ def test_soft_labels_of_a_set_are_attacked(members: Path, others: Path, tmp_path
     assert "soft_labels" in {verdict.attack for verdict in found.verdicts}
     again = mmgen.audit(folder, members, others, tmp_path / "out", fast=True)
     assert again.privacy == found.privacy and again.reused == len(list((tmp_path / "out" / "measured").iterdir()))
+
+
+def test_a_teacher_that_a_generator_carries_is_attacked(members: Path, others: Path, tmp_path: Path) -> None:
+    tiny_drawing(LABELS).save_pretrained(tmp_path / "model")
+    found = mmgen.audit(tmp_path, members, others, fast=True)
+    white = {"teacher", "teacher_label_only", "denoising_error", "reconstruction"}
+    assert threats(found) == dict.fromkeys(ON_DATA, "G") | dict.fromkeys(white, "W")
+    assert white <= {verdict.attack for verdict in found.verdicts}
 
 
 def test_a_data_set_is_audited_under_its_digest(run: Path, members: Path, others: Path, tmp_path: Path) -> None:
