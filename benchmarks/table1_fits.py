@@ -162,14 +162,14 @@ class Fits:
     def sample(self, method: str, images_per_class: int | None, count: int, seed: int) -> tuple[Samples, float]:
         """``count`` images of each class from a fitted model, see :meth:`model`, and the seconds that its fit took.
 
-        MedSynth's sets are chosen from draws as where it is used, fresh ones are draws.
+        Sets of MedSynth and of the autoencoder are chosen from draws as where they are used, fresh ones are draws.
         """
         model, seconds = self.model(method, images_per_class)
         chosen: Samples | None = None
         if method == MEDSYNTH_REAL:
             chosen = condense(model, RealImages(self.train.values, torch.from_numpy(self.train.labels)), count, seed)
-        elif method == "medsynth" and images_per_class is not None:
-            chosen = chosen_set(model, count, self.medsynth.choose_from, seed, self.run.accelerator.device)
+        elif images_per_class is not None and (pool := getattr(self._settings(method, count), "choose_from", None)):
+            chosen = chosen_set(model, count, pool, seed, self.run.accelerator.device)
         return to_samples(model.sample(count, seed)) if chosen is None else chosen, seconds
 
     def model(self, method: str, images_per_class: int | None) -> tuple[CondensedModel, float]:
@@ -199,7 +199,9 @@ class Fits:
         library = condensation_method(method)
         if library == "medsynth":
             return replace(self.medsynth, input_prior="real") if method == MEDSYNTH_REAL else self.medsynth
-        options = {"selection": method} if method in SELECTIONS else {}
+        options: dict[str, Any] = {"selection": method} if method in SELECTIONS else {}
+        if library == "mae":
+            options["hand_on_teacher"] = True  # by which its sets are chosen
         return preset(library, self.budget, images_per_class, self.augmentation, **options)
 
     def _fit(self, method: str, settings: Any, folder: Path) -> None:

@@ -17,8 +17,10 @@ FULL, RANDOM = "full", "random"
 SELECTIONS = ("herding", "k_center")
 # MedSynth as printed, which starts from real images; "medsynth" itself starts from a class prior.
 MEDSYNTH_REAL = "medsynth_real"
-ORDER = (FULL, RANDOM, *SELECTIONS, "dm", "it_gan", "dim", "dcgan", "medsynth", MEDSYNTH_REAL)
-Comparable = Literal["subset", "dm", "it_gan", "dim", "dcgan", "medsynth", "medsynth_real"]
+ORDER = (FULL, RANDOM, *SELECTIONS, "dm", "it_gan", "dim", "dcgan", "mae", "medsynth", MEDSYNTH_REAL)
+Comparable = Literal["subset", "dm", "it_gan", "dim", "dcgan", "mae", "medsynth", "medsynth_real"]
+# Sets that are drawn from a generator which holds no image and no latent of a single one.
+SHAREABLE = ("dim", "dcgan", "mae", "medsynth")
 NAMES = {
     FULL: "All real",
     RANDOM: "Random real",
@@ -28,6 +30,7 @@ NAMES = {
     "it_gan": "IT-GAN",
     "dim": "DiM",
     "dcgan": "DCGAN",
+    "mae": "Denoising MAE",
     "medsynth": "MedSynth",
     MEDSYNTH_REAL: "MedSynth (from real images)",
 }
@@ -52,11 +55,16 @@ class Unit(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One training, which gives one row."""
+    """One training, which gives one row.
+
+    Attributes:
+        targets: what is learnt of an image, its label ("hard") or a teacher's probabilities ("soft").
+    """
 
     unit: Unit
     classifier: str
     seed: int
+    targets: str = "hard"
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,7 @@ class Wanted:
         classifiers: networks by name.
         seeds: trainings of each on each set.
         fresh: those of the methods that are measured on fresh images too.
+        targets: what is learnt, see :class:`Job`.
     """
 
     methods: tuple[str, ...]
@@ -76,6 +85,7 @@ class Wanted:
     classifiers: tuple[str, ...]
     seeds: int
     fresh: tuple[str, ...]
+    targets: tuple[str, ...] = ("hard",)
 
     @classmethod
     def read(cls, content: Mapping[str, Any]) -> Self:
@@ -90,6 +100,7 @@ class Wanted:
             _united(("convnet", "resnet18", "densenet121", "vit_lora"), self.classifiers, other.classifiers),
             max(self.seeds, other.seeds),
             _united(ORDER, self.fresh, other.fresh),
+            _united(("hard", "soft"), self.targets, other.targets),
         )
 
     @property
@@ -108,11 +119,16 @@ class Wanted:
         ]
 
     @property
+    def columns(self) -> list[tuple[str, str]]:
+        """Classifiers, each with what it learns."""
+        return [(name, targets) for name in self.classifiers for targets in self.targets]
+
+    @property
     def jobs(self) -> list[Job]:
         """All trainings: references first, classifier after classifier; then set after set, each drawn once a seed."""
-        seeds = range(self.seeds)
-        first = [Job(unit, name, seed) for name in self.classifiers for unit in self.references for seed in seeds]
-        return first + [Job(unit, name, seed) for unit in self.rivals for seed in seeds for name in self.classifiers]
+        seeds, columns = range(self.seeds), self.columns
+        first = [Job(unit, name, seed, to) for name, to in columns for unit in self.references for seed in seeds]
+        return first + [Job(unit, name, seed, to) for unit in self.rivals for seed in seeds for name, to in columns]
 
 
 def _united(order: Sequence[str], *parts: Sequence[str]) -> tuple[str, ...]:
@@ -172,7 +188,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def job_of(row: Mapping[str, Any]) -> Job:
     """Which training a row is of."""
-    return Job(Unit(row["method"], row["ipc"], row["fresh"]), row["classifier"], row["seed"])
+    unit = Unit(row["method"], row["ipc"], row["fresh"])
+    return Job(unit, row["classifier"], row["seed"], row.get("targets", "hard"))  # earlier rows have none
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -11,18 +11,22 @@ ClassifierName = Literal[NetworkName, "mfcc"]
 LabelKind = Literal["hard", "soft"]
 """What classifiers learn of a synthetic sample: its label, or a teacher's probabilities of all labels."""
 AugmentationName = Literal["none", "lesion", "radiograph", "spectrogram"]
-MethodName = Literal["subset", "dm", "it_gan", "dim", "dcgan", "medsynth"]
+MethodName = Literal["subset", "dm", "it_gan", "dim", "dcgan", "mae", "medsynth"]
 METHOD_TITLES: dict[MethodName, str] = {
     "subset": "subset of the real images",
     "dm": "distribution matching (DM)",
     "it_gan": "IT-GAN latents",
     "dim": "DiM generator",
     "dcgan": "conditional DCGAN",
+    "mae": "denoising masked autoencoder",
     "medsynth": "MedSynth generator",
 }
 """Readable names of what each method makes."""
 BudgetName = Literal["quick", "small", "paper"]
 Selection = Literal["random", "herding", "k_center"]
+ChooseBy = Literal["mean", "teacher"]
+"""How a condensed set is chosen from draws: by their mean in the features of an untrained network, or by what a network
+trained on the real images says of them."""
 InputPrior = Literal["class", "real"]
 MatchingForm = Literal["energy", "log_softmax", "logits"]
 DecoderName = Literal["denoise", "mse"]

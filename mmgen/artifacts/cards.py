@@ -261,6 +261,8 @@ def _of_condensed(model: Any, facts: CardFacts, weight_bytes: int) -> dict[str, 
     if pooled := prior.get("pooled"):
         few = ", ".join(map(in_markdown, pooled))
         contents += f" Too few people for a prior of their own, so they have that of all images: {few}."
+    if model.teacher is not None:
+        contents += " And a classifier trained on the real images, which chooses and labels draws."
     sizes = [f"* model: {weight_bytes / 1e6:.1f} MB"]
     if images := facts.training_images:
         sizes.append(f"* training images: {images}, {facts.training_bytes / 1e6:.1f} MB")

@@ -28,6 +28,7 @@ from mmgen.models.conditional_gan import ConditionalGenerator
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.denoising_mae import DenoisingMAE
 from mmgen.models.generative import GenerativeModel, Request
+from mmgen.models.mae_generator import MAEGenerator
 from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.models.stored import StoredImages, StoredLatents
 from mmgen.models.timm_bridge import load_stream, pretrained, read_weights
@@ -37,7 +38,15 @@ PRIVACY = "privacy.json"
 
 _KINDS: dict[str, type[GenerativeModel]] = {
     model.kind: model
-    for model in (CrossModalMAE, DenoisingMAE, MedSynthGenerator, ConditionalGenerator, StoredLatents, StoredImages)
+    for model in (
+        CrossModalMAE,
+        DenoisingMAE,
+        MedSynthGenerator,
+        ConditionalGenerator,
+        MAEGenerator,
+        StoredLatents,
+        StoredImages,
+    )
 }
 
 

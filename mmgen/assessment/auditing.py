@@ -22,7 +22,7 @@ from mmgen.assessment.inputs import (
     side_of,
     synthetic_settings,
 )
-from mmgen.assessment.obtainable import obtainable_samples
+from mmgen.assessment.obtainable import obtainable_samples, soft_labelled
 from mmgen.assessment.shown import disguised_figure, pairs_figure
 from mmgen.data.loading import PairedData
 from mmgen.data.samples import Samples, set_fingerprint
@@ -242,7 +242,7 @@ def audit_target(
     # Blank records are left out here, so that the rows of pairs are those of what is shown.
     synthetic, members = varied(Side(drawn), "synthetic samples").samples, varied(members, "members")
     model, critic, device = target.model, target.critic, best_device()
-    encoder = model.to(device).eval() if model is not None and model.encoders else None
+    encoder = None if model is None or model.autoencoder is None else model.autoencoder.to(device).eval()
     modalities = {
         name: modality_of(name, how, members.samples[name]) if encoder is None else encoder.encoders[name]
         for name, how in target.settings.items()
@@ -261,6 +261,8 @@ def audit_target(
         None if critic is None else critic.to(device),
         device=device,
         mirrored=tuple(name for name, how in target.settings.items() if kind_of(how).is_picture),
+        soft_labels=soft_labelled(target.data_sets, target.settings, reading),
+        teacher=None if model is None else model.teacher,
     )
     measured = Measured(None if folder is None else folder / "measured")
     section = audit_section(evidence, effort, measured, seed, leave_out_shared)

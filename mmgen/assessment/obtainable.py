@@ -12,6 +12,7 @@ from mmgen.condensation.condenser import to_samples
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
 from mmgen.data.sources import Reading
+from mmgen.data.writing.soft_labels import SOFT_LABELS
 from mmgen.errors import UserError
 from mmgen.evaluation.privacy.sides import Side
 from mmgen.generation.pairs import generate_pairs
@@ -56,6 +57,16 @@ def obtainable_samples(
             "There is no synthetic data set to audit, and the generator starts from real images; generate one."
         )
     return {name: joined([one[name] for one in sets]) for name in settings}
+
+
+def soft_labelled(
+    data_sets: Mapping[str, Path], settings: Mapping[str, Settings], reading: Reading | None = None
+) -> dict[str, Samples] | None:
+    """Samples of the largest data set that has soft labels, with these; None if there is none."""
+    renames, skip_bad = (reading.label_map, reading.skip_bad) if reading else ({}, False)
+    paths = [path for path in data_sets.values() if (path / SOFT_LABELS).exists()]
+    sets = [read_synthetic(path, settings, renames, skip_bad, "soft") for path in paths]
+    return max(sets, key=lambda samples: len(next(iter(samples.values()))), default=None)
 
 
 def _drawn(model: CondensedModel, sets: list[dict[str, Samples]], count: int, seed: int) -> list[dict[str, Samples]]:

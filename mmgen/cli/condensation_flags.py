@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mmgen.cli.data_flags import CachedDataFlags
-from mmgen.names import OWN_BACKBONE, AugmentationName, BudgetName, InputPrior, MatchingForm, Precision
+from mmgen.names import OWN_BACKBONE, AugmentationName, BudgetName, ChooseBy, InputPrior, MatchingForm, Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class ImageSetFlags(CachedDataFlags):
     absent lesion for colour and radiograph for grey images."""
     backbone: str = OWN_BACKBONE
     """ViT that is tuned: mae pretrains one on the images, any other name is a timm model's (its weights come from the
-    hub)."""
+    hub, or NAME@FILE from a file)."""
     backbone_weights: Path | None = None
     """File of that timm model's weights, instead of the hub."""
     seed: int = 0
@@ -59,5 +59,11 @@ class CondensationFlags(ImageSetFlags):
     choose_from: int | None = None
     """Draws of each class that a condensed set is chosen from, if not the preset's number; a set of more than
     half as many is not chosen, nor with 1."""
+    choose_by: ChooseBy | None = None
+    """How: mean (of the draws, in an untrained network) or teacher (draws that a network trained on the real images
+    takes for their label, and that cover what it sees in them); the method's own way if absent."""
+    hand_on_teacher: bool = False
+    """The generator of mae carries the network that chooses, so that whoever has it can choose and label draws too; an
+    audit attacks it."""
     adam_betas: tuple[float, float] | None = None
     """Betas of Adam for generator and critic, if not the preset's: 0 0.9 is usual, 0.9 0.999 the paper's."""

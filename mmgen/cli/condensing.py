@@ -29,8 +29,8 @@ class Condense(CondensationFlags):
     out: Path
     """Folder of the condensed data set."""
     method: MethodName = "medsynth"
-    """How to condense: medsynth, dim and dcgan train generators, which can be shared once audited; it_gan and dm start
-    from real images; subset chooses real images, to compare with."""
+    """How to condense: medsynth, mae, dim and dcgan train generators, which can be shared once audited; it_gan and dm
+    start from real images; subset chooses real images, to compare with."""
     selection: Selection = "random"
     """How a subset is chosen."""
     soft_labels: bool = False
@@ -59,6 +59,7 @@ def condense(options: Condense) -> dict[str, Any]:
     from mmgen.artifacts.models import save_model
     from mmgen.artifacts.provenance import begin_run, config_to_dict
     from mmgen.condensation.methods import METHODS, make_condenser, settings_of
+    from mmgen.condensation.teacher import pretrained_backbone
     from mmgen.data.loading import prepare
     from mmgen.data.sources import reading_of
     from mmgen.evaluation.teacher import TEACHER, TEACHERS, soft_labels
@@ -97,7 +98,8 @@ def condense(options: Condense) -> dict[str, Any]:
         if options.soft_labels:
             teacher = replace(TEACHERS[options.preset], augmentation={IMAGE: options.augmentation or "none"})
             sets = data.splits["train"][IMAGE], images_of(condenser, plan)
-            probabilities = soft_labels(condenser.modality, *sets, teacher, run.stage(TEACHER))
+            backbone = pretrained_backbone(options.backbone, options.backbone_weights)
+            probabilities = soft_labels(condenser.modality, *sets, teacher, run.stage(TEACHER), backbone)
         condensed_set = write_dataset(model, plan, options.out, output, soft_labels=probabilities)
         end_process_group()
     logger.info("Model          %s\nCondensed set  %s", folder / "model", condensed_set)

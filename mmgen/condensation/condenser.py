@@ -16,6 +16,7 @@ from mmgen.errors import UserError, first_few
 from mmgen.models.condensed import CondensedModel, LabelledImages
 from mmgen.models.images import check_images
 from mmgen.models.modality import Modality
+from mmgen.models.teacher import Teacher
 from mmgen.training.loop import LoopConfig
 from mmgen.training.run import Run
 
@@ -118,6 +119,11 @@ class Condenser(ABC):
 
     def chosen(self, images_per_class: int, seed: int = 0) -> Samples | None:
         """The condensed set where it is another than the first images of :attr:`model`; None where it is those."""
+        return None
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """The network trained on the training images that :meth:`chosen` asks; None where it asks none."""
         return None
 
     @property

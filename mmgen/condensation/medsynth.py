@@ -13,23 +13,23 @@ from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.condensation.condenser import Condenser, Length, image_modality, loop_of, to_samples
 from mmgen.condensation.representatives import chosen_set
+from mmgen.condensation.teacher import check_backbone, pretrained_backbone, tuned_vit
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator, Critic
 from mmgen.models.class_prior import ClassPrior
-from mmgen.models.classifiers import ViTClassifier, build_classifier
+from mmgen.models.classifiers import ViTClassifier
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.medsynth import MedSynthGenerator, RealImages
-from mmgen.models.timm_bridge import load_vit
-from mmgen.names import OWN_BACKBONE, AugmentationName, InputPrior
-from mmgen.training.classifier import LEARNING_RATES, ClassifierConfig, train_classifier
+from mmgen.models.teacher import Teacher
+from mmgen.names import OWN_BACKBONE, AugmentationName, ChooseBy, InputPrior
 from mmgen.training.gan import GAN, GANConfig, RestorationConfig, train_gan, warm_up
 from mmgen.training.loop import LoopConfig
 from mmgen.training.mae import MAEConfig, train_mae
 from mmgen.training.network_matching import NetworkMatchingConfig, match_generator
 
 # Options that are fields of the settings, and of those of the GAN, and the fields of another name.
-_OPTIONS = ("backbone", "backbone_weights", "input_prior", "prior_floor", "choose_from")
+_OPTIONS = ("backbone", "backbone_weights", "input_prior", "prior_floor", "choose_from", "choose_by")
 _GAN_OPTIONS = ("batch_size", "gan_weight", "mask_weight", "matching", "adam_betas")
 _FIELDS = {"prior_floor": "floor", "adam_betas": "betas"}
 # Settings of an own backbone that are arguments of its model.
@@ -69,7 +69,7 @@ class MedSynthConfig:
         critic_width: of the critic.
         input_prior: images that the generator starts from, see :class:`MedSynthGenerator`.
         floor, directions: of the class prior.
-        backbone: :data:`mmgen.names.OWN_BACKBONE` or a timm model's name.
+        backbone: :data:`mmgen.names.OWN_BACKBONE` or a timm model's name, NAME@FILE with the weights of a file.
         backbone_weights: file of that model's weights.
         own_backbone: size and pretraining of an own backbone.
         classifier_updates: optimiser steps of the ViT with LoRA that phase II matches against.
@@ -83,6 +83,7 @@ class MedSynthConfig:
         lr_phase2: learning rate in phase II.
         choose_from: draws of each class that a condensed set is chosen from, see :func:`chosen_set`; all are drawn as
             they come with real images as input, as printed.
+        choose_by: "mean" looks at draws alone, "teacher" asks the tuned ViT, see :func:`representatives`.
     """
 
     width: int = 64
@@ -104,6 +105,7 @@ class MedSynthConfig:
     phase2: Length = _PHASE2
     lr_phase2: float = 1e-4
     choose_from: int = 300
+    choose_by: ChooseBy = "mean"
 
     def __post_init__(self) -> None:
         if self.choose_from < 1:
@@ -113,8 +115,7 @@ class MedSynthConfig:
                 f"The phases cannot have lengths of {self.phase1.count} and {self.phase2.count}; "
                 "at least one of them must be trained."
             )
-        if self.backbone_weights is not None and not self.backbone_weights.is_file():
-            raise UserError(f"There is no file {self.backbone_weights} of weights; correct --backbone-weights.")
+        check_backbone(self.backbone, self.backbone_weights)
 
 
 # quick: some minutes on two cores for everything. small: some hundred images to some thousand without a GPU; narrow, of
@@ -233,11 +234,9 @@ class MedSynth(Condenser):
             UserError: weights that cannot be had or are not those of the model.
         """
         sizes, name, weights = self.config.own_backbone, self.modality.name, self.config.backbone_weights
-        if self.config.backbone != OWN_BACKBONE:
-            self.backbone = load_vit(self.config.backbone, weights)
+        if (named := pretrained_backbone(self.config.backbone, weights)) is not None:
+            self.backbone = named
             return
-        if weights is not None:
-            raise UserError(f"--backbone-weights {weights} belongs to a model; name it too, e.g. vit_base_patch16_224.")
         run = self.run.stage("backbone")
         torch.manual_seed(run.seed)
         form = {key: value for key, value in vars(sizes).items() if key in _FORM}
@@ -249,16 +248,8 @@ class MedSynth(Condenser):
 
     def tune(self) -> None:
         """The classifier that phase II matches against: a backbone with LoRA, tuned on the real images."""
-        learning = ClassifierConfig(
-            updates=self.config.classifier_updates,
-            lr=LEARNING_RATES["vit_lora"],
-            balance="sampling",
-            augmentation=self.config.augmentation,
-        )
-        run = self.run.stage("classifier")
-        torch.manual_seed(run.seed)
-        model = build_classifier("vit_lora", self.train.values.shape[1:], len(self.train.label_names), self.backbone)
-        self.classifier = train_classifier(model, self.modality, self.train, learning, run, self.validation).merged()
+        further = self.config.augmentation, self.run.stage("classifier"), self.validation
+        self.classifier = tuned_vit(self.backbone, self.modality, self.train, self.config.classifier_updates, *further)
 
     def learn_distribution(self) -> None:
         """Phase I: generator against critic, after a warm-up."""
@@ -286,6 +277,12 @@ class MedSynth(Condenser):
         return self._chosen(self.generator, images_per_class, seed)
 
     @property
+    def teacher(self) -> Teacher | None:
+        """The tuned ViT, where the settings choose by it."""
+        by_it = self.config.choose_by == "teacher" and self.classifier is not None
+        return Teacher(self.classifier, self.modality, self.train.label_names) if by_it else None
+
+    @property
     def choose_from(self) -> int | None:
         """As in the settings; None with real images as input."""
         return None if self._real is not None else self.config.choose_from
@@ -305,7 +302,8 @@ class MedSynth(Condenser):
     def _chosen(self, generator: MedSynthGenerator, images_per_class: int, seed: int) -> Samples | None:
         if self._real is not None:
             return condense(generator, self._real, images_per_class, seed)
-        return chosen_set(generator, images_per_class, self.config.choose_from, seed, self.run.accelerator.device)
+        device = self.run.accelerator.device
+        return chosen_set(generator, images_per_class, self.config.choose_from, seed, device, self.teacher)
 
     @property
     def _real(self) -> RealImages | None:

@@ -10,6 +10,7 @@ from mmgen.condensation.dcgan import DCGAN
 from mmgen.condensation.dim import DiM
 from mmgen.condensation.dm import DM
 from mmgen.condensation.it_gan import ITGAN
+from mmgen.condensation.mae import MAE
 from mmgen.condensation.medsynth import MedSynth
 from mmgen.condensation.subset import Subset
 from mmgen.data.loading import PairedData
@@ -17,7 +18,9 @@ from mmgen.errors import UserError
 from mmgen.names import IMAGE, AugmentationName, BudgetName, MethodName
 from mmgen.training.run import Run
 
-METHODS: dict[str, type[Condenser]] = {method.method: method for method in (Subset, DM, ITGAN, DiM, DCGAN, MedSynth)}
+METHODS: dict[str, type[Condenser]] = {
+    method.method: method for method in (Subset, DM, ITGAN, DiM, DCGAN, MAE, MedSynth)
+}
 
 
 def preset(

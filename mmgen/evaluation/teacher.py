@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.data.samples import Samples
 from mmgen.evaluation.utility import UtilityConfig, labelled_by_teacher, trained_classifier
@@ -25,7 +26,14 @@ TEACHERS: Mapping[BudgetName, UtilityConfig] = {
 choose the weights."""
 
 
-def soft_labels(modality: Modality, train: Samples, images: Samples, config: UtilityConfig, run: Run) -> np.ndarray:
+def soft_labels(
+    modality: Modality,
+    train: Samples,
+    images: Samples,
+    config: UtilityConfig,
+    run: Run,
+    backbone: VisionTransformer | None = None,
+) -> np.ndarray:
     """Probabilities (N, classes) float32 that a classifier trained on ``train`` gives ``images``.
 
     Whatever is not in ``train`` (validation and test parts) has no influence on them. They do say something of the
@@ -37,7 +45,9 @@ def soft_labels(modality: Modality, train: Samples, images: Samples, config: Uti
         images: those to be labelled, with the class names of ``train``.
         config: how the teacher is trained; of :data:`TEACHERS`, or another.
         run: engine, folder and seed of the teacher's training.
+        backbone: a pretrained ViT that is tuned with LoRA instead of the configuration's network.
     """
-    teacher = trained_classifier(modality, train, config, run)
+    config = config if backbone is None else config.of_classifier("vit_lora", modality)
+    teacher = trained_classifier(modality, train, config, run, backbone)
     (labelled,) = labelled_by_teacher(teacher, modality, [images], config, run.accelerator)
     return labelled.probabilities

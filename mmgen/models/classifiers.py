@@ -190,9 +190,16 @@ class ViTClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> logits (B, classes)."""
-        if tuple(x.shape[-2:]) != self.size:
-            x = F.interpolate(x, self.size, mode="bilinear", antialias=True)
-        return self.vit(x)
+        return self.vit(self._resized(x))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> features (B, F) before the last layer."""
+        return self.vit.forward_head(self.vit.forward_features(self._resized(x)), pre_logits=True)
+
+    def _resized(self, x: Tensor) -> Tensor:
+        if tuple(x.shape[-2:]) == self.size:
+            return x
+        return F.interpolate(x, self.size, mode="bilinear", antialias=True)
 
     def merged(self) -> ViTClassifier:
         """A copy with LoRA's changes added to the weights: a plain timm ViT, all of it frozen, as fast as before."""

@@ -309,6 +309,11 @@ class CrossModalMAE(GenerativeModel):
         }
 
     @property
+    def autoencoder(self) -> CrossModalMAE:
+        """Itself."""
+        return self
+
+    @property
     def encoders(self) -> Mapping[str, Modality]:
         """All modalities."""
         return self.modalities

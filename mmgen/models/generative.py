@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mmgen.errors import UserError
 from mmgen.models.modality import Modality
+from mmgen.models.teacher import Teacher
 
 Origin = Literal["class", "noise", "stored", "real"]
 Threat = Literal["G", "S"]
@@ -135,6 +136,16 @@ class GenerativeModel(nn.Module, PyTorchModelHubMixin, library_name="mmgen"):
     def encoders(self) -> Mapping[str, Modality]:
         """Modalities that it has an encoder of, by name, see :meth:`CrossModalMAE.to_timm`; most models have none."""
         return {}
+
+    @property
+    def autoencoder(self) -> GenerativeModel | None:
+        """The masked autoencoder that it is or draws with; None where there is none."""
+        return None
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """A classifier trained on the real samples that it carries; None where it carries none."""
+        return None
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
         """Write ``config.json`` and ``model.safetensors``; arguments as in :class:`PyTorchModelHubMixin`."""

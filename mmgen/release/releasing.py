@@ -88,7 +88,7 @@ def write_release(
     described = {name: Described.of(path) for name, path in data_sets.items()}
     digests = _digests(model, data_sets)
     modalities = _modalities(model, described)
-    further = [*_may_hold_real_data(model, described), *_compare(run, digests, _trained_on(run), modalities, record)]
+    further = [*_may_hold_real_data(model, described), *_compare(run, digests, described, modalities, record)]
     # A generator needs attacks on it too; a fixed set of samples is audited as data are.
     makes_more = model is not None and (model.needs_real_data or model.threat == "G")
     verdicts = [*judged(record, thresholds, makes_more, modalities), *further]
@@ -224,8 +224,7 @@ def _modalities(model: GenerativeModel | None, described: Mapping[str, Described
 
 
 def _may_hold_real_data(model: GenerativeModel | None, described: Mapping[str, Described]) -> list[Verdict]:
-    """Red verdicts on what says of itself that it may hold real data, of which the audit may have seen other members,
-    and on soft labels, which no attack of the audit looks at.
+    """Red verdicts on what says of itself that it may hold real data; the audit may have seen other members.
 
     Raises:
         UserError: a subset of the real images, which no audit and no override releases.
@@ -236,25 +235,21 @@ def _may_hold_real_data(model: GenerativeModel | None, described: Mapping[str, D
     if subsets := [name for name, (method, _) in origins.items() if method == "subset"]:
         raise UserError(f"{first_few(subsets)} is a subset of the real images, which is never released.")
     words = "made of real data, pixels of which it may hold"
-    soft = "soft labels of a classifier that was trained on real data, which no attack of the audit looks at"
-    return [
-        *(red(f"real data/{name}", f"{name}: {words}") for name, (_, copies) in origins.items() if copies),
-        *(red(f"soft labels/{name}", f"{name}: {soft}") for name, one in described.items() if one.has_soft_labels),
-    ]
+    return [red(f"real data/{name}", f"{name}: {words}") for name, (_, copies) in origins.items() if copies]
 
 
 def _compare(
     run: Path,
     digests: Mapping[str, Any],
-    trained: Mapping[str, str],
+    described: Mapping[str, Described],
     modalities: Sequence[str],
     record: AuditRecord | None,
 ) -> list[Verdict]:
-    """Red verdicts on what the audit did not look at, and on modalities whose members in it were others than those that
-    were trained on; raises UserError for what has been changed since."""
+    """Red verdicts on what the audit did not look at, soft labels too, and on modalities whose members in it were
+    others than those that were trained on; raises UserError for what has been changed since."""
     if record is None:
         return []
-    missing = []
+    missing, trained = [], _trained_on(run)
     if digests["model"] not in (None, record.model):
         if record.model:
             raise UserError(f"The model was changed after the audit; audit it again, in {run}.")
@@ -269,10 +264,13 @@ def _compare(
         "the audit was made against other members than the training data; audit it again with the --members, --seed "
         "and labels of the training (of data without splits, --non-members is the same path)"
     )
+    attacked = {key.partition("/")[0] for key in record.privacy.results}
+    unseen = [name for name, own in described.items() if own.has_soft_labels and "soft_labels" not in attacked]
     wrong = [name for name in modalities if name in trained and record.members.get(name) != trained[name]]
     return [
         *(red(f"audit/{name}", f"{name}: not audited") for name in missing),
         *(red(f"members/{name}", f"{name}: {words}") for name in wrong),
+        *(red(f"soft labels/{name}", f"{name}: its soft labels are not audited; audit it again") for name in unseen),
     ]
 
 

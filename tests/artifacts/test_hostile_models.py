@@ -88,6 +88,7 @@ def models() -> dict[str, Any]:
     import numpy as np
     import torch
     from small import small_model
+    from tiny import tiny_drawing
     from tiny_medsynth import small_generator
 
     from mmgen.models.conditional_gan import ConditionalGenerator
@@ -105,6 +106,7 @@ def models() -> dict[str, Any]:
         "medsynth": small_generator(),
         "real": small_generator(real=True),
         "gan": gan,
+        "draws": tiny_drawing(("a", "b")),
         "latents": StoredLatents.build(gan, torch.randn(2, 3, 16)),
         "images": StoredImages.build(images, np.array([0, 0, 1, 1, 1]), ("a", "b"), "subset"),
     }

@@ -16,6 +16,7 @@ import torch
 from pictures import DRAWN, SHORT, files_of, use_a_search, use_short_attacks, write_csv, write_pictures
 from PIL import Image
 from small import small_model
+from tiny import tiny_drawing
 from tiny_medsynth import LABELS, small_generator, write_condensed
 
 import mmgen
@@ -35,6 +36,8 @@ from mmgen.evaluation.privacy.attacks import (
 )
 from mmgen.evaluation.privacy.gate import opens
 from mmgen.evaluation.privacy.results import DisguisedCopiesResult, DisguisedPair, MembershipResult
+from mmgen.generation.plan import make_plan
+from mmgen.generation.writing import write_dataset
 from mmgen.models.attention_gan import Critic
 from mmgen.release.datasets import dataset_digest
 from mmgen.training.run import Checkpoints
@@ -128,6 +131,25 @@ def test_a_set_with_copies_of_its_members_is_caught(members: Path, others: Path,
     assert not found.opens
     red = {verdict.attack for verdict in found.verdicts if verdict.light == "red"}
     assert {"exact_copies", "closest_record", "share_closer_to_training"} <= red
+
+
+def test_soft_labels_of_a_set_are_attacked(members: Path, others: Path, tmp_path: Path) -> None:
+    folder, soft = tmp_path / "set", np.full((6, 2), 0.5, dtype=np.float32)
+    plan = make_plan(small_generator(), per_class=3, seed=0)
+    write_dataset(small_generator(), plan, folder, soft_labels=soft)
+    found = mmgen.audit(folder, members, others, tmp_path / "out", fast=True)
+    assert threats(found) == dict.fromkeys({*ON_DATA, "soft_labels", "soft_labels_label_only"}, "S")
+    assert "soft_labels" in {verdict.attack for verdict in found.verdicts}
+    again = mmgen.audit(folder, members, others, tmp_path / "out", fast=True)
+    assert again.privacy == found.privacy and again.reused == len(list((tmp_path / "out" / "measured").iterdir()))
+
+
+def test_a_teacher_that_a_generator_carries_is_attacked(members: Path, others: Path, tmp_path: Path) -> None:
+    tiny_drawing(LABELS).save_pretrained(tmp_path / "model")
+    found = mmgen.audit(tmp_path, members, others, fast=True)
+    white = {"teacher", "teacher_label_only", "denoising_error", "reconstruction"}
+    assert threats(found) == dict.fromkeys(ON_DATA, "G") | dict.fromkeys(white, "W")
+    assert white <= {verdict.attack for verdict in found.verdicts}
 
 
 def test_a_data_set_is_audited_under_its_digest(run: Path, members: Path, others: Path, tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ class Trainings:
         if len(self.calls) + 1 == self.stop_at:
             raise RuntimeError("killed")
         assert (len(test), how.balance, how.augmentation) == (4 * TEST, "sampling", {"image": "lesion"})
+        assert how.labels == "hard" or train.probabilities.shape == (len(train), 4)
         digest = zlib.crc32(train.values[:].tobytes())
         self.calls.append((how.classifier, seed, len(train), digest))
         return {"auc": digest % 1000 / 1000, "accuracy": seed / 10, "balanced_accuracy": 0.5}
@@ -147,7 +148,7 @@ def run(
         monkeypatch.setattr(table1, "train_and_test", trainings)
         monkeypatch.setattr(table1, "make_accelerator", lambda precision: accelerator)
         given = {"data": images, "budget": "quick", "methods": ("dm", "dcgan"), "ipc": (2, 3), "seeds": 2}
-        given |= {"classifiers": ("convnet", "resnet18"), **flags}
+        given |= {"classifiers": ("convnet", "resnet18"), "targets": ("hard",), "updates": 2, **flags}
         try:
             table1.measure(table1.Table1(out=tmp_path / out, **given))
         except RuntimeError as error:
@@ -172,8 +173,8 @@ def test_there_is_a_row_of_every_set_classifier_and_seed(run: Callable[..., Any]
     assert len(rows) == len(keys) == len(trainings.calls)
     assert FITTED == {"dm_ipc2": 1, "dm_ipc3": 1, "dcgan": 1}
     for row in rows:
-        fresh = min(4 * TRAIN, 2 * 10) // 4 * 4  # as one training looks at
-        assert row["n_train"] == (4 * TRAIN if row["method"] == "full" else fresh if row["fresh"] else 4 * row["ipc"])
+        whole = row["method"] == "full" or row["fresh"]
+        assert row["n_train"] == (4 * TRAIN if whole else 4 * row["ipc"])
         assert row["condensation_ratio"] == row["n_train"] / row["n_real"] and row["n_real"] == 4 * TRAIN
         assert (row["fit_seconds"] is None) == (row["method"] in ("full", "random"))
         assert row["accuracy"] == row["seed"] / 10
@@ -263,6 +264,50 @@ def test_rows_of_other_settings_are_not_mixed_in(run: Callable[..., Any], tmp_pa
     assert (tmp_path / "out" / "rows.jsonl").read_bytes() == before
 
 
+def test_every_set_is_also_learnt_by_the_labels_of_one_teacher(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import table1_training
+
+    taught = []
+
+    def teacher(modality: Any, train: Samples, config: Any, stage: Any, backbone: Any) -> torch.nn.Module:
+        taught.append((len(train), config.classifier, stage.folder.name, backbone))
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 4))
+
+    monkeypatch.setattr(table1_training, "trained_classifier", teacher)
+    rows, trainings = run(methods=("dm",), ipc=(2,), seeds=1, targets=("soft", "hard"), classifiers=("convnet",))
+    assert [(row["method"], row["targets"]) for row in rows] == [
+        (method, targets) for targets in ("hard", "soft") for method in ("full", "random")
+    ] + [("dm", "hard"), ("dm", "soft")]
+    assert taught == [(4 * TRAIN, "convnet", "teacher", None)]  # the training part alone, once
+    # The same images, whatever is learnt of them.
+    assert trainings.calls[0] == trainings.calls[2] and trainings.calls[4] == trainings.calls[5]
+
+
+def test_classifiers_learn_as_long_as_it_helps_on_all_real_images(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import table1_training
+
+    tried, scores = [], {2: 0.6, 4: 0.7, 8: 0.702}
+
+    def score(modality: Any, train: Samples, test: Samples, how: Any, *others: Any) -> dict[str, float]:
+        tried.append((how.classifier, how.updates))
+        assert (len(train), len(test)) == (4 * TRAIN, 4 * 2)  # the validation part, not the test part
+        return {"auc": scores[how.updates]}
+
+    monkeypatch.setattr(table1_training, "train_and_test", score)
+    rows, _ = run(methods=(), ipc=(2,), seeds=1, updates=None, classifiers=("convnet",))
+    assert tried == [("convnet", updates) for updates in (2, 2, 4, 4, 8, 8)]
+    assert {row["updates"] for row in rows} == {4}
+    more, _ = run(methods=("dm",), ipc=(2,), seeds=1, updates=None, classifiers=("convnet",))
+    assert len(tried) == 6 and {row["updates"] for row in more} == {4}  # kept in the folder
+    # Where time is up, the last number that was tried counts.
+    assert table1_training.plateau(lambda updates: updates / 100, 2, longest=-1.0) == {2: 0.02}
+    assert table1_training.reached({2: 0.1}) == 2 and table1_training.reached({2: 0.1, 4: 0.2}) == 4
+
+
 def test_two_runs_do_not_write_to_one_folder(run: Callable[..., Any], tmp_path: Path) -> None:
     with alone_in(tmp_path / "out"), pytest.raises(UserError, match="Another run is writing"):
         run()
@@ -282,6 +327,8 @@ def test_impossible_flags_are_refused(run: Callable[..., Any], tmp_path: Path) -
         ({"seeds": 0}, "--seeds must be at least 1"),
         ({"classifiers": ()}, "--classifiers names no network"),
         ({"image_size": 33}, "33"),
+        ({"updates": 0}, "--updates must be at least 1"),
+        ({"targets": ()}, "--targets names nothing"),
     ):
         with pytest.raises(UserError, match=words):
             run(**flags)
@@ -324,7 +371,7 @@ def test_real_trainings_share_one_backbone(
     monkeypatch.setattr(MedSynth, "pretrain", pretrain)
     monkeypatch.setattr(table1, "make_accelerator", lambda precision: accelerator)
     flags = ["--methods", "medsynth", "medsynth_real", "--ipc", "2", "--seeds", "1", "--classifiers", "vit_lora"]
-    flags += ["--budget", "quick"]
+    flags += ["--budget", "quick", "--targets", "hard", "--updates", "2"]
     for seeds in ("1", "2"):
         flags[flags.index("--seeds") + 1] = seeds
         monkeypatch.setattr(sys, "argv", ["table1.py", "--data", str(images), "--out", str(tmp_path / "out"), *flags])

@@ -21,6 +21,8 @@ WANTED = {
     "seeds": 3,
     "fresh": ["dcgan"],
 }
+# 0.14, 0.15 and 0.16; 0.04, 0.05 and 0.06: mean, and 4.303 deviations of the mean to either side.
+SHOWN = ["+0.150 (+0.125 to +0.175)", "+0.050 (+0.025 to +0.075)"]
 SIZES = {"full": 800, "fresh": 640}
 
 
@@ -90,6 +92,12 @@ def test_means_deviations_ratios_and_recovery(entries: dict[tuple[Any, ...], dic
     assert entries["vit_lora", "medsynth", 50, False]["recovery"] is None  # all real images are no better than random
     assert entries["resnet18", "dcgan", None, True]["ratio"] == 0.8
     assert (dm["seeds"], entries["resnet18", "dcgan", 50, False]["seeds"]) == (3, 2)
+    # Training by training, so that the chance of a seed does not widen the interval.
+    low, high = dm["improvement_over_random"]["ci95"]
+    assert dm["improvement_over_random"]["mean"] == pytest.approx(0.05) and low < 0.05 < high
+    assert dm["hard_label_recovery"]["mean"] == pytest.approx(0.15)
+    assert entries["resnet18", "dcgan", 50, False]["improvement_over_random"]["mean"] == pytest.approx(-0.05)  # of two
+    assert entries["resnet18", "random", 50, False]["improvement_over_random"] is None
     missing = entries["resnet18", "dm", 10, False]
     assert missing["seeds"] == 0 and missing["auc"] is None and missing["recovery"] is None
 
@@ -170,6 +178,8 @@ def test_the_page_shows_what_is_there_and_what_is_missing(
         "Accuracy",
         "Balanced accuracy",
         "Recovery",
+        "Real minus set",
+        "Set minus random",
         "Seeds",
         "Fit",
         "Paper, AUC",
@@ -178,15 +188,53 @@ def test_the_page_shows_what_is_there_and_what_is_missing(
     assert resnet["Trained on"] == vit["Trained on"] == heads
     assert list(both)[2:] == list(resnet)[2:] == list(vit)[2:]
     assert list(both)[2:5] == ["All real", "Random real, 10 a class", "Random real, 50 a class"]
-    dm = ["50 %", "0.750 ± 0.010", "0.650 ± 0.010", "0.550 ± 0.010", "25 %", "3", "1 min 05 s", "0.779", "0.412"]
+    dm = [
+        "50 %",
+        "0.750 ± 0.010",
+        "0.650 ± 0.010",
+        "0.550 ± 0.010",
+        "25 %",
+        *SHOWN,
+        "3",
+        "1 min 05 s",
+        "0.779",
+        "0.412",
+    ]
     assert resnet["DM, 50 a class"] == dm
-    assert resnet["DM, 10 a class"] == ["–"] * 5 + ["0 of 3"] + ["–"] * 3
+    assert resnet["DM, 10 a class"] == ["–"] * 7 + ["0 of 3"] + ["–"] * 3
     assert resnet["DCGAN, 50 a class"][1] == "0.650 ± 0.071 (2 of 3 seeds)"
     scores = [f"{score} (1 of 3 seeds)" for score in ("0.800", "0.700", "0.600")]
-    assert resnet["DCGAN, fresh"] == ["80 %", *scores, "–", "1 of 3", "1 min 05 s", "0.826", "0.849"]
-    assert both["MedSynth, 50 a class"] == ["–", "0.850 (1 of 3 seeds)"]
+    assert resnet["DCGAN, fresh"] == ["80 %", *scores, "–", "+0.080", "–", "1 of 3", "1 min 05 s", "0.826", "0.849"]
+    assert both["MedSynth, 50 a class"] == ["yes", "–", "0.850 (1 of 3 seeds)"]
+    assert {name: cell[0] for name, cell in both.items() if name.startswith(("DM", "Random", "DCGAN"))} == {
+        **dict.fromkeys(
+            ("DM, 10 a class", "DM, 50 a class", "Random real, 10 a class", "Random real, 50 a class"), "no"
+        ),
+        **dict.fromkeys(("DCGAN, 10 a class", "DCGAN, 50 a class", "DCGAN, fresh"), "yes"),
+    }
     kept = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     assert len(kept["entries"]) == 20 and kept["settings"]["budget"] == "small" and kept["about"]["name"] == "skin"
+
+
+def test_an_audit_stands_beside_its_generator(summary: Any, tmp_path: Path) -> None:
+    from table1_rows import Wanted
+
+    assert summary.audits_of(tmp_path) == {}
+    numbers = {"auc": 0.62, "auc_ci": [0.6, 0.64], "threat_model": "W", "n_members": 50, "n_non_members": 50}
+    about = {
+        "audited": True,
+        "of": {"data_sets": {}},
+        "privacy": {"domias": numbers, "teacher": numbers | {"auc": 0.6}},
+    }
+    (tmp_path / "fits" / "dcgan" / "audit").mkdir(parents=True)
+    (tmp_path / "fits" / "dcgan" / "audit" / "privacy.json").write_text(json.dumps(about))
+    audits = summary.audits_of(tmp_path)
+    assert audits == {"dcgan": "does not pass; 0.62 (0.60 to 0.64)"}
+    both = cells(summary.markdown(summary.summarise(ROWS, Wanted.read(WANTED)), "x", [], audits), "AUC")
+    assert {name for name, row in both.items() if row[-1] == audits["dcgan"]} == {
+        *(f"DCGAN, {count} a class" for count in (10, 50)),
+        "DCGAN, fresh",
+    }
 
 
 def test_a_folder_without_rows_is_refused(

@@ -17,6 +17,16 @@ def test_settings_of_medsynth_are_not_for_other_methods() -> None:
     assert settings_of("dm", CondensationFlags(), 4).images_per_class == 4
 
 
+def test_how_sets_are_chosen_is_said_of_methods_that_choose() -> None:
+    flags = CondensationFlags(choose_from=7, choose_by="teacher")
+    assert all(settings_of(method, flags).choose_from == 7 for method in ("mae", "medsynth"))
+    assert settings_of("medsynth", flags).choose_by == settings_of("mae", CondensationFlags()).choose_by == "teacher"
+    assert settings_of("medsynth", CondensationFlags()).choose_by == "mean"
+    assert settings_of("mae", CondensationFlags(hand_on_teacher=True)).hand_on_teacher
+    with pytest.raises(UserError, match="--hand-on-teacher belongs to the method mae, not to medsynth"):
+        settings_of("medsynth", CondensationFlags(hand_on_teacher=True))
+
+
 def test_every_flag_of_medsynth_has_its_field() -> None:
     flags = CondensationFlags(
         input_prior="real",

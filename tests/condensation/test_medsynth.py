@@ -61,6 +61,19 @@ def test_two_tiny_classes_without_validation_images(fitted: MedSynth) -> None:
     assert not np.array_equal(fitted.sample(3, seed=3).values, made.values)
 
 
+def test_its_tuned_vit_may_choose(fitted: MedSynth) -> None:
+    asking = medsynth(replace(LONGER, choose_by="teacher"))
+    asking.generator, asking.classifier = fitted.generator, fitted.classifier
+    assert asking.teacher is not None and fitted.teacher is None
+    chosen, pool = asking.sample(3, seed=2), fitted.generator.sample(TINY.choose_from, 2)
+    certain = [asking.teacher.judge(images)[0] for images in (torch.from_numpy(chosen.values), pool.images)]
+    for label in range(2):  # of the half that it is surer of
+        own, all_of = (
+            p[labels == label, label] for p, labels in zip(certain, (chosen.labels, pool.labels), strict=True)
+        )
+        assert own.min() >= np.median(all_of) - 1e-6
+
+
 def test_validation_images_choose_the_classifier(tmp_path: Path) -> None:
     model = medsynth(folder=tmp_path, validation=tiny_samples((2, 2), seed=1)).fit()
     assert (tmp_path / "classifier" / "checkpoints" / "best.pt").is_file() and model.validation is not None

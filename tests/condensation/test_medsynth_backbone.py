@@ -54,8 +54,8 @@ def test_a_named_backbone_starts_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "веса.safetensors"
     weights = timm.create_model(NAME, pretrained=False).state_dict()
     save_file(weights, file)
-    vit = backbone(NAME, file)
-    assert torch.equal(vit.state_dict()["blocks.3.mlp.fc1.weight"], weights["blocks.3.mlp.fc1.weight"])
+    for vit in (backbone(NAME, file), backbone(f"{NAME}@{file}")):
+        assert torch.equal(vit.state_dict()["blocks.3.mlp.fc1.weight"], weights["blocks.3.mlp.fc1.weight"])
 
 
 def test_weights_that_cannot_be_had_are_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +66,7 @@ def test_weights_that_cannot_be_had_are_a_sentence(tmp_path: Path, monkeypatch: 
     for name, weights, words in (
         (NAME, None, f"'{NAME}' cannot be had from the hub"),
         (NAME, tmp_path / "missing.pth", "There is no file .*missing.pth"),
+        (f"{NAME}@{tmp_path / 'missing.pth'}", None, "There is no file .*missing.pth of weights; correct --backbone"),
         (NAME, other, "not those of"),
         ("no_such_vit", other, "no_such_vit"),
         ("resnet18", other, "no plain Vision Transformer"),

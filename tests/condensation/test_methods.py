@@ -54,7 +54,7 @@ def test_fit_sample_save_and_load_are_the_same_for_all(
     if condenser.chosen(2, seed=3) is None:
         again = loaded.sample(2, seed=3).images.numpy()
     else:
-        again = representatives(loaded, 2, condenser.config.choose_from, 3).values
+        again = representatives(loaded, 2, condenser.choose_from, 3, teacher=condenser.teacher).values
     assert np.array_equal(again, made.values)
     begun = {stage.name for stage in (tmp_path / "run").iterdir()} if (tmp_path / "run").is_dir() else set()
     assert begun <= set(condenser.stages)

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_medsynth import small_generator
+from tiny_medsynth import small_generator, tiny_samples
 
 from mmgen.artifacts.models import load_model
-from mmgen.condensation.representatives import chosen_set, representatives
+from mmgen.condensation.condenser import image_modality
+from mmgen.condensation.representatives import chosen_set, coverage, representatives, typical_and_varied
 from mmgen.errors import UserError
 from mmgen.models.classifiers import ConvNet
 from mmgen.models.medsynth import MedSynthGenerator
+from mmgen.models.teacher import Teacher
 
 DRAWS = 64
 
@@ -75,3 +77,45 @@ def test_more_than_drawn_are_refused(generator: MedSynthGenerator) -> None:
     assert chosen_set(generator, 3, 4) is None
     chosen = chosen_set(generator, 2, 4)
     assert chosen is not None and np.array_equal(chosen.values[:], representatives(generator, 2, 4).values[:])
+
+
+def test_coverage_is_shared_out_by_what_there_is() -> None:
+    rng = np.random.default_rng(0)
+    centres, counts = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]]), (60, 30, 10)
+    rows = np.concatenate([c + rng.normal(0, 1, (n, 2)) for c, n in zip(centres, counts, strict=True)])
+    groups = np.repeat(np.arange(3), counts)
+    order = coverage(rows, 20)
+    assert set(groups[order[:3]]) == {0, 1, 2}, "each group by one before any by two"
+    shares = np.bincount(groups[order], minlength=3)
+    assert shares[0] > shares[1] > shares[2] >= 1
+    assert len(set(order.tolist())) == 20 and coverage(rows, 5).tolist() == order[:5].tolist()
+    assert sorted(coverage(rows[:4] * 0, 9).tolist()) == [0, 1, 2, 3]  # equal rows, fewer than asked for
+
+
+def test_what_does_not_look_like_its_label_is_left_out() -> None:
+    agreement, features = np.linspace(0, 1, 20), np.arange(20.0)[:, None]
+    chosen = typical_and_varied(agreement, features, 5)
+    assert chosen.min() >= 10 and np.ptp(chosen) >= 6
+    assert sorted(typical_and_varied(agreement, features, 15).tolist()) == list(range(5, 20))
+
+
+def test_a_teacher_chooses_what_it_takes_for_the_label(generator: MedSynthGenerator) -> None:
+    class Bright(torch.nn.Module):
+        """Takes bright images for the first class and dark ones for the second."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor([[20.0], [-20.0]]))
+
+        def embed(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((1, 2, 3))[:, None]
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.embed(x) @ self.weight.T
+
+    teacher = Teacher(Bright(), image_modality("image", tiny_samples()), generator.class_names)
+    chosen, drawn = representatives(generator, 4, 32, 1, teacher=teacher), generator.sample(32, 1)
+    for label, sign in ((0, 1), (1, -1)):
+        own = sign * of_class(chosen.values[:], chosen.labels, label).mean((1, 2, 3))
+        pool = sign * of_class(drawn.images.numpy(), drawn.labels.numpy(), label).mean((1, 2, 3))
+        assert own.min() >= np.median(pool)

@@ -54,6 +54,8 @@ for huge in (10_000_000, 10**30):
     attack(f"counts {huge}", "images", "differ in images|other types", counts=[huge, huge])
     attack(f"latents {huge}", "latents", "differ in latents|other types", images_per_class=huge)
     attack(f"directions {huge}", "medsynth", "differ in prior|other types", prior__directions=huge)
+    attack(f"depth {huge} inside", "draws", "asks for more than|range|int", mae__depth=huge)
+    attack(f"teacher {huge}", "draws", "asks for more than|other types", teacher_width=huge)
     for key in ("noise", "width"):
         attack(f"{key} {huge}", "gan", "asks for more than|other types", **{key: huge})
 attack("blocks 20000", "medsynth", "asks for more than", blocks=20_000)
@@ -71,6 +73,9 @@ attack(
     "asks for more than",
     modalities=[{"name": f"m{i}", "shape": [1, 32, 32], "patch": [8, 8]} for i in range(2000)],
 )
+attack("no autoencoder", "draws", "other types", mae=[1])
+other_size = "needs an autoencoder of such|differ in|asks for more than"
+attack("autoencoder of another size", "draws", other_size, mae__modalities__0__shape=[3, 48, 48])
 attack("image size", "images", "squares with a side", image_size=20_000)
 attack("size that formats", "images", "image_size in config.json is of another type", image_size="%999999999d")
 attack("text of labels", "images", "class_names in config.json is of another type", class_names="ab")

@@ -18,7 +18,9 @@ from mmgen.evaluation.privacy.attack import Effort
 from mmgen.evaluation.privacy.attacks import disguised_copies
 from mmgen.evaluation.privacy.results import DisguisedCopiesResult
 
-SHORT = Effort(updates=4, draws=1, resamples=20, planted=1, innocent=20, gan={"width": 4, "side": 16}, drawn=20)
+SHORT = Effort(
+    updates=4, draws=1, resamples=20, planted=1, innocent=20, gan={"width": 4, "side": 16}, drawn=20, student=2
+)
 DRAWN = SHORT.drawn
 
 

@@ -15,6 +15,7 @@ from mmgen.data.samples import Samples
 from mmgen.evaluation.privacy.attack import Effort
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.denoising_mae import DenoisingMAE
+from mmgen.models.mae_generator import MAEGenerator
 from mmgen.models.modality import Modality
 from mmgen.names import DecoderName
 from mmgen.training.batches import PairedBatches
@@ -29,7 +30,9 @@ BREATH = Modality("breath", (1, 6, 9), (3, 3), (-3.0,), (2.0,))  # 2 x 3 tokens
 MODALITIES = {modality.name: modality for modality in (IMAGE, AUDIO, BREATH)}
 LABELS = ("covid", "healthy")
 # Attacks that learn nothing, in a moment.
-QUICK_ATTACKS = Effort(updates=2, draws=1, resamples=50, planted=1, innocent=20, gan={"side": 8, "width": 1}, drawn=20)
+QUICK_ATTACKS = Effort(
+    updates=2, draws=1, resamples=50, planted=1, innocent=20, gan={"side": 8, "width": 1}, drawn=20, student=2
+)
 _PER_CLASS = {"image": (7, 5), "audio": (4, 9), "breath": (6, 3)}
 
 
@@ -130,3 +133,11 @@ def assert_same_training(a: Mapping[str, Tensor], b: Mapping[str, Tensor], toler
     a, b = without_key_biases(a), without_key_biases(b)
     off = {key: float((a[key] - b[key]).abs().max()) for key in a}
     assert max(off.values()) <= tolerance, {key: value for key, value in off.items() if value > tolerance}
+
+
+def tiny_drawing(class_names: Sequence[str] = LABELS) -> MAEGenerator:
+    """An untrained generator of images of 32 px in colour, with a teacher."""
+    sizes = {"dim": 12, "depth": 1, "heads": 1, "decoder_dim": 12, "decoder_depth": 1, "decoder_heads": 1}
+    picture = Modality("image", (3, 32, 32), (8, 8), (128.0,), (60.0,), value_range=(0.0, 255.0))
+    form = {"modalities": [picture.to_dict()], "head_width": 4, **sizes}
+    return MAEGenerator(32, 3, class_names, form, steps=2, teacher_width=4).eval()

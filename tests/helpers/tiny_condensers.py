@@ -11,9 +11,11 @@ from mmgen.condensation.dcgan import DCGANConfig
 from mmgen.condensation.dim import DiMConfig
 from mmgen.condensation.dm import DMConfig
 from mmgen.condensation.it_gan import ITGANConfig
+from mmgen.condensation.mae import MAEMethodConfig
 from mmgen.condensation.methods import METHODS
 from mmgen.condensation.subset import FeatureConfig, SubsetConfig
 from mmgen.training.conditional_gan import ConditionalGANConfig
+from mmgen.training.denoising import DenoisingConfig
 from mmgen.training.distribution_matching import DistributionConfig
 from mmgen.training.inversion import InversionConfig
 from mmgen.training.network_matching import PoolMatchingConfig
@@ -45,8 +47,19 @@ TINY_SETTINGS: dict[str, Any] = {
         ema_decay=0.5,
     ),
     "dcgan": _DCGAN,
+    # Two draws are too few to choose a set of two from.
+    "mae": MAEMethodConfig(
+        8, 12, 1, 1, 12, 1, 1, 4,
+        DenoisingConfig(batch_size=4),
+        Length(2),
+        teacher=_FEATURES,
+        guidances=(1.0, 2.0),
+        tried=4,
+        steps=2,
+        choose_from=2,
+    ),
     "medsynth": TINY,
-}
+}  # fmt: skip
 
 
 def use_tiny_methods(patch: Any) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from mmgen.evaluation.fidelity.prior_power import ring_power
 from mmgen.models.modality import Modality
 from mmgen.models.spectral_prior import RINGS, SpectralPrior, ring_radii
+from mmgen.training.prior_power import ring_power
 
 IMAGE = Modality("image", (1, 32, 32), (8, 8))
 SOUND = Modality("audio", (2, 20, 30), (8, 8))  # padded to 24 x 32

@@ -109,7 +109,7 @@ def test_cards_do_not_deny_what_is_in_the_file(method: str, tmp_path: Path) -> N
     assert ("may show real people" in card) == (method in ("dm", "it_gan"))
 
 
-def test_soft_labels_need_an_override_and_are_released_as_they_were(tmp_path: Path) -> None:
+def test_soft_labels_are_released_as_they_were_once_they_were_attacked(tmp_path: Path) -> None:
     run, soft = run_of("dcgan", tmp_path / "run"), np.array([[0.75, 0.25]] * 3 + [[0.5, 0.5]] * 3, dtype=np.float32)
     plan = make_plan(model_of("dcgan"), per_class=3, seed=0)
     before = dataset_digest(run / "synthetic")
@@ -120,9 +120,15 @@ def test_soft_labels_need_an_override_and_are_released_as_they_were(tmp_path: Pa
         write_release(run, tmp_path / "out", override=("Dr. Who", "because"))
     audit = run / "audit" / "privacy.json"
     audit.write_text(audit.read_text().replace(before, dataset_digest(run / "synthetic")))
-    with pytest.raises(ReleaseRefused, match="soft labels of a classifier that was trained on real data"):
+    with pytest.raises(ReleaseRefused, match="its soft labels are not audited"):
         write_release(run, tmp_path / "out")
-    write_release(run, tmp_path / "out", override=("Dr. Who", "the teacher saw phantoms"))
+    about = json.loads(audit.read_text())
+    leaking = QUIET | {"threat_model": "S", "auc": 0.9, "auc_ci": [0.8, 0.95]}
+    audit.write_text(json.dumps(about | {"privacy": INNOCENT | {"soft_labels": leaking}}))
+    with pytest.raises(ReleaseRefused, match=r"student of the soft labels: AUC 0\.90"):
+        write_release(run, tmp_path / "out")
+    audit.write_text(json.dumps(about | {"privacy": INNOCENT | {"soft_labels": QUIET | {"threat_model": "S"}}}))
+    write_release(run, tmp_path / "out")
     released = tmp_path / "out" / "synthetic"
     assert (released / SOFT_LABELS).read_bytes() == (run / "synthetic" / SOFT_LABELS).read_bytes()
     assert verify_dataset(released) == [] and f"synthetic/{SOFT_LABELS}" in (tmp_path / "out/SHA256SUMS").read_text()

@@ -29,6 +29,7 @@ _PIXEL_SIDE = 16
 # Networks that take any size get that of the samples within these bounds: below, little is left after five halvings;
 # above, the features hardly change and the time does.
 _SMALLEST, _LARGEST = 64, 224
+_LEAST_PATCHES = 9  # along a side: 126 px for DINOv2, with a third of the tokens of 224
 _SHOWN_FROM = 8  # batches; fewer are done before a bar is read
 # Deviations to either side of the mean that 0..1 spans where a modality has no range of its own.
 DEVIATIONS = 3.0
@@ -98,7 +99,8 @@ def make_extractor(
     What a timm network gets is scaled to 0..1 (see :func:`unit_range`), grey repeated
     to three channels, resized (bilinear, antialiased) to a square and normalised by the network's own mean and
     deviation. The square has the samples' longer side, at least 64 and at most 224 or the network's default; networks
-    of a fixed size get that size, plain ViTs at most 224.
+    of a fixed size get that size. A plain ViT for more than 224, such as DINOv2's for 518, is made to take the samples'
+    side, at least nine patches and at most 224, its positions resampled.
 
     Args:
         own: needed for ``own`` alone; it is copied, not changed.
@@ -184,7 +186,8 @@ def _input_side(network: nn.Module, shape: tuple[int, int, int]) -> int:
     if not network.pretrained_cfg.get("fixed_input_size"):
         return min(max(*shape[1:], _SMALLEST), default, _LARGEST)
     if default > _LARGEST and isinstance(network, VisionTransformer):
-        fit_vit(network, (3, _LARGEST, _LARGEST))
+        side = min(max(*shape[1:], _LEAST_PATCHES * network.patch_embed.patch_size[0]), _LARGEST)
+        fit_vit(network, (3, side, side))
         return network.patch_embed.img_size[0]
     return default
 

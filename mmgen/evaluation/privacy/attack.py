@@ -19,6 +19,7 @@ from mmgen.models.attention_gan import Critic
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.denoising_mae import DenoisingMAE
 from mmgen.models.modality import Modality
+from mmgen.models.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Effort:
         gan: other settings of the attacker's GAN, by name.
         recognition: updates of the network that recognises people.
         drawn: samples that stored and drawn ones of a generator make together, over all classes.
+        student: updates of the network that learns from soft labels.
     """
 
     updates: int = 4000
@@ -44,6 +46,7 @@ class Effort:
     gan: Mapping[str, int] = field(default_factory=dict)
     recognition: int = 400
     drawn: int = 1000
+    student: int = 400
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Evidence:
         critic: of a GAN, for the white-box attack.
         mirrored: modalities whose mirror images are the same picture.
         device: where the attacker's networks are trained; model and critic lie there too.
+        soft_labels: samples of the synthetic set with its soft labels, by modality; None where it has none.
+        teacher: the classifier that a generator carries.
     """
 
     modalities: Mapping[str, Modality]
@@ -73,6 +78,8 @@ class Evidence:
     critic: Critic | None = None
     mirrored: tuple[str, ...] = ("image",)
     device: torch.device | str = "cpu"
+    soft_labels: Mapping[str, Samples] | None = None
+    teacher: Teacher | None = None
 
     @property
     def denoiser(self) -> DenoisingMAE | None:
@@ -88,6 +95,11 @@ class Case:
     effort: Effort
     seed: int
     name: str = ""
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        """Members and non-members."""
+        return self.evidence.members, self.evidence.non_members
 
     @property
     def records(self) -> tuple[Records, Records, Records]:
@@ -142,7 +154,7 @@ class Attack:
 
     kinds: tuple[Kind, ...]
     run: Callable[[Case], Mapping[str, Scores | Result]]
-    needs: tuple[Literal["features", "critic", "model", "denoiser"], ...] = ()
+    needs: tuple[Literal["features", "critic", "model", "denoiser", "soft_labels", "teacher"], ...] = ()
     settings: Callable[[Case], Mapping[str, Any]] = lambda case: {}
     threat: ThreatModel | None = None
     all_modalities: bool = False
@@ -153,6 +165,7 @@ class Attack:
         """All that its result depends on, but for the records: equal dependencies, equal results."""
         evidence, needs = case.evidence, {*self.needs}
         models = {"critic": evidence.critic if "critic" in needs else None}
+        models["teacher"] = evidence.teacher.network if "teacher" in needs else None
         # Features may be those of the model.
         models["model"] = evidence.model if needs & {"model", "denoiser", "features"} else None
         return {

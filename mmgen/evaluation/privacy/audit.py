@@ -18,7 +18,7 @@ from mmgen.evaluation.privacy.sides import Side, apart, varied
 logger = logging.getLogger(__name__)
 
 FULL = Effort()
-FAST = Effort(updates=300, draws=2, resamples=300, planted=1, innocent=60, recognition=100, drawn=300)
+FAST = Effort(updates=300, draws=2, resamples=300, planted=1, innocent=60, recognition=100, drawn=300, student=60)
 
 
 def audit_section(

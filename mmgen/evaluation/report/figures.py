@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mmgen.evaluation.fidelity.spectrum import radial_power
+from mmgen.data.spectrum import radial_power
 from mmgen.evaluation.report.text import name_of
 
 REAL, SYNTHETIC, INK, GRID = "#1f5f8b", "#b45309", "#33383d", "#d9dde1"
@@ -119,7 +119,7 @@ def histograms(real: np.ndarray, synthetic: np.ndarray, name: str, bins: int = 6
 def spectra(real: np.ndarray, synthetic: np.ndarray, name: str) -> bytes:
     """Mean power of samples (N, C, H, W) at every spatial frequency, of real and of synthetic ones.
 
-    See :func:`mmgen.evaluation.fidelity.spectrum.radial_power`; seams between patches show as peaks at multiples of one
+    See :func:`mmgen.data.spectrum.radial_power`; seams between patches show as peaks at multiples of one
     over the patch.
     """
     longest = max(real.shape[2:])

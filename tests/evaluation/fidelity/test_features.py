@@ -196,6 +196,8 @@ def test_large_vits_are_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     vit.pretrained_cfg = config
     monkeypatch.setattr("mmgen.evaluation.fidelity.features.pretrained", lambda name: vit)
     assert make_extractor("test_vit", GREY)(pictures(2)).shape == (2, 64)
+    assert seen[-1] == (144, 144)  # nine patches of 16
+    make_extractor("test_vit", replace(GREY, shape=(1, 300, 200)))
     assert seen[-1] == (224, 224)
 
 

@@ -16,6 +16,8 @@ from mmgen.evaluation.privacy.attacks import (
     pass_through,
     reconstruction,
     reidentification,
+    released_teacher,
+    soft_labels,
 )
 
 ATTACKS: tuple[Attack, ...] = (
@@ -26,6 +28,8 @@ ATTACKS: tuple[Attack, ...] = (
     closest_features.ATTACK,
     closest_views.ATTACK,
     domias.ATTACK,
+    soft_labels.ATTACK,
+    released_teacher.ATTACK,
     blind.ATTACK,
     logan_black_box.ATTACK,
     logan_white_box.ATTACK,

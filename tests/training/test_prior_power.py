@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmgen.evaluation.fidelity.prior_power import calm_share, ring_power
 from mmgen.models.modality import Modality
 from mmgen.models.spectral_prior import RINGS, ring_radii
+from mmgen.training.prior_power import calm_share, ring_power
 
 IMAGE = Modality("image", (1, 48, 40), (8, 8), std=(2.0,))
 

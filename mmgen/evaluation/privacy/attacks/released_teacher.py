@@ -1,0 +1,21 @@
+"""Membership by a teacher that is handed on: it is surer of what it was trained on."""
+
+from __future__ import annotations
+
+from mmgen.evaluation.privacy.attack import Attack, Case, Kind
+from mmgen.evaluation.privacy.attacks.soft_labels import attacked
+from mmgen.evaluation.privacy.membership import Scores
+
+
+def run(case: Case) -> dict[str, Scores]:
+    """The attack on one modality."""
+    return attacked("teacher", case.evidence.teacher, case.name, case.sides)
+
+
+ATTACK = Attack(
+    (Kind("teacher", "confidence of the teacher"), Kind("teacher_label_only", "labels of the teacher alone")),
+    run,
+    needs=("teacher",),
+    threat="W",
+    may_fail=True,
+)
