@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from mae_step import Engine
+from timing import Engine
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 

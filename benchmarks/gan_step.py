@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mae_step import Engine
+from timing import Engine
 from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.artifacts.provenance import machine
