@@ -35,7 +35,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmgen.cli.config import parse_config
 from mmgen.data.samples import Samples
-from mmgen.data.settings import Settings
+from mmgen.data.settings import Settings, kind_of
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.modality import Modality
 from mmgen.names import DecoderName
@@ -219,12 +219,13 @@ def paired_variants(
 
 def random_samples(settings: Mapping[str, Settings], count: int) -> dict[str, Samples]:
     """Noise of the right shapes: speed does not depend on content."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(count) % 2
-    return {
-        name: Samples(rng.integers(0, 255, (count, *s.shape)).astype(np.uint8), labels, ("a", "b"), np.arange(count))
-        for name, s in settings.items()
-    }
+    rng, samples = np.random.default_rng(0), {}
+    for name, form in settings.items():
+        values = rng.integers(0, 256, (count, *form.shape), dtype=np.uint8)
+        if not kind_of(form).is_picture:
+            values = (values / 32 + form.log_floor).astype(np.float32)
+        samples[name] = Samples(values, np.arange(count) % 2, ("a", "b"), np.arange(count))
+    return samples
 
 
 # -- peers
