@@ -31,7 +31,7 @@ def test_variants_do_the_same_work_and_shares_are_of_the_rate_in_their_turns(
     flop = {key: row["flop"] for key, row in measured.items() if "flop" in row}
     assert len({flop[plain, variant] for variant in own}) == 1
     # It embeds hidden patches too, and predicts nothing else more.
-    assert flop[plain, "mmgen"] <= flop[plain, "transformers"] < 1.2 * flop[plain, "mmgen"]
+    assert flop[plain, "mmgen"] <= flop[plain, "transformers"] < 1.5 * flop[plain, "mmgen"]
     assert flop[pairs, "mmgen, joint losses"] < flop[pairs, "mmgen"] < 1.7 * flop[pairs, "mmgen, joint losses"]
     for (network, _), row in measured.items():
         if "times" in row:
