@@ -27,17 +27,18 @@ def script(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return run_path(str(SCRIPT))
 
 
-def test_every_way_has_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: dict[str, Any]) -> None:
+def test_every_way_has_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     flags = ["--quick", "--device", "cpu", "--out", str(tmp_path / "a.json")]
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *flags])
-    script["main"]()
+    run_path(str(SCRIPT), run_name="__main__")
     document = json.loads((tmp_path / "a.json").read_text())
     ways = {(row["way"], row.get("batch_size")) for row in document["rows"]}
     assert ways == {("batch", 1), ("batch", 2), ("mmgen", None)}
     assert all(row["side"] == 32 and row["steps"] == 2 and row["images_per_s"] > 0 for row in document["rows"])
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--model", "nowhere"])
     with pytest.raises(UserError, match="both --model and --images"):
-        script["main"]()
+        run_path(str(SCRIPT), run_name="__main__")
 
 
 def test_quality_is_the_distance_to_real_images(script: dict[str, Any]) -> None:
