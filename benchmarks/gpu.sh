@@ -38,7 +38,7 @@ if [ -n "$quick" ]; then
 else
     # Together at most 535 seconds.
     part 190 training_step training_step --batch-size 64 --rounds 10
-    part 100 sampling sampling --batch-sizes 8 64 256 --count 256
+    part 100 sampling sampling --sides 64 224 --batch-sizes 8 64 256 --rounds 2 --count 256
     part 100 condensation_step condensation_step
     part 95 gan_step gan_step --batch-size 32
     part 50 mel mel --threads 1

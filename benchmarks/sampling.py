@@ -60,15 +60,15 @@ class SamplingBenchmark:
     """Feature space of the kernel distance, see mmgen evaluate."""
     preset: PresetName = "small"
     """Of untrained networks."""
-    sides: tuple[int, ...] = (64, 128, 224)
-    steps: tuple[int, ...] = (4, 11, 40)
+    sides: tuple[int, ...] = (64, 128)
+    steps: tuple[int, ...] = (4, 11)
     guidance: float = 2.0
     batch_sizes: tuple[int, ...] = (1, 8, 32)
     processes: tuple[int, ...] = tuple(sorted({1, os.cpu_count() or 1}))
     """Numbers of processes on a CPU."""
     rounds: int = 3
     """Measured batches of every variant, after one that warms up."""
-    count: int = 64
+    count: int = 32
     """Images that "mmgen" makes, of all labels together; with --images, as many as there are in a half of these."""
     quick: bool = False
     """One tiny network and one round, to see that everything runs."""
@@ -89,7 +89,7 @@ def main() -> None:
             for row in measure(config, model, side, Sampling(steps, config.guidance), device, real):
                 rows.append({"side": side, "steps": steps, "device": device.type, **row})
                 print(json.dumps(rows[-1]), flush=True)
-    write(config.out, rows, guidance=config.guidance)
+            write(config.out, rows, guidance=config.guidance)
 
 
 def networks(config: SamplingBenchmark, device: torch.device) -> Iterator[tuple[int, DenoisingMAE]]:

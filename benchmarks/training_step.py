@@ -100,8 +100,8 @@ def main() -> None:
             for row in measure(variants, matrix_product(side, precision, device), config.rounds, device):
                 rows.append(head | row | ({"samples_per_s": batch_size / row["seconds"]} if "times" in row else {}))
                 print(json.dumps(rows[-1]), flush=True)
+            write(config.out, rows, sizes=vars(sizes), preset=config.preset, quick=config.quick)
             gc.collect()
-    write(config.out, rows, sizes=vars(sizes), preset=config.preset, quick=config.quick)
 
 
 def measure(variants: Variants, product: tuple[Step, int], rounds: int, device: torch.device) -> list[dict[str, Any]]:
