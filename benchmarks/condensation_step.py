@@ -16,9 +16,7 @@ reported. The habits:
 from __future__ import annotations
 
 import itertools
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,11 +26,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from mae_step import Engine
+from timing import DeviceName, Engine, device_of, write
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from mmgen.artifacts.provenance import machine
 from mmgen.cli.config import parse_config
 from mmgen.condensation import dim, dm
 from mmgen.data.phantoms.lesions import phantom_lesion
@@ -61,7 +58,7 @@ class CondensationBenchmark:
     """Flags of this benchmark."""
 
     out: Path | None = None
-    device: Literal["auto", "cpu"] = "auto"
+    device: DeviceName = "auto"
     image_size: int = 64
     classes: int = 7
     images: int = 300
@@ -93,7 +90,7 @@ class Variant:
 
 def main() -> None:
     config = parse_config(CondensationBenchmark)
-    device = Engine("no").device if config.device == "auto" else torch.device("cpu")
+    device = device_of(config.device)
     budget = config.budget if config.budget != "auto" else "small" if device.type == "cpu" else "paper"
     train = lesions(config)
     with ThreadPoolExecutor(1) as reader:
@@ -103,11 +100,8 @@ def main() -> None:
             for habits in ((), *((habit,) for habit in known), known)
         ]
         rows = measure(variants, config.updates, device)
-    document = {"command": " ".join(["python", *sys.argv]), "machine": machine(), "budget": budget, "rows": rows}
     print(table(rows))
-    if config.out:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        config.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write(config.out, rows, budget=budget)
 
 
 def lesions(config: CondensationBenchmark) -> Samples:
@@ -166,9 +160,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def make_run(habits: Habits, device: torch.device) -> Run:
     """A run with the engine of a variant: bf16 unless it is a habit not to, or the machine does not multiply it."""
-    engine = Engine("bf16" if has_fast_bf16() and "float32" not in habits else "no")
-    engine.device = device
-    return Run(engine)
+    return Run(Engine("bf16" if has_fast_bf16() and "float32" not in habits else "no", device))
 
 
 class Ahead:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import statistics
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from mae_step import Engine
+from timing import DeviceName, Engine, device_of, precisions, seconds_of, write
 from timm.models.vision_transformer import VisionTransformer
 
-from mmgen.artifacts.provenance import machine
 from mmgen.cli.config import parse_config
 from mmgen.models.attention_gan import AttentionGenerator, Critic, PooledAttention
 from mmgen.models.class_prior import ClassPrior
@@ -43,6 +40,7 @@ class GANBenchmark:
     """Flags of this benchmark."""
 
     out: Path | None = None
+    device: DeviceName = "auto"
     sizes: tuple[int, ...] = (64, 128, 224)
     """Sides of the images in pixels."""
     channels: int = 3
@@ -64,24 +62,20 @@ def main() -> None:
         rows.extend(measured)
         for row in measured:
             print(json.dumps(row), flush=True)
-    document = {"command": " ".join(["python", *sys.argv]), "machine": machine(), "rows": rows}
-    if config.out:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        config.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write(config.out, rows)
 
 
 def measure(config: GANBenchmark, size: int) -> list[dict[str, Any]]:
     """Rows of one image size."""
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    device = device_of(config.device)
     rng = np.random.default_rng(0)
     count = 10 * len(CLASSES)
     images = torch.from_numpy(rng.integers(0, 256, (count, config.channels, size, size), dtype=np.uint8))
     prior = ClassPrior.fit(images, torch.arange(count) % len(CLASSES), CLASSES).to(device)
     drawn = rng.integers(0, count, config.critic_steps * config.batch_size)
     batch = {"x": images[drawn].to(device), "label": torch.from_numpy(drawn % len(CLASSES)).to(device)}
-    precisions = ("no", "bf16") if engine.has_fast_bf16() else ("no",)
     jobs: dict[tuple[str, str, str], Callable[[int], Any]] = {}
-    for precision in precisions:
+    for precision in precisions():
         for phase in ("phase I", "phase II"):
             task = make_task(config, size, prior, precision, phase == "phase II")
             jobs[phase, precision, "pooled"] = lambda i, task=task: task.update(batch, Position(0, i, i))
@@ -89,7 +83,7 @@ def measure(config: GANBenchmark, size: int) -> list[dict[str, Any]]:
     for attention in ("pooled", "full"):
         generator = MedSynthGenerator.build(make_generator(config, size, attention).to(device), CLASSES, prior)
         jobs["sampling", "no", attention] = lambda i, generator=generator: draw(generator, prior, labels, i)
-    seconds = {name: [once(job, i, device) for i in range(config.rounds + 1)][1:] for name, job in jobs.items()}
+    seconds = {name: [seconds_of(job, i, device) for i in range(config.rounds + 1)][1:] for name, job in jobs.items()}
     head = {"image_size": size, "batch_size": config.batch_size}
     rows = [
         head
@@ -111,7 +105,7 @@ def make_task(config: GANBenchmark, size: int, prior: ClassPrior, precision: str
         matcher = build_classifier("vit_lora", (config.channels, size, size), len(CLASSES), vit).merged()
     learning = GANConfig(config.batch_size, critic_steps=config.critic_steps, augmentation="lesion")
     gan = GAN(make_generator(config, size, "pooled"), critic)
-    return GANTask(gan, prior, learning, Run(Engine(precision)), modality, matcher)
+    return GANTask(gan, prior, learning, Run(Engine(precision, device_of(config.device))), modality, matcher)
 
 
 def make_generator(config: GANBenchmark, size: int, attention: str) -> AttentionGenerator:
@@ -129,15 +123,6 @@ def draw(generator: MedSynthGenerator, prior: ClassPrior, labels: torch.Tensor, 
     with torch.no_grad():
         x = prior.sample(labels, torch.Generator().manual_seed(seed))
         generator.generator(x, labels.to(x.device)).s.cpu()
-
-
-def once(job: Callable[[int], Any], number: int, device: torch.device) -> float:
-    """Seconds of one run, the device's queue included."""
-    start = time.perf_counter()
-    job(number)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 import torchaudio
 from threadpoolctl import threadpool_limits
+from timing import DeviceName, device_of
 
 from mmgen.artifacts.provenance import machine, package_versions
 from mmgen.cli.config import parse_config
@@ -67,6 +68,8 @@ class MelBenchmark:
     """Turns of every way, after one that warms up."""
     threads: tuple[int, ...] = field(default_factory=lambda: tuple(sorted({1, os.cpu_count() or 1})))
     """Numbers of threads to measure with."""
+    device: DeviceName = "cpu"
+    """Where the library computes too, if it is not the CPU: clip by clip, each brought there and back."""
 
 
 def read_clips(folder: Path, config: MelBenchmark) -> list[np.ndarray]:
@@ -85,7 +88,7 @@ def read_clips(folder: Path, config: MelBenchmark) -> list[np.ndarray]:
     return clips
 
 
-def log_mel_ways() -> dict[str, Way]:
+def log_mel_ways(device: torch.device) -> dict[str, Way]:
     """Waveform (samples,) -> log-mel (n_mels, frames); the first is what others are compared with."""
     bank = librosa.filters.mel(sr=LIBROSA["sr"], n_fft=STFT["n_fft"], n_mels=SETTINGS.n_mels, htk=False, norm=None)
     transform = torchaudio.transforms.MelSpectrogram(
@@ -95,15 +98,18 @@ def log_mel_ways() -> dict[str, Way]:
     def kept_bank(wave: np.ndarray) -> np.ndarray:
         return np.log(np.maximum(bank @ np.abs(librosa.stft(wave, **STFT)) ** 2, FLOOR))
 
-    return {
+    ways: dict[str, Way] = {
         "librosa": lambda x: np.log(np.maximum(librosa.feature.melspectrogram(y=x, n_mels=100, **LIBROSA), FLOOR)),
         "librosa, filterbank made once": kept_bank,
         "torchaudio": lambda x: transform(torch.from_numpy(x)).clamp_min(FLOOR).log().numpy(),
         "mmgen": lambda x: log_mel(torch.from_numpy(x), SETTINGS).numpy(),
     }
+    if device.type != "cpu":
+        ways[f"mmgen, {device.type}"] = lambda x: log_mel(torch.from_numpy(x).to(device), SETTINGS).cpu().numpy()
+    return ways
 
 
-def inversion_ways() -> dict[str, Way]:
+def inversion_ways(device: torch.device) -> dict[str, Way]:
     """Log-mel (n_mels, frames) -> waveform (frames * hop_length,)."""
     inverse = torch.linalg.pinv(mel_filterbank(SETTINGS).T.double()).float()
     griffin_lim = torchaudio.transforms.GriffinLim(
@@ -115,13 +121,18 @@ def inversion_ways() -> dict[str, Way]:
         closed = np.concatenate([mel, mel[:, -1:]], axis=1)
         return np.where(closed <= SETTINGS.log_floor + 0.01, 0.0, np.exp(closed)).astype(np.float32)
 
-    return {
+    ways: dict[str, Way] = {
         "librosa": lambda x: librosa.feature.inverse.mel_to_audio(power(x), n_iter=ROUNDS, **LIBROSA),
         "pseudo-inverse, torchaudio": lambda x: griffin_lim(
             (inverse @ torch.from_numpy(power(x))).clamp_min(0)
         ).numpy(),
         "mmgen": lambda x: mel_to_waveform(torch.from_numpy(x), SETTINGS).numpy(),
     }
+    if device.type != "cpu":
+        ways[f"mmgen, {device.type}"] = lambda x: (
+            mel_to_waveform(torch.from_numpy(x).to(device), SETTINGS).cpu().numpy()
+        )
+    return ways
 
 
 def measure(ways: dict[str, Way], inputs: Sequence[np.ndarray], repeats: int, name: str) -> list[dict[str, Any]]:
@@ -172,7 +183,8 @@ def print_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
 def run(folder: Path, config: MelBenchmark) -> dict[str, Any]:
     """Everything that is measured on one set of recordings."""
     waves = read_clips(folder, config)
-    there, back = log_mel_ways(), inversion_ways()
+    device = device_of(config.device)
+    there, back = log_mel_ways(device), inversion_ways(device)
     mels = [there["mmgen"](wave) for wave in waves]
     results: dict[str, Any] = {"clips": len(waves), "seconds": len(waves[0]) / SETTINGS.sample_rate}
     results["round_trip_db"] = [{"way": name, **round_trip(way, waves, mels)} for name, way in back.items()]

@@ -93,7 +93,7 @@ class ClassifierTask(Task):
         accelerator = run.accelerator
         self.model = model.to(accelerator.device)
         self.modality, self.config, self.run, self.validation = modality, config, run, validation
-        choose_attention(model, accelerator.device)
+        choose_attention(model, accelerator.device, accelerator.mixed_precision)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.stepper = LossStepper({"class": trained}, config.lr, config.weight_decay, (0.9, 0.999))
         self.optimizers = self.stepper.optimizers

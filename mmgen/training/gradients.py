@@ -68,13 +68,17 @@ class LossStepper:
         norms = {}
         for name, optimizer in self.optimizers.items():
             gradients = self._gradients.pop(name)
-            present = [g for g in gradients if g is not None]
-            norms[name] = nn.utils.get_total_norm(present)
-            if self.clip_norm is not None:  # out of place: autograd may hand out one tensor for two parameters
-                present = torch._foreach_mul(present, (self.clip_norm / (norms[name] + 1e-6)).clamp(max=1.0))
-            clipped = iter(present)
+            norms[name] = nn.utils.get_total_norm([g for g in gradients if g is not None])
+            if self.clip_norm is not None:  # the step divides gradients while it reads them, which saves a copy of all
+                optimizer.grad_scale = ((norms[name] + 1e-6) / self.clip_norm).clamp(min=1.0)
+            taken = set[int]()
             for parameter, gradient in zip(self.reach[name], gradients, strict=True):
-                parameter.grad = None if gradient is None else next(clipped)
+                # It also changes them, but autograd may hand out one tensor for two parameters, or part of another.
+                if gradient is not None and (gradient.stride() != parameter.stride() or gradient.data_ptr() in taken):
+                    gradient = torch.empty_like(parameter).copy_(gradient)
+                if gradient is not None:
+                    taken.add(gradient.data_ptr())
+                parameter.grad = gradient
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return norms

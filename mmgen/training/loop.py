@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
@@ -16,11 +16,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mmgen.data.progress import make_bar
 from mmgen.errors import UserError
 from mmgen.models.seeds import global_seed
+from mmgen.training.averaging import WeightAverage
 from mmgen.training.engine import mean_over_processes, peak_memory_mb
 from mmgen.training.run import Run, RunLog, StopSignal
 
@@ -132,9 +132,8 @@ class Loop:
         self.task, self.batches, self.config = task, batches, config
         self.run, self.accelerator, self.checkpoints = run, run.accelerator, run.checkpoints
         self.updates = config.epochs * batches.steps_per_epoch
-        average = get_ema_multi_avg_fn(config.ema_decay) if config.ema_decay else _power_average(config.ema_share)
         averaged = config.ema_decay or config.ema_share
-        self.ema = AveragedModel(task.model, multi_avg_fn=average) if averaged else None
+        self.ema = WeightAverage(task.model, config.ema_decay, config.ema_share) if averaged else None
         identity = {**(fingerprint or {}), "loop": asdict(config), "seed": run.seed}
         self._identity = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
         self._base_lrs = {name: [g["lr"] for g in o.param_groups] for name, o in task.optimizers.items()}
@@ -329,15 +328,6 @@ class Loop:
                 self.ema.load_state_dict(state["ema"])
             self._update, self._best = range(self.updates + 1).index(state["update"]), float(state["best"])
         logger.info("Resumed %s at update %d of %d.", self.checkpoints.last, self._update, self.updates)
-
-
-def _power_average(share: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """Averaging whose memory is ``share`` of the updates so far."""
-
-    def average(averages: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int) -> None:
-        torch._foreach_lerp_(list(averages), list(current), min(1.0, 1.0 / (share * (int(updates) + 1))))
-
-    return average
 
 
 def _check_sizes(optimizer: torch.optim.Optimizer) -> None:

@@ -90,7 +90,7 @@ class MAETask(Task):
         self.model = model.to(accelerator.device)
         self.config, self.run, self.accelerator = config, run, accelerator
         self._part_size = config.batch_size // parts
-        choose_attention(model, accelerator.device)
+        choose_attention(model, accelerator.device, accelerator.mixed_precision)
         synchronise_parameters(model)
         names = list(model.modalities)
         self._whole_mask_share = (

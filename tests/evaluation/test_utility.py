@@ -187,6 +187,21 @@ def test_a_result_is_a_function_of_the_seed(
     assert alone.ci95 is None and alone.std == 0
 
 
+@pytest.mark.usefixtures("linear")
+def test_equal_sets_are_learnt_once_a_seed_with_the_scores_of_two_trainings(
+    modality: Modality, train: Samples, test: Samples, accelerator: Accelerator
+) -> None:
+    config = UtilityConfig(updates=5, seeds=2)
+    copy = Samples(train.values[:].copy(), train.labels.copy(), train.label_names, train.rows.copy())
+    swapped = Samples(train.values, 1 - train.labels, train.label_names, train.rows)
+    sets = {"real": train, "random_subset": [copy, copy], "swapped": swapped}
+    scores = utility(modality, sets, test, config, accelerator)
+    assert len(Counted.sizes) == 2 * 2 * 5  # what differs by labels alone is learnt
+    alone = {name: utility(modality, {name: sets[name]}, test, config, accelerator)[name] for name in sets}
+    assert {name: entry.auc for name, entry in scores.items()} == {name: entry.auc for name, entry in alone.items()}
+    assert scores["real"].auc == scores["random_subset"].auc != scores["swapped"].auc
+
+
 def interval(values: list[float]) -> list[float]:
     """Student's, by scipy."""
     return list(stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values)))

@@ -44,8 +44,9 @@ def test_attention_path_is_chosen_for_every_layer():
     model = tiny.make_model()
     layers = [module for module in model.modules() if hasattr(module, "fused_attn")]
     assert len(layers) == 2 * 2 + 2 * 1 + 2 * 2  # encoder blocks, decoder blocks, fusion
-    for device, fused in (("cpu", False), ("cuda", True), ("cpu", False)):
-        choose_attention(model, torch.device(device))
+    cases = ("cpu", "bf16", False), ("cuda", "bf16", True), ("cpu", "bf16", False), ("cpu", "no", True)
+    for device, precision, fused in cases:
+        choose_attention(model, torch.device(device), precision)
         assert {layer.fused_attn for layer in layers} == {fused}
 
 

@@ -135,3 +135,22 @@ def test_parameters_that_a_loss_does_not_reach_stay():
     assert torch.equal(unused.detach(), torch.ones(2, 2))
     assert not torch.equal(used.detach(), torch.ones(2, 2))
     assert used.grad is None
+
+
+def test_gradients_that_share_memory_are_clipped_once():
+    """Planted: one tensor is the gradient of two parameters, another is expanded, others are parts of a larger one."""
+    generator = torch.Generator().manual_seed(0)
+    parameters = [nn.Parameter(torch.randn(3, 4, generator=generator)) for _ in range(5)]
+    one, other, even, left, right = parameters
+
+    def loss() -> torch.Tensor:
+        return 9 * ((one + other).square().sum() + even.sum() + torch.cat([left, right], 1).pow(3).sum())
+
+    stepper = LossStepper({"only": parameters}, LR, DECAY, betas=(0.0, 0.0), clip_norm=0.1)
+    expected = torch.autograd.grad(loss(), parameters)
+    scale = 0.1 / nn.utils.get_total_norm(expected)
+    stepper.accumulate({"only": loss()})
+    stepper.step()
+    for parameter, gradient in zip(parameters, expected, strict=True):
+        kept = stepper.optimizers["only"].state[parameter]["exp_avg"]
+        torch.testing.assert_close(kept, gradient * scale, rtol=1e-4, atol=1e-7)
