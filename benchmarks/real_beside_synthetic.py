@@ -1,11 +1,13 @@
 """The pictures of README: real samples beside synthetic ones, of each label, taken at equal distances and not chosen.
 
-    python recipes/mmae_covid.py
-    python benchmarks/pictures.py --synthetic runs/mmae_covid/synthetic --out docs/images/pairs.png \
+The committed ``pairs.png`` shows a run of 30 epochs:
+
+    python recipes/mmae_covid.py --epochs 30
+    python benchmarks/real_beside_synthetic.py --synthetic runs/mmae_covid/synthetic --out docs/images/pairs.png \
         --real image=runs/mmae_covid/phantoms/images audio=runs/mmae_covid/phantoms/audio
     mmgen phantoms --out lesions --kind lesions
     mmgen condense lesions --method medsynth --preset quick --ipc 20 --out condensed
-    python benchmarks/pictures.py --synthetic condensed --real lesions --out docs/images/condensed.png
+    python benchmarks/real_beside_synthetic.py --synthetic condensed --real lesions --out docs/images/condensed.png
 """
 
 from __future__ import annotations
