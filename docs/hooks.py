@@ -1,7 +1,8 @@
-"""What mkdocs adds to the pages while it builds them: results of benchmarks, and what ``--help`` prints.
+"""What mkdocs adds to the pages while it builds them: results of benchmarks, what ``--help`` prints, and notebooks.
 
 A line ``<!-- results -->`` becomes tables of all files in ``benchmarks/results``, ``<!-- help: generate -->`` the help
-of a command, ``<!-- help: recipes/NAME.py -->`` that of a recipe.
+of a command, ``<!-- help: recipes/NAME.py -->`` that of a recipe, ``<!-- notebook: NAME -->`` the cells of
+``docs/notebooks/NAME.ipynb``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from unittest import mock
 
 PROJECT = Path(__file__).resolve().parents[1]
 RESULTS = PROJECT / "benchmarks" / "results"
+NOTEBOOKS = PROJECT / "docs" / "notebooks"
 MOST_ROWS = 40
 # Said above the tables, or about the run and not about what it measured.
 ASIDE = ("command", "note", "machine", "versions", "git_revision", "data", "last_rows", "settings", "effort")
@@ -28,6 +30,7 @@ ASIDE = ("command", "note", "machine", "versions", "git_revision", "data", "last
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Called by mkdocs with the text of every page."""
     markdown = re.sub(r"^<!-- results -->$", lambda _: results(RESULTS), markdown, flags=re.MULTILINE)
+    markdown = re.sub(r"^<!-- notebook: (\S+) -->$", lambda found: notebook(found[1]), markdown, flags=re.MULTILINE)
     return re.sub(r"^<!-- help: (\S+) -->$", lambda found: help_text(found[1]), markdown, flags=re.MULTILINE)
 
 
@@ -54,6 +57,16 @@ def help_text(name: str) -> str:
         tyro.cli(by_name[name], args=["--help"], prog=prog, description=description)
     lines = [line.rstrip() for line in printed.getvalue().splitlines() if set(line) - set(" -") or not line.strip()]
     return "\n".join(["```text", *lines, "```"])
+
+
+def notebook(name: str) -> str:
+    """Cells of a notebook, whose headings stand below the page's; outputs are not stored in it."""
+    parts = []
+    for cell in json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        is_text = cell["cell_type"] == "markdown"
+        parts.append(re.sub("^#", "##", text, flags=re.MULTILINE) if is_text else f"```python\n{text}\n```")
+    return "\n\n".join(parts)
 
 
 def results(folder: Path) -> str:

@@ -23,6 +23,7 @@ from mmgen.cli.config import parse_config
 PROJECT = Path(__file__).resolve().parents[1]
 DOCS = PROJECT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+FRONT = PROJECT / "README.md"
 # A line that starts one of our programs, after what launches it.
 PROGRAM = re.compile(r"(?:^|\s)(?:\.venv/bin/)?(mmgen|(?:recipes|benchmarks)/\w+\.py)(?=\s|$)")
 LAUNCHER = re.compile(r"((\.venv/bin/)?python|accelerate launch\s.*)?$")
@@ -83,12 +84,13 @@ def dead_links(page: Path) -> list[str]:
     for target in re.findall(r"\]\(\s*([^)\s]+)", prose(page)):
         path, _, anchor = target.partition("#")
         file = (page.parent / path).resolve() if path else page
-        if not re.match(r"[a-z]+:", target) and (file not in PAGES or (anchor and anchor not in anchors(file))):
+        known = file in PAGES if file.suffix == ".md" and page in PAGES else file.exists()
+        if not re.match(r"[a-z]+:", target) and (not known or (anchor and anchor not in anchors(file))):
             dead.append(target)
     return dead
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+@pytest.mark.parametrize("page", [*PAGES, FRONT], ids=lambda page: page.relative_to(PROJECT).as_posix())
 def test_no_link_is_dead(page: Path) -> None:
     assert not dead_links(page)
 
@@ -102,6 +104,22 @@ def test_a_dead_link_would_be_found(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert dead_links(page) == ["#two", "gone.md"]
 
 
+def test_the_front_page_is_short_and_its_pictures_are_small() -> None:
+    text = FRONT.read_text("utf-8")
+    assert len(text.splitlines()) <= 120
+    pictures = [PROJECT / name for name in re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)]
+    assert pictures and all(0 < picture.stat().st_size < 150_000 for picture in pictures)
+
+
+def test_notebooks_are_shown_and_hold_no_outputs() -> None:
+    notebooks = sorted((DOCS / "notebooks").glob("*.ipynb"))
+    shown = re.findall(r"^<!-- notebook: (\S+) -->$", (DOCS / "notebooks.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(shown) == [path.stem for path in notebooks]
+    for path in notebooks:
+        cells = [cell for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
+        assert cells and not any(cell["outputs"] or cell["execution_count"] for cell in cells), path.name
+
+
 def test_every_page_is_in_the_navigation() -> None:
     listed = re.findall(r"- ([\w/-]+\.md)$", (PROJECT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
     assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page in PAGES)
@@ -111,10 +129,12 @@ def test_every_page_is_in_the_navigation() -> None:
 
 
 def shown_commands(page: Path) -> Iterator[tuple[str, str, list[str]]]:
-    """(launcher, program, arguments) of each command in blocks of shell code, or in indented ones."""
+    """(launcher, program, arguments) of each command in blocks of shell code, in indented ones, or at the end of a row
+    of a table."""
     text = page.read_text("utf-8").replace("\\\n", " ")
     blocks = re.findall(r"^ *```bash\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
     blocks += re.findall(r"^ {4}(\.venv/bin/\S.*)$", text, re.MULTILINE)
+    blocks += re.findall(r"^\|.*\| `((?:mmgen|python) [^`]+)` \|$", text, re.MULTILINE)
     for line in "\n".join(blocks).splitlines():
         found = PROGRAM.search(line)
         if found and LAUNCHER.match(before := line[: found.start(1)].strip().removesuffix(".venv/bin/")):
@@ -143,7 +163,7 @@ def parse(program: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -
 
 COMMANDS = [
     pytest.param(page, *command, id=f"{page.relative_to(PROJECT).as_posix()}: {command[1]} {' '.join(command[2][:4])}")
-    for page in (*PAGES, PROJECT / "README.md")
+    for page in (*PAGES, FRONT)
     for command in shown_commands(page)
 ]
 
@@ -227,7 +247,7 @@ def test_the_site_is_built_without_warnings_and_fetches_nothing(tmp_path: Path) 
             r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=[\"']?((?:https?:)?//[^\"'\s>]+)", text
         )
         assert not loaded, f"{path.name} loads {loaded}"
-        assert "<!-- help" not in text and "<!-- results" not in text
+        assert "<!-- help" not in text and "<!-- results" not in text and "<!-- notebook" not in text
     reference = pages[tmp_path / "site" / "reference" / "python.html"]
     assert all(f'id="mmgen.{name}"' in reference for name in mmgen.__all__)
     assert "--per-class INT" in pages[tmp_path / "site" / "reference" / "commands.html"]

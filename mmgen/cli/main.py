@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Annotated, Any, Union
@@ -15,6 +15,7 @@ from mmgen.errors import EnvironmentProblem, UserError, refuse_broken_package, s
 
 _LEAST = {"RANK": 0, "LOCAL_RANK": -1, "WORLD_SIZE": 1}
 """Variables that launchers set, and the least value of each."""
+_SHELLS = ("bash", "zsh", "fish")
 
 
 def commands() -> dict[type[Any], Callable[[Any], Mapping[str, Any]]]:
@@ -30,7 +31,7 @@ def commands() -> dict[type[Any], Callable[[Any], Mapping[str, Any]]]:
     from mmgen.cli.evaluating import Evaluate, evaluate
     from mmgen.cli.exporting import Export, export
     from mmgen.cli.generating import Generate, generate
-    from mmgen.cli.releasing import Release, Report, release, report
+    from mmgen.cli.releasing import Push, Release, Report, push, release, report
     from mmgen.cli.viewing import View, view
 
     return {
@@ -40,6 +41,7 @@ def commands() -> dict[type[Any], Callable[[Any], Mapping[str, Any]]]:
         Audit: audit,
         Report: report,
         Release: release,
+        Push: push,
         Export: export,
         View: view,
         Check: check,
@@ -151,8 +153,18 @@ def _check_environment() -> None:
         )
 
 
+def _for_completion(arguments: Sequence[str]) -> Sequence[str]:
+    """``--print-completion SHELL`` as tyro calls it; other arguments as they are."""
+    if arguments[:1] != ["--print-completion"]:
+        return arguments
+    if len(arguments) != 2 or arguments[1] not in _SHELLS:
+        raise UserError(f"--print-completion stands alone with the name of a shell: {', '.join(_SHELLS)}.")
+    return ["--tyro-write-completion", arguments[1], "-"]
+
+
 def main() -> None:
-    """Entry point of the ``mmgen`` command."""
+    """Entry point of the ``mmgen`` command; with ``--print-completion SHELL`` it prints what makes a shell complete its
+    commands and flags."""
 
     def command() -> None:
         import tyro
@@ -160,11 +172,11 @@ def main() -> None:
         from mmgen.cli.config import refuse_repeats
         from mmgen.cli.json_output import printing_json, with_json
 
-        by_flags = commands()
-        refuse_repeats(sys.argv[1:], *by_flags)
+        by_flags, arguments = commands(), _for_completion(sys.argv[1:])
+        refuse_repeats(arguments, *by_flags)
         kinds = {with_json(kind): kind for kind in by_flags}
         named = tuple(Annotated[flags, tyro.conf.subcommand(kind.__name__.lower())] for flags, kind in kinds.items())
-        options = tyro.cli(Union[named], prog="mmgen")  # noqa: UP007  # of as many as there are
+        options = tyro.cli(Union[named], prog="mmgen", args=arguments)  # noqa: UP007  # of as many as there are
         kind = kinds[type(options)]
         # Without the flag, which is no part of what is done.
         own = kind(**{field.name: getattr(options, field.name) for field in fields(kind)})

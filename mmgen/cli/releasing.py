@@ -1,4 +1,4 @@
-"""``mmgen report`` and ``mmgen release``: the page of a run, and the copy of it that may be shared."""
+"""``mmgen report``, ``release`` and ``push``: the page of a run, the copy of it that may be shared, and its upload."""
 
 from __future__ import annotations
 
@@ -40,6 +40,18 @@ class Release:
     """Why, with --override; recorded likewise."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Push:
+    """Upload a release to the Hugging Face hub: its model and its data sets, private unless --public."""
+
+    release: Annotated[Path, tyro.conf.Positional]
+    """Folder that mmgen release wrote; it must be as it was written."""
+    to: str
+    """Name on the hub, organisation/name; what an earlier upload left there is replaced."""
+    public: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Let everybody see what is new there."""
+
+
 def report(options: Report) -> dict[str, Any]:
     """Run ``mmgen report``."""
     from mmgen.assessment.reporting import redraw
@@ -65,3 +77,13 @@ def release(options: Release) -> dict[str, Any]:
     by = "" if opens(verdicts) else f", on the responsibility of {cleaned(options.override or '')}"
     logger.info("%s\n\nReleased  %s%s", verdict_lines(verdicts), options.out, by)
     return {"out": options.out, "overridden": bool(by), "verdicts": verdicts}
+
+
+def push(options: Push) -> dict[str, Any]:
+    """Run ``mmgen push``."""
+    from mmgen.release.hub import push_to_hub
+
+    addresses = push_to_hub(options.release, options.to, options.public)
+    for part, address in addresses.items():
+        logger.info("Uploaded  %s to %s", part, address)
+    return {"uploaded": addresses}

@@ -41,7 +41,8 @@ class LoopConfig:
             as best.
         ema_share: instead, length of a moving average as a share of the training so far (power function, Karras et al.
             2024), so that it suits short and long trainings; 0 for none.
-        validate_every: epochs between validations, previews and checkpoints; 0 means ten times in a run.
+        validate_every: epochs between validations, previews and checkpoints; 0 means ten times in a run. There is a
+            preview after the first epoch too.
         log_every: updates between two looks at the running losses and at stop requests from other processes.
     """
 
@@ -176,7 +177,7 @@ class Loop:
                     self._update_once(batch, position, sums)
                     bar.update()
                     self._check_in(stop, sums, position, bar)
-                self._end_of_epoch(epoch, sums, first, time.perf_counter() - start)
+                self._end_of_epoch(epoch, sums, first, time.perf_counter() - start, bar)
                 self._stop_if_asked(stop)
                 if self._ended:
                     break
@@ -248,7 +249,7 @@ class Loop:
                 f"Stopped by {stop.name or 'another process'} after update {self._update} of {self.updates}.{where}"
             )
 
-    def _end_of_epoch(self, epoch: int, sums: Mapping[str, Tensor], first: int, seconds: float) -> None:
+    def _end_of_epoch(self, epoch: int, sums: Mapping[str, Tensor], first: int, seconds: float, bar: Any) -> None:
         self._check_finite()
         done = self._update - first
         row: dict[str, Any] = {"epoch": epoch, "update": self._update}
@@ -257,8 +258,8 @@ class Loop:
         row |= {"seconds": seconds, "peak_memory_mb": peak_memory_mb(self.accelerator.device), **self.task.describe()}
         every = self.config.validate_every or max(1, self.config.epochs // 10)
         due = self._update == self.updates or (epoch + 1) % every == 0
+        self.model.eval()
         if due:
-            self.model.eval()
             measures = self.task.validate(self.model)
             row |= {f"validation/{name}": value for name, value in measures.items() if math.isfinite(value)}
             if measures and measures["score"] < self._best:
@@ -267,7 +268,8 @@ class Loop:
                     self._best_weights = {key: value.clone() for key, value in self.model.state_dict().items()}
                 elif self.accelerator.is_main_process:
                     self.checkpoints.write(self.model.state_dict(), self.checkpoints.best)
-        if due and self._log:
+        if self._log and (due or epoch == 0):  # after the first epoch, so that there is something to see at once
+            bar.clear()
             for name, picture in self.task.preview(self.model).items():
                 self._log.preview(f"{name}_{epoch + 1:04d}", picture)
         if self._log:

@@ -221,6 +221,7 @@ class RunLog:
         with writing(self.path), new_file(self.path) as file:
             file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
         self._events = EventFile(folder / "tensorboard", resumed_epoch)
+        self._previewed = False
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Append one line; numbers that are not finite become null. ``row["epoch"]`` is the x axis in TensorBoard."""
@@ -230,12 +231,15 @@ class RunLog:
         self._events.scalars(_flatten(row), row["epoch"])
 
     def preview(self, name: str, picture: np.ndarray) -> None:
-        """Save a uint8 (H, W) or (H, W, 3) picture as ``previews/<name>.png``."""
+        """Save a uint8 (H, W) or (H, W, 3) picture as ``previews/<name>.png``; the first one is named in the log."""
         from PIL import Image
 
         target = self.folder / "previews" / f"{name}.png"
         with writing(target), new_file(target) as file:
             Image.fromarray(picture).save(file, "PNG")
+        if not self._previewed:
+            logger.info("First picture  %s (more appear beside it)", target)
+        self._previewed = True
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -28,7 +28,19 @@ from mmgen.errors import UserError
 from mmgen.training.loop import Interrupted, NonFiniteLoss
 
 Command = Callable[..., int]
-COMMANDS = ("condense", "generate", "evaluate", "audit", "report", "release", "export", "view", "check", "phantoms")
+COMMANDS = (
+    "condense",
+    "generate",
+    "evaluate",
+    "audit",
+    "report",
+    "release",
+    "push",
+    "export",
+    "view",
+    "check",
+    "phantoms",
+)
 
 
 @pytest.fixture
@@ -347,3 +359,38 @@ def test_a_folder_that_another_run_writes_to_is_refused_first(
     assert command(*arguments) == 2
     assert "no/" in error(capsys)
     assert list(tmp_path.iterdir()) == []
+
+
+# -- completion
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_told_every_command_and_flag(command: Command, capsys: Any, tmp_path: Path, shell: str) -> None:
+    assert command("--print-completion", shell) == 0
+    script = capsys.readouterr().out
+    assert all(name in script for name in (*COMMANDS, "--per-class", "--non-members"))
+    if shutil.which(shell):
+        (tmp_path / "script").write_text(script)
+        subprocess.run([shell, "-n", tmp_path / "script"], check=True)
+
+
+def test_bash_completes_commands_and_flags(command: Command, capsys: Any, tmp_path: Path) -> None:
+    if not shutil.which("bash"):
+        pytest.skip("there is no bash")
+    assert command("--print-completion", "bash") == 0
+    script = tmp_path / "script"
+    script.write_text(capsys.readouterr().out)
+    for words, expected in ((["mmgen", "gen"], "generate"), (["mmgen", "generate", "--per-c"], "--per-class")):
+        ask = (
+            f"source '{script}'; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; "
+            'COMP_LINE="${COMP_WORDS[*]}"; COMP_POINT=${#COMP_LINE}; '
+            "$(complete -p mmgen | sed 's/.*-F \\([^ ]*\\).*/\\1/') mmgen; echo \"${COMPREPLY[@]}\""
+        )
+        done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=60)
+        assert expected in done.stdout.split(), done
+
+
+@pytest.mark.parametrize("arguments", [(), ("csh",), ("bash", "generate")])
+def test_completion_is_for_shells_that_are_known(command: Command, capsys: Any, arguments: tuple[str, ...]) -> None:
+    assert command("--print-completion", *arguments) == 2
+    assert "bash, zsh, fish" in error(capsys)

@@ -133,7 +133,22 @@ def test_validation_comes_as_often_as_asked_and_at_the_end(accelerator, tmp_path
     rows = metrics(tmp_path)
     assert sum("validation/score" in row for row in rows) == expected
     assert "validation/score" in rows[-1]
-    assert len(list((tmp_path / "previews").glob("*.png"))) == expected
+
+
+def test_there_is_a_picture_after_the_first_epoch_and_it_is_named_once(accelerator, tmp_path, caplog):
+    caplog.set_level("INFO")
+    seen = []
+
+    class Watched(Probe):
+        def update(self, batch, position):
+            seen.append(sorted(path.name for path in tmp_path.glob("previews/*")))
+            return super().update(batch, position)
+
+    Loop(Watched(), Counting(), LoopConfig(5, validate_every=2), Run(accelerator, tmp_path)).train()
+    assert seen[2] == [] and seen[3] == ["probe_0001.png"]
+    assert sorted(path.name for path in tmp_path.glob("previews/*")) == [f"probe_000{n}.png" for n in (1, 2, 4, 5)]
+    named = [record.getMessage() for record in caplog.records if "icture" in record.getMessage()]
+    assert len(named) == 1 and str(tmp_path / "previews" / "probe_0001.png") in named[0]
 
 
 def test_without_a_folder_nothing_is_written(accelerator, tmp_path, monkeypatch):
