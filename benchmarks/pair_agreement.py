@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 
 from mmgen.artifacts.models import load_model, model_settings
@@ -25,14 +26,16 @@ from mmgen.data.loading import PairedData, prepare
 from mmgen.data.samples import Samples
 from mmgen.data.settings import Settings
 from mmgen.data.sources import Source
+from mmgen.errors import UserError
 from mmgen.evaluation.outcomes import Outcome
 from mmgen.evaluation.training_sets import reduced
 from mmgen.evaluation.utility import UtilityConfig, trained_classifier
-from mmgen.generation.pairs import generate_pairs
-from mmgen.models.generative import GenerativeModel
+from mmgen.models.denoising_mae import DenoisingMAE
 from mmgen.training.classifier import predict
 from mmgen.training.engine import make_accelerator
 from mmgen.training.run import Run
+
+_AT_A_TIME = 100
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class AgreementBenchmark:
 
 
 def called(
-    data: PairedData, sets: list[Mapping[str, Samples]], settings: Mapping[str, Settings], model: GenerativeModel,
+    data: PairedData, sets: list[Mapping[str, Samples]], settings: Mapping[str, Settings], model: DenoisingMAE,
     seed: int, accelerator: Accelerator,
 ) -> list[dict[str, Outcome]]:  # fmt: skip
     """What classifiers trained on real data say of each set, by modality."""
@@ -81,28 +84,34 @@ def agreement(said: Mapping[str, Outcome], is_paired: bool) -> dict[str, float]:
 
 
 def synthetic(
-    model: GenerativeModel, config: AgreementBenchmark, real: Mapping[str, Samples], start: str
+    model: DenoisingMAE, config: AgreementBenchmark, real: Mapping[str, Samples], start: str, accelerator: Accelerator
 ) -> dict[str, Samples]:
     """Pairs from a label, or from whole real files of the modality ``start``."""
-    given = None if start == "label" else {start: real[start]}
-    batches = list(generate_pairs(model, given, config.per_class, start=start))
-    labels = np.concatenate([batch.labels for batch in batches])
-    rows = np.arange(len(labels))
-    return {
-        name: Samples(np.concatenate([b.values[name] for b in batches]), labels, model.class_names, rows)
-        for name in model.modalities
-    }
+    labels = np.arange(len(model.class_names)).repeat(config.per_class)
+    given, made = {}, []
+    if start != "label":
+        rows = [np.resize(np.flatnonzero(real[start].labels == label), config.per_class) for label in np.unique(labels)]
+        given = {start: torch.from_numpy(real[start].values[np.concatenate(rows)])}
+    torch.manual_seed(0)
+    for part in torch.arange(len(labels)).split(_AT_A_TIME):
+        with accelerator.autocast():
+            inputs = {name: x[part] for name, x in given.items()}
+            made.append(model.sample(torch.from_numpy(labels[part.numpy()]), inputs=inputs))
+    values = {name: torch.cat([one[name] for one in made]).float().numpy() for name in model.modalities}
+    return {name: Samples(x, labels, model.class_names, np.arange(len(labels))) for name, x in values.items()}
 
 
 def main() -> None:
     config, accelerator = parse_config(AgreementBenchmark), make_accelerator("auto")
     model = load_model(config.model).eval()
+    if not isinstance(model, DenoisingMAE):
+        raise UserError(f"{config.model} is no denoising masked autoencoder; give one.")
     settings = model_settings(model)
     paths = {"image": config.images, "audio": config.audio}
     data = prepare({name: Source(paths[name], settings[name]) for name in paths})
     test = {name: data.splits["test"][name] for name in model.modalities}
     starts = ("label", *model.modalities)
-    sets = [test, *(synthetic(model, config, test, start) for start in starts)]
+    sets = [test, *(synthetic(model, config, test, start, accelerator) for start in starts)]
     runs = [called(data, sets, settings, model, seed, accelerator) for seed in range(config.seeds)]
     rows = []
     for place, kind in enumerate(("real", *(f"from {start}" for start in starts))):

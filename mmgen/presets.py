@@ -15,7 +15,6 @@ from mmgen.data.loading import are_grey
 from mmgen.data.samples import Samples, channel_statistics
 from mmgen.data.settings import Settings, kind_of, settings_to_dict
 from mmgen.data.sources import Source
-from mmgen.evaluation.fidelity.prior_power import calm_share, ring_power
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.denoising_mae import DenoisingMAE
@@ -26,6 +25,7 @@ from mmgen.names import AugmentationName, BudgetName, DecoderName
 from mmgen.training.denoising import DenoisingConfig
 from mmgen.training.loop import LoopConfig
 from mmgen.training.mae import MAEConfig
+from mmgen.training.prior_power import calm_share, ring_power
 
 logger = logging.getLogger(__name__)
 Flags = TypeVar("Flags", bound=Any)

@@ -104,14 +104,6 @@ class DenoisingMAE(CrossModalMAE):
             self._known(name)
         return super()._patches({name: self.modalities[name].set_apart(x, GAP) for name, x in inputs.items()})
 
-    def _clamped(self, name: str, patches: Tensor) -> Tensor:
-        """Patches (B, N, P) without what is below the lowest value."""
-        modality = self.modalities[name]
-        if modality.value_range is None:
-            return patches
-        lowest = torch.full((1, *modality.shape), modality.value_range[0], device=patches.device)
-        return torch.maximum(patches, modality.patchify(modality.normalise(lowest)))
-
     # -- loss
 
     def forward(
@@ -163,7 +155,7 @@ class DenoisingMAE(CrossModalMAE):
         ``gaussian`` the noise is the same at every call."""
         losses = {}
         for name, x, (made, _), masked in self._predictions(inputs, mask_ratio, noise, labels, times, gaussian, None):
-            made, x = self._clamped(name, made), self._clamped(name, x)
+            made, x = map(self.modalities[name].put_back, (made, x))
             error = ((made - x) ** 2 * self.valid(name)).sum(-1) / self.valid(name).sum(-1).clamp_min(1.0)
             losses[name] = error, masked.mask
         return losses

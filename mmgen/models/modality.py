@@ -129,6 +129,13 @@ class Modality:
         low = self.value_range[0]
         return torch.where(x <= low, low - by * self._per_channel(self.std, x), x)
 
+    def put_back(self, patches: Tensor) -> Tensor:
+        """Normalised patches (B, N, P) in which nothing is below the low end of ``value_range``."""
+        if self.value_range is None:
+            return patches
+        lowest = torch.full((1, *self.shape), self.value_range[0], device=patches.device)
+        return torch.maximum(patches, self.patchify(self.normalise(lowest)))
+
     def patchify(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, N, P); P is ordered (C, h, w) as in a patch-embedding convolution."""
         if tuple(x.shape[1:]) != self.shape:
