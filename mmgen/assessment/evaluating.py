@@ -271,9 +271,8 @@ class _Compared:
                     sides = self.train, self.synthetic, self.train_subjects
                     scores = utility_by_folds(self.modality, *sides, config, accelerator, self.backbone)
                 else:
-                    scores = utility(
-                        self.modality, sets_of(config.max_side), self.test, config, accelerator, self.backbone
-                    )
+                    sets = sets_of(config.max_side)
+                    scores = utility(self.modality, sets, self.test, config, accelerator, self.backbone)
                 return {name: entry.to_json() for name, entry in scores.items()}
 
             content = measured.once(name, depends_on, measure)
