@@ -70,7 +70,7 @@ class SamplingBenchmark:
     rounds: int = 3
     """Measured batches of every variant, after one that warms up."""
     count: int = 64
-    """Images that "mmgen" makes, of all labels together, in batches of 32; with --images, as many as there are in a half of these."""
+    """Images that "mmgen" makes, of all labels together, 32 at once; with --images as many as a half of these."""
     quick: bool = False
     """One tiny network and one round, to see that everything runs."""
 
