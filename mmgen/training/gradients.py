@@ -74,7 +74,8 @@ class LossStepper:
             taken = set[int]()
             for parameter, gradient in zip(self.reach[name], gradients, strict=True):
                 if gradient is not None:
-                    # It also changes them, but autograd may hand out one tensor, or parts of one, for two parameters.
+                    # It also changes them, but autograd may hand out one tensor, or parts of one, for two parameters;
+                    # and on a CPU it takes their elements as they lie in memory, in the parameter's order or not.
                     memory = gradient.untyped_storage().data_ptr()
                     if gradient.stride() != parameter.stride() or memory in taken:
                         gradient = torch.empty_like(parameter).copy_(gradient)
