@@ -29,6 +29,7 @@ from timing import DeviceName, Step, device_of, in_turn, precisions, write
 from mmgen.artifacts.models import load_model, model_settings
 from mmgen.cli.config import parse_config
 from mmgen.data.images import ImageSettings
+from mmgen.data.labels import align_labels
 from mmgen.data.loading import prepare
 from mmgen.data.samples import Samples
 from mmgen.data.sources import Source
@@ -68,8 +69,8 @@ class SamplingBenchmark:
     """Numbers of processes on a CPU."""
     rounds: int = 3
     """Measured batches of every variant, after one that warms up."""
-    count: int = 32
-    """Images that "mmgen" makes, of all labels together; with --images, as many as there are in a half of these."""
+    count: int = 64
+    """Images that "mmgen" makes, of all labels together, 32 at once; with --images as many as a half of these."""
     quick: bool = False
     """One tiny network and one round, to see that everything runs."""
 
@@ -202,7 +203,7 @@ def whole(
     if real is None:
         return row
     values, labels = (np.concatenate(x) for x in ([b.values[IMAGE] for b in batches], [b.labels for b in batches]))
-    made = Samples(values, labels, model.class_names, np.arange(len(labels)))
+    made = align_labels(Samples(values, labels, model.class_names, np.arange(len(labels))), real)
     extractor = make_extractor(config.features, model.modalities[IMAGE], device)
     first, second, third = matched_rows(real, made)
     features = [extractor(part) for part in (real.select(first), real.select(second), made.select(third))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +257,8 @@ class _Compared:
 
     def utility(self, measures: Measures, measured: Measured, seed: int) -> dict[str, dict[str, UtilityScores]]:
         """Scores of each classifier for each training set."""
-        by_classifier = {}
+        by_classifier, seeds = {}, measures.utility.seeds
+        sets_of = cache(lambda max_side: four_sets(self.train, self.synthetic, max_side, seeds, seed))
         for classifier in measures.classifiers_of(self.settings) if has_labels(self.train.label_names) else ():
             config = measures.utility.of_classifier(classifier, self.modality)
             name = f"utility/{classifier}/{self.modality.name}"
@@ -269,7 +271,7 @@ class _Compared:
                     sides = self.train, self.synthetic, self.train_subjects
                     scores = utility_by_folds(self.modality, *sides, config, accelerator, self.backbone)
                 else:
-                    sets = four_sets(self.train, self.synthetic, config.max_side, config.seeds, seed)
+                    sets = sets_of(config.max_side)
                     scores = utility(self.modality, sets, self.test, config, accelerator, self.backbone)
                 return {name: entry.to_json() for name, entry in scores.items()}
 

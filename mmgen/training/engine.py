@@ -68,8 +68,8 @@ def has_fast_bf16() -> bool:
 
 def choose_attention(model: nn.Module, device: torch.device, precision: str = "bf16") -> None:
     """Switch every attention layer to the path that is faster on this device in this precision, "bf16" or "no"."""
-    # On CPUs benchmarks/training_step.py decided: plain is 1.4 to 1.6 times as fast in bf16, 0.9 times in fp32. On CUDA
-    # it is torch's choice, not measured yet.
+    # benchmarks/training_step.py measures both: on CPUs plain is 1.1 to 1.6 times as fast in bf16, 0.9 times in fp32.
+    # On CUDA it is torch's choice, not measured yet.
     fused = device.type != "cpu" or precision == "no"
     for module in model.modules():
         if hasattr(module, "fused_attn"):

@@ -73,11 +73,13 @@ class LossStepper:
                 optimizer.grad_scale = ((norms[name] + 1e-6) / self.clip_norm).clamp(min=1.0)
             taken = set[int]()
             for parameter, gradient in zip(self.reach[name], gradients, strict=True):
-                # It also changes them, but autograd may hand out one tensor for two parameters, or part of another.
-                if gradient is not None and (gradient.stride() != parameter.stride() or gradient.data_ptr() in taken):
-                    gradient = torch.empty_like(parameter).copy_(gradient)
                 if gradient is not None:
-                    taken.add(gradient.data_ptr())
+                    # It also changes them, but autograd may hand out one tensor, or parts of one, for two parameters;
+                    # and on a CPU it takes their elements as they lie in memory, in the parameter's order or not.
+                    memory = gradient.untyped_storage().data_ptr()
+                    if gradient.stride() != parameter.stride() or memory in taken:
+                        gradient = torch.empty_like(parameter).copy_(gradient)
+                    taken.add(memory)
                 parameter.grad = gradient
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

@@ -265,8 +265,8 @@ def test_energy_has_a_gradient_where_points_meet_and_where_a_class_has_one_image
 # -- one global batch, however it is shared out
 
 RUNS: dict[str, dict[str, Any]] = {
-    "phase I": {"kind": "phase I"},
     # In later updates Adam has scaled rounding errors of the smallest gradients up.
+    "phase I": {"kind": "phase I", "epochs": 1, "steps": 2},
     "phase II": {"kind": "phase II", "augmentation": "lesion", "matching": "log_softmax", "epochs": 1, "steps": 2},
     "whole classes": {"kind": "phase II", "matching": "energy", "epochs": 1, "steps": 2},
     "two steps of the critic": {"kind": "phase I", "critic_steps": 2, "epochs": 1, "steps": 2},

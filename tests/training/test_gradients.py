@@ -137,18 +137,21 @@ def test_parameters_that_a_loss_does_not_reach_stay():
     assert used.grad is None
 
 
-def test_gradients_that_share_memory_are_clipped_once():
-    """Planted: one tensor is the gradient of two parameters, another is expanded, others are parts of a larger one."""
+@pytest.mark.parametrize("clip", [None, 0.1])
+def test_gradients_that_share_memory_or_lie_in_it_otherwise_are_each_parameters_own(clip):
+    """Planted: one tensor is the gradient of two parameters; others are expanded, parts of a larger one, transposed."""
     generator = torch.Generator().manual_seed(0)
-    parameters = [nn.Parameter(torch.randn(3, 4, generator=generator)) for _ in range(5)]
-    one, other, even, left, right = parameters
+    parameters = [nn.Parameter(torch.randn(3, 4, generator=generator)) for _ in range(6)]
+    one, other, even, left, right, turned = parameters
 
     def loss() -> torch.Tensor:
-        return 9 * ((one + other).square().sum() + even.sum() + torch.cat([left, right], 1).pow(3).sum())
+        parts = (one + other).square().sum(), even.sum(), torch.cat([left, right], 1).pow(3).sum()
+        return 9 * (sum(parts) + (turned.T.contiguous() ** 2).sum())
 
-    stepper = LossStepper({"only": parameters}, LR, DECAY, betas=(0.0, 0.0), clip_norm=0.1)
+    stepper = LossStepper({"only": parameters}, LR, DECAY, betas=(0.0, 0.0), clip_norm=clip)
     expected = torch.autograd.grad(loss(), parameters)
-    scale = 0.1 / nn.utils.get_total_norm(expected)
+    assert expected[-1].stride() != turned.stride()
+    scale = 1.0 if clip is None else clip / nn.utils.get_total_norm(expected)
     stepper.accumulate({"only": loss()})
     stepper.step()
     for parameter, gradient in zip(parameters, expected, strict=True):
