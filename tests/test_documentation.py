@@ -134,7 +134,7 @@ def shown_commands(page: Path) -> Iterator[tuple[str, str, list[str]]]:
     text = page.read_text("utf-8").replace("\\\n", " ")
     blocks = re.findall(r"^ *```bash\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
     blocks += re.findall(r"^ {4}(\.venv/bin/\S.*)$", text, re.MULTILINE)
-    blocks += re.findall(r"^\|.*\| `((?:mmgen|python) [^`]+)` \|$", text, re.MULTILINE)
+    blocks += re.findall(r"^\|.*\| `((?:mmgen|python) \S+ [^`]+)` \|$", text, re.MULTILINE)
     for line in "\n".join(blocks).splitlines():
         found = PROGRAM.search(line)
         if found and LAUNCHER.match(before := line[: found.start(1)].strip().removesuffix(".venv/bin/")):
