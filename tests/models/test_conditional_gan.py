@@ -121,7 +121,7 @@ def test_what_is_not_offered_is_refused() -> None:
         (40, 3, {}, "multiple of 16"),
         (32, 2, {}, "1 .*or 3"),
         (32, 3, {"noise": 3}, "2 classes leave too little of 3 entries of noise; give at least 4"),
-        (32, 3, {"method": "gan"}, "dim or dcgan or medsynth, not 'gan'"),
+        (32, 3, {"method": "gan"}, "dim or dcgan or mae or medsynth, not 'gan'"),
     ):
         with pytest.raises(UserError, match=words):
             ConditionalGenerator(size, channels, NAMES, **options)

@@ -22,7 +22,7 @@ class Linked:
     """Pictures that are lighter on the left or on the right, by label, and on the whole as bright as the sound beside
     them is loud; true pairs."""
 
-    batch_size, steps_per_epoch = 64, 500
+    batch_size, steps_per_epoch = 64, 700
 
     def batch(self, position: Position) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(position.update)
@@ -44,7 +44,7 @@ def test_pairs_from_nothing_keep_what_both_sides_share() -> None:
     sizes = {"dim": 32, "depth": 2, "heads": 2, "decoder_dim": 32, "decoder_depth": 2, "decoder_heads": 2}
     model = DenoisingMAE([IMAGE, AUDIO], **sizes, head_width=8, labels=("left", "right"))
     run, batches = Run(make_accelerator("no")), Linked()
-    task = DenoisingTask(model, DenoisingConfig(64, lr=4e-3, alone_share=0.5), run)
+    task = DenoisingTask(model, DenoisingConfig(64, lr=1.5e-3, alone_share=0.5), run)
     trained = Loop(task, batches, LoopConfig(1, schedule="trapezoid", ema_share=0.1), run).train().eval()
     real, labels = batches.batch(Position(0, 0, 10_000)), torch.arange(2).repeat(64)
     torch.manual_seed(1)
