@@ -92,7 +92,7 @@ def test_unusual_records_are_no_members(remembering: DenoisingMAE) -> None:
     """Records that anybody could denoise, for they are faint."""
     faint = records(16, 4, faint=0.25)
     of_known, of_faint = (denoising_errors(remembering, "image", side, TIMES, 2) for side in (records(16, 0), faint))
-    assert of_faint.mean(0)[0] < 0.5 * of_known.mean(0)[0]  # where noise hides nearly all; later the known ones are seen
+    assert of_faint.mean(0)[0] < 0.5 * of_known.mean(0)[0]  # where noise hides nearly all
     assert attacked(remembering, records(16, 0), faint).auc > 0.5
 
 
