@@ -9,8 +9,6 @@ the other. Also the share of sides that are called the label they were asked for
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from timing import write
 
 from mmgen.artifacts.models import load_model, model_settings
-from mmgen.artifacts.provenance import machine
 from mmgen.cli.config import parse_config
 from mmgen.data.loading import PairedData, prepare
 from mmgen.data.samples import Samples
@@ -118,8 +116,7 @@ def main() -> None:
         found = [agreement(run[place], place > 0) for run in runs]
         rows.append({"pairs": kind, **{key: [one[key] for one in found] for key in found[0]}})
         print(rows[-1])
-    document = {"command": " ".join(["python", *sys.argv]), "machine": machine(), "rows": rows}
-    config.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        write(config.out, rows)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from mmgen.artifacts.provenance import config_to_dict
 from mmgen.condensation.condenser import image_modality, to_samples
 from mmgen.condensation.medsynth import MedSynth, MedSynthConfig, condense
 from mmgen.condensation.methods import METHODS, make_condenser, preset
-from mmgen.condensation.representatives import chosen_set
+from mmgen.condensation.representatives import representatives, worth_choosing
 from mmgen.data.loading import PairedData
 from mmgen.data.samples import Samples
 from mmgen.data.writing.atomic import new_file
@@ -165,12 +165,13 @@ class Fits:
         Sets of MedSynth and of the autoencoder are chosen from draws as where they are used, fresh ones are draws.
         """
         model, seconds = self.model(method, images_per_class)
-        chosen: Samples | None = None
         if method == MEDSYNTH_REAL:
-            chosen = condense(model, RealImages(self.train.values, torch.from_numpy(self.train.labels)), count, seed)
-        elif images_per_class is not None and (pool := getattr(self._settings(method, count), "choose_from", None)):
-            chosen = chosen_set(model, count, pool, seed, self.run.accelerator.device)
-        return to_samples(model.sample(count, seed)) if chosen is None else chosen, seconds
+            real = RealImages(self.train.values, torch.from_numpy(self.train.labels))
+            return condense(model, real, count, seed), seconds
+        pool = getattr(self._settings(method, count), "choose_from", 0)
+        if images_per_class is not None and worth_choosing(count, pool):
+            return representatives(model, count, pool, seed, self.run.accelerator.device), seconds
+        return to_samples(model.sample(count, seed)), seconds
 
     def model(self, method: str, images_per_class: int | None) -> tuple[CondensedModel, float]:
         """A fitted model and the seconds that its fit took.

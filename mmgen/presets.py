@@ -25,7 +25,7 @@ from mmgen.names import AugmentationName, BudgetName, DecoderName
 from mmgen.training.denoising import DenoisingConfig
 from mmgen.training.loop import LoopConfig
 from mmgen.training.mae import MAEConfig
-from mmgen.training.prior_power import calm_share, ring_power
+from mmgen.training.prior_power import tell_priors
 
 logger = logging.getLogger(__name__)
 Flags = TypeVar("Flags", bound=Any)
@@ -133,9 +133,7 @@ def build_mae(
     form |= {"preprocessing": {name: settings_to_dict(values) for name, values in settings.items()}}
     if preset.decoder == "denoise":
         model = DenoisingMAE(modalities, **form, head_width=preset.head_width)
-        for name, modality in model.modalities.items():
-            values = train[name].at_most().values
-            model.decoders[name].prior.tell(ring_power(modality, values), calm_share(modality, values))
+        tell_priors(model, train)
         return model
     return CrossModalMAE(modalities, **form)
 

@@ -152,18 +152,30 @@ def data_sets_of(run: Path) -> dict[str, Path]:
 
 
 def joined(sets: Sequence[Samples]) -> Samples:
-    """Samples of several sets, numbered on; the labels are those of the first, others by name."""
+    """Samples of several sets, numbered on; the labels are those of the first, others by name. Soft labels stay where
+    all sets have them."""
     if len(sets) == 1:
         return sets[0]
     names = list(dict.fromkeys(name for samples in sets for name in samples.label_names))
-    labels = [np.array([names.index(name) for name in s.label_names])[s.labels] for s in sets]
+    places = [np.array([names.index(name) for name in s.label_names]) for s in sets]
     offsets = np.cumsum([0, *(int(s.rows.max()) + 1 for s in sets[:-1])])
     return Samples(
         np.concatenate([s.values[:] for s in sets]),
-        np.concatenate(labels),
+        np.concatenate([own[s.labels] for own, s in zip(places, sets, strict=True)]),
         tuple(names),
         np.concatenate([s.rows + offset for s, offset in zip(sets, offsets, strict=True)]),
+        probabilities=_joined_probabilities(sets, places, len(names)),
     )
+
+
+def _joined_probabilities(sets: Sequence[Samples], places: Sequence[np.ndarray], labels: int) -> np.ndarray | None:
+    """Soft labels (N, labels) of all sets; a set's own labels stand at its ``places``."""
+    if any(s.probabilities is None for s in sets):
+        return None
+    parts = [np.zeros((len(s), labels), np.float32) for s in sets]
+    for part, own, s in zip(parts, places, sets, strict=True):
+        part[:, own] = s.probabilities
+    return np.concatenate(parts)
 
 
 def modality_of(name: str, settings: Settings, real: Samples) -> Modality:

@@ -62,11 +62,11 @@ def obtainable_samples(
 def soft_labelled(
     data_sets: Mapping[str, Path], settings: Mapping[str, Settings], reading: Reading | None = None
 ) -> dict[str, Samples] | None:
-    """Samples of the largest data set that has soft labels, with these; None if there is none."""
+    """Samples of all data sets that have soft labels, with these; None if there are none."""
     renames, skip_bad = (reading.label_map, reading.skip_bad) if reading else ({}, False)
     paths = [path for path in data_sets.values() if (path / SOFT_LABELS).exists()]
     sets = [read_synthetic(path, settings, renames, skip_bad, "soft") for path in paths]
-    return max(sets, key=lambda samples: len(next(iter(samples.values()))), default=None)
+    return {name: joined([one[name] for one in sets]) for name in settings} if sets else None
 
 
 def _drawn(model: CondensedModel, sets: list[dict[str, Samples]], count: int, seed: int) -> list[dict[str, Samples]]:

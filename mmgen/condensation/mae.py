@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mmgen.condensation.condenser import Condenser, Length, image_modality
-from mmgen.condensation.representatives import chosen_set, representatives
+from mmgen.condensation.representatives import representatives, worth_choosing
 from mmgen.condensation.subset import FeatureConfig, trained_network
 from mmgen.condensation.teacher import check_backbone, pretrained_backbone, tuned_vit
 from mmgen.data.samples import Samples
@@ -26,7 +26,7 @@ from mmgen.training.denoising import DenoisingConfig
 from mmgen.training.loop import LoopConfig
 from mmgen.training.mae import train_mae
 from mmgen.training.network_matching import class_energy
-from mmgen.training.prior_power import calm_share, ring_power
+from mmgen.training.prior_power import tell_priors
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class MAEMethodConfig:
         guidances: of which the best is kept.
         tried: draws of each class that each is tried on.
         steps: network passes an image.
-        choose_from: draws of each class that a condensed set is chosen from, see :func:`chosen_set`.
+        choose_from: draws of each class that a condensed set is chosen from, see :func:`worth_choosing`.
         choose_by: "teacher", or "mean" to look at draws alone, see :func:`representatives`.
         hand_on_teacher: the generator carries the ConvNet, so that whoever has it can choose and label draws too.
     """
@@ -140,8 +140,7 @@ class MAE(Condenser):
             torch.manual_seed(self.run.seed)
             form = {key: getattr(config, key) for key in _FORM}
             self.autoencoder = DenoisingMAE([self.modality], **form, labels=self.train.label_names)
-        values = self.train.at_most().values
-        self.autoencoder.decoders[name].prior.tell(ring_power(self.modality, values), calm_share(self.modality, values))
+        tell_priors(self.autoencoder, {name: self.train})
         self.classifier: torch.nn.Module | None = None
         self._generator = MAEGenerator.build(self.autoencoder, Sampling(config.steps))
 
@@ -172,8 +171,11 @@ class MAE(Condenser):
 
     def chosen(self, images_per_class: int, seed: int = 0) -> Samples | None:
         """Draws that the teacher takes for their label and that cover the class, or representatives by their mean."""
+        pool = self.config.choose_from
+        if not worth_choosing(images_per_class, pool):
+            return None
         device = self.run.accelerator.device
-        return chosen_set(self._generator, images_per_class, self.config.choose_from, seed, device, self.teacher)
+        return representatives(self._generator, images_per_class, pool, seed, device, self.teacher)
 
     def _train_autoencoder(self) -> None:
         config, name = self.config, self.modality.name

@@ -12,7 +12,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.condensation.condenser import Condenser, Length, image_modality, loop_of, to_samples
-from mmgen.condensation.representatives import chosen_set
+from mmgen.condensation.representatives import representatives, worth_choosing
 from mmgen.condensation.teacher import check_backbone, pretrained_backbone, tuned_vit
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
@@ -81,8 +81,8 @@ class MedSynthConfig:
             :mod:`mmgen.training.network_matching`; 0 updates for none, and none is done with real images as input.
         phase1, phase2: lengths; 0 leaves a phase out.
         lr_phase2: learning rate in phase II.
-        choose_from: draws of each class that a condensed set is chosen from, see :func:`chosen_set`; all are drawn as
-            they come with real images as input, as printed.
+        choose_from: draws of each class that a condensed set is chosen from, see :func:`worth_choosing`; with real
+            images as input, as printed, all are drawn as they come.
         choose_by: "mean" looks at draws alone, "teacher" asks the tuned ViT, see :func:`representatives`.
     """
 
@@ -302,8 +302,10 @@ class MedSynth(Condenser):
     def _chosen(self, generator: MedSynthGenerator, images_per_class: int, seed: int) -> Samples | None:
         if self._real is not None:
             return condense(generator, self._real, images_per_class, seed)
-        device = self.run.accelerator.device
-        return chosen_set(generator, images_per_class, self.config.choose_from, seed, device, self.teacher)
+        pool = self.config.choose_from
+        if not worth_choosing(images_per_class, pool):
+            return None
+        return representatives(generator, images_per_class, pool, seed, self.run.accelerator.device, self.teacher)
 
     @property
     def _real(self) -> RealImages | None:

@@ -20,18 +20,9 @@ from mmgen.models.teacher import Teacher
 _REFERENCE = 2000
 
 
-def chosen_set(
-    model: CondensedModel,
-    images_per_class: int,
-    choose_from: int,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-    teacher: Teacher | None = None,
-) -> Samples | None:
-    """:func:`representatives`; None where there is little to choose from, fewer than twice as many draws."""
-    if choose_from < 2 * images_per_class:
-        return None
-    return representatives(model, images_per_class, choose_from, seed, device, teacher)
+def worth_choosing(images_per_class: int, choose_from: int) -> bool:
+    """Whether a set is chosen from so many draws of each class: of fewer than twice as many there is little choice."""
+    return choose_from >= 2 * images_per_class
 
 
 def representatives(

@@ -191,7 +191,15 @@ class CrossModalMAE(GenerativeModel):
         """Normalised patches {name: (B, N, P)}, in the model's order of modalities."""
         for name in inputs:
             self._known(name)
-        return {name: m.patchify(m.normalise(inputs[name])) for name, m in self.modalities.items() if name in inputs}
+        return {
+            name: m.patchify(self.normalised(name, inputs[name]))
+            for name, m in self.modalities.items()
+            if name in inputs
+        }
+
+    def normalised(self, name: str, x: Tensor) -> Tensor:
+        """Raw samples (B, C, H, W) of a modality as the network sees them; ``denormalise`` is the inverse."""
+        return self.modalities[name].normalise(x)
 
     def _mask(
         self, patches: Mapping[str, Tensor], mask_ratio: MaskRatio, noise: Mapping[str, Tensor] | None

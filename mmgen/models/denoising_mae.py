@@ -99,10 +99,9 @@ class DenoisingMAE(CrossModalMAE):
         """The number that stands for no label."""
         return len(self.class_names)
 
-    def _patches(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        for name in inputs:
-            self._known(name)
-        return super()._patches({name: self.modalities[name].set_apart(x, GAP) for name, x in inputs.items()})
+    def normalised(self, name: str, x: Tensor) -> Tensor:
+        """Raw samples (B, C, H, W) of a modality as the network sees them, the lowest value set apart."""
+        return super().normalised(name, self.modalities[name].set_apart(x, GAP))
 
     # -- loss
 

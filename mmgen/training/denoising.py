@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmgen.data.samples import Samples
-from mmgen.models.denoising_mae import GAP, DenoisingMAE
+from mmgen.models.denoising_mae import DenoisingMAE
 from mmgen.models.denoising_steps import NOISIEST
 from mmgen.models.seeds import mixed_seed, numpy_stream
 from mmgen.names import AugmentationName
@@ -110,7 +110,7 @@ class DenoisingTask(MAETask):
         parameters = draw(strategy, draws, size, strength, compose=True, hide=False)
         parameters = parameters.part(share)
         # What is set apart stays the lowest value, however loud a sample is made.
-        changed = augment(modality.normalise(modality.set_apart(x, GAP)), parameters, outside="border")
+        changed = augment(self.model.normalised(name, x), parameters, outside="border")
         return modality.denormalise(changed), told(parameters)
 
     def _is_plain(self, position: Position) -> bool:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from mmgen.data.decoding import DecodedArray
+from mmgen.data.samples import Samples
 from mmgen.data.spectrum import AT_A_TIME, radial_power
+from mmgen.models.denoising_mae import DenoisingMAE
 from mmgen.models.modality import Modality
 from mmgen.models.spectral_prior import ring_radii
 
@@ -14,6 +18,13 @@ _EDGES = np.array([0.5, 1.5, 2.5, 3.5, 4.5, 6.5, 16.0])  # of rings, in waves a 
 _MIDDLES = np.array([1.0, 2.0, 3.0, 4.0, 5.5, 8.0])
 _LEAST = 1e-5  # power in normalised units, below that of rounding
 _SAMPLES = 256
+
+
+def tell_priors(model: DenoisingMAE, train: Mapping[str, Samples]) -> None:
+    """Tell the :class:`SpectralPrior` of every decoder what the training samples of its modality are like."""
+    for name, modality in model.modalities.items():
+        values = train[name].at_most().values
+        model.decoders[name].prior.tell(ring_power(modality, values), calm_share(modality, values))
 
 
 def ring_power(modality: Modality, values: np.ndarray | DecodedArray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +230,16 @@ def test_joined_sets_keep_their_labels() -> None:
     assert both.label_names == LABELS and both.labels.tolist() == [0, 0, 1, 1, 1, 0, 1, 1]
     assert len(set(both.rows.tolist())) == 8
     assert joined([one]) is one
+
+
+def test_soft_labels_of_joined_sets_stay_with_their_labels() -> None:
+    one, other = tiny_samples((2, 3)), tiny_samples((1, 2), seed=1)
+    soft = np.array([[0.9, 0.1]] * 5, np.float32)
+    one = replace(one, probabilities=soft)
+    other = replace(other, label_names=other.label_names[::-1], probabilities=soft[:3])
+    both = joined([one, other])
+    np.testing.assert_array_equal(both.probabilities, np.concatenate([soft, soft[:3, ::-1]]))
+    assert joined([one, replace(other, probabilities=None)]).probabilities is None
 
 
 def test_modalities_fit_the_data() -> None:

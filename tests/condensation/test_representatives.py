@@ -11,7 +11,7 @@ from tiny_medsynth import small_generator, tiny_samples
 
 from mmgen.artifacts.models import load_model
 from mmgen.condensation.condenser import image_modality
-from mmgen.condensation.representatives import chosen_set, coverage, representatives, typical_and_varied
+from mmgen.condensation.representatives import coverage, representatives, typical_and_varied, worth_choosing
 from mmgen.errors import UserError
 from mmgen.models.classifiers import ConvNet
 from mmgen.models.medsynth import MedSynthGenerator
@@ -74,9 +74,10 @@ def test_who_loads_the_generator_can_choose_the_same(generator: MedSynthGenerato
 def test_more_than_drawn_are_refused(generator: MedSynthGenerator) -> None:
     with pytest.raises(UserError, match="draw more"):
         representatives(generator, 5, 4)
-    assert chosen_set(generator, 3, 4) is None
-    chosen = chosen_set(generator, 2, 4)
-    assert chosen is not None and np.array_equal(chosen.values[:], representatives(generator, 2, 4).values[:])
+
+
+def test_choosing_needs_twice_as_many_draws() -> None:
+    assert worth_choosing(2, 4) and not worth_choosing(3, 4) and not worth_choosing(2, 3)
 
 
 def test_coverage_is_shared_out_by_what_there_is() -> None:

@@ -1,4 +1,4 @@
-"""Membership by a teacher that is handed on: it is surer of what it was trained on."""
+"""Membership inference against a released teacher, which is more confident on its training records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Membership by soft labels: what a teacher has learnt by heart, it hands on to who learns from its answers."""
+"""Membership inference from soft labels: a student trained on them inherits what their teacher memorised."""
 
 from __future__ import annotations
 
