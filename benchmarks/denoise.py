@@ -1,9 +1,8 @@
 """What matters in the denoising masked autoencoder: how it is trained, and with how many network passes it draws.
 
 No test data are looked at: errors are of validation data, and samples are set beside training data, of which there are
-more. With --model, a trained one is asked to draw with different steps and
-guidance; without, every variant of the training is trained for as many updates and measured. Rows are written one by
-one; a run that was stopped goes on.
+more. With --model, a trained one is asked to draw with different steps and guidance; without, every variant of the
+training is trained for as many updates and measured. Rows are written one by one; a run that was stopped goes on.
 
     python benchmarks/denoise.py --images PATH --audio PATH --updates 600 --out benchmarks/results/denoise_cpu.json
     python benchmarks/denoise.py --images PATH --audio PATH --model runs/mine --out benchmarks/results/sampling_cpu.json

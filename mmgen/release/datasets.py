@@ -32,6 +32,7 @@ from mmgen.data.writing.verify import verify_dataset
 from mmgen.errors import UserError
 from mmgen.release.content import sample_digest, written_anew
 from mmgen.release.described import Described
+from mmgen.release.gallery import GALLERY
 from mmgen.release.reading import checked, is_metadata, named, rows_of
 from mmgen.release.rejected import NOTHING, Rejected
 
@@ -64,7 +65,7 @@ def copy_dataset(source: Path, target: Path, privacy: str = "", rejected: Reject
 
     Only files that ``dataset.json`` lists, of a known kind and with the names that this library gives, are copied;
     links are not followed. Samples are decoded and written anew as :mod:`mmgen.data.writing` does, shards too. The
-    README is written anew from the description. Labels stay. Checksums are made anew.
+    README is written anew from the description; the picture in it is not copied. Labels stay. Checksums are made anew.
 
     Args:
         privacy: section on privacy, Markdown, that is added to the data set's README.
@@ -85,7 +86,7 @@ def copy_dataset(source: Path, target: Path, privacy: str = "", rejected: Reject
         head["rejected"] = rejected.count
     names = [name for name in (*described.samples, *described.tables) if name not in rejected.names]
     unlisted_names = [name for name, _ in unlisted(source, about["checksums"])]
-    left_out = sorted({*about["checksums"], *unlisted_names} - {*names, *rejected.names, README})
+    left_out = sorted({*about["checksums"], *unlisted_names} - {*names, *rejected.names, README, GALLERY})
     checksums, shard_size, columns = {}, 0, []
     copied = in_order(partial(_copy, source, target, described, rejected), names)
     for name, checksum, skipped, samples, keys in progress_bar(copied, len(names), "copying"):

@@ -27,6 +27,7 @@ from mmgen.release.cleaning import cleaned
 from mmgen.release.datasets import copy_dataset, dataset_digest
 from mmgen.release.described import Described
 from mmgen.release.evidence import Override, judged, presentable, privacy_section, red
+from mmgen.release.gallery import add_gallery
 from mmgen.release.models import copy_model, read_facts
 from mmgen.release.rejected import Rejected
 from mmgen.version import __version__
@@ -53,7 +54,8 @@ def write_release(
     The verdict is formed anew from the audit's numbers. What is copied must be what was audited, by digest, against the
     training data, by the fingerprint that the run recorded of them, if any. Released are the model (weights,
     configuration, card, preview and utility, :func:`mmgen.release.models.copy_model`); the data sets
-    (:func:`mmgen.release.datasets.copy_dataset`); the audit without anything on single records; a README and checksums.
+    (:func:`mmgen.release.datasets.copy_dataset`), each with a picture of some samples in its card; the audit without
+    anything on single records; a README and checksums.
     Nothing else is: no critic, checkpoint, log, configuration or report, and no sample that a ``rejected.csv`` names.
     What was left out is logged. Cards are written anew from numbers and known names; the only free text is that of
     ``override``. The folder appears when everything is in it. For data alone what an attacker can do who has nothing
@@ -142,6 +144,7 @@ def _fill(
             logger.info("Left out of %s: %d rejected samples, listed in its %s.", name, count, REJECTED)
         if left_out := copy_dataset(source, folder / name, f"\n{section()}", rejected[name]):
             logger.warning("Not released of %s: %s.", name, first_few(left_out))
+        add_gallery(folder / name)
     _write_json(folder / PRIVACY, about)
     parts = ["`model/`: the generator, with its card"] if model is not None else []
     for name, one in rejected.items():

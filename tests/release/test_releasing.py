@@ -109,6 +109,8 @@ def test_a_clean_run_is_released_whole_and_listed(run: Path, tmp_path: Path) -> 
         "README.md", "config.json", "model.safetensors", "preview.png", "privacy.json", "utility.json",
     }  # fmt: skip
     assert {path.name for path in (out / "synthetic").iterdir()} == {"ipc2", "ipc3"}
+    for one in (out / "synthetic").iterdir():
+        assert (one / "gallery.png").is_file() and verify_dataset(one) == []
     listed = json.loads((out / "release.json").read_text())["files"]
     present = digests(out)
     assert {name: about["sha256"] for name, about in listed.items()} == {

@@ -1,13 +1,11 @@
-"""The pictures of README show what they say: each side's own samples, of each label, at equal distances."""
+"""A contact sheet shows what it says: each side's own samples, of each label, at equal distances."""
 
 from __future__ import annotations
 
-from runpy import run_path
-
 import numpy as np
-from small import PROJECT
 
 from mmgen.data.samples import Samples
+from mmgen.evaluation.report.contact_sheet import CELL, GAP, contact_sheet
 
 SHADES = {"real": 40, "synthetic": 200}
 
@@ -23,12 +21,19 @@ def side(shade: int) -> dict[str, Samples]:
 
 
 def test_each_side_shows_its_own_samples_by_label() -> None:
-    script = run_path(str(PROJECT / "benchmarks" / "real_beside_synthetic.py"))
-    margin, cell, gap = (script[name] for name in ("MARGIN", "CELL", "GAP"))
-    sheet = np.asarray(script["drawn"]({name: side(shade) for name, shade in SHADES.items()}, 3, 2))
+    sheet = np.asarray(contact_sheet({name: side(shade) for name, shade in SHADES.items()}, 3))
+    margin = sheet.shape[1] - 2 * (3 * CELL + GAP)
     for place, shade in enumerate(SHADES.values()):
-        left = margin + place * (3 * cell + gap) + cell // 2
+        left = margin + place * (3 * CELL + GAP) + CELL // 2
         for label in (0, 1):  # rows alternate between modalities
-            top = gap + 2 * label * cell + cell // 2
-            shown = [sheet[top, left + column * cell] for column in range(3)]
+            top = GAP + 2 * label * CELL + CELL // 2
+            shown = [sheet[top, left + column * CELL] for column in range(3)]
             assert [tuple(pixel) for pixel in shown] == [(shade + 20 * label + n,) * 3 for n in (0, 4, 8)]
+
+
+def test_few_samples_and_many_labels_leave_room() -> None:
+    some = Samples(np.zeros((3, 3, 8, 8), np.uint8), np.array([0, 1, 1]), ("a", "b", "c" * 300), np.arange(3))
+    sheet = contact_sheet({"": {"image": some}}, 8, 2)
+    assert sheet.height == GAP + 2 * CELL
+    whole = contact_sheet({"": {"image": some}}, 8)
+    assert whole.height == GAP + 3 * CELL and sheet.width < whole.width < 1000
