@@ -79,7 +79,7 @@ PRESETS: dict[PresetName, Preset] = {
     ),
     # At 112 px and patches of 14 the same time gave less: each token has three times as many numbers to say.
     "small": Preset(
-        ImageSettings(64, 1), 8, 16, 112, 192, 4, 4, 192, 4, 4, epochs=100, batch_size=32, lr=1.5e-3, head_width=48
+        ImageSettings(64, 1), 8, 16, 112, 192, 4, 4, 192, 4, 4, epochs=140, batch_size=32, lr=1.5e-3, head_width=48
     ),
     "base": _BASE,
     # Section IV-A: batch 128, AdamW at 1e-3 with default betas, 20 epochs; the paper gives no model size, so it is that

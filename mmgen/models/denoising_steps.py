@@ -16,7 +16,7 @@ NOISIEST, CLEAREST = -4.4, 4.2
 """Logarithms of signal to noise, log(t / (1 - t)), of the first step that sees anything and of the last one. What is
 coarsest in an X-ray stands out from the noise at -2.6, what is finest at 2.7; where steps begin or end there, a third
 of its power is lost."""
-GUIDED = (0.03, 0.6)
+GUIDED = (0.1, 0.9)
 """Times between which samples are guided; before, guidance takes variety, after, the label is plain to see
 (Kynkaanniemi et al. 2024)."""
 

@@ -34,7 +34,7 @@ class Sampling:
     """
 
     steps: int = 11
-    guidance: float = 2.0
+    guidance: float = 2.25
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 1000:

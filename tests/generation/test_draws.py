@@ -87,7 +87,7 @@ def test_a_set_says_that_it_came_from_noise_and_names_no_source(model: Denoising
     assert not [column for column in rows[0] if "source" in column or "ratio" in column]
     assert {row["may_hold_real_pixels"] for row in rows} == {"False"}
     about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-    assert (about["input_prior"], about["steps"], about["guidance"]) == ("noise", 3, 2.0)
+    assert (about["input_prior"], about["steps"], about["guidance"]) == ("noise", 3, Sampling.guidance)
     assert about["copies_real_data"] is False
     other = write_dataset(model, plan, tmp_path / "other", OutputOptions(batch_size=5))
     assert digests(folder) == digests(other)
