@@ -27,7 +27,7 @@ Selection = Literal["random", "herding", "k_center"]
 ChooseBy = Literal["mean", "teacher"]
 """How a condensed set is chosen from draws: by their mean in the features of an untrained network, or by what a network
 trained on the real images says of them."""
-InputPrior = Literal["class", "real"]
+InputPrior = Literal["class", "mae", "real"]
 MatchingForm = Literal["energy", "log_softmax", "logits"]
 DecoderName = Literal["denoise", "mse"]
 Precision = Literal["auto", "no", "bf16"]

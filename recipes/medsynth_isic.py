@@ -27,6 +27,7 @@ with one_sentence():  # a package that does not load
     from mmgen.assessment.reporting import report_run
     from mmgen.cli.condensation_flags import CondensationFlags
     from mmgen.cli.config import parse_config, refuse_below_one
+    from mmgen.cli.results import show_results
     from mmgen.condensation.medsynth import MedSynth
     from mmgen.condensation.methods import make_condenser, settings_of
     from mmgen.data.loading import PairedData, prepare
@@ -117,7 +118,7 @@ def condense(config: Recipe, phantoms: Literal["lesions", "brains"], run: Run) -
     end_process_group()
     if run.accelerator.is_main_process:
         page = judge(config, data, model, run, costs)
-        logger.info("Report         %s\nCondensed sets %s\nGenerator      %s", page, out / "synthetic", model_folder)
+        show_results({"Report": page, "Condensed sets": out / "synthetic", "Generator": model_folder})
 
 
 def judge(config: Recipe, data: PairedData, model: MedSynth, run: Run, costs: Costs) -> Path:

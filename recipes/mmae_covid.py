@@ -26,6 +26,7 @@ with one_sentence():  # a package that does not load
     from mmgen.assessment.reporting import report_run
     from mmgen.cli.config import parse_config, refuse_below_one
     from mmgen.cli.mae_flags import MAEFlags
+    from mmgen.cli.results import show_results
     from mmgen.data.loading import PairedData, prepare
     from mmgen.data.phantoms import write_phantoms
     from mmgen.data.settings import Settings
@@ -140,7 +141,7 @@ def carry_out(config: MAEFlags, sizes: Preset, run: Run) -> None:
     page = report_run(out, config, data, target, evaluated, costs, config.fast or config.preset == "tiny")
     for sentence in shortcomings(sections["fidelity"], history):
         logger.warning("Not good yet: %s", sentence)
-    logger.info("Report    %s\nData set  %s\nModel     %s", page, folder, model_folder)
+    show_results({"Report": page, "Data set": folder, "Model": model_folder})
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ class CondensationFlags(ImageSetFlags):
     preset: BudgetName = "quick"
     """Sizes of model and images, and lengths of the trainings."""
     input_prior: InputPrior = "class"
-    """Start of generation: statistics of each class, which can be shared, or real images, as in the paper."""
+    """Start of generation: class, statistics of each class; mae, draws of a masked autoencoder, which takes as long to
+    train as the method mae; both can be shared. Or real images, as in the paper."""
     prior_floor: int = 10
     """Least images of a class, and least subjects whose statistics are stored as a class's own."""
     epochs_phase1: int | None = None

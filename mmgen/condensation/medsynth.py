@@ -12,6 +12,8 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.condensation.condenser import Condenser, Length, image_modality, loop_of, to_samples
+from mmgen.condensation.drawn_pool import draw_pool
+from mmgen.condensation.mae import MAE, MAEMethodConfig
 from mmgen.condensation.representatives import representatives, worth_choosing
 from mmgen.condensation.teacher import check_backbone, pretrained_backbone, tuned_vit
 from mmgen.data.samples import Samples
@@ -20,7 +22,9 @@ from mmgen.models.attention_gan import AttentionGenerator, Critic
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.classifiers import ViTClassifier
 from mmgen.models.cross_modal_mae import CrossModalMAE
+from mmgen.models.drawn_prior import DrawnPrior
 from mmgen.models.medsynth import MedSynthGenerator, RealImages
+from mmgen.models.prior import Prior
 from mmgen.models.teacher import Teacher
 from mmgen.names import OWN_BACKBONE, AugmentationName, ChooseBy, InputPrior
 from mmgen.training.gan import GAN, GANConfig, RestorationConfig, train_gan, warm_up
@@ -69,6 +73,7 @@ class MedSynthConfig:
         critic_width: of the critic.
         input_prior: images that the generator starts from, see :class:`MedSynthGenerator`.
         floor, directions: of the class prior.
+        mae: of what makes the draws that ``input_prior="mae"`` starts from, but for the augmentation.
         backbone: :data:`mmgen.names.OWN_BACKBONE` or a timm model's name, NAME@FILE with the weights of a file.
         backbone_weights: file of that model's weights.
         own_backbone: size and pretraining of an own backbone.
@@ -92,6 +97,7 @@ class MedSynthConfig:
     input_prior: InputPrior = "class"
     floor: int = 10
     directions: int = 8
+    mae: MAEMethodConfig = field(default_factory=lambda: MAE.presets["small"])
     backbone: str = OWN_BACKBONE
     backbone_weights: Path | None = None
     own_backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -135,6 +141,7 @@ PRESETS: dict[str, MedSynthConfig] = {
         phase2=Length(20),
         lr_phase2=3e-5,
         choose_from=48,
+        mae=MAE.presets["quick"],
     ),
     "small": MedSynthConfig(
         width=24,
@@ -154,6 +161,7 @@ PRESETS: dict[str, MedSynthConfig] = {
         own_backbone=BackboneConfig(16, 384, 12, 6, 192, 4, 6, updates=40_000, batch_size=128),
         classifier_updates=3000,
         gan=GANConfig(betas=(0.9, 0.999), ema_decay=0.999),
+        mae=MAE.presets["paper"],
     ),
 }
 
@@ -164,14 +172,13 @@ class MedSynth(Condenser):
         generator = MedSynth(config, Run(make_accelerator()), train).fit().generator
 
     :meth:`fit` runs :meth:`pretrain`, :meth:`tune`, :meth:`learn_distribution` (phase I) and :meth:`learn_task`
-    (phase II), which may also be called one by one, in this order. For the arguments see :class:`Condenser`; the class
-    prior counts ``subjects``.
+    (phase II), which may also be called one by one, in this order. For the arguments see :class:`Condenser`.
     """
 
     method = "medsynth"
     presets = PRESETS
     options = (*_OPTIONS, *_GAN_OPTIONS, "epochs_phase1", "epochs_phase2", "skip_phase1")
-    stages = ("backbone", "classifier", "warmup", "phase1", "phase2", "networks")
+    stages = ("backbone", "classifier", "prior/mae", "prior/classifier", "warmup", "phase1", "phase2", "networks")
     config: MedSynthConfig
 
     @classmethod
@@ -193,9 +200,11 @@ class MedSynth(Condenser):
         channels, height, _ = train.values.shape[1:]
         self.modality = image_modality(self.modality.name, train, config.own_backbone.patch)
         labels = torch.from_numpy(train.labels)
-        self.prior: ClassPrior | RealImages
+        self.prior: Prior | RealImages
         if config.input_prior == "real":
             self.prior = RealImages(train.values, labels)
+        elif config.input_prior == "mae":
+            self.prior = DrawnPrior.build(self._autoencoder().model)  # not trained yet
         else:
             chunks = (torch.from_numpy(train.values[i : i + 256]) for i in range(0, len(train), 256))
             subjects = None if self.subjects is None else torch.from_numpy(self.subjects)
@@ -252,7 +261,11 @@ class MedSynth(Condenser):
         self.classifier = tuned_vit(self.backbone, self.modality, self.train, self.config.classifier_updates, *further)
 
     def learn_distribution(self) -> None:
-        """Phase I: generator against critic, after a warm-up."""
+        """Phase I: generator against critic, after a warm-up; first a :class:`MAE` where draws of one are wanted."""
+        if self.config.input_prior == "mae":
+            drawing = self._autoencoder().fit().model.to(self.run.accelerator.device)
+            self.prior = DrawnPrior.build(drawing, draw_pool(drawing, self.config.choose_from))
+            self.generator = self._generator(self.gan)
         if self.config.warmup and self._real is None:
             length = loop_of(self.config.warmup)
             learning, loop = RestorationConfig(self.config.gan.batch_size), LoopConfig(length.epochs, length.steps)
@@ -310,6 +323,11 @@ class MedSynth(Condenser):
     @property
     def _real(self) -> RealImages | None:
         return self.prior if self.config.input_prior == "real" else None
+
+    def _autoencoder(self) -> MAE:
+        """That which makes what generation starts from."""
+        config = replace(self.config.mae, augmentation=self.config.augmentation)
+        return MAE(config, self.run.stage("prior"), self.train, self.validation, self.subjects, self.modality.name)
 
     def _learn(self, stage: str, length: Length, lr: float, matcher: ViTClassifier | None) -> None:
         learning = replace(self.config.gan, lr=lr, augmentation=self.config.augmentation)

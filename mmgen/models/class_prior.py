@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmgen.errors import UserError, first_few
 from mmgen.models.images import check_images, to_unit_range
+from mmgen.models.prior import Prior
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ _MAX_DISTANCE = 2.0
 _MAX_SHARE = 0.2
 
 
-class ClassPrior(nn.Module):
+class ClassPrior(Prior):
     """Random images of a class from a few statistics of that class, so that a receiver needs no real image.
 
     A draw is the class mean of 8 x 8 pixels, plus a few principal directions with normal coefficients, plus white noise
@@ -65,6 +66,9 @@ class ClassPrior(nn.Module):
     Raises:
         UserError: settings that are not offered.
     """
+
+    kind = "class"
+    origin = "class"
 
     def __init__(
         self,
@@ -161,10 +165,7 @@ class ClassPrior(nn.Module):
 
     @torch.no_grad()
     def sample(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Images of the classes ``labels`` (B,), float32 (B, C, H, W) in [-1, 1], on the module's device.
-
-        ``generator`` lives on the CPU, where all random numbers are drawn; the images are a function of its state.
-        """
+        """See :meth:`Prior.sample`; all random numbers are drawn on the CPU."""
         labels, (_, directions, *grid) = labels.to(self.mean.device), self.directions.shape
         draws = torch.randn(len(labels), directions, generator=generator).to(labels.device)
         along = draws * self.deviations[labels].float()

@@ -4,7 +4,7 @@ the real images that it may start from in place of a prior."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import torch
@@ -14,9 +14,14 @@ from mmgen.errors import UserError, first_few
 from mmgen.models.attention_gan import AttentionGenerator
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.condensed import BATCH, CondensedModel, LabelledImages
+from mmgen.models.drawn_prior import DrawnPrior
+from mmgen.models.generative import GenerativeModel, Origin
 from mmgen.models.images import to_bytes, to_unit_range
-from mmgen.models.seeds import torch_stream
+from mmgen.models.prior import Prior
+from mmgen.models.teacher import Teacher
 from mmgen.names import InputPrior
+
+_PRIORS: dict[str, type[Prior]] = {prior.kind: prior for prior in (ClassPrior, DrawnPrior)}
 
 
 class ImageArray(Protocol):
@@ -79,9 +84,10 @@ class RealImages(nn.Module):
 class MedSynthGenerator(CondensedModel):
     """Makes labelled images of its classes, any number of them.
 
-    With ``input_prior="class"`` it starts from draws of a :class:`ClassPrior` that is saved with it, so that a receiver
-    needs no real image (:meth:`sample`). With ``input_prior="real"``, the MedSynth paper as printed, it starts from
-    real images and is of use only to those who hold some (:meth:`condense`); what it makes may hold pixels of them.
+    With ``input_prior="class"`` it starts from draws of a :class:`ClassPrior` that is saved with it, with "mae" from
+    those of a :class:`DrawnPrior`, so that a receiver needs no real image (:meth:`sample`). With "real", the MedSynth
+    paper as printed, it starts from real images and is of use only to those who hold some (:meth:`condense`); what it
+    makes may hold pixels of them.
 
     Args:
         image_size: side of the square images in pixels, a multiple of 16 from 32 to 256.
@@ -89,7 +95,7 @@ class MedSynthGenerator(CondensedModel):
         class_names: names of the labels.
         width, blocks: see :class:`AttentionGenerator`.
         input_prior: what generation starts from.
-        prior: configuration of the class prior, beyond sizes and names: see :class:`ClassPrior`.
+        prior: configuration of the class prior or of the :class:`DrawnPrior`, beyond sizes and names.
 
     Raises:
         UserError: sizes that are not offered, or an unknown prior.
@@ -116,20 +122,18 @@ class MedSynthGenerator(CondensedModel):
         prior: dict | None = None,
     ) -> None:
         super().__init__()
-        if input_prior not in ("class", "real"):
-            raise UserError(f"The input prior is 'class' or 'real', not {input_prior!r}.")
-        self.origin, self.class_names = input_prior, tuple(class_names)
+        if input_prior not in get_args(InputPrior):
+            raise UserError(f"The input prior is one of {get_args(InputPrior)}, not {input_prior!r}.")
+        self.class_names = tuple(class_names)
         self.generator = AttentionGenerator(image_size, channels, len(class_names), width, blocks)
         sizes = {"image_size": image_size, "channels": channels, "class_names": list(class_names)}
-        self.prior = ClassPrior(**sizes, **(prior or {})) if input_prior == "class" else None
+        self.prior = None if input_prior == "real" else _PRIORS[input_prior](**sizes, **(prior or {}))
 
     @classmethod
-    def build(
-        cls, generator: AttentionGenerator, class_names: Sequence[str], prior: ClassPrior | None
-    ) -> MedSynthGenerator:
+    def build(cls, generator: AttentionGenerator, class_names: Sequence[str], prior: Prior | None) -> MedSynthGenerator:
         """One of these parts themselves; without a prior it starts from real images."""
         sizes = {key: value for key, value in generator.config.items() if key != "classes"}
-        model = cls(class_names=list(class_names), input_prior="real" if prior is None else "class", **sizes)
+        model = cls(class_names=list(class_names), input_prior="real", **sizes)
         model.generator, model.prior = generator, prior
         return model.eval()
 
@@ -137,24 +141,39 @@ class MedSynthGenerator(CondensedModel):
     def config(self) -> dict[str, Any]:
         """Parameters of the constructor; the prior's sizes and names are those of the whole."""
         config = {key: value for key, value in self.generator.config.items() if key != "classes"}
-        config |= {"class_names": list(self.class_names), "input_prior": self.origin, "prior": None}
+        config |= {"class_names": list(self.class_names), "input_prior": "real", "prior": None}
         if self.prior is not None:
-            config["prior"] = {key: value for key, value in self.prior.config.items() if key not in config}
+            own = {key: value for key, value in self.prior.config.items() if key not in config}
+            config |= {"input_prior": self.prior.kind, "prior": own}
         return config
+
+    @property
+    def origin(self) -> Origin:
+        """That of its prior's draws, or real samples."""
+        return "real" if self.prior is None else self.prior.origin
+
+    @property
+    def autoencoder(self) -> GenerativeModel | None:
+        """That of its prior, if there is one."""
+        return None if self.prior is None else self.prior.autoencoder
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """That of its prior, if it carries one."""
+        return None if self.prior is None else self.prior.teacher
 
     def batches(self, label: int, indices: range, seed: int = 0) -> Iterator[Tensor]:
         """Images number ``indices`` of a class, uint8 (B, C, H, W) at a time; see :meth:`sample`."""
         if self.prior is None:
             raise UserError(
                 "This generator starts from real images (input_prior='real'); "
-                "call condense(images, labels), or train one with the class prior."
+                "call condense(images, labels), or train one with another prior."
             )
         return super().batches(label, indices, seed)
 
     def make_batch(self, label: int, batch: int, seed: int) -> Tensor:
-        """A batch from draws of the class prior."""
-        labels = torch.full((BATCH,), label)
-        return self._restore(self.prior.sample(labels, torch_stream(seed, label, batch)), labels)
+        """A batch from draws of the prior."""
+        return self._restore(self.prior.batch(label, batch, seed), torch.full((BATCH,), label))
 
     @torch.no_grad()
     def condense(self, images: Tensor, labels: Tensor) -> LabelledImages:
@@ -165,10 +184,10 @@ class MedSynthGenerator(CondensedModel):
             labels: (N,) classes, 0 to K - 1.
 
         Raises:
-            UserError: images of another shape, labels out of range, or a generator that has a class prior.
+            UserError: images of another shape, labels out of range, or a generator that has another prior.
         """
         if self.prior is not None:
-            raise UserError("This generator starts from its class prior and needs no real images; call sample(...).")
+            raise UserError("This generator starts from its own prior and needs no real images; call sample(...).")
         if images.ndim != 4 or tuple(images.shape[1:]) != self.shape:
             hint = "; convert grey to RGB first" if images.ndim == 4 and images.shape[1] < self.shape[0] else ""
             raise UserError(f"This generator takes images (N, {self.shape}), not {(*images.shape,)}{hint}.")

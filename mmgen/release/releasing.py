@@ -54,12 +54,12 @@ def write_release(
     The verdict is formed anew from the audit's numbers. What is copied must be what was audited, by digest, against the
     training data, by the fingerprint that the run recorded of them, if any. Released are the model (weights,
     configuration, card, preview and utility, :func:`mmgen.release.models.copy_model`); the data sets
-    (:func:`mmgen.release.datasets.copy_dataset`), each with a picture of some samples in its card; the audit without
-    anything on single records; a README and checksums.
-    Nothing else is: no critic, checkpoint, log, configuration or report, and no sample that a ``rejected.csv`` names.
-    What was left out is logged. Cards are written anew from numbers and known names; the only free text is that of
-    ``override``. The folder appears when everything is in it. For data alone what an attacker can do who has nothing
-    else counts (threat model S, or G if the audit has none of S; copies, pass-through); a generator needs attacks too.
+    (:func:`mmgen.release.datasets.copy_dataset`), with a picture in their cards; the audit without anything on single
+    records; a README and checksums. Nothing else is: no critic, checkpoint, log or report, and no sample that a
+    ``rejected.csv`` names. What was left out is logged. Cards are written from numbers and known names; free text is
+    that of ``override`` alone. The folder appears when it is whole. For data alone what an attacker can do who has
+    nothing else counts (threat model S, or G if the audit has none of S; copies, pass-through); a generator needs
+    attacks too.
 
     Args:
         run: folder of a run (``model/``, ``synthetic/``, ``audit/privacy.json``), a model's folder, or a data set's.

@@ -20,10 +20,10 @@ from torch import Generator, Tensor, nn
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator, Critic
-from mmgen.models.class_prior import ClassPrior
 from mmgen.models.gan_losses import critic_loss, generator_loss, gradient_penalty
 from mmgen.models.images import to_unit_range
 from mmgen.models.modality import Modality
+from mmgen.models.prior import Prior
 from mmgen.names import AugmentationName, MatchingForm
 from mmgen.training.augmentation import augment, draw
 from mmgen.training.batches import LabelledBatches, labels_digest
@@ -31,7 +31,7 @@ from mmgen.training.engine import from_all, synchronise_parameters
 from mmgen.training.gradients import LossStepper
 from mmgen.training.loop import Loop, LoopConfig, Position, Task
 from mmgen.training.network_matching import matching_loss
-from mmgen.training.preview import Prior, draws_grid
+from mmgen.training.preview import Start, draws_grid
 from mmgen.training.run import Run
 
 
@@ -108,7 +108,7 @@ class RestorationTask(Task):
         UserError: the batch cannot be shared out evenly.
     """
 
-    def __init__(self, generator: AttentionGenerator, prior: ClassPrior, config: RestorationConfig, run: Run) -> None:
+    def __init__(self, generator: AttentionGenerator, prior: Prior, config: RestorationConfig, run: Run) -> None:
         _refuse_uneven(config.batch_size, run)
         self.model = generator.to(run.accelerator.device, memory_format=torch.channels_last)
         self.prior, self.run = prior, run
@@ -152,7 +152,7 @@ class GANTask(Task):
     """
 
     def __init__(
-        self, gan: GAN, prior: Prior, config: GANConfig, run: Run, modality: Modality, matcher: nn.Module | None = None
+        self, gan: GAN, prior: Start, config: GANConfig, run: Run, modality: Modality, matcher: nn.Module | None = None
     ) -> None:
         _refuse_uneven(config.batch_size, run)
         device = run.accelerator.device
@@ -238,7 +238,7 @@ class GANTask(Task):
 
 def warm_up(
     generator: AttentionGenerator,
-    prior: ClassPrior,
+    prior: Prior,
     train: Samples,
     config: RestorationConfig,
     loop: LoopConfig,
@@ -252,7 +252,7 @@ def warm_up(
 
 def train_gan(
     gan: GAN,
-    prior: Prior,
+    prior: Start,
     train: Samples,
     modality: Modality,
     config: GANConfig,

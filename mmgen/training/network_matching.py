@@ -20,9 +20,9 @@ from torch import Generator, Tensor, nn
 from mmgen.data.samples import Samples
 from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator
-from mmgen.models.class_prior import ClassPrior
 from mmgen.models.classifiers import POOL, ConvNet, draw_weights, random_network
 from mmgen.models.modality import Modality
+from mmgen.models.prior import Prior
 from mmgen.models.seeds import mixed_seed, torch_stream
 from mmgen.names import AugmentationName, MatchingForm
 from mmgen.training.augmentation import augment, draw
@@ -134,7 +134,7 @@ class NetworkMatchingTask(Task):
     def __init__(
         self,
         generator: AttentionGenerator,
-        prior: ClassPrior,
+        prior: Prior,
         config: NetworkMatchingConfig,
         run: Run,
         modality: Modality,
@@ -176,7 +176,7 @@ class NetworkMatchingTask(Task):
 
 def match_generator(
     generator: AttentionGenerator,
-    prior: ClassPrior,
+    prior: Prior,
     train: Samples,
     modality: Modality,
     config: NetworkMatchingConfig,

@@ -10,16 +10,16 @@ from torch import Tensor
 
 from mmgen.data.samples import Samples
 from mmgen.models.attention_gan import AttentionGenerator
-from mmgen.models.class_prior import ClassPrior
 from mmgen.models.cross_modal_mae import CrossModalMAE, random_masking
 from mmgen.models.denoising_mae import DenoisingMAE
 from mmgen.models.denoising_steps import starting_noise
 from mmgen.models.medsynth import RealImages
 from mmgen.models.modality import Modality
+from mmgen.models.prior import Prior
 from mmgen.training.mae_validation import tuples_around
 
 # Where the input images of MedSynth's generator come from.
-Prior = ClassPrior | RealImages
+Start = Prior | RealImages
 
 
 @torch.no_grad()
@@ -100,7 +100,7 @@ def to_picture(x: Tensor, modality: Modality, low: float, high: float) -> np.nda
     return picture[0] if modality.value_range == (0.0, 255.0) else picture[0, ::-1]
 
 
-def draws_grid(generator: AttentionGenerator, prior: Prior, seed: int) -> np.ndarray:
+def draws_grid(generator: AttentionGenerator, prior: Start, seed: int) -> np.ndarray:
     """:func:`generation_grid` of two draws of each of the first ten classes."""
     labels = torch.arange(min(generator.config["classes"], 10)).repeat_interleave(2)
     x = prior.sample(labels, torch.Generator().manual_seed(seed))

@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from mmgen.data.opening import parse_json
 from mmgen.errors import UserError, shown
+from mmgen.view.browser import has_display
 from mmgen.view.pages import View
 from mmgen.view.routes import JSON, Answer, answer, as_json
 
@@ -226,6 +227,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 def serve(server: Server, show: bool) -> None:
     """Show the page until Ctrl-C; ``show`` also opens it in a browser where there is a display."""
-    if show and (sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if show and has_display():
         webbrowser.open(server.url_for_once())
     server.serve_forever()

@@ -93,6 +93,8 @@ def models() -> dict[str, Any]:
 
     from mmgen.models.conditional_gan import ConditionalGenerator
     from mmgen.models.cross_modal_mae import CrossModalMAE
+    from mmgen.models.drawn_prior import DrawnPrior
+    from mmgen.models.medsynth import MedSynthGenerator
     from mmgen.models.stored import StoredImages, StoredLatents
 
     torch.manual_seed(0)
@@ -107,6 +109,9 @@ def models() -> dict[str, Any]:
         "real": small_generator(real=True),
         "gan": gan,
         "draws": tiny_drawing(("a", "b")),
+        "drawn prior": MedSynthGenerator.build(
+            small_generator().generator, ("a", "b"), DrawnPrior.build(tiny_drawing(("a", "b")))
+        ),
         "latents": StoredLatents.build(gan, torch.randn(2, 3, 16)),
         "images": StoredImages.build(images, np.array([0, 0, 1, 1, 1]), ("a", "b"), "subset"),
     }

@@ -39,6 +39,8 @@ from mmgen.evaluation.privacy.results import DisguisedCopiesResult, DisguisedPai
 from mmgen.generation.plan import make_plan
 from mmgen.generation.writing import write_dataset
 from mmgen.models.attention_gan import Critic
+from mmgen.models.drawn_prior import DrawnPrior
+from mmgen.models.medsynth import MedSynthGenerator
 from mmgen.release.datasets import dataset_digest
 from mmgen.training.run import Checkpoints
 
@@ -144,8 +146,15 @@ def test_soft_labels_of_a_set_are_attacked(members: Path, others: Path, tmp_path
     assert again.privacy == found.privacy and again.reused == len(list((tmp_path / "out" / "measured").iterdir()))
 
 
-def test_a_teacher_that_a_generator_carries_is_attacked(members: Path, others: Path, tmp_path: Path) -> None:
-    tiny_drawing(LABELS).save_pretrained(tmp_path / "model")
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_teacher_that_a_generator_carries_is_attacked(
+    members: Path, others: Path, tmp_path: Path, behind: bool
+) -> None:
+    """Also one behind the draws that MedSynth's generator starts from."""
+    drawing = tiny_drawing(LABELS)
+    prior = DrawnPrior.build(drawing)
+    model = MedSynthGenerator.build(small_generator().generator, LABELS, prior) if behind else drawing
+    model.save_pretrained(tmp_path / "model")
     found = mmgen.audit(tmp_path, members, others, fast=True)
     white = {"teacher", "teacher_label_only", "denoising_error", "reconstruction"}
     assert threats(found) == dict.fromkeys(ON_DATA, "G") | dict.fromkeys(white, "W")

@@ -10,9 +10,11 @@ import torch
 from accelerate import Accelerator
 from interrupting import interrupted
 from tiny import same_weights
+from tiny_condensers import TINY_SETTINGS
 from tiny_medsynth import LABELS, TINY, tiny_samples
 from torch import Tensor
 
+from mmgen.artifacts.models import load_model
 from mmgen.condensation.condenser import Length
 from mmgen.condensation.medsynth import MedSynth, MedSynthConfig
 from mmgen.condensation.representatives import representatives
@@ -72,6 +74,26 @@ def test_its_tuned_vit_may_choose(fitted: MedSynth) -> None:
             p[labels == label, label] for p, labels in zip(certain, (chosen.labels, pool.labels), strict=True)
         )
         assert own.min() >= np.median(all_of) - 1e-6
+
+
+def test_it_may_start_from_draws_of_a_masked_autoencoder(tmp_path: Path) -> None:
+    config = replace(TINY, input_prior="mae", mae=TINY_SETTINGS["mae"])
+    model = medsynth(config, tmp_path / "run").fit()
+    assert (tmp_path / "run/prior/mae/checkpoints").is_dir() and (tmp_path / "run/warmup/checkpoints").is_dir()
+    generator = model.generator
+    assert generator.origin == "noise" and not generator.may_hold_real_pixels
+    assert generator.autoencoder is not None and same_weights(
+        generator.autoencoder.state_dict(), model.prior.generator.mae.state_dict()
+    )
+    drawn = generator.sample(3, seed=1)
+    # What it makes of a draw is not the draw.
+    assert not torch.equal(drawn.images[:3], generator.prior.generator.make_batch(0, 0, 1)[:3])
+    assert torch.equal(generator.sample(2, seed=1).images[:2], drawn.images[:2])
+    model.save(tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    assert loaded.config == generator.config and torch.equal(loaded.sample(3, seed=1).images, drawn.images)
+    with pytest.raises(UserError, match="starts from its own prior"):
+        generator.condense(drawn.images, drawn.labels)
 
 
 def test_validation_images_choose_the_classifier(tmp_path: Path) -> None:
@@ -148,7 +170,8 @@ def test_stages_are_set_aside(tmp_path: Path) -> None:
     Run(Accelerator(cpu=True), tmp_path).set_aside(*MedSynth.stages)
     for stage in MedSynth.stages:
         assert not (tmp_path / stage / "checkpoints").exists()
-        assert (tmp_path / stage / "checkpoints.earlier" / "last.pt").is_file()
+        if not stage.startswith("prior/"):  # of another start of generation
+            assert (tmp_path / stage / "checkpoints.earlier" / "last.pt").is_file()
 
 
 # -- what is left out

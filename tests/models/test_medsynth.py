@@ -245,7 +245,7 @@ def condense(count: int = 2, labels: int = 2, channels: int = 3, label: int = 0)
         (lambda: small_generator(real=True).sample(2), r"starts from real images.*call condense\(images, labels\)"),
         (
             lambda: small_generator().condense(torch.zeros(1, 3, 32, 32), torch.zeros(1, dtype=torch.long)),
-            r"starts from its class prior.*call sample",
+            r"starts from its own prior.*call sample",
         ),
         (condense(channels=1), r"takes images \(N, \(3, 32, 32\)\), not \(2, 1, 32, 32\); convert grey to RGB"),
         (condense(label=2), r"Labels are 0 to 1, not 2"),
@@ -261,7 +261,10 @@ def condense(count: int = 2, labels: int = 2, channels: int = 3, label: int = 0)
         (lambda: small_generator().sample(2, seed=-1), r"seed of 0 or more"),
         (lambda: MedSynthGenerator(40, 3, LABELS), r"multiple of 16, not 40"),
         (lambda: MedSynthGenerator(32, 2, LABELS), r"1 \(grey\) or 3 \(RGB\) channels, not 2"),
-        (lambda: MedSynthGenerator(32, 3, LABELS, input_prior="both"), r"'class' or 'real', not 'both'"),  # type: ignore[arg-type]
+        (
+            lambda: MedSynthGenerator(32, 3, LABELS, input_prior="both"),
+            r"one of .*'mae'.*, not 'both'",
+        ),  # type: ignore[arg-type]
     ],
 )
 def test_wrong_input_is_refused_in_one_sentence(wrong: Callable[[], Any], words: str) -> None:

@@ -131,7 +131,8 @@ def _condensation_notes(condensation: dict) -> list[str]:
     if method := condensation.get("method"):
         notes.append(f"Method: {name_of(str(method))}.")
     if prior := condensation.get("input_prior"):
-        start = {"class": "class statistics that it holds", "real": "real images, which the receiver lacks"}
+        start = {"class": "class statistics that it holds", "mae": "draws of a masked autoencoder that it holds"}
+        start["real"] = "real images, which the receiver lacks"
         notes.append(f"The generator starts from {start.get(str(prior), prior)}.")
     if is_number(parameters := condensation.get("parameters")):
         notes.append(f"The generator has {number(parameters)} parameters.")
