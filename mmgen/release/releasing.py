@@ -56,10 +56,9 @@ def write_release(
     configuration, card, preview and utility, :func:`mmgen.release.models.copy_model`); the data sets
     (:func:`mmgen.release.datasets.copy_dataset`), with a picture in their cards; the audit without anything on single
     records; a README and checksums. Nothing else is: no critic, checkpoint, log or report, and no sample that a
-    ``rejected.csv`` names. What was left out is logged. Cards are written from numbers and known names; free text is
-    that of ``override`` alone. The folder appears when it is whole. For data alone what an attacker can do who has
-    nothing else counts (threat model S, or G if the audit has none of S; copies, pass-through); a generator needs
-    attacks too.
+    ``rejected.csv`` names. Omissions are logged. Cards are written from numbers, known names and the text of
+    ``override``. The folder appears when it is whole. For data alone what an attacker can do who has nothing else
+    counts (threat model S, or G if the audit has none of S; copies, pass-through); a generator needs attacks too.
 
     Args:
         run: folder of a run (``model/``, ``synthetic/``, ``audit/privacy.json``), a model's folder, or a data set's.
