@@ -4,9 +4,6 @@ and the teacher whose labels every set gets too."""
 from __future__ import annotations
 
 import json
-import logging
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -18,44 +15,11 @@ from torch import nn
 from mmgen.data.samples import Samples
 from mmgen.data.writing.atomic import new_file
 from mmgen.errors import UserError, first_few
+from mmgen.evaluation.plateau import lasting, reached
 from mmgen.evaluation.teacher import TEACHER
-from mmgen.evaluation.utility import UtilityConfig, labelled_by_teacher, train_and_test, trained_classifier
+from mmgen.evaluation.utility import UtilityConfig, labelled_by_teacher, trained_classifier
 from mmgen.models.modality import Modality
 from mmgen.training.run import Run
-
-logger = logging.getLogger("mmgen")
-
-LONGEST = 240.0
-"""Seconds that a training may take; a classifier that needs more is trained for as many updates as take no longer."""
-_GAIN = 0.005  # of validation AUC; what a doubling adds less than is chance
-_SEEDS = 2
-
-
-def plateau(score: Callable[[int], float], start: int, longest: float = LONGEST) -> dict[int, float]:
-    """Scores of trainings of ``start`` updates and of twice as many as before, until a doubling helps no more; the
-    number to take is the one before the last, or the last if time ended the search.
-
-    Args:
-        score: of a training of so many updates, higher is better.
-        longest: seconds; no doubling is tried that would take more by what the one before took.
-    """
-    scores, updates, seconds = dict[int, float](), start, 0.0
-    while not scores or 2 * seconds <= longest:
-        begun = time.perf_counter()
-        scores[updates] = score(updates)
-        seconds = (time.perf_counter() - begun) / _SEEDS
-        if reached(scores) != updates:
-            break
-        updates *= 2
-    return scores
-
-
-def reached(scores: dict[int, float]) -> int:
-    """The number of updates after which twice as many gained nothing, or the most that was tried."""
-    *_, last = tried = sorted(scores)
-    if len(tried) > 1 and scores[last] - scores[tried[-2]] <= _GAIN:
-        return tried[-2]
-    return last
 
 
 class Protocol:
@@ -66,7 +30,7 @@ class Protocol:
         modality: of the images.
         train, validation: the training part, and real images that only choose lengths.
         how: everything else of the trainings.
-        updates: for all classifiers; None: as :func:`plateau` finds.
+        updates: for all classifiers; None: as :func:`lasting` finds.
     """
 
     def __init__(
@@ -95,18 +59,11 @@ class Protocol:
                 lacking = first_few([self.train.label_names[label] for label in sorted(absent)])
                 raise UserError(f"No validation image of {lacking} says how long to train; give --updates.")
 
-            def score(updates: int) -> float:
-                longer, sides = replace(how, updates=updates), (self.train, self.validation)
-                engine = self.run.accelerator
-                runs = [train_and_test(self.modality, *sides, longer, engine, s, backbone) for s in range(_SEEDS)]
-                return float(np.mean([one["auc"] for one in runs]))
-
-            logger.info("Finding how long %s learns from all real images ...", classifier)
-            scores = plateau(score, how.updates)
+            sides = self.train, self.validation
+            scores = lasting(self.modality, *sides, how, self.run.accelerator, backbone)
             found[classifier] = {"updates": reached(scores), "validation_auc": scores}
             with new_file(self._path, sync=True) as file:
                 file.write(json.dumps(found, indent=1).encode())
-            logger.info("%s is trained for %d updates.", classifier, reached(scores))
         return replace(how, updates=found[classifier]["updates"])
 
     def labelled(self, samples: Samples, config: UtilityConfig, backbone: VisionTransformer | None) -> Samples:

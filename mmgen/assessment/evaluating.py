@@ -36,10 +36,11 @@ from mmgen.evaluation.fidelity.features import OWN, Extractor, make_extractor
 from mmgen.evaluation.fidelity.measure import measure_fidelity
 from mmgen.evaluation.fidelity.result import FidelityResult, results_from_json
 from mmgen.evaluation.measured import Measured, fingerprint
+from mmgen.evaluation.plateau import lasting, reached
 from mmgen.evaluation.privacy.sides import Side, unseen
 from mmgen.evaluation.report.media import ReportMedia
 from mmgen.evaluation.scores import UtilityScores
-from mmgen.evaluation.training_sets import four_sets
+from mmgen.evaluation.training_sets import four_sets, hold_out, reduced
 from mmgen.evaluation.typed_json import from_json
 from mmgen.evaluation.utility import UtilityConfig, has_labels, utility, utility_by_folds
 from mmgen.models.generative import GenerativeModel
@@ -51,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 # Batches of a short training.
 SHORT = 20
+_VALIDATION = 0.2  # share of the real training data that says how long to train
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Measures:
         backbone: what "vit_lora" starts from: a timm name, NAME@FILE, or a folder of a masked autoencoder.
         utility: how they are trained, and whether on hard labels or on a data set's soft ones.
         sound_classifiers: those that measure utility of sounds.
+        until_plateau: train each network for as many updates as help on the real data, a fifth of which is held out to
+            find them, see :mod:`mmgen.evaluation.plateau`; the search starts from the number in ``utility``.
     """
 
     features: str = "pixels"
@@ -71,6 +75,7 @@ class Measures:
     backbone: str | None = None
     utility: UtilityConfig = field(default_factory=lambda: UtilityConfig(updates=100, max_side=32, balance="sampling"))
     sound_classifiers: Sequence[ClassifierName] = ("mfcc",)
+    until_plateau: bool = False
 
     def __post_init__(self) -> None:
         if "vit_lora" in {*self.classifiers, *self.sound_classifiers} and self.backbone is None:
@@ -83,7 +88,7 @@ class Measures:
         """With one short training of the first classifier of each kind alone."""
         short = replace(self.utility, updates=min(self.utility.updates, SHORT), seeds=1)
         first = {"classifiers": self.classifiers[:1], "sound_classifiers": self.sound_classifiers[:1]}
-        return replace(self, **first, utility=short)
+        return replace(self, **first, utility=short, until_plateau=False)
 
     def classifiers_of(self, settings: Settings) -> Sequence[ClassifierName]:
         """The classifiers that measure this kind of files."""
@@ -263,6 +268,8 @@ class _Compared:
             config = measures.utility.of_classifier(classifier, self.modality)
             name = f"utility/{classifier}/{self.modality.name}"
             started = model_digest(self.backbone) if classifier == "vit_lora" and self.backbone is not None else None
+            if measures.until_plateau and classifier != "mfcc":  # which is fitted to all samples at once
+                config = replace(config, updates=self._lasting(config, started, measured, seed))
             depends_on = self._content(seed) | {"config": asdict(config), "backbone": started}
 
             def measure(config: UtilityConfig = config) -> dict[str, Any]:
@@ -278,6 +285,24 @@ class _Compared:
             content = measured.once(name, depends_on, measure)
             by_classifier[classifier] = from_json(Mapping[str, UtilityScores], content, name)
         return by_classifier
+
+    def _lasting(self, config: UtilityConfig, started: str | None, measured: Measured, seed: int) -> int:
+        """Updates that help on the real training data."""
+        train, validation = hold_out(self.train, _VALIDATION, seed)
+        if validation is None:
+            raise UserError(
+                f"A label of '{self.modality.name}' has too few real samples to hold a fifth out; give a number of "
+                "--updates instead of --until-plateau."
+            )
+        train, validation = reduced(train, config.max_side), reduced(validation, config.max_side)
+
+        def measure() -> list[tuple[int, float]]:
+            scores = lasting(self.modality, train, validation, config, make_accelerator(), self.backbone)
+            return list(scores.items())
+
+        depends_on = {"train": fingerprint(self.train), "seed": seed, "config": asdict(config), "backbone": started}
+        found = measured.once(f"plateau/{config.classifier}/{self.modality.name}", depends_on, measure)
+        return reached({int(updates): float(score) for updates, score in found})
 
     def fidelity(self, measured: Measured, seed: int, patch: tuple[int, int] | None) -> dict[str, FidelityResult]:
         """Measures of closeness and variety, against the test samples; ``patch`` is that of the generator."""

@@ -39,6 +39,8 @@ class Evaluate(CachedDataFlags):
     """What vit_lora starts from: a timm name, NAME@FILE, or the folder of a masked autoencoder."""
     updates: int = 100
     """Batches of every training."""
+    until_plateau: bool = False
+    """Train for twice as many batches, and twice as many again, while that helps on held-out real data."""
     max_side: int = 32
     """Side to which samples are reduced for classifiers other than vit_lora and mfcc."""
     seeds: int = 3
@@ -68,7 +70,11 @@ def evaluate(options: Evaluate) -> dict[str, Any]:
     from mmgen.training.engine import best_device
 
     measures = evaluating.Measures(
-        options.features, options.classifiers, options.backbone, sound_classifiers=options.sound_classifiers
+        options.features,
+        options.classifiers,
+        options.backbone,
+        sound_classifiers=options.sound_classifiers,
+        until_plateau=options.until_plateau,
     )
     given = {name: getattr(options, name) for name in ("updates", "max_side", "seeds", "folds", "labels")}
     measures = replace(measures, utility=replace(measures.utility, **given))

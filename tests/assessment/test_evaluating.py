@@ -24,6 +24,7 @@ from mmgen.artifacts.card_facts import CardFacts
 from mmgen.artifacts.models import save_model
 from mmgen.assessment import evaluating
 from mmgen.assessment.evaluating import Measures
+from mmgen.data.samples import Samples
 from mmgen.data.sources import Reading
 from mmgen.errors import UserError
 from mmgen.evaluation.fidelity.measures import MEASURES
@@ -186,6 +187,33 @@ def test_features_of_a_timm_network_from_a_file(
         assert calls["measure_fidelity"] == seed + 1  # other weights in the same file are other features
         names.append(result.sections["fidelity"]["image"]["precision"].features)
     assert names[0] != names[1] and all(name.startswith("test_resnet@") for name in names)
+
+
+def test_classifiers_are_trained_for_as_long_as_it_helps(
+    test_data: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many, sizes, trained = small_pictures(tmp_path / "many", 30), [], []
+
+    def lasting(modality: Any, train: Samples, validation: Samples, config: UtilityConfig, *others: Any) -> Any:
+        sizes.append((len(train), len(validation), config.updates))
+        return {1: 0.5, 2: 0.6, 4: 0.6}
+
+    def utility(modality: Any, sets: Any, test: Any, config: UtilityConfig, *others: Any) -> Any:
+        trained.append((len(sets["real"]), config.updates))
+        return {}
+
+    monkeypatch.setattr(evaluating, "lasting", lasting)
+    monkeypatch.setattr(evaluating, "utility", utility)
+    longer = replace(SHORT, until_plateau=True)
+    for _ in range(2):  # the second time all is known
+        mmgen.evaluate(made, many, test_data, tmp_path / "out", measures=longer)
+        assert sizes == [(48, 12, 1)] and trained == [(60, 2)]
+    assert not longer.shortened().until_plateau
+
+
+def test_too_few_to_say_how_long_to_train(real: Path, test_data: Path, made: Path) -> None:
+    with pytest.raises(UserError, match=r"too few real samples to hold a fifth out.*--updates"):
+        mmgen.evaluate(made, real, test_data, measures=replace(SHORT, until_plateau=True))
 
 
 def test_folds_instead_of_a_test_set(real: Path, test_data: Path, made: Path, calls: Counter[str]) -> None:
