@@ -158,6 +158,7 @@ def run(config: Variants) -> dict[str, Any]:
         else:
             model.backbone, model.classifier = shared.backbone, shared.classifier
         before = time.perf_counter() - start
+        model.learn_prior()
         model.learn_distribution()
         model.learn_task()
         seconds = time.perf_counter() - start - before

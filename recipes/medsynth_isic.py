@@ -60,6 +60,8 @@ class Recipe(CondensationFlags):
     """Networks that measure utility."""
     utility_seeds: int | None = None
     """Trainings of each classifier on each set, if not the preset's number."""
+    open: bool = True
+    """Open the report in the browser at the end, where a person waits in a terminal with a display."""
     fast: bool = False
     """Short attacks in the audit, which are too little for a release; the preset quick always has short ones."""
     resume: Literal["latest"] | None = None
@@ -101,14 +103,12 @@ def condense(config: Recipe, phantoms: Literal["lesions", "brains"], run: Run) -
         model = make_condenser("medsynth", settings_of("medsynth", config), run, data)
     begin_run(run, config_to_dict(config) | {"fit": config_to_dict(model.config)}, data, MedSynth.stages)
 
-    with costs.phase("pretrain backbone"):
-        model.pretrain()
-    with costs.phase("tune classifier"):
-        model.tune()
-    with costs.phase("phase I"):
-        model.learn_distribution()
-    with costs.phase("phase II"):
-        model.learn_task()
+    stages = {"pretrain backbone": model.pretrain, "tune classifier": model.tune, "prior": model.learn_prior}
+    stages |= {"phase I": model.learn_distribution, "phase II": model.learn_task}
+    for name, stage in stages.items():
+        if name != "prior" or config.input_prior == "mae":
+            with costs.phase(name):
+                stage()
     if run.accelerator.is_main_process:
         save_model(model.generator, model_folder, CardFacts.of(data, config.images_per_class))
     with costs.phase("generate"):
@@ -118,7 +118,7 @@ def condense(config: Recipe, phantoms: Literal["lesions", "brains"], run: Run) -
     end_process_group()
     if run.accelerator.is_main_process:
         page = judge(config, data, model, run, costs)
-        show_results({"Report": page, "Condensed sets": out / "synthetic", "Generator": model_folder})
+        show_results({"Report": page, "Condensed sets": out / "synthetic", "Generator": model_folder}, config.open)
 
 
 def judge(config: Recipe, data: PairedData, model: MedSynth, run: Run, costs: Costs) -> Path:

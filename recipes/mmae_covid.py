@@ -141,7 +141,7 @@ def carry_out(config: MAEFlags, sizes: Preset, run: Run) -> None:
     page = report_run(out, config, data, target, evaluated, costs, config.fast or config.preset == "tiny")
     for sentence in shortcomings(sections["fidelity"], history):
         logger.warning("Not good yet: %s", sentence)
-    show_results({"Report": page, "Data set": folder, "Model": model_folder})
+    show_results({"Report": page, "Data set": folder, "Model": model_folder}, config.open)
 
 
 if __name__ == "__main__":

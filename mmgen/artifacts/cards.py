@@ -261,6 +261,8 @@ def _of_condensed(model: Any, facts: CardFacts, weight_bytes: int) -> dict[str, 
     if pooled := prior.get("pooled"):
         few = ", ".join(map(in_markdown, pooled))
         contents += f" Too few people for a prior of their own, so they have that of all images: {few}."
+    if model.autoencoder is not None:
+        contents += " Images are drawn with a denoising masked autoencoder that was trained on the real ones."
     if model.teacher is not None:
         contents += " And a classifier trained on the real images, which chooses and labels draws."
     sizes = [f"* model: {weight_bytes / 1e6:.1f} MB"]

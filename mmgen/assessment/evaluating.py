@@ -40,7 +40,7 @@ from mmgen.evaluation.plateau import lasting, reached
 from mmgen.evaluation.privacy.sides import Side, unseen
 from mmgen.evaluation.report.media import ReportMedia
 from mmgen.evaluation.scores import UtilityScores
-from mmgen.evaluation.training_sets import four_sets, hold_out, reduced
+from mmgen.evaluation.training_sets import fold_of, four_sets, reduced
 from mmgen.evaluation.typed_json import from_json
 from mmgen.evaluation.utility import UtilityConfig, has_labels, utility, utility_by_folds
 from mmgen.models.generative import GenerativeModel
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 # Batches of a short training.
 SHORT = 20
-_VALIDATION = 0.2  # share of the real training data that says how long to train
+_PARTS = 5  # of the real training data, one of which says how long to train
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Measures:
         backbone: what "vit_lora" starts from: a timm name, NAME@FILE, or a folder of a masked autoencoder.
         utility: how they are trained, and whether on hard labels or on a data set's soft ones.
         sound_classifiers: those that measure utility of sounds.
-        until_plateau: train each network for as many updates as help on the real data, a fifth of which is held out to
-            find them, see :mod:`mmgen.evaluation.plateau`; the search starts from the number in ``utility``.
+        until_plateau: train each network for as many updates as help on the real data, a fifth of which, of other
+            people, is held out to find them, from the number in ``utility`` on; see :mod:`mmgen.evaluation.plateau`.
     """
 
     features: str = "pixels"
@@ -287,20 +287,26 @@ class _Compared:
         return by_classifier
 
     def _lasting(self, config: UtilityConfig, started: str | None, measured: Measured, seed: int) -> int:
-        """Updates that help on the real training data."""
-        train, validation = hold_out(self.train, _VALIDATION, seed)
-        if validation is None:
+        """Updates that help on the real training data, of which a fifth, of other people, is held out."""
+        try:
+            held = fold_of(self.train, self.train_subjects, _PARTS, seed) == 0
+        except UserError as error:
             raise UserError(
-                f"A label of '{self.modality.name}' has too few real samples to hold a fifth out; give a number of "
+                f"Too few people have each label of '{self.modality.name}' to hold a fifth out; give a number of "
                 "--updates instead of --until-plateau."
-            )
-        train, validation = reduced(train, config.max_side), reduced(validation, config.max_side)
+            ) from error
+        train, validation = (reduced(self.train.select(part), config.max_side) for part in (~held, held))
 
         def measure() -> list[tuple[int, float]]:
             scores = lasting(self.modality, train, validation, config, make_accelerator(), self.backbone)
             return list(scores.items())
 
-        depends_on = {"train": fingerprint(self.train), "seed": seed, "config": asdict(config), "backbone": started}
+        depends_on = {
+            "train": self._content(seed)["train"],
+            "seed": seed,
+            "config": asdict(config),
+            "backbone": started,
+        }
         found = measured.once(f"plateau/{config.classifier}/{self.modality.name}", depends_on, measure)
         return reached({int(updates): float(score) for updates, score in found})
 

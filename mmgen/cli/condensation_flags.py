@@ -42,7 +42,8 @@ class CondensationFlags(ImageSetFlags):
     """Start of generation: class, statistics of each class; mae, draws of a masked autoencoder, which takes as long to
     train as the method mae; both can be shared. Or real images, as in the paper."""
     prior_floor: int = 10
-    """Least images of a class, and least subjects whose statistics are stored as a class's own."""
+    """Least images of a class, and least subjects whose statistics are stored as a class's own, with --input-prior
+    class."""
     epochs_phase1: int | None = None
     """Passes over the data against the critic, if not the preset's length."""
     epochs_phase2: int | None = None

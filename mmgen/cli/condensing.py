@@ -74,7 +74,8 @@ def condense(options: Condense) -> dict[str, Any]:
     output = OutputOptions(options.format, shard_size=options.shard_size, overwrite=options.overwrite)
     refuse_below_one(options, "ipc")
     stages = (*METHODS[options.method].stages, TEACHER)
-    out, taken = options.out.resolve(), [(folder / name).resolve() for name in (*stages, "model")]
+    inside = {name.partition("/")[0] for name in (*stages, "model")}
+    out, taken = options.out.resolve(), [(folder / name).resolve() for name in inside]
     if folder.resolve().is_relative_to(out) or any(map(out.is_relative_to, taken)):
         raise UserError(f"{options.out} would hold files of the run in {folder} too; choose another --run or --out.")
     refuse_occupied(options.out, options.overwrite)

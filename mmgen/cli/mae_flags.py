@@ -55,6 +55,8 @@ class MAEFlags(CachedDataFlags):
     """Network passes a sample of a denoising model."""
     guidance: float = Sampling.guidance
     """How far a denoising model exaggerates the label; 1: not."""
+    open: bool = True
+    """Open the report in the browser at the end, where a person waits in a terminal with a display."""
     seed: int = 0
     """Seed of splits, weights, pairs and masks."""
     resume: Literal["latest"] | None = None

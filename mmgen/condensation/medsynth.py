@@ -12,8 +12,9 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from mmgen.condensation.condenser import Condenser, Length, image_modality, loop_of, to_samples
-from mmgen.condensation.drawn_pool import draw_pool
 from mmgen.condensation.mae import MAE, MAEMethodConfig
+from mmgen.condensation.mae_prior import autoencoder, trained_prior
+from mmgen.condensation.own_backbone import BackboneConfig, own_backbone
 from mmgen.condensation.representatives import representatives, worth_choosing
 from mmgen.condensation.teacher import check_backbone, pretrained_backbone, tuned_vit
 from mmgen.data.samples import Samples
@@ -21,7 +22,6 @@ from mmgen.errors import UserError
 from mmgen.models.attention_gan import AttentionGenerator, Critic
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.classifiers import ViTClassifier
-from mmgen.models.cross_modal_mae import CrossModalMAE
 from mmgen.models.drawn_prior import DrawnPrior
 from mmgen.models.medsynth import MedSynthGenerator, RealImages
 from mmgen.models.prior import Prior
@@ -29,39 +29,13 @@ from mmgen.models.teacher import Teacher
 from mmgen.names import OWN_BACKBONE, AugmentationName, ChooseBy, InputPrior
 from mmgen.training.gan import GAN, GANConfig, RestorationConfig, train_gan, warm_up
 from mmgen.training.loop import LoopConfig
-from mmgen.training.mae import MAEConfig, train_mae
 from mmgen.training.network_matching import NetworkMatchingConfig, match_generator
 
 # Options that are fields of the settings, and of those of the GAN, and the fields of another name.
 _OPTIONS = ("backbone", "backbone_weights", "input_prior", "prior_floor", "choose_from", "choose_by")
 _GAN_OPTIONS = ("batch_size", "gan_weight", "mask_weight", "matching", "adam_betas")
 _FIELDS = {"prior_floor": "floor", "adam_betas": "betas"}
-# Settings of an own backbone that are arguments of its model.
-_FORM = ("dim", "depth", "heads", "decoder_dim", "decoder_depth", "decoder_heads")
 _PHASE1, _PHASE2 = Length(150, "epochs"), Length(50, "epochs")
-
-
-@dataclass(frozen=True)
-class BackboneConfig:
-    """Size and pretraining of an own backbone: the encoder of a masked autoencoder of one modality.
-
-    Attributes:
-        patch: side of a token in pixels.
-        dim, depth, heads: width, layers and attention heads of the encoder.
-        decoder_dim, decoder_depth, decoder_heads: the same of the decoder, which is dropped.
-        updates, batch_size, lr: of pretraining; AdamW, three quarters of the patches hidden.
-    """
-
-    patch: int = 8
-    dim: int = 192
-    depth: int = 6
-    heads: int = 6
-    decoder_dim: int = 96
-    decoder_depth: int = 2
-    decoder_heads: int = 4
-    updates: int = 1500
-    batch_size: int = 64
-    lr: float = 1e-3
 
 
 @dataclass(frozen=True)
@@ -73,7 +47,8 @@ class MedSynthConfig:
         critic_width: of the critic.
         input_prior: images that the generator starts from, see :class:`MedSynthGenerator`.
         floor, directions: of the class prior.
-        mae: of what makes the draws that ``input_prior="mae"`` starts from, but for the augmentation.
+        mae, pool: of what makes the draws that ``input_prior="mae"`` starts from, and how many of each class it is
+            trained with; the augmentation is the one given here.
         backbone: :data:`mmgen.names.OWN_BACKBONE` or a timm model's name, NAME@FILE with the weights of a file.
         backbone_weights: file of that model's weights.
         own_backbone: size and pretraining of an own backbone.
@@ -98,6 +73,7 @@ class MedSynthConfig:
     floor: int = 10
     directions: int = 8
     mae: MAEMethodConfig = field(default_factory=lambda: MAE.presets["small"])
+    pool: int = 300
     backbone: str = OWN_BACKBONE
     backbone_weights: Path | None = None
     own_backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -171,8 +147,9 @@ class MedSynth(Condenser):
 
         generator = MedSynth(config, Run(make_accelerator()), train).fit().generator
 
-    :meth:`fit` runs :meth:`pretrain`, :meth:`tune`, :meth:`learn_distribution` (phase I) and :meth:`learn_task`
-    (phase II), which may also be called one by one, in this order. For the arguments see :class:`Condenser`.
+    :meth:`fit` runs :meth:`pretrain`, :meth:`tune`, :meth:`learn_prior`, :meth:`learn_distribution` (phase I) and
+    :meth:`learn_task` (phase II), which may also be called one by one, in this order. For the arguments see
+    :class:`Condenser`; the class prior counts ``subjects``.
     """
 
     method = "medsynth"
@@ -231,6 +208,7 @@ class MedSynth(Condenser):
         if self.backbone is None:
             self.pretrain()
         self.tune()
+        self.learn_prior()
         self.learn_distribution()
         self.learn_task()
         return self
@@ -242,30 +220,24 @@ class MedSynth(Condenser):
         Raises:
             UserError: weights that cannot be had or are not those of the model.
         """
-        sizes, name, weights = self.config.own_backbone, self.modality.name, self.config.backbone_weights
-        if (named := pretrained_backbone(self.config.backbone, weights)) is not None:
-            self.backbone = named
-            return
-        run = self.run.stage("backbone")
-        torch.manual_seed(run.seed)
-        form = {key: value for key, value in vars(sizes).items() if key in _FORM}
-        model = CrossModalMAE([self.modality], **form, labels=self.train.label_names)
-        splits = {"train": {name: self.train}, "val": {} if self.validation is None else {name: self.validation}}
-        learning = MAEConfig(batch_size=min(sizes.batch_size, len(self.train)), lr=sizes.lr)
-        trained = train_mae(model, splits, learning, LoopConfig(epochs=10), run, updates=sizes.updates)
-        self.backbone = trained.cpu().to_timm(name)
+        self.backbone = pretrained_backbone(self.config.backbone, self.config.backbone_weights)
+        if self.backbone is None:
+            further = self.train, self.validation, self.run.stage("backbone")
+            self.backbone = own_backbone(self.config.own_backbone, self.modality, *further)
 
     def tune(self) -> None:
         """The classifier that phase II matches against: a backbone with LoRA, tuned on the real images."""
         further = self.config.augmentation, self.run.stage("classifier"), self.validation
         self.classifier = tuned_vit(self.backbone, self.modality, self.train, self.config.classifier_updates, *further)
 
-    def learn_distribution(self) -> None:
-        """Phase I: generator against critic, after a warm-up; first a :class:`MAE` where draws of one are wanted."""
+    def learn_prior(self) -> None:
+        """Fit the :class:`MAE` whose draws generation starts from, where the settings want one."""
         if self.config.input_prior == "mae":
-            drawing = self._autoencoder().fit().model.to(self.run.accelerator.device)
-            self.prior = DrawnPrior.build(drawing, draw_pool(drawing, self.config.choose_from))
+            self.prior = trained_prior(self._autoencoder(), self.config.pool)
             self.generator = self._generator(self.gan)
+
+    def learn_distribution(self) -> None:
+        """Phase I: generator against critic, after a warm-up."""
         if self.config.warmup and self._real is None:
             length = loop_of(self.config.warmup)
             learning, loop = RestorationConfig(self.config.gan.batch_size), LoopConfig(length.epochs, length.steps)
@@ -325,9 +297,8 @@ class MedSynth(Condenser):
         return self.prior if self.config.input_prior == "real" else None
 
     def _autoencoder(self) -> MAE:
-        """That which makes what generation starts from."""
-        config = replace(self.config.mae, augmentation=self.config.augmentation)
-        return MAE(config, self.run.stage("prior"), self.train, self.validation, self.subjects, self.modality.name)
+        further = self.run, self.train, self.validation, self.modality.name
+        return autoencoder(self.config.mae, self.config.augmentation, *further)
 
     def _learn(self, stage: str, length: Length, lr: float, matcher: ViTClassifier | None) -> None:
         learning = replace(self.config.gan, lr=lr, augmentation=self.config.augmentation)
@@ -337,7 +308,7 @@ class MedSynth(Condenser):
 
     def _generator(self, gan: GAN) -> MedSynthGenerator:
         """The shareable form of a copy of these weights."""
-        prior = copy.deepcopy(self.prior) if self._real is None else None
+        prior = self.prior.kept() if self._real is None else None
         # In the order of memory that a loaded one has: the last bits of its images depend on it.
         generator = copy.deepcopy(gan.generator).to(memory_format=torch.contiguous_format)
         return MedSynthGenerator.build(generator, self.train.label_names, prior)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LONGEST = 240.0
-"""Seconds that a training may take; a classifier that needs more is trained for as many updates as take no longer."""
+"""Seconds that a training may take; a classifier that needs more is trained for as many updates as take no longer, and
+on a slow machine these may be fewer."""
 _GAIN = 0.005  # of validation AUC; what a doubling adds less than is chance
 _SEEDS = 2
 
@@ -39,6 +40,9 @@ def lasting(
     Args:
         train, validation: two parts of the real training data.
         config: of the classifier; the first training has its number of updates.
+
+    Raises:
+        UserError: a label that one part lacks, see :func:`train_and_predict`.
     """
 
     def score(updates: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,6 +46,15 @@ class DrawnPrior(Prior):
     def config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
         return {key: value for key, value in self.generator.config.items() if key != "method"}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """See :attr:`Prior.identity`; with the size of the pool."""
+        return self.config | {"pool": 0 if self.pool is None else self.pool.shape[1]}
+
+    def kept(self) -> DrawnPrior:
+        """See :meth:`Prior.kept`; without the pool."""
+        return DrawnPrior.build(copy.deepcopy(self.generator)).train(self.training)
 
     @property
     def autoencoder(self) -> DenoisingMAE:

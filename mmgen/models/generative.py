@@ -37,9 +37,9 @@ class Sampling:
     guidance: float = 2.25
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps <= 1000:
+        if type(self.steps) is not int or not 1 <= self.steps <= 1000:
             raise UserError(f"Sampling takes 1 to 1000 steps, not {self.steps}.")
-        if not 0.0 <= self.guidance <= 100.0:
+        if type(self.guidance) not in (int, float) or not 0.0 <= self.guidance <= 100.0:
             raise UserError(f"Guidance is a number from 0 to 100, not {self.guidance}; 1 is none.")
 
 

@@ -1,4 +1,4 @@
-"""The generator that MedSynth shares: attention-based generator and class prior in one, made to be saved and sent; and
+"""The generator that MedSynth shares: attention-based generator and prior in one, made to be saved and sent; and
 the real images that it may start from in place of a prior."""
 
 from __future__ import annotations

@@ -3,8 +3,9 @@ the generator."""
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,15 @@ class Prior(nn.Module):
     def batch(self, label: int, number: int, seed: int) -> Tensor:
         """The 16 draws that images number ``16 * number`` on of a class are made from, (16, C, H, W) in [-1, 1]."""
         return self.sample(torch.full((BATCH,), label), torch_stream(seed, label, number))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a training that starts from it depends on."""
+        return self.config
+
+    def kept(self) -> Self:
+        """A copy as it is handed on."""
+        return copy.deepcopy(self)
 
     @property
     def autoencoder(self) -> GenerativeModel | None:

@@ -22,12 +22,15 @@ _COLUMNS, _LABELS = 8, 8
 def add_gallery(folder: Path) -> None:
     """Draw ``gallery.png`` of a finished data set, show it in its README and list it in ``dataset.json``.
 
-    The README says which files hold samples, so that who opens the data set does not take the picture for one.
+    The README says which files hold samples, so that who opens the data set does not take the picture for one. Of a set
+    whose samples may hold parts of real ones nothing is drawn.
 
     Raises:
-        UserError, OSError, ValueError: the data set cannot be read.
+        UserError: the data set cannot be read.
     """
     about = read_document(folder)
+    if about.get("copies_real_data"):
+        return
     labels = [label for label, count in about["counts"].items() if count][:_LABELS]
     contact_sheet({"": _shown(folder, labels)}, _COLUMNS, _LABELS).save(folder / GALLERY, optimize=True)
     picture = f"![Samples of {', '.join(map(in_markdown, labels))}: a row a label and modality]({GALLERY})"
@@ -48,10 +51,14 @@ def _shown(folder: Path, labels: list[str]) -> dict[str, Samples]:
     seen: Counter[str] = Counter()
     taken: list[str] = []
     values: dict[str, list[np.ndarray]] = {name: [] for name in settings}
+    left = sum(map(len, wanted.values()))
     for record in records(folder, about, settings, ends):
+        if not left:
+            break
         label = record[0]
         if seen[label] in wanted.get(label, ()):
             taken.append(label)
+            left -= 1
             for name, array in decode_record(settings, record)[1].items():
                 values[name].append(array[:1])
         seen[label] += 1

@@ -1,7 +1,7 @@
 """MedSynth's trainings of a generator: to restore images (warm-up), against a critic (phase I), and against a tuned
 ViT too (phase II).
 
-The warm-up restores real images from what a class prior keeps of them. An untrained generator turns the draws of a
+The warm-up restores real images from what its prior keeps of them. An untrained generator turns the draws of a
 prior into coloured noise, and against a critic it takes tens of thousands of updates to unlearn that. Restoring needs
 some hundred, and leaves images that look like their class.
 """
@@ -246,7 +246,12 @@ def warm_up(
 ) -> None:
     """Train a generator in place to restore images; see :meth:`Loop.train` for what is raised."""
     batches = LabelledBatches(train, config.batch_size, loop.steps, run.seed, balanced=True, shared=True)
-    identity = {"generator": generator.config, "learning": asdict(config), "labels": labels_digest(train)}
+    identity = {
+        "generator": generator.config,
+        "prior": prior.identity,
+        "learning": asdict(config),
+        "labels": labels_digest(train),
+    }
     Loop(RestorationTask(generator, prior, config, run), batches, loop, run, identity).train()
 
 
@@ -271,7 +276,7 @@ def train_gan(
     identity = {
         "generator": gan.generator.config,
         "critic": gan.critic.config,
-        "prior": getattr(prior, "config", None),
+        "prior": getattr(prior, "identity", None),
         "learning": asdict(config),
         "labels": labels_digest(train),
         "phase": 1 if matcher is None else 2,

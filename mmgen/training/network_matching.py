@@ -193,7 +193,7 @@ def match_generator(
     batches = LabelledBatches(train, size, loop.steps, run.seed, balanced=True, shared=True)
     identity = {
         "generator": generator.config,
-        "prior": prior.config,
+        "prior": prior.identity,
         "learning": asdict(config),
         "labels": labels_digest(train),
     }

@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from mmgen.data.opening import parse_json
 from mmgen.errors import UserError, shown
-from mmgen.view.browser import has_display
+from mmgen.view.display import has_display
 from mmgen.view.pages import View
 from mmgen.view.routes import JSON, Answer, answer, as_json
 

@@ -211,9 +211,10 @@ def test_classifiers_are_trained_for_as_long_as_it_helps(
     assert not longer.shortened().until_plateau
 
 
-def test_too_few_to_say_how_long_to_train(real: Path, test_data: Path, made: Path) -> None:
-    with pytest.raises(UserError, match=r"too few real samples to hold a fifth out.*--updates"):
-        mmgen.evaluate(made, real, test_data, measures=replace(SHORT, until_plateau=True))
+def test_too_few_to_say_how_long_to_train(test_data: Path, made: Path, tmp_path: Path) -> None:
+    few = small_pictures(tmp_path / "few", 4)
+    with pytest.raises(UserError, match=r"Too few people have each label of 'image'.*--updates"):
+        mmgen.evaluate(made, few, test_data, measures=replace(SHORT, until_plateau=True))
 
 
 def test_folds_instead_of_a_test_set(real: Path, test_data: Path, made: Path, calls: Counter[str]) -> None:

@@ -20,7 +20,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("DISPLAY", ":0")
-    for name in ("WAYLAND_DISPLAY", "SSH_CONNECTION"):
+    for name in ("WAYLAND_DISPLAY", "SSH_CONNECTION", "BROWSER"):
         monkeypatch.delenv(name, raising=False)
     return pages
 
@@ -34,13 +34,15 @@ def test_places_are_told_and_the_page_is_opened(
     assert opened == [(tmp_path / "a b" / "index.html").as_uri()]
 
 
-@pytest.mark.parametrize("hindrance", ["pipe", "no display", "remote"])
+@pytest.mark.parametrize("hindrance", ["pipe", "no display", "remote", "another browser", "flag"])
 def test_nothing_is_opened_for_nobody(opened: list[str], hindrance: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if hindrance == "pipe":
         monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     elif hindrance == "no display":
         monkeypatch.delenv("DISPLAY")
-    else:
+    elif hindrance == "remote":
         monkeypatch.setenv("SSH_CONNECTION", "10.0.0.1 22 10.0.0.2 22")
-    show_results({"Report": Path("index.html")})
+    elif hindrance == "another browser":
+        monkeypatch.setenv("BROWSER", "lynx")
+    show_results({"Report": Path("index.html")}, opened=hindrance != "flag")
     assert opened == []

@@ -21,6 +21,7 @@ from mmgen.condensation.representatives import representatives
 from mmgen.errors import UserError
 from mmgen.models.class_prior import ClassPrior
 from mmgen.models.medsynth import RealImages
+from mmgen.training.denoising import DenoisingTask
 from mmgen.training.gan import GANTask, RestorationTask
 from mmgen.training.network_matching import NetworkMatchingTask
 from mmgen.training.run import Run
@@ -156,6 +157,22 @@ def test_an_interrupted_fit_goes_on_to_equal_weights(stage: str, fitted: MedSynt
     again = medsynth(LONGER, tmp_path, resume=True).fit()  # a finished fit is only read
     assert same_weights(weights(again), weights(fitted))
     assert np.array_equal(again.sample(3).values, fitted.sample(3).values)
+
+
+@pytest.mark.parametrize("stage", ["prior/mae", "phase1"])
+def test_a_fit_that_starts_from_an_autoencoder_goes_on_too(stage: str, tmp_path: Path) -> None:
+    drawing = replace(TINY_SETTINGS["mae"], length=Length(6))
+    config = replace(LONGER, input_prior="mae", mae=drawing, pool=16)
+    task = DenoisingTask if stage == "prior/mae" else GANTask
+    with interrupted(task, update=3, when=lambda running: getattr(running, "matcher", None) is None):
+        medsynth(config, tmp_path).fit()
+    before = (tmp_path / "prior/mae/checkpoints" / "last.pt").read_bytes()
+    resumed = medsynth(config, tmp_path, resume=True).fit()
+    if stage == "phase1":  # the autoencoder is not trained again
+        assert (tmp_path / "prior/mae/checkpoints" / "last.pt").read_bytes() == before
+    assert same_weights(weights(resumed), weights(medsynth(config).fit()))
+    with pytest.raises(UserError, match="other settings or data"):
+        medsynth(replace(config, pool=32), tmp_path, resume=True).fit()
 
 
 def test_a_fit_with_other_settings_is_not_gone_on_with(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from mmgen import presets
 from mmgen.assessment import auditing
 from mmgen.condensation import medsynth
 from mmgen.condensation.condenser import Length
-from mmgen.condensation.medsynth import BackboneConfig, MedSynthConfig
+from mmgen.condensation.medsynth import MedSynthConfig
+from mmgen.condensation.own_backbone import BackboneConfig
 from mmgen.data.samples import Samples
 from mmgen.evaluation.utility import UtilityConfig
 from mmgen.generation.plan import make_plan

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import tiny_drawing
 
-from mmgen.condensation.drawn_pool import draw_pool
+from mmgen.condensation.mae_prior import draw_pool
 from mmgen.models.drawn_prior import DrawnPrior
 
 

@@ -22,6 +22,7 @@ from mmgen.artifacts.models import load_model, model_digest
 from mmgen.assessment.inputs import read_sides
 from mmgen.condensation import medsynth
 from mmgen.condensation.condenser import Length
+from mmgen.condensation.own_backbone import BackboneConfig
 from mmgen.condensation.representatives import representatives
 from mmgen.data.images import ImageSettings
 from mmgen.data.phantoms import BRAINS, LESIONS, write_phantom_images
@@ -42,7 +43,7 @@ QUICK = replace(
     width=8,
     blocks=1,
     critic_width=8,
-    own_backbone=medsynth.BackboneConfig(8, 12, 1, 1, 12, 1, 1, updates=10, batch_size=8),
+    own_backbone=BackboneConfig(8, 12, 1, 1, 12, 1, 1, updates=10, batch_size=8),
     classifier_updates=10,
     gan=replace(medsynth.PRESETS["quick"].gan, batch_size=4),
     warmup=4,

@@ -23,7 +23,7 @@ from mmgen.release.gallery import GALLERY, add_gallery
 LABELS, PER_CLASS = ("covid", "ΑΒ | [c](d)"), 12
 
 
-def write(folder: Path, writer: Callable[..., Any]) -> Path:
+def write(folder: Path, writer: Callable[..., Any], **about: Any) -> Path:
     """Pictures of one shade each, ten times their number, with sounds."""
 
     def samples() -> Iterator[SyntheticSample]:
@@ -35,7 +35,7 @@ def write(folder: Path, writer: Callable[..., Any]) -> Path:
     folder.mkdir()
     made = writer(folder, SETTINGS, LABELS, PER_CLASS, 5, lambda i: {"label": LABELS[i // PER_CLASS], "index": i})
     made.write(samples())
-    made.finish({"seed": 0, "input_prior": "noise"})
+    made.finish({"seed": 0, "input_prior": "noise", **about})
     return folder
 
 
@@ -63,6 +63,14 @@ def test_it_is_no_picture_to_those_who_read_the_folder(tmp_path: Path) -> None:
     add_gallery(folder)
     loaded = datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
     assert len(loaded) == 2 * PER_CLASS and loaded.features["label"].names == list(LABELS)
+
+
+def test_samples_that_may_hold_real_pixels_are_not_shown(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", FolderWriter, copies_real_data=True)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    add_gallery(folder)
+    assert not (folder / GALLERY).exists() and verify_dataset(folder) == []
+    assert (folder / "README.md").read_text(encoding="utf-8") == card
 
 
 def test_a_set_is_released_twice(tmp_path: Path) -> None:

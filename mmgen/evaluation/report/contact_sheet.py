@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import product
 
 import numpy as np
+from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
 from mmgen.data.samples import Samples
@@ -30,7 +31,7 @@ def contact_sheet(sides: Mapping[str, Mapping[str, Samples]], columns: int, most
     labels, names = next(iter(first.values())).label_names[:most_labels], list(first)
     sounds = {name: own for name, own in first.items() if own.values.dtype != np.uint8}
     colours = {name: colour_range([own.at_most(_COLOURED).values[:]]) for name, own in sounds.items()}
-    font = ImageFont.load_default(14)
+    font = ImageFont.truetype(findfont("DejaVu Sans"), 13)  # which has the letters of most labels
     margin = 12 + min(_MARGIN, round(max(map(font.getlength, labels))))
     width = margin + len(sides) * (columns * CELL + GAP)
     sheet = Image.new("RGB", (width, GAP + len(labels) * len(names) * CELL), "white")
