@@ -38,10 +38,9 @@ class Evaluate(CachedDataFlags):
     backbone: str | None = None
     """What vit_lora starts from: a timm name, NAME@FILE, or the folder of a masked autoencoder."""
     updates: int = 100
-    """Batches of every training; with --until-plateau the least."""
+    """Batches of every training, or the least with --until-plateau."""
     until_plateau: bool = False
-    """Train for twice as many batches as --updates, and twice as many again, while that helps on a fifth of the real
-    data that is held out, and a training takes less than 4 minutes."""
+    """Double the batches while that helps on a held-out fifth of the real data and takes less than 4 minutes."""
     max_side: int = 32
     """Side to which samples are reduced for classifiers other than vit_lora and mfcc."""
     seeds: int = 3
