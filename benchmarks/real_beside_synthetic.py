@@ -1,8 +1,8 @@
 """The pictures of README: real samples beside synthetic ones, of each label, taken at equal distances and not chosen.
 
-The committed ``pairs.png`` shows a run of 30 epochs:
+The committed ``pairs.png`` shows the recipe without flags:
 
-    python recipes/mmae_covid.py --epochs 30
+    python recipes/mmae_covid.py
     python benchmarks/real_beside_synthetic.py --synthetic runs/mmae_covid/synthetic --out docs/images/pairs.png \
         --real image=runs/mmae_covid/phantoms/images audio=runs/mmae_covid/phantoms/audio
     mmgen phantoms --out lesions --kind lesions
