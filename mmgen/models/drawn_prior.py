@@ -53,7 +53,7 @@ class DrawnPrior(Prior):
         return self.config | {"pool": 0 if self.pool is None else self.pool.shape[1]}
 
     def kept(self) -> DrawnPrior:
-        """See :meth:`Prior.kept`; without the pool."""
+        """See :meth:`Prior.kept`; without the pool, which only training needs."""
         return DrawnPrior.build(copy.deepcopy(self.generator)).train(self.training)
 
     @property

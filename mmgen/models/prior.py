@@ -52,7 +52,7 @@ class Prior(nn.Module):
         return self.config
 
     def kept(self) -> Self:
-        """A copy as it is handed on."""
+        """A copy to be saved with the generator."""
         return copy.deepcopy(self)
 
     @property

@@ -26,7 +26,7 @@ def add_gallery(folder: Path) -> None:
     whose samples may hold parts of real ones nothing is drawn.
 
     Raises:
-        UserError: the data set cannot be read.
+        UserError, OSError, ValueError: the data set cannot be read.
     """
     about = read_document(folder)
     if about.get("copies_real_data"):

@@ -424,3 +424,13 @@ def test_the_real_form_is_not_written_without_images(tmp_path: Path) -> None:
     save_model(small_generator(real=True), tmp_path / "model")
     with pytest.raises(UserError, match="starts from real images"):
         make_plan(load_model(tmp_path / "model"), per_class=1)
+
+
+@pytest.mark.parametrize("inside", ["prior", "prior/mae", "warmup"])
+def test_a_set_is_not_written_among_the_stages_of_its_run(
+    inside: str, command: Callable[..., int], tmp_path: Path, capsys: Any
+) -> None:
+    """Stages may lie in a folder of their own, as those of an autoencoder to start from do."""
+    run = tmp_path / "run"
+    assert command("condense", tmp_path / "data", "--ipc", 2, "--run", run, "--out", run / inside) == 2
+    assert "would hold files of the run" in error(capsys)

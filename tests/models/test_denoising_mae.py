@@ -207,6 +207,7 @@ def test_it_is_written_and_read(tmp_path: Path) -> None:
     [
         (lambda m: m.sample(torch.tensor([0, 7])), "there is no label 7"),
         (lambda m: m.sample(torch.tensor([0]), steps=0), "1 to 1000 steps, not 0"),
+        (lambda m: m.sample(torch.tensor([0]), steps=11.5), "1 to 1000 steps, not 11.5"),
         (lambda m: m.sample(torch.tensor([0]), guidance=float("nan")), "Guidance is a number from 0 to 100, not nan"),
         (lambda m: m.sample(torch.tensor([0]), order=("smell",)), "not 'smell'"),
         (lambda m: m.reconstruct(inputs(m), paste_visible=False), "does not decode visible patches"),
